@@ -1,0 +1,69 @@
+# Every target does its own set-up from nothing. Downloads and builds are kept in the user's cache folder.
+SHELL := /bin/bash
+.DELETE_ON_ERROR:
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/curation-operator
+TESTS ?= tests/unit tests/integration
+WORKERS ?= 4
+
+.PHONY: help demo test unit controlplane lint format generate verify modules bench gauntlet e2e lock clean
+
+help: ## List the targets.
+	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+$(READY): requirements/dev.txt pyproject.toml
+	@echo "set-up: Python environment in $(VENV) (once; about a minute the first time)"
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "error: Python 3.11 or newer is needed; set PYTHON=/path/to/python3.11" >&2; exit 1; }
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
+	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+demo: $(READY) ## Run the main job on a real local API server (KEEP=1 leaves it up).
+	@$(BIN)/python -m hack.demo $(if $(KEEP),--keep)
+
+test: $(READY) ## Unit and integration tests, the latter on a real local API server.
+	@$(BIN)/python -m hack.controlplane build > /dev/null
+	@$(BIN)/python -m pytest $(TESTS) -n $(WORKERS) --dist worksteal
+
+unit: $(READY) ## Unit tests only.
+	@$(BIN)/python -m pytest tests/unit -n $(WORKERS)
+
+gauntlet: $(READY) ## Fault tests: killed processes, lost answers, paused servers.
+	@$(BIN)/python -m hack.controlplane build > /dev/null
+	@$(BIN)/python -m pytest tests/gauntlet -n $(WORKERS) --dist worksteal
+
+controlplane: $(READY) ## Build or find etcd, kube-apiserver and kubectl; the last line is their folder.
+	@$(BIN)/python -m hack.controlplane build
+
+lint: $(READY) ## ruff, mypy and the layers.
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
+
+format: $(READY) ## Format and fix what can be fixed.
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+generate: $(READY) ## Write the CRDs and the JSON Schemas from the models.
+	@$(BIN)/python -m hack.generate
+
+verify: $(READY) ## Fail if what is generated differs from the sources.
+	@$(BIN)/python -m hack.generate --check
+	@$(BIN)/python -m hack.modules check
+
+modules: $(READY) ## Build the shipped modules (needs Rust with wasm32-unknown-unknown).
+	@$(BIN)/python -m hack.modules build
+
+lock: $(READY) ## Write the requirement locks from pyproject.toml.
+	@for set in runtime "dev --group dev"; do set -- $$set; name=$$1; shift; \
+		$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+			--no-header "$$@" pyproject.toml -o requirements/$$name.txt; done
+
+clean: ## Remove the environment and the caches of this checkout.
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
