@@ -1,0 +1,1 @@
+"""Tools of the repository itself: what `make`, the tests and the demo need, and what is never installed."""

@@ -1,0 +1,35 @@
+"""The template digest: what decides whether a spec asks for a new run."""
+
+import hashlib
+from typing import Any
+
+import rfc8785
+from pydantic import JsonValue
+
+from curation.api.job import JobSpec
+
+
+def without_nulls(value: JsonValue) -> JsonValue:
+    """The document without its nulls in objects: a merge patch drops them, so they must not count before it."""
+    if isinstance(value, dict):
+        return {key: without_nulls(item) for key, item in value.items() if item is not None}
+    if isinstance(value, list):
+        return [without_nulls(item) for item in value]
+    return value
+
+
+def template_digest(spec: JobSpec) -> str:
+    """``v1:`` and the sha256 over the RFC 8785 form of the template fields, those at their default left out.
+
+    A release that adds a defaulted template field therefore changes no digest: the API server shows the default in
+    old objects at an unchanged generation. Raises ValueError for numbers outside RFC 8785 (not I-JSON).
+    """
+    template: dict[str, Any] = {"moduleRef": spec.module_ref.to_wire()}
+    document = without_nulls(spec.input)
+    if document:
+        template["input"] = document
+    if spec.config:
+        template["config"] = spec.config
+    if spec.rerun:
+        template["rerun"] = spec.rerun
+    return f"v1:{hashlib.sha256(rfc8785.dumps(template)).hexdigest()}"

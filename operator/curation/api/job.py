@@ -1,0 +1,287 @@
+"""CurationJob: asks a module to start an agent session and follows that session to its end."""
+
+from enum import StrEnum
+from typing import Annotated, Any, ClassVar
+
+from pydantic import Field
+
+from curation.api.approval import EvaluatedRequest
+from curation.api.names import Phase, RunOutcome
+from curation.api.schema import Condition, JsonObject, MicroTime, Model, ResourceModel, cel, extension, spelled
+
+MAX_INPUT_BYTES = 64 * 1024
+MAX_CONFIG_BYTES = 4 * 1024
+MAX_OUTPUT_BYTES = 32 * 1024
+MAX_LOG_BYTES = 2 * 1024
+MAX_ABANDONED_RUNS = 20
+MAX_HISTORY = 5
+MAX_MESSAGE = 4096
+
+_DAY = 86_400
+_NAME = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$"
+
+_NAME_MESSAGE = "must be the name of an object: lower-case letters, digits, '-' and '.', a letter or digit at both ends"
+_DIGEST_MESSAGE = "must be sha256: and 64 hexadecimal digits in lower case, as sha256sum prints them"
+
+Name = Annotated[str, Field(min_length=1, max_length=52, pattern=_NAME, json_schema_extra=spelled(_NAME_MESSAGE))]
+ObjectName = Annotated[
+    str, Field(min_length=1, max_length=253, pattern=_NAME, json_schema_extra=spelled(_NAME_MESSAGE))
+]
+Digest = Annotated[
+    str, Field(pattern=r"^sha256:[0-9a-f]{64}$", max_length=71, json_schema_extra=spelled(_DIGEST_MESSAGE))
+]
+Config = Annotated[
+    dict[str, Annotated[str, Field(max_length=MAX_CONFIG_BYTES)]],
+    Field(
+        max_length=64,
+        json_schema_extra=extension(
+            cel(
+                f"self.map(k, size(bytes(k)) + size(bytes(self[k]))).sum() <= {MAX_CONFIG_BYTES}",
+                f"all keys and values together must be at most {MAX_CONFIG_BYTES} bytes; put larger data in input",
+            ),
+            map_type="atomic",
+        ),
+    ),
+]
+
+
+class OnDenied(StrEnum):
+    """What a denial that failed the run means for the job."""
+
+    AWAIT_APPROVAL = "AwaitApproval"
+    FAIL = "Fail"
+
+
+class ModuleReference(Model):
+    """Names a CurationModule in the job's own namespace."""
+
+    name: Name
+    """Name of the CurationModule, in the namespace of the job."""
+
+
+class Retry(Model):
+    """Automatic retries of failed runs; only of the classes Timeout, HTTPUnavailable and ModuleUnavailable."""
+
+    limit: Annotated[int, Field(ge=0, le=20)] = 3
+    """How many automatic retries one template may have. 0 turns them off."""
+    initial_delay_seconds: Annotated[int, Field(ge=1, le=3600)] = 1
+    """Upper bound of the first delay, in seconds. Each further one doubles; the delay is drawn from zero to it."""
+    max_delay_seconds: Annotated[int, Field(ge=1, le=_DAY)] = 300
+    """Upper bound of every delay, in seconds."""
+
+
+class Timeouts(Model):
+    """How long a job may stay in a phase, in seconds from status.phaseSince. One that is left out is no limit."""
+
+    submitted_seconds: Annotated[int, Field(ge=1, le=7 * _DAY)] = 900
+    """Longest time in Submitted, in seconds; then the job is Failed with reason DeadlineExceeded."""
+    running_seconds: Annotated[int, Field(ge=1, le=90 * _DAY)] = 7200
+    """Longest time in Running, in seconds; then the job is Failed with reason DeadlineExceeded."""
+    queued_seconds: Annotated[int, Field(ge=1, le=90 * _DAY)] | None = None
+    """Longest time in Queued, in seconds, not counting suspension, backoff and waiting for clean-up."""
+    approval_seconds: Annotated[int, Field(ge=1, le=90 * _DAY)] | None = None
+    """Longest time in AwaitingApproval, in seconds; then the job is Failed with reason ApprovalTimeout."""
+
+
+class JobSpec(Model):
+    """What to run (the template: moduleRef, input, config, rerun) and how to treat it (the controls: all the rest)."""
+
+    model_config: ClassVar = {
+        "json_schema_extra": extension(
+            cel(
+                "!has(self.retry) || self.retry.initialDelaySeconds <= self.retry.maxDelaySeconds",
+                "retry.initialDelaySeconds must not exceed retry.maxDelaySeconds: raise maxDelaySeconds or lower it",
+                fieldPath=".retry.initialDelaySeconds",
+            )
+        )
+    }
+
+    module_ref: ModuleReference
+    """Template. The CurationModule to run. A change starts a new run."""
+    input: Annotated[
+        JsonObject,
+        Field(json_schema_extra=extension(map_type="atomic", preserve_unknown_fields=True)),
+    ] = Field(default={})
+    """Template. Any JSON object of at most 64 KiB, given to the module without its nulls. A change starts a new run."""
+    config: Config = Field(default={})
+    """Template. Strings given to the module, such as api_url; they win over the module's. A change starts a new run."""
+    rerun: Annotated[str, Field(max_length=253)] = ""
+    """Template. Any new value starts a new run: a retry that can be written in Git."""
+    suspend: bool = False
+    """Control. While true no run is launched; a current one is abandoned and its session cancelled."""
+    on_denied: OnDenied = OnDenied.AWAIT_APPROVAL
+    """Control. AwaitApproval waits for a person or a policy when a run failed on a denied call; Fail fails the job."""
+    retry: Retry = Retry()
+    """Control. Automatic retries of runs that failed for a passing reason."""
+    timeouts: Timeouts = Timeouts()
+    """Control. The longest time in each phase."""
+    observe_interval_seconds: Annotated[int, Field(ge=1, le=3600)] = 10
+    """Control. How often the session of a Running job is observed, in seconds, with jitter."""
+    ttl_seconds_after_finished: Annotated[int, Field(ge=0, le=365 * _DAY)] | None = None
+    """Control. Deletes the job this many seconds after it finished; never if left out."""
+
+
+class RunModule(Model):
+    """The build of a module that a run executes."""
+
+    name: Annotated[str, Field(max_length=63)]
+    """Name of the CurationModule."""
+    digest: Annotated[str, Field(max_length=80)]
+    """sha256 of the WebAssembly bytes."""
+
+
+class Run(Model):
+    """One attempt: the fencing token of the job. Written before it is launched, never removed."""
+
+    id: Annotated[str, Field(max_length=128)]
+    """<uid of the job>.g<generation>.a<attempt>"""
+    generation: Annotated[int, Field(ge=0)]
+    """metadata.generation when attempt 1 of this template was claimed."""
+    attempt: Annotated[int, Field(ge=1)]
+    """1, 2, ... under that generation, for whatever cause."""
+    retries: Annotated[int, Field(ge=0)] = 0
+    """How many of the attempts were automatic retries."""
+    template_digest: Annotated[str, Field(max_length=80)]
+    """Digest of the template that this run executes."""
+    module: RunModule
+    """The module build that this run executes."""
+    holder: Annotated[str, Field(max_length=320)]
+    """<identity of the operator>/<random per process>: the one process that executes this run."""
+    config: Annotated[dict[str, str], Field(json_schema_extra=extension(map_type="atomic"))] | None = None
+    """The configuration that the run was given, where it was not empty: what its Cancel needs after an edit."""
+    submitted_at: MicroTime
+    """When the run was claimed."""
+    spawned_at: MicroTime | None = None
+    """When the run's session was recorded."""
+    finished_at: MicroTime | None = None
+    """When the run, or the session that it started, ended."""
+    log: Annotated[str, Field(max_length=MAX_LOG_BYTES)] | None = None
+    """Of a failed run: the module's last 20 lines, at most 2 KiB."""
+
+
+class Session(Model):
+    """The one live session of a Running job."""
+
+    id: Annotated[str, Field(min_length=1, max_length=256)]
+    """The session's id at the session service."""
+    url: Annotated[str, Field(max_length=2048)] | None = None
+    """Where a person can look at the session."""
+    run_id: Annotated[str, Field(alias="runID", max_length=128)]
+    """The run that started it."""
+    spawned_at: MicroTime
+    """When it was recorded."""
+    progress: (
+        Annotated[JsonObject, Field(json_schema_extra=extension(map_type="atomic", preserve_unknown_fields=True))]
+        | None
+    ) = None
+    """What the last observation reported, written at most every 30 seconds."""
+    progress_at: MicroTime | None = None
+    """When progress was written."""
+
+
+class SessionReference(Model):
+    """A session to be cancelled."""
+
+    id: Annotated[str, Field(min_length=1, max_length=256)]
+    """The session's id at the session service."""
+    url: Annotated[str, Field(max_length=2048)] | None = None
+    """Where a person can look at the session."""
+
+
+class AbandonedRun(Model):
+    """A run that was replaced or failed and may have left a session: cancelled until that is known to be done."""
+
+    id: Annotated[str, Field(max_length=128)]
+    """The run's id."""
+    session: SessionReference | None = None
+    """The session that the run started, where known; else whatever the run id has created is cancelled."""
+    module: RunModule
+    """The module build that is asked to cancel."""
+    config: Annotated[dict[str, str], Field(json_schema_extra=extension(map_type="atomic"))] | None = None
+    """The configuration of the run, where it was not empty."""
+    since: MicroTime
+    """When the run was abandoned. After 10 minutes of failed retries the entry leaves with an event CleanupFailed."""
+
+
+class JobApproval(Model):
+    """The denied request that the job waits for."""
+
+    name: Annotated[str, Field(max_length=253)]
+    """Name of the CurationApproval."""
+    request_digest: Annotated[str, Field(max_length=80)]
+    """sha256 of the request."""
+    request: EvaluatedRequest
+    """The exact request that was denied."""
+    since: MicroTime
+    """When it was denied."""
+
+
+class HistoryEntry(Model):
+    """How one of the last runs ended."""
+
+    id: Annotated[str, Field(max_length=128)]
+    """The run's id."""
+    outcome: RunOutcome
+    """How it ended."""
+    reason: Annotated[str, Field(max_length=64)] = ""
+    """One CamelCase word: why."""
+    finished_at: MicroTime
+    """When it ended."""
+
+
+class JobStatus(Model):
+    """What the operator has seen and done. Written only by patches conditioned on resourceVersion."""
+
+    observed_generation: int = -1
+    """The last metadata.generation that the operator has acted on; -1 before the first."""
+    template_digest: Annotated[str, Field(max_length=80)] = ""
+    """Digest of the template that this status is about."""
+    template_generation: Annotated[int, Field(ge=0)] | None = None
+    """metadata.generation at which that template was first seen; a run of a lower one is of an older template."""
+    phase: Phase | None = None
+    """Queued, Submitted, AwaitingApproval, Running, Completed or Failed."""
+    phase_since: MicroTime | None = None
+    """When the job entered its phase."""
+    reason: Annotated[str, Field(max_length=64)] = ""
+    """One CamelCase word: why the job is in this phase."""
+    message: Annotated[str, Field(max_length=MAX_MESSAGE)] = ""
+    """One sentence for a person."""
+    run: Run | None = None
+    """The last run."""
+    session: Session | None = None
+    """The session of a job that is or was Running."""
+    approval: JobApproval | None = None
+    """What the job waits for while AwaitingApproval."""
+    retry_at: MicroTime | None = None
+    """While Queued for a backoff: when the next run may start."""
+    abandoned_runs: Annotated[
+        tuple[AbandonedRun, ...],
+        Field(max_length=MAX_ABANDONED_RUNS, json_schema_extra=extension(list_type="map", list_map_keys=["id"])),
+    ] = ()
+    """Runs that are not yet known to be cleaned."""
+    output: (
+        Annotated[JsonObject, Field(json_schema_extra=extension(map_type="atomic", preserve_unknown_fields=True))]
+        | None
+    ) = None
+    """What the session or the module returned, at most 32 KiB."""
+    history: Annotated[tuple[HistoryEntry, ...], Field(max_length=MAX_HISTORY)] = ()
+    """The last 5 runs, the newest last."""
+    conditions: Annotated[
+        tuple[Condition, ...],
+        Field(max_length=16, json_schema_extra=extension(list_type="map", list_map_keys=["type"])),
+    ] = ()
+    """Ready, Reconciling, Stalled, Finished, Succeeded, Authorized, Suspended."""
+
+
+class CurationJob(ResourceModel):
+    """Runs a small WebAssembly module that starts an agent session, and follows that session to its end."""
+
+    spec: JobSpec
+    """What to run, and how."""
+    status: JobStatus = JobStatus()
+    """What the operator has seen and done."""
+
+
+def status_to_wire(status: JobStatus) -> dict[str, Any]:
+    """The status as it is written: what is empty is left out."""
+    return {key: value for key, value in status.to_wire().items() if value not in ("", [])}

@@ -1,0 +1,134 @@
+"""Every name that other programs depend on (DESIGN section 10): a change to one is a breaking change."""
+
+from enum import StrEnum
+from typing import Final
+
+GROUP: Final = "curation.dev"
+VERSION: Final = "v1alpha1"
+API_VERSION: Final = f"{GROUP}/{VERSION}"
+
+SESSION_FINALIZER: Final = "curation.dev/session"
+IN_USE_FINALIZER: Final = "curation.dev/in-use"
+
+LABEL_MANAGED_BY: Final = "app.kubernetes.io/managed-by"
+LABEL_JOB: Final = "curation.dev/job"
+LABEL_MODULE: Final = "curation.dev/module"
+MANAGED_BY: Final = "curation-operator"
+
+ANNOTATION_GENERATION: Final = "curation.dev/generation"
+ANNOTATION_RUN_ID: Final = "curation.dev/run-id"
+ANNOTATION_ATTEMPT: Final = "curation.dev/attempt"
+ANNOTATION_TEMPLATE_DIGEST: Final = "curation.dev/template-digest"
+ANNOTATION_OBSERVE_REQUESTED_AT: Final = "curation.dev/observe-requested-at"
+ANNOTATION_CREATED_BY: Final = "curation.dev/created-by"
+
+
+class Phase(StrEnum):
+    """Where a job is in its life. Completed and Failed are terminal: only a changed template leaves them."""
+
+    QUEUED = "Queued"
+    SUBMITTED = "Submitted"
+    AWAITING_APPROVAL = "AwaitingApproval"
+    RUNNING = "Running"
+    COMPLETED = "Completed"
+    FAILED = "Failed"
+
+    @property
+    def terminal(self) -> bool:
+        """Whether the job has finished."""
+        return self in (Phase.COMPLETED, Phase.FAILED)
+
+
+class Trigger(StrEnum):
+    """Why a module is invoked; part of its context and of every policy request."""
+
+    SUBMIT = "Submit"
+    OBSERVE = "Observe"
+    CANCEL = "Cancel"
+
+
+class FailureClass(StrEnum):
+    """Why a run failed; also the reason of a Failed job."""
+
+    DENIED = "Denied"
+    EGRESS_REFUSED = "EgressRefused"
+    MODULE_ERROR = "ModuleError"
+    TRAP = "Trap"
+    LIMIT_EXCEEDED = "LimitExceeded"
+    TIMEOUT = "Timeout"
+    HTTP_UNAVAILABLE = "HTTPUnavailable"
+    MODULE_UNAVAILABLE = "ModuleUnavailable"
+    SESSION_FAILED = "SessionFailed"
+
+    @property
+    def retryable(self) -> bool:
+        """Whether trying again, with nothing changed, may help."""
+        return self in (FailureClass.TIMEOUT, FailureClass.HTTP_UNAVAILABLE, FailureClass.MODULE_UNAVAILABLE)
+
+
+class Reason(StrEnum):
+    """status.reason: why the job is in its phase. A Failed job's may also be any `FailureClass`."""
+
+    # Queued
+    WAITING_FOR_MODULE = "WaitingForModule"
+    WAITING_FOR_SLOT = "WaitingForSlot"
+    WAITING_FOR_CLEANUP = "WaitingForCleanup"
+    BACKOFF = "Backoff"
+    APPROVED = "Approved"
+    SUSPENDED = "Suspended"
+    # Submitted
+    SUBMITTED = "Submitted"
+    RESUBMITTED = "Resubmitted"
+    # AwaitingApproval
+    DENIED = "Denied"
+    POLICY_INVALID = "PolicyInvalid"
+    TOO_MANY_APPROVALS = "TooManyApprovals"
+    # Running
+    SESSION_SPAWNED = "SessionSpawned"
+    # Completed
+    COMPLETED = "Completed"
+    # Failed
+    DEADLINE_EXCEEDED = "DeadlineExceeded"
+    APPROVAL_DENIED = "ApprovalDenied"
+    APPROVAL_TIMEOUT = "ApprovalTimeout"
+    INVALID_SPEC = "InvalidSpec"
+
+
+class RunOutcome(StrEnum):
+    """How a run of status.history ended."""
+
+    COMPLETED = "Completed"
+    SESSION_SPAWNED = "SessionSpawned"
+    FAILED = "Failed"
+    DENIED = "Denied"
+    SUPERSEDED = "Superseded"
+    ABANDONED = "Abandoned"
+
+
+class EventReason(StrEnum):
+    """Reasons of the Events on a job."""
+
+    SUBMITTED = "Submitted"
+    SESSION_SPAWNED = "SessionSpawned"
+    DENIED = "Denied"
+    AWAITING_APPROVAL = "AwaitingApproval"
+    APPROVED = "Approved"
+    COMPLETED = "Completed"
+    FAILED = "Failed"
+    RETRY_SCHEDULED = "RetryScheduled"
+    STALE_COMPLETION_DROPPED = "StaleCompletionDropped"
+    SESSION_CANCELLED = "SessionCancelled"
+    CLEANUP_FAILED = "CleanupFailed"
+    SUPERSEDED = "Superseded"
+
+
+class ConditionType(StrEnum):
+    """Conditions of a job; Ready, Reconciling and Stalled follow kstatus."""
+
+    READY = "Ready"
+    RECONCILING = "Reconciling"
+    STALLED = "Stalled"
+    FINISHED = "Finished"
+    SUCCEEDED = "Succeeded"
+    AUTHORIZED = "Authorized"
+    SUSPENDED = "Suspended"
