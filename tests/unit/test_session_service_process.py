@@ -1,0 +1,59 @@
+"""`python -m hack.sessions`: the service as a process of its own, as the demo starts it."""
+
+import signal
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@contextmanager
+def started(*arguments: str) -> Iterator[tuple["subprocess.Popen[str]", str]]:
+    command = [sys.executable, "-m", "hack.sessions", "--port", "0", *arguments]
+    with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout is not None
+            yield process, process.stdout.readline().strip()
+        finally:
+            process.kill()
+
+
+def status(url: str, headers: dict[str, str] | None = None) -> int:
+    try:
+        with urllib.request.urlopen(urllib.request.Request(url, headers=headers or {}), timeout=30) as answer:
+            return int(answer.status)
+    except urllib.error.HTTPError as error:
+        error.close()
+        return error.code
+
+
+def test_the_process_prints_its_url_serves_and_stops_on_sigterm() -> None:
+    with started("--require-header", "Authorization=Bearer t") as (process, url):
+        assert status(f"{url}/healthz") == 200
+        assert status(f"{url}/sessions") == 401
+        assert status(f"{url}/sessions", {"Authorization": "Bearer t"}) == 200
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(30) == 0
+
+
+def test_the_process_stops_with_its_parent_when_asked_to() -> None:
+    with started("--until-stdin-closes") as (process, url):
+        assert status(f"{url}/healthz") == 200
+        assert process.stdin is not None
+        process.stdin.close()
+        assert process.wait(30) == 0
+
+
+@pytest.mark.parametrize("text", ["nothing", "=value"])
+def test_a_required_header_without_name_or_value_is_a_usage_error(text: str) -> None:
+    command = [sys.executable, "-m", "hack.sessions", "--require-header", text]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 2
+    assert "NAME=VALUE" in done.stderr
