@@ -1,0 +1,291 @@
+"""What an ended execution means for its job: the only place where a run's outcome becomes a status.
+
+A completion is judged against the newest known object. If the fence objects, it changes no state; whatever it says,
+a session that it holds and the job does not own is an orphan, to be cancelled.
+"""
+
+import json
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Final
+
+from curation.api.approval import EvaluatedRequest, approval_name, request_digest
+from curation.api.job import MAX_OUTPUT_BYTES, CurationJob, JobApproval, JobStatus, OnDenied, Run, Session
+from curation.api.names import EventReason, FailureClass, Phase, Reason, RunOutcome, Trigger
+from curation.lifecycle import conditions, draft
+from curation.lifecycle.decide import Note
+from curation.lifecycle.fence import Objection, objection
+from curation.lifecycle.outcome import (
+    Calls,
+    Cancelled,
+    Completed,
+    Denied,
+    Failed,
+    Report,
+    Result,
+    SessionFailed,
+    SessionRef,
+    SessionSpawned,
+    StillRunning,
+)
+from curation.lifecycle.retry import retry_at
+from curation.lifecycle.table import Cause
+
+PROGRESS_INTERVAL: Final = timedelta(seconds=30)
+
+
+class Ruling(StrEnum):
+    """The verdict label of curation_completions_total."""
+
+    APPLIED = "applied"
+    STALE = "stale"
+    DUPLICATE = "duplicate"
+    GONE = "gone"
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What to do about a completion."""
+
+    ruling: Ruling
+    status: JobStatus | None = None
+    """The status to write, if it differs from the job's."""
+    objection: Objection | None = None
+    """Why it was dropped."""
+    orphan: SessionRef | None = None
+    """A session that it holds and the job does not own."""
+    ask: EvaluatedRequest | None = None
+    """A denied request that needs an approval although the job does not wait for it (a denied observation)."""
+    notes: tuple[Note, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """What a completion is judged with beyond the object."""
+
+    now: datetime
+    """The API server's time."""
+    sample: float = 0.5
+    """Drawn evenly from [0, 1): the jitter of a retry."""
+    freed_for: str = ""
+    """Digest of the request that the job was last freed for."""
+
+
+_DEAD: Final = Objection("FenceDied", "the execution was superseded while it ran")
+
+
+def complete(job: CurationJob | None, report: Report, moment: Moment) -> Verdict:
+    """Judge a Submit or Observe execution that has ended."""
+    if job is not None and _already_applied(job, report):
+        return Verdict(Ruling.DUPLICATE)
+    against = objection(job, report.run, report.trigger) or (_DEAD if report.dead else None)
+    if against is not None or job is None:
+        ruling = Ruling.GONE if job is None or job.metadata.uid != report.run.uid else Ruling.STALE
+        return Verdict(ruling, objection=against, orphan=_orphan(job, report))
+    run = job.status.run
+    assert run is not None
+    judge = _submitted if report.trigger is Trigger.SUBMIT else _observed
+    return judge(job, run, report, moment)
+
+
+def _already_applied(job: CurationJob, report: Report) -> bool:
+    """Whether this very outcome is in the status: the answer to an earlier write of it was lost."""
+    status, result = job.status, report.result
+    if job.metadata.uid != report.run.uid or report.trigger is not Trigger.SUBMIT:
+        return False
+    return (
+        isinstance(result, SessionSpawned)
+        and status.session is not None
+        and (status.session.run_id, status.session.id) == (report.run.id, result.session.id)
+    )
+
+
+def _orphan(job: CurationJob | None, report: Report) -> SessionRef | None:
+    if not isinstance(report.result, SessionSpawned):
+        return None
+    session = report.result.session
+    owned = job.status.session if job is not None and job.metadata.uid == report.run.uid else None
+    return None if owned is not None and owned.id == session.id else session
+
+
+def _submitted(job: CurationJob, run: Run, report: Report, moment: Moment) -> Verdict:
+    status, now = job.status, moment.now
+    match report.result:
+        case SessionSpawned(session):
+            return _spawned(job, run, session, report.calls, now)
+        case Completed(output):
+            size = len(json.dumps(output, ensure_ascii=False).encode())
+            if size > MAX_OUTPUT_BYTES:
+                return _failed(job, run, _too_large(size), report, moment)
+            status = draft.finish_run(status, now)
+            status = draft.record(status, run, RunOutcome.COMPLETED, "Completed", now)
+            status = draft.enter(
+                status, Cause.COMPLETED, Phase.COMPLETED, Reason.COMPLETED, "The module completed.", now, output=output
+            )
+            note = Note(EventReason.COMPLETED, f"Run {run.id} completed.")
+            return _applied(status, now, report.calls, notes=(note,))
+        case Denied() as denied:
+            return _denied(job, run, denied, report, moment)
+        case Failed() as failed:
+            return _failed(job, run, failed, report, moment)
+        case other:
+            return _failed(job, run, _unfit(other, Trigger.SUBMIT), report, moment)
+
+
+def _spawned(job: CurationJob, run: Run, session: SessionRef, calls: Calls, now: datetime) -> Verdict:
+    status = draft.record(job.status, run, RunOutcome.SESSION_SPAWNED, "SessionSpawned", now)
+    message = f"Session {session.id} runs, started by attempt {run.attempt}."
+    status = draft.enter(
+        status,
+        Cause.SESSION_SPAWNED,
+        Phase.RUNNING,
+        Reason.SESSION_SPAWNED,
+        message,
+        now,
+        run=run.model_copy(update={"spawned_at": now}),
+        session=Session.model_construct(id=session.id, url=session.url, run_id=run.id, spawned_at=now, progress=None),
+    )
+    return _applied(status, now, calls, notes=(Note(EventReason.SESSION_SPAWNED, message),))
+
+
+def _failed(job: CurationJob, run: Run, failed: Failed, report: Report, moment: Moment) -> Verdict:
+    now, retry = moment.now, job.spec.retry
+    failure = failed.failure_class
+    status = _end_failed(job.status, run, RunOutcome.FAILED, failure, report, now)
+    if failure.retryable and run.retries < retry.limit:
+        at = retry_at(now, run.retries, retry, moment.sample)
+        message = f"Attempt {run.attempt} failed ({failure}): {failed.message}"
+        left = retry.limit - run.retries - 1
+        status = draft.enter(status, Cause.RETRY, Phase.QUEUED, Reason.BACKOFF, message, now, retry_at=at)
+        note = Note(EventReason.RETRY_SCHEDULED, f"{message} Retries left after the next: {left}.", warning=True)
+    else:
+        status = draft.enter(status, Cause.FAILED, Phase.FAILED, failure, failed.message, now)
+        note = Note(EventReason.FAILED, f"Run {run.id} failed ({failure}): {failed.message}", warning=True)
+    return _applied(status, now, report.calls, notes=(note,))
+
+
+def _denied(job: CurationJob, run: Run, denied: Denied, report: Report, moment: Moment) -> Verdict:
+    now, request = moment.now, denied.request
+    status = _end_failed(job.status, run, RunOutcome.DENIED, Reason.DENIED, report, now)
+    verdict = ("False", draft.clip(denied.message))
+    if denied.policy_invalid:
+        message = f"A policy is invalid, so every call is denied: {denied.message}"
+        status = draft.enter(
+            status, Cause.DENIED_WAITS, Phase.AWAITING_APPROVAL, Reason.POLICY_INVALID, message, now, approval=None
+        )
+        return _applied(status, now, report.calls, verdict, (Note(EventReason.DENIED, message, warning=True),))
+    if job.spec.on_denied is OnDenied.FAIL:
+        message = f"{denied.message} Allow it with a CurationPolicy, then set a new spec.rerun."
+        status = draft.enter(status, Cause.DENIED_FAILS, Phase.FAILED, FailureClass.DENIED, message, now)
+        return _applied(status, now, report.calls, verdict, (Note(EventReason.DENIED, message, warning=True),))
+    name, digest = approval_name(request), request_digest(request)
+    message = f"{denied.message} Waits for CurationApproval {name}, or a policy that allows the call."
+    # Freed for this very request and denied it again: without a pause the two would chase each other.
+    again = retry_at(now, 1, job.spec.retry, moment.sample) if moment.freed_for == digest else None
+    status = draft.enter(
+        status,
+        Cause.DENIED_WAITS,
+        Phase.AWAITING_APPROVAL,
+        Reason.DENIED,
+        message,
+        now,
+        retry_at=again,
+        approval=JobApproval.model_construct(name=name, request_digest=digest, request=request, since=now),
+    )
+    return _applied(status, now, report.calls, verdict, (Note(EventReason.AWAITING_APPROVAL, message, warning=True),))
+
+
+def _end_failed(
+    status: JobStatus, run: Run, outcome: RunOutcome, reason: str, report: Report, now: datetime
+) -> JobStatus:
+    """End a run that came to nothing. If any request of it left, it may have created a session: to be cleaned."""
+    status = draft.finish_run(status, now, draft.tail(report.log))
+    status = draft.record(status, run, outcome, reason, now)
+    return draft.abandon(status, now) if report.calls.left else status
+
+
+def _observed(job: CurationJob, run: Run, report: Report, moment: Moment) -> Verdict:
+    """Once a session is recorded its run can no longer fail the job (F7): only the session's own end can."""
+    status, now = job.status, moment.now
+    match report.result:
+        case Completed(output):
+            size = len(json.dumps(output, ensure_ascii=False).encode())
+            message = "The session completed."
+            if size > MAX_OUTPUT_BYTES:
+                message = f"The session completed. Its output of {size} bytes is over {MAX_OUTPUT_BYTES} and left out."
+                output = {}
+            status = draft.record(draft.finish_run(status, now), run, RunOutcome.COMPLETED, "Completed", now)
+            status = draft.enter(
+                status, Cause.SESSION_COMPLETED, Phase.COMPLETED, Reason.COMPLETED, message, now, output=output
+            )
+            return _applied(status, now, report.calls, notes=(Note(EventReason.COMPLETED, message),))
+        case SessionFailed(reason):
+            status = draft.finish_run(status, now, draft.tail(report.log))
+            status = draft.record(status, run, RunOutcome.FAILED, FailureClass.SESSION_FAILED, now)
+            message = f"The session failed: {reason}"
+            status = draft.enter(status, Cause.SESSION_FAILED, Phase.FAILED, FailureClass.SESSION_FAILED, message, now)
+            return _applied(status, now, report.calls, notes=(Note(EventReason.FAILED, message, warning=True),))
+        case StillRunning(progress):
+            return _still_running(job, progress, report, now)
+        case Denied(request, message):
+            verdict = _observation_error(job, f"Observing the session was denied: {message}", now, ("False", message))
+            return replace(verdict, ask=request)
+        case Failed(failure, message):
+            return _observation_error(job, f"The session could not be observed ({failure}): {message}", now, None)
+        case other:
+            message = _unfit(other, Trigger.OBSERVE).message
+            return _observation_error(job, f"The session could not be observed: {message}", now, None)
+
+
+def _still_running(job: CurationJob, progress: object, report: Report, now: datetime) -> Verdict:
+    status = job.status
+    session = status.session
+    assert session is not None
+    reconciling = conditions.find(status.conditions, "Reconciling")
+    mended = reconciling is not None and reconciling.reason == conditions.OBSERVATION_FAILED
+    news = progress is not None and progress != session.progress
+    if news and (mended or _progress_due(job, now)):
+        status = draft.update(status, session=session.model_copy(update={"progress": progress, "progress_at": now}))
+    elif not mended:
+        return Verdict(Ruling.APPLIED)
+    return _applied(status, now, report.calls)
+
+
+def _progress_due(job: CurationJob, now: datetime) -> bool:
+    session = job.status.session
+    assert session is not None
+    since = session.progress_at or session.spawned_at
+    return session.progress is None or now >= since + PROGRESS_INTERVAL
+
+
+def _observation_error(job: CurationJob, message: str, now: datetime, authorized: tuple[str, str] | None) -> Verdict:
+    derived = conditions.derive(job.status, now, authorized=authorized, observation_error=draft.clip(message))
+    return Verdict(Ruling.APPLIED, draft.update(job.status, conditions=derived))
+
+
+def _too_large(size: int) -> Failed:
+    return Failed(
+        FailureClass.LIMIT_EXCEEDED,
+        f"The module's output is {size} bytes, more than the {MAX_OUTPUT_BYTES} of outputSize allowed.",
+    )
+
+
+def _unfit(result: Result | Cancelled, trigger: Trigger) -> Failed:
+    return Failed(FailureClass.MODULE_ERROR, f"The module answered {trigger} with {type(result).__name__}.")
+
+
+def _applied(
+    status: JobStatus,
+    now: datetime,
+    calls: Calls,
+    authorized: tuple[str, str] | None = None,
+    notes: tuple[Note, ...] = (),
+) -> Verdict:
+    if authorized is None and calls.allowed:
+        authorized = ("True", "The last run's calls were allowed.")
+    return Verdict(
+        Ruling.APPLIED,
+        draft.update(status, conditions=conditions.derive(status, now, authorized=authorized)),
+        notes=notes,
+    )

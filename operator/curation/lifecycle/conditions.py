@@ -1,0 +1,65 @@
+"""Conditions follow from the status alone (and, for Authorized and an observation's error, from what was known)."""
+
+from datetime import datetime
+
+from curation.api.job import JobStatus
+from curation.api.names import ConditionType, Phase, Reason
+from curation.api.schema import Condition
+
+OBSERVATION_FAILED = "ObservationFailed"
+
+
+def find(conditions: tuple[Condition, ...], kind: str) -> Condition | None:
+    """The condition of this type, if there is one."""
+    return next((condition for condition in conditions if condition.type == kind), None)
+
+
+def derive(
+    status: JobStatus, now: datetime, *, authorized: tuple[str, str] | None = None, observation_error: str = ""
+) -> tuple[Condition, ...]:
+    """The conditions of this status; the times of those whose status stays are kept.
+
+    `authorized` is the new (status, message) of Authorized where a run has told; without it the old one stays.
+    `observation_error` is why the last observation of a Running job told nothing: it never fails the job, so it shows
+    in Reconciling.
+    """
+    phase = status.phase or Phase.QUEUED
+    reason = status.reason or phase.value
+    failed, completed = phase is Phase.FAILED, phase is Phase.COMPLETED
+    finished = failed or completed
+    suspended = phase is Phase.QUEUED and status.reason == Reason.SUSPENDED
+    reconciling = (OBSERVATION_FAILED, observation_error) if observation_error else (reason, status.message)
+    was_authorized = find(status.conditions, ConditionType.AUTHORIZED)
+    if authorized is not None:
+        grant = (authorized[0], {"True": "Allowed", "False": "Denied"}.get(authorized[0], "NotAsked"), authorized[1])
+    elif was_authorized is not None:
+        grant = (was_authorized.status, was_authorized.reason, was_authorized.message)
+    else:
+        grant = ("Unknown", "NotAsked", "No outbound call has been decided yet.")
+    verdicts = {
+        ConditionType.READY: (_status(completed), reason, status.message),
+        ConditionType.RECONCILING: (_status(not finished), *((reason, "") if finished else reconciling)),
+        ConditionType.STALLED: (_status(failed), reason, status.message if failed else ""),
+        ConditionType.FINISHED: (_status(finished), reason, ""),
+        ConditionType.SUCCEEDED: (_status(completed) if finished else "Unknown", reason, ""),
+        ConditionType.AUTHORIZED: grant,
+        ConditionType.SUSPENDED: (_status(suspended), "Suspended" if suspended else "NotSuspended", ""),
+    }
+    return tuple(_condition(status, kind, *verdict, now) for kind, verdict in verdicts.items())
+
+
+def _status(value: bool) -> str:
+    return "True" if value else "False"
+
+
+def _condition(status: JobStatus, kind: str, value: str, reason: str, message: str, now: datetime) -> Condition:
+    old = find(status.conditions, kind)
+    since = old.last_transition_time if old is not None and old.status == value else now.replace(microsecond=0)
+    return Condition.model_construct(
+        type=kind,
+        status=value,
+        observed_generation=max(status.observed_generation, 0),
+        last_transition_time=since,
+        reason=reason,
+        message=message,
+    )

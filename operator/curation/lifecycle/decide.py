@@ -1,0 +1,383 @@
+"""What to write next for a job: a level-triggered step from what is, never from what was thought before.
+
+`decide` runs the sub-steps of `SUBSTEPS` over one draft of the status, in order, and ends in at most one write. It can
+be asked at any time, any number of times, by any process: the write that it asks for is conditioned on the object
+that it was computed from.
+"""
+
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from typing import Final
+
+from curation.api.approval import ApprovalDecision
+from curation.api.job import MAX_ABANDONED_RUNS, CurationJob, JobStatus, Run, RunModule
+from curation.api.names import SESSION_FINALIZER, EventReason, Phase, Reason, RunOutcome
+from curation.lifecycle import conditions, draft
+from curation.lifecycle.table import LIVE, Cause
+from curation.lifecycle.template import Template, template_changed
+
+# A job that is given a slot within this time is never shown as waiting for one: that saves a write in a burst.
+SLOT_PATIENCE: Final = timedelta(seconds=5)
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What the reconciler knows beyond the object, at the time of the decision."""
+
+    now: datetime
+    """The API server's time."""
+    holder: str
+    """This process: <identity>/<random>."""
+    module_digest: str | None = None
+    """Digest of the job's module if it is Ready."""
+    module_message: str = ""
+    """Why the module is not Ready."""
+    module_config: dict[str, str] = field(default_factory=dict)
+    """The module's own configuration; the job's keys win."""
+    slot: bool = True
+    """A run can be launched now."""
+    run_lives: bool = False
+    """This process executes the current run, or has its completion still to judge."""
+    adopt: bool = False
+    """The holder of the current run is known or believed to be gone, and this process may take over (rule 3)."""
+    request_allowed: bool = False
+    """The gate now allows the request that the job waits for, in the context of its next attempt."""
+    policy_invalid: bool = False
+    """A policy that counts in this namespace is invalid."""
+    approval: ApprovalDecision | None = None
+    """The decision of the approval that the job waits for."""
+    too_many_approvals: bool = False
+    """The approval could not be made: too many are pending."""
+    cleaned: frozenset[str] = frozenset()
+    """Abandoned runs that are cleaned, or were given up."""
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """An Event about a job."""
+
+    reason: EventReason
+    message: str
+    warning: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What to do about a job now. At most one of a status write, a finalizer change and a deletion."""
+
+    status: JobStatus
+    """The status to write, if it differs from the job's."""
+    launch: Run | None = None
+    """The run to launch once the write has succeeded, and only then."""
+    add_finalizer: bool = False
+    remove_finalizer: bool = False
+    delete: bool = False
+    wake_at: datetime | None = None
+    """When to decide again if nothing happens."""
+    notes: tuple[Note, ...] = ()
+
+
+def decide(job: CurationJob, facts: Facts) -> Step:
+    """The next step of this job."""
+    if job.metadata.deletion_timestamp is not None:
+        remove = SESSION_FINALIZER in job.metadata.finalizers and all(
+            run_id in facts.cleaned for run_id in runs_to_clean(job)
+        )
+        return Step(job.status, remove_finalizer=remove)
+    if SESSION_FINALIZER not in job.metadata.finalizers and _needs_finalizer(job):
+        return Step(job.status, add_finalizer=True)
+    step = Step(job.status)
+    for substep in SUBSTEPS:
+        step = substep(job, step, facts)
+    status = step.status
+    if status != job.status:
+        status = draft.update(status, conditions=conditions.derive(status, facts.now))
+    wake_at = min((t for t in (step.wake_at, _deadline(job, status)) if t is not None), default=None)
+    return replace(step, status=status, wake_at=wake_at, delete=_outlived(job, status, facts))
+
+
+def runs_to_clean(job: CurationJob) -> tuple[str, ...]:
+    """Ids of the runs that may own a session which the job no longer wants; of a deleted job, every run in flight."""
+    ids = [entry.id for entry in job.status.abandoned_runs]
+    run = job.status.run
+    deleted = job.metadata.deletion_timestamp is not None
+    if deleted and run is not None and job.status.phase in (Phase.SUBMITTED, Phase.RUNNING) and run.id not in ids:
+        ids.append(run.id)
+    return tuple(ids)
+
+
+def _needs_finalizer(job: CurationJob) -> bool:
+    phase = job.status.phase
+    return phase is None or not phase.terminal or bool(job.status.abandoned_runs) or template_changed(job)
+
+
+def _drop_cleaned(job: CurationJob, step: Step, facts: Facts) -> Step:
+    kept = tuple(entry for entry in step.status.abandoned_runs if entry.id not in facts.cleaned)
+    if len(kept) == len(step.status.abandoned_runs):
+        return step
+    return replace(step, status=draft.update(step.status, abandoned_runs=kept))
+
+
+def _restart(job: CurationJob, step: Step, facts: Facts) -> Step:
+    """A changed template: the old run is abandoned, whatever its phase, and a first attempt is due."""
+    if not template_changed(job):
+        return step
+    status, notes = step.status, step.notes
+    first = status.phase is None
+    if status.run is not None and status.phase in (Phase.SUBMITTED, Phase.RUNNING):
+        notes = (*notes, Note(EventReason.SUPERSEDED, f"The template was changed; run {status.run.id} is abandoned."))
+    status = draft.end_current(status, RunOutcome.SUPERSEDED, "TemplateChanged", facts.now)
+    fields = {
+        "template_digest": Template(job.spec).digest,
+        "template_generation": job.metadata.generation,
+        "approval": None,
+    }
+    if first:
+        return replace(step, status=draft.update(status, **fields), notes=notes)
+    status = draft.enter(
+        status, Cause.TEMPLATE_CHANGED, Phase.QUEUED, "", "The template was changed.", facts.now, **fields
+    )
+    return replace(step, status=status, notes=notes)
+
+
+def _observe_generation(job: CurationJob, step: Step, facts: Facts) -> Step:
+    """Record what the decision was made from. For a job that has not been shown yet, the first shown phase does it."""
+    digest = Template(job.spec).digest
+    status = step.status
+    if status.phase is None:
+        return step if status == job.status else replace(step, status=job.status)
+    if (status.observed_generation, status.template_digest) == (job.metadata.generation, digest):
+        return step
+    return replace(
+        step, status=draft.update(status, observed_generation=job.metadata.generation, template_digest=digest)
+    )
+
+
+def _refuse_invalid(job: CurationJob, step: Step, facts: Facts) -> Step:
+    status = step.status
+    if status.phase is not None and (status.phase.terminal or not template_changed(job)):
+        return step
+    problem = Template(job.spec).problem
+    if not problem:
+        return step
+    status = draft.enter(status, Cause.INVALID_SPEC, Phase.FAILED, Reason.INVALID_SPEC, problem, facts.now)
+    return replace(step, status=status, notes=(*step.notes, Note(EventReason.FAILED, problem, warning=True)))
+
+
+def _suspend(job: CurationJob, step: Step, facts: Facts) -> Step:
+    status = step.status
+    if not job.spec.suspend or (status.phase is not None and status.phase.terminal):
+        return step
+    if status.phase is Phase.QUEUED and status.reason == Reason.SUSPENDED:
+        return step
+    status = draft.end_current(status, RunOutcome.ABANDONED, Reason.SUSPENDED, facts.now)
+    status = draft.enter(
+        status,
+        Cause.SUSPENDED,
+        Phase.QUEUED,
+        Reason.SUSPENDED,
+        "Suspended; set spec.suspend to false to go on.",
+        facts.now,
+        approval=None,
+    )
+    return replace(step, status=status)
+
+
+def _time_out(job: CurationJob, step: Step, facts: Facts) -> Step:
+    status = step.status
+    deadline = _deadline(job, status)
+    if deadline is None or facts.now < deadline or status.phase not in LIVE:
+        return step
+    phase = status.phase
+    if phase is Phase.AWAITING_APPROVAL:
+        cause, reason = Cause.APPROVAL_ENDED, Reason.APPROVAL_TIMEOUT
+        name = status.approval.name if status.approval else "the approval"
+        message = f"No one decided {name} within {job.spec.timeouts.approval_seconds} s."
+    else:
+        cause, reason = Cause.TIMEOUT, Reason.DEADLINE_EXCEEDED
+        field_name = f"spec.timeouts.{phase.lower()}Seconds"
+        message = f"The job was {phase} for longer than {field_name} allows ({_limit(job, phase)} s)."
+    session = status.session
+    status = draft.end_current(status, RunOutcome.FAILED, reason, facts.now)
+    status = draft.enter(status, cause, Phase.FAILED, reason, message, facts.now, session=session)
+    return replace(step, status=status, notes=(*step.notes, Note(EventReason.FAILED, message, warning=True)))
+
+
+def _advance(job: CurationJob, step: Step, facts: Facts) -> Step:
+    match step.status.phase:
+        case None | Phase.QUEUED if not job.spec.suspend:
+            return _claim(job, step, facts)
+        case Phase.SUBMITTED:
+            return _replace_dead(job, step, facts)
+        case Phase.AWAITING_APPROVAL:
+            return _await_approval(job, step, facts)
+        case _:
+            return step
+
+
+def _claim(job: CurationJob, step: Step, facts: Facts) -> Step:
+    """Claim the next attempt, or say what it waits for."""
+    status = step.status
+    if status.retry_at is not None and facts.now < status.retry_at:
+        return replace(step, wake_at=status.retry_at)
+    if len(status.abandoned_runs) >= MAX_ABANDONED_RUNS:
+        return _wait(
+            job, step, facts, Reason.WAITING_FOR_CLEANUP, "Too many earlier runs are still to be cleaned; see Events."
+        )
+    if facts.module_digest is None:
+        return _wait(job, step, facts, Reason.WAITING_FOR_MODULE, facts.module_message)
+    if not facts.slot:
+        since = max(
+            t for t in (status.retry_at, status.phase_since, job.metadata.creation_timestamp, _EPOCH) if t is not None
+        )
+        if _nothing_to_show(job, status) and facts.now < since + SLOT_PATIENCE:
+            return replace(step, wake_at=since + SLOT_PATIENCE)
+        return _wait(job, step, facts, Reason.WAITING_FOR_SLOT, "As many runs as allowed are in flight.")
+    run = _next_run(job, status, facts)
+    first = run.attempt == 1
+    status = draft.enter(
+        status,
+        Cause.CLAIMED,
+        Phase.SUBMITTED,
+        Reason.SUBMITTED if first else Reason.RESUBMITTED,
+        f"Attempt {run.attempt} runs module {run.module.name}.",
+        facts.now,
+        run=run,
+        session=None,
+        approval=None,
+        output=None,
+        template_generation=status.template_generation
+        if status.template_generation is not None
+        else job.metadata.generation,
+    )
+    notes = () if first else (Note(EventReason.SUBMITTED, f"Attempt {run.attempt} runs module {run.module.name}."),)
+    return replace(step, status=status, launch=run, notes=(*step.notes, *notes))
+
+
+def _nothing_to_show(job: CurationJob, status: JobStatus) -> bool:
+    return job.status.phase is None or (status.phase is job.status.phase and status.reason == job.status.reason)
+
+
+_EPOCH: Final = datetime.fromisoformat("1970-01-01T00:00:00+00:00")
+
+
+def _next_run(job: CurationJob, status: JobStatus, facts: Facts) -> Run:
+    """The next attempt: number 1 under this generation for a new template, else one more under the run's own."""
+    assert facts.module_digest is not None
+    last = status.run
+    if last is not None and status.template_generation is not None and last.generation < status.template_generation:
+        last = None
+    generation = last.generation if last else job.metadata.generation
+    attempt = last.attempt + 1 if last else 1
+    retries = (last.retries if last else 0) + (1 if status.retry_at is not None else 0)
+    return Run.model_construct(
+        id=f"{job.metadata.uid}.g{generation}.a{attempt}",
+        generation=generation,
+        attempt=attempt,
+        retries=retries,
+        template_digest=Template(job.spec).digest,
+        module=RunModule(name=job.spec.module_ref.name, digest=facts.module_digest),
+        holder=facts.holder,
+        config={**facts.module_config, **job.spec.config} or None,
+        submitted_at=facts.now,
+        spawned_at=None,
+        finished_at=None,
+        log=None,
+    )
+
+
+def _wait(job: CurationJob, step: Step, facts: Facts, reason: Reason, message: str) -> Step:
+    status, message = step.status, draft.clip(message)
+    if status.phase is None:
+        return replace(step, status=draft.enter(status, Cause.SEEN, Phase.QUEUED, reason, message, facts.now))
+    if (status.reason, status.message) == (reason, message):
+        return step
+    # Time suspended or waiting for clean-up does not count against timeouts.queuedSeconds.
+    stood_still = status.reason in (Reason.SUSPENDED, Reason.WAITING_FOR_CLEANUP)
+    since = facts.now if stood_still else status.phase_since
+    return replace(step, status=draft.update(status, reason=str(reason), message=message, phase_since=since))
+
+
+def _replace_dead(job: CurationJob, step: Step, facts: Facts) -> Step:
+    """A Submitted run that nobody executes: abandoned, and the next attempt claimed, in one write."""
+    status, run = step.status, step.status.run
+    assert run is not None
+    gone = not facts.run_lives if run.holder == facts.holder else facts.adopt
+    if not gone:
+        return step
+    status = draft.end_current(status, RunOutcome.ABANDONED, "HolderGone", facts.now)
+    message = f"Run {run.id} is no longer executed and was abandoned."
+    status = draft.enter(status, Cause.HOLDER_GONE, Phase.QUEUED, "", message, facts.now)
+    notes = (*step.notes, Note(EventReason.SUPERSEDED, message))
+    return _claim(job, replace(step, status=status, notes=notes), facts)
+
+
+def _await_approval(job: CurationJob, step: Step, facts: Facts) -> Step:
+    status = step.status
+    if status.approval is None:
+        if facts.policy_invalid:
+            return step
+        return _queue_freed(step, facts, "The policies of the namespace are valid again.")
+    if facts.approval is ApprovalDecision.DENIED:
+        message = f"CurationApproval {status.approval.name} was denied."
+        status = draft.enter(
+            status, Cause.APPROVAL_ENDED, Phase.FAILED, Reason.APPROVAL_DENIED, message, facts.now, approval=None
+        )
+        return replace(step, status=status, notes=(*step.notes, Note(EventReason.FAILED, message, warning=True)))
+    if facts.request_allowed:
+        if status.retry_at is not None and facts.now < status.retry_at:
+            return replace(step, wake_at=status.retry_at)
+        return _queue_freed(step, facts, "The denied request is now allowed.")
+    reason = Reason.TOO_MANY_APPROVALS if facts.too_many_approvals else Reason.DENIED
+    if status.reason == reason:
+        return step
+    return replace(step, status=draft.update(status, reason=reason.value))
+
+
+def _queue_freed(step: Step, facts: Facts, message: str) -> Step:
+    status = draft.enter(step.status, Cause.ALLOWED, Phase.QUEUED, Reason.APPROVED, message, facts.now, approval=None)
+    return replace(step, status=status, notes=(*step.notes, Note(EventReason.APPROVED, message)))
+
+
+SUBSTEPS: Final = (
+    _drop_cleaned,  # what is cleaned no longer waits
+    _restart,  # a changed template supersedes everything
+    _refuse_invalid,  # what admission could not refuse
+    _suspend,  # no run while suspended
+    _time_out,  # too long in one phase
+    _advance,  # claim, take over, free
+    _observe_generation,  # in the same write as the first status of a generation
+)
+
+
+def _limit(job: CurationJob, phase: Phase) -> int | None:
+    timeouts = job.spec.timeouts
+    return {
+        Phase.QUEUED: timeouts.queued_seconds,
+        Phase.SUBMITTED: timeouts.submitted_seconds,
+        Phase.AWAITING_APPROVAL: timeouts.approval_seconds,
+        Phase.RUNNING: timeouts.running_seconds,
+    }.get(phase)
+
+
+def _deadline(job: CurationJob, status: JobStatus) -> datetime | None:
+    """When the phase times out, or a finished job has outlived its TTL."""
+    if status.phase is None or status.phase_since is None:
+        return None
+    if status.phase.terminal:
+        ttl = job.spec.ttl_seconds_after_finished
+        return None if ttl is None else status.phase_since + timedelta(seconds=ttl)
+    limit = _limit(job, status.phase)
+    if limit is None or status.reason in (Reason.SUSPENDED, Reason.WAITING_FOR_CLEANUP):
+        return None
+    since = status.phase_since
+    if status.phase is Phase.QUEUED and status.retry_at is not None:
+        since = max(since, status.retry_at)
+    return since + timedelta(seconds=limit)
+
+
+def _outlived(job: CurationJob, status: JobStatus, facts: Facts) -> bool:
+    if status != job.status or status.phase is None or not status.phase.terminal:
+        return False
+    deadline = _deadline(job, status)
+    return deadline is not None and facts.now >= deadline and job.metadata.generation == job.status.observed_generation

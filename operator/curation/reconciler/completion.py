@@ -1,0 +1,184 @@
+"""Completion by compare-and-set (DESIGN section 4, rules 4 and 5): the only writer of outcomes.
+
+Judge the completion against the newest known object; if it is current, write the new status conditioned on exactly
+that object; whatever the API server answers, judge again from what is, until the outcome has landed or is stale.
+"""
+
+import logging
+import random
+from dataclasses import dataclass
+
+from curation.api.job import CurationJob, JobStatus, status_to_wire
+from curation.api.names import EventReason
+from curation.cluster.answers import Conflict, Gone, Refused, Throttled, Unknown, Written
+from curation.lifecycle.complete import Moment, Ruling, Verdict, complete
+from curation.lifecycle.decide import Note
+from curation.lifecycle.outcome import Report, Trigger
+from curation.reconciler.context import Context, Key
+from curation.reconciler.orders import Order
+
+log = logging.getLogger(__name__)
+
+# A write that keeps losing to other writers of the object gives its worker back after this many tries in a row.
+ATTEMPTS = 5
+
+
+@dataclass(slots=True)
+class Pending:
+    """An execution that has ended and whose completion is still to be judged or written."""
+
+    report: Report
+    order: Order
+    """What was executed."""
+    planned: JobStatus | None = None
+    """What a write with an unknown answer would have made of the status."""
+    complained: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """The completion is over: applied or dropped."""
+
+    verdict: Verdict
+
+
+@dataclass(frozen=True, slots=True)
+class Later:
+    """The completion could not be written yet; nothing is lost."""
+
+    seconds: float | None = None
+    """When to try again; None: with backoff."""
+
+
+class Completion:
+    """Settles the completions of one process."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+
+    async def settle(self, key: Key, pending: Pending, freed_for: str) -> Settled | Later:
+        """Bring one completion to its end, or say when to try again."""
+        context, report = self._context, pending.report
+        for _ in range(ATTEMPTS):
+            stored = context.cache(key).get(key.namespace, key.name)
+            job = stored.parse(CurationJob) if stored is not None else None
+            if job is not None and pending.planned is not None and _landed(job, pending):
+                return self._settled(key, pending, job, Verdict(Ruling.APPLIED, pending.planned))
+            moment = Moment(context.clock.now(), random.random(), freed_for)  # noqa: S311 - jitter
+            verdict = complete(job, report, moment)
+            if verdict.ruling is not Ruling.APPLIED:
+                return self._settled(key, pending, job, verdict)
+            assert job is not None
+            assert stored is not None
+            if verdict.status is None:
+                return self._settled(key, pending, job, verdict)
+            answer = await context.write_status(
+                key, stored.resource_version, status_to_wire(job.status), status_to_wire(verdict.status)
+            )
+            match answer:
+                case None:
+                    return self._settled(key, pending, job, verdict)
+                case Written(obj):
+                    return self._settled(key, pending, CurationJob.model_validate(obj), verdict, job)
+                case Conflict() | Gone():
+                    continue  # the context has read it anew
+                case Throttled(retry_after):
+                    return Later(retry_after)
+                case Unknown(message):
+                    log.warning("the answer to a status write was lost: %s", message, extra=fields(key, report))
+                    pending.planned = verdict.status
+                    if not await context.refresh(key):
+                        return Later()
+                case Refused(code, reason, message):
+                    self._complain(key, pending, job, f"{code} {reason}: {message}")
+                    await context.refresh(key)
+                    return Later()
+        return Later()
+
+    def _settled(
+        self, key: Key, pending: Pending, job: CurationJob | None, verdict: Verdict, before: CurationJob | None = None
+    ) -> Settled:
+        context, report = self._context, pending.report
+        if report.trigger is Trigger.SUBMIT:
+            context.metrics.completions.labels(verdict=verdict.ruling.value).inc()
+        if verdict.ruling in (Ruling.STALE, Ruling.GONE):
+            assert verdict.objection is not None
+            result = type(report.result).__name__
+            current = job.status.run.id if job is not None and job.status.run is not None else "none"
+            log.log(
+                logging.INFO if report.trigger is Trigger.SUBMIT else logging.DEBUG,
+                "dropped a stale completion: run %s ended with %s, but %s (current run: %s)",
+                report.run.id,
+                result,
+                verdict.objection.message,
+                current,
+                extra={**fields(key, report), "current_run_id": current, "objection": verdict.objection.reason},
+            )
+            if job is not None and report.trigger is Trigger.SUBMIT:
+                message = f"Run {report.run.id} ended late with {result}; dropped: {verdict.objection.message}."
+                self._note(job, Note(EventReason.STALE_COMPLETION_DROPPED, message))
+        elif job is not None:
+            for note in verdict.notes:
+                self._note(job, note)
+            if verdict.status is not None and before is not None:
+                transition(context, before.status, verdict.status)
+        return Settled(verdict)
+
+    def _complain(self, key: Key, pending: Pending, job: CurationJob, why: str) -> None:
+        """A refused outcome is reported once, loudly, and kept."""
+        if pending.complained:
+            return
+        pending.complained = True
+        log.error("the API server refuses a status; the outcome is kept: %s", why, extra=fields(key, pending.report))
+        message = f"The outcome of run {pending.report.run.id} cannot be written and is kept: {why}"
+        self._note(job, Note(EventReason.RETRY_SCHEDULED, message, warning=True))
+
+    def _note(self, job: CurationJob, note: Note) -> None:
+        self._context.note(regarding(job), note)
+
+
+def _landed(job: CurationJob, pending: Pending) -> bool:
+    """Whether the write whose answer was lost has been applied: compare run id, phase and session id."""
+    planned, status = pending.planned, job.status
+    assert planned is not None
+    if job.metadata.uid != pending.report.run.uid or status.run is None or planned.run is None:
+        return False
+    if planned.history and any(entry == planned.history[-1] for entry in status.history):
+        return True
+    ids = [s.session.id if s.session else None for s in (planned, status)]
+    return (status.run.id, status.phase) == (planned.run.id, planned.phase) and ids[0] == ids[1]
+
+
+def transition(context: Context, before: JobStatus, after: JobStatus) -> None:
+    """Count a phase change that was written."""
+    if before.phase != after.phase or (before.run and after.run and before.run.id != after.run.id):
+        context.metrics.transitions.labels(
+            **{"from": before.phase or "", "to": after.phase or "", "reason": after.reason}
+        ).inc()
+
+
+def regarding(job: CurationJob) -> dict[str, object]:
+    """What an Event about the job refers to."""
+    meta = job.metadata
+    return {
+        "apiVersion": "curation.dev/v1alpha1",
+        "kind": "CurationJob",
+        "metadata": {
+            "name": meta.name,
+            "namespace": meta.namespace,
+            "uid": meta.uid,
+            "resourceVersion": meta.resource_version,
+        },
+    }
+
+
+def fields(key: Key, report: Report) -> dict[str, object]:
+    """The structured fields of a log line about a run."""
+    run = report.run
+    return {
+        "job": f"{key.namespace}/{key.name}",
+        "run_id": run.id,
+        "generation": run.generation,
+        "attempt": run.attempt,
+        "trigger": report.trigger.value,
+    }

@@ -1,0 +1,110 @@
+"""What the reconcilers of one process share."""
+
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from curation.authz.book import PolicyBook
+from curation.authz.gate import Gate
+from curation.cluster.answers import Answer, Conflict, Gone, Unreachable, Written
+from curation.cluster.api import ClusterAPI
+from curation.cluster.cache import Cache
+from curation.cluster.clock import ServerClock
+from curation.cluster.events import EventRecorder
+from curation.cluster.mergepatch import merge_patch
+from curation.cluster.resources import APPROVALS, CLUSTER_POLICIES, JOBS, MODULES, POLICIES, ResourceKind
+from curation.cluster.writer import Writer
+from curation.lifecycle.decide import Note
+from curation.reconciler.metrics import Metrics
+from curation.reconciler.queue import WorkQueue
+from curation.reconciler.settings import Settings
+
+Document = dict[str, Any]
+
+
+class Key(NamedTuple):
+    """An object that needs work."""
+
+    kind: ResourceKind
+    namespace: str
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.kind.kind} {self.namespace}/{self.name}" if self.namespace else f"{self.kind.kind} {self.name}"
+
+
+@dataclass
+class Context:
+    """One process: its access to the cluster, its caches, its queue."""
+
+    settings: Settings
+    api: ClusterAPI
+    writer: Writer
+    clock: ServerClock
+    metrics: Metrics
+    events: EventRecorder
+    book: PolicyBook
+    gate: Gate
+    queue: WorkQueue[Key]
+    caches: dict[ResourceKind, Cache] = field(
+        default_factory=lambda: {kind: Cache(kind) for kind in (JOBS, MODULES, POLICIES, CLUSTER_POLICIES, APPROVALS)}
+    )
+
+    def cache(self, key: Key) -> Cache:
+        """The cache of the key's kind."""
+        return self.caches[key.kind]
+
+    def note(self, regarding: Document, note: Note) -> None:
+        """Make an Event."""
+        self.events.record(
+            regarding,
+            note.reason.value,
+            note.message,
+            action=note.reason.value,
+            type="Warning" if note.warning else "Normal",
+        )
+
+    async def refresh(self, key: Key) -> bool:
+        """Read an object anew after a write that did not land; False if the API server gave no answer."""
+        cache = self.cache(key)
+        known = cache.get(key.namespace, key.name)
+        try:
+            found = await self.api.get(key.kind, key.namespace, key.name)
+        except Unreachable:
+            return False
+        if found is not None:
+            cache.put(found)
+        elif known is not None:
+            cache.forget(key.namespace, key.name, known.uid)
+        return True
+
+    async def write_status(self, key: Key, resource_version: int, old: Document, new: Document) -> Answer | None:
+        """Write the difference of two statuses, conditioned on the version that it was computed from.
+
+        None when there is none. The answer of a write that landed goes into the cache.
+        """
+        patch = merge_patch(old, new)
+        if patch is None:
+            return None
+        return await self.write(key, resource_version, {"status": patch}, "status")
+
+    async def write(self, key: Key, resource_version: int, body: Document, subresource: Any = None) -> Answer:
+        """A conditioned merge patch; what it answers goes into the cache, a conflict is counted and read anew."""
+        answer = await self.writer.patch(
+            key.kind,
+            key.namespace or None,
+            key.name,
+            resource_version=str(resource_version),
+            body=body,
+            subresource=subresource,
+        )
+        match answer:
+            case Written(obj):
+                self.cache(key).put(obj)
+            case Conflict():
+                self.metrics.write_conflicts.inc()
+                await self.refresh(key)
+            case Gone():
+                await self.refresh(key)
+            case _:
+                pass
+        return answer

@@ -1,0 +1,65 @@
+"""Header values that the host adds to a module's requests, read from Secrets when a run starts."""
+
+import base64
+import time
+from collections.abc import Callable
+from functools import partial
+
+from curation.api.module import Credential, ModuleSpec
+from curation.cluster.answers import APIError
+from curation.cluster.api import ClusterAPI
+from curation.execution.executor import OriginCredential
+
+# A rotated Secret is in use after this many seconds; without a bound a burst of runs would be a burst of reads.
+FRESH_SECONDS = 30.0
+
+
+class CredentialError(Exception):
+    """A credential of a module that cannot be read: which, and what helps."""
+
+
+class Credentials:
+    """Reads the credentials of modules."""
+
+    def __init__(self, api: ClusterAPI, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self._api = api
+        self._monotonic = monotonic
+        self._read: dict[tuple[str, str], tuple[float, dict[str, str]]] = {}
+
+    async def of(self, namespace: str, spec: ModuleSpec) -> tuple[OriginCredential, ...]:
+        """Each credential with its header's value. Raises CredentialError, or Unreachable."""
+        found = []
+        for each in spec.credentials:
+            value = await self._value(namespace, each)
+            found.append(OriginCredential(each.scheme, each.host, each.port, each.header, partial(str, value)))
+        return tuple(found)
+
+    async def _value(self, namespace: str, credential: Credential) -> str:
+        reference = credential.secret_key_ref
+        data = await self._secret(namespace, reference.name)
+        if reference.key not in data:
+            raise CredentialError(
+                f"Secret {reference.name} has no key {reference.key} (spec.credentials[].secretKeyRef of the module)"
+            )
+        try:
+            return base64.b64decode(data[reference.key], validate=True).decode().strip()
+        except ValueError:
+            raise CredentialError(f"Secret {reference.name}, key {reference.key} is not text") from None
+
+    async def _secret(self, namespace: str, name: str) -> dict[str, str]:
+        place, now = (namespace, name), self._monotonic()
+        known = self._read.get(place)
+        if known is not None and now < known[0] + FRESH_SECONDS:
+            return known[1]
+        try:
+            found = await self._api.read_secret(namespace, name)
+        except APIError as error:
+            raise CredentialError(
+                f"Secret {name} cannot be read ({error.reason}); "
+                "let the operator read it, see manifests/components/secrets"
+            ) from None
+        if found is None:
+            raise CredentialError(f"Secret {name} (spec.credentials[].secretKeyRef of the module) does not exist")
+        data: dict[str, str] = found.get("data") or {}
+        self._read[place] = (now, data)
+        return data

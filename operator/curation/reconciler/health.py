@@ -1,0 +1,114 @@
+"""Serves /healthz, /readyz and /metrics: a hung watch, a lost lease or a blocked loop is unhealthy."""
+
+import asyncio
+import time
+from collections.abc import Callable
+from typing import Final
+
+from aiohttp import web
+from prometheus_client import CollectorRegistry
+from prometheus_client.exposition import choose_encoder
+
+# A watch is ended by the server after 45 s and opened again (see `handlers`), so one that was not heard of for
+# longer than this hangs. The kubelet's probe adds at most 10 s.
+WATCH_STALE_SECONDS: Final = 75.0
+LOOP_STALE_SECONDS: Final = 30.0
+_BEAT_SECONDS: Final = 1.0
+
+
+class Health:
+    """What is known about the health of this process."""
+
+    def __init__(self, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self._monotonic = monotonic
+        self._watches: dict[str, float] = {}
+        self._beat = monotonic()
+        self.started = monotonic()
+        self.synced = False
+        self.leading: Callable[[], bool] | None = None
+        self.was_leading = False
+
+    def expect(self, resource: str) -> None:
+        """This kind is watched from now on."""
+        self._watches[resource] = self._monotonic()
+
+    def request(self, verb: str, resource: str, code: str, _seconds: float) -> None:
+        """A request to the API server was answered; a watch that was opened is alive."""
+        if verb in ("watch", "list") and code == "200" and resource in self._watches:
+            self._watches[resource] = self._monotonic()
+            self.synced = self.synced or (verb == "watch" and resource == "curationjobs")
+
+    def seen(self, resource: str) -> None:
+        """A watch has delivered something."""
+        self._watches[resource] = self._monotonic()
+
+    def ages(self) -> dict[str, float]:
+        """Seconds since each watch was last known to be alive."""
+        now = self._monotonic()
+        return {resource: now - at for resource, at in self._watches.items()}
+
+    async def beat(self) -> None:
+        """Beats while the event loop turns."""
+        while True:
+            self._beat = self._monotonic()
+            await asyncio.sleep(_BEAT_SECONDS)
+
+    def problems(self) -> list[str]:
+        """What is wrong, one line each."""
+        found = [
+            f"the watch of {resource} was last alive {age:.0f} s ago"
+            for resource, age in sorted(self.ages().items())
+            if age > WATCH_STALE_SECONDS
+        ]
+        blocked = self._monotonic() - self._beat
+        if blocked > LOOP_STALE_SECONDS:
+            found.append(f"the event loop was blocked for {blocked:.0f} s")
+        if self.leading is not None:
+            leads = self.leading()
+            if self.was_leading and not leads:
+                found.append("the lease was lost")
+            self.was_leading = self.was_leading or leads
+        return found
+
+
+class HealthServer:
+    """The HTTP server of one process."""
+
+    def __init__(self, health: Health, registry: CollectorRegistry) -> None:
+        self._health = health
+        self._registry = registry
+        app = web.Application()
+        app.add_routes(
+            [web.get("/healthz", self._healthz), web.get("/readyz", self._readyz), web.get("/metrics", self._metrics)]
+        )
+        self._runner = web.AppRunner(app, access_log=None)
+        self.url = ""
+
+    async def start(self, host: str, port: int) -> None:
+        """Listen. Raises OSError if the address cannot be had."""
+        await self._runner.setup()
+        site = web.TCPSite(self._runner, host, port)
+        await site.start()
+        address = self._runner.addresses[0]
+        self.url = f"http://{address[0]}:{address[1]}"
+
+    async def close(self) -> None:
+        """Stop listening."""
+        await self._runner.cleanup()
+
+    async def _healthz(self, _: web.Request) -> web.Response:
+        return _answer(self._health.problems())
+
+    async def _readyz(self, _: web.Request) -> web.Response:
+        missing = [] if self._health.synced else ["the jobs have not been listed yet"]
+        return _answer(missing + self._health.problems())
+
+    async def _metrics(self, request: web.Request) -> web.Response:
+        encoder, content_type = choose_encoder(request.headers.get("Accept", ""))
+        return web.Response(body=encoder(self._registry), headers={"Content-Type": content_type})
+
+
+def _answer(problems: list[str]) -> web.Response:
+    if problems:
+        return web.Response(status=503, text="\n".join(problems) + "\n")
+    return web.Response(text="ok\n")

@@ -1,0 +1,204 @@
+"""CurationJobs: settle what has ended, decide what is next, write it, launch what was claimed.
+
+One worker at a time works on a job (the queue sees to it), so its completions and decisions follow each other; the
+resourceVersion of each write makes them safe against everybody else.
+"""
+
+import logging
+from dataclasses import replace
+
+from curation.api.job import CurationJob, status_to_wire
+from curation.api.names import SESSION_FINALIZER, Phase
+from curation.cluster.answers import Conflict, Gone, Refused, Throttled, Unknown, Written
+from curation.cluster.cache import Stored
+from curation.lifecycle.decide import Facts, Step, decide
+from curation.lifecycle.outcome import Report, Trigger
+from curation.reconciler import orders
+from curation.reconciler.approvals import Approvals
+from curation.reconciler.cleanup import Cleanup
+from curation.reconciler.completion import Completion, Later, Settled, regarding, transition
+from curation.reconciler.context import Context, Key
+from curation.reconciler.modules import ModuleReconciler
+from curation.reconciler.observation import Observation
+from curation.reconciler.runs import Runs
+from curation.reconciler.takeover import Takeover
+
+log = logging.getLogger(__name__)
+
+
+class JobReconciler:
+    """Reconciles one job at a time."""
+
+    def __init__(
+        self, context: Context, runs: Runs, modules: ModuleReconciler, approvals: Approvals, takeover: Takeover
+    ) -> None:
+        self._context = context
+        self._runs = runs
+        self._modules = modules
+        self._approvals = approvals
+        self._takeover = takeover
+        self._completion = Completion(context)
+        self.cleanup = Cleanup(context, runs, modules)
+        self._observation = Observation(context, runs)
+        self._freed_for: dict[Key, str] = {}
+        self._complained: set[Key] = set()
+
+    async def reconcile(self, key: Key) -> None:
+        """Bring one job a step further. Anything that it waits for wakes the key."""
+        await self._settle(key)
+        stored = self._context.cache(key).get(key.namespace, key.name)
+        if stored is None:
+            self._forget(key)
+            return
+        job = stored.parse(CurationJob)
+        facts = self._facts(key, job)
+        step = decide(job, facts)
+        reserved = False
+        if step.launch is not None:
+            reserved = self._runs.reserve(key)
+            if not reserved:
+                step = decide(job, replace(facts, slot=False))
+        launched = False
+        try:
+            launched = await self._carry_out(key, stored, job, step)
+        finally:
+            if reserved and not launched:
+                self._runs.release()
+        if step.wake_at is not None:
+            self._context.queue.add_after(key, (step.wake_at - self._context.clock.now()).total_seconds())
+        if step.status == job.status and not (step.add_finalizer or step.remove_finalizer or step.delete):
+            # Only a job that is as it should be is looked after: anything else is decided again first.
+            self.cleanup.advance(key, job)
+            self._observation.advance(key, job)
+            await self._approvals.advance(key, job)
+
+    def _facts(self, key: Key, job: CurationJob) -> Facts:
+        module = self._modules.state(key.namespace, job.spec.module_ref.name)
+        if module.digest is None:
+            self._modules.wake_when_changed(key.namespace, job.spec.module_ref.name, key)
+        run = job.status.run
+        approval = self._approvals.facts(key, job)
+        return Facts(
+            now=self._context.clock.now(),
+            holder=self._context.settings.holder,
+            module_digest=module.digest,
+            module_message=module.message,
+            module_config=dict(module.spec.config) if module.spec is not None else {},
+            run_lives=run is not None and self._runs.lives(job.metadata.uid, run.id),
+            adopt=self._takeover.may_adopt(key, job),
+            request_allowed=approval.allowed,
+            policy_invalid=approval.policy_invalid,
+            approval=approval.decision,
+            too_many_approvals=approval.too_many,
+            cleaned=self.cleanup.cleaned(key),
+        )
+
+    # -- completions -------------------------------------------------------------------------------------------------
+
+    async def _settle(self, key: Key) -> None:
+        for pending in self._runs.pending(key):
+            result = await self._completion.settle(key, pending, self._freed_for.get(key, ""))
+            if isinstance(result, Later):
+                if result.seconds is None:
+                    self._context.queue.add_rate_limited(key)
+                else:
+                    self._context.queue.add_after(key, result.seconds)
+                continue
+            self._runs.settled(key, pending)
+            await self._after(key, pending.report, pending.order, result)
+
+    async def _after(self, key: Key, report: Report, order: orders.Order, settled: Settled) -> None:
+        verdict = settled.verdict
+        stored = self._context.cache(key).get(key.namespace, key.name)
+        job = stored.parse(CurationJob) if stored is not None else None
+        if verdict.orphan is not None:
+            self.cleanup.orphan(key, job, order, verdict.orphan)
+        if report.trigger is Trigger.OBSERVE:
+            self._observation.ended(key, job, report)
+        if verdict.ask is not None and job is not None:
+            await self._approvals.ask(key, job, verdict.ask)
+
+    # -- writes ------------------------------------------------------------------------------------------------------
+
+    async def _carry_out(self, key: Key, stored: Stored, job: CurationJob, step: Step) -> bool:
+        """Make the one write of a step; True if a run was launched."""
+        context, version = self._context, stored.resource_version
+        if step.delete:
+            await context.api.delete(key.kind, key.namespace, key.name, uid=stored.uid, resource_version=str(version))
+            return False
+        if step.add_finalizer or step.remove_finalizer:
+            others = [name for name in job.metadata.finalizers if name != SESSION_FINALIZER]
+            finalizers = [*others, SESSION_FINALIZER] if step.add_finalizer else others
+            answer = await context.write(key, version, {"metadata": {"finalizers": finalizers}})
+        elif step.status != job.status:
+            planned = context.write_status(key, version, status_to_wire(job.status), status_to_wire(step.status))
+            written = await planned
+            if written is None:
+                return False
+            answer = written
+        else:
+            context.queue.forget(key)
+            return False
+        match answer:
+            case Written():
+                self._complained.discard(key)
+                context.queue.forget(key)
+                return self._written(key, job, step)
+            case Conflict() | Gone():
+                context.queue.add_rate_limited(key)
+            case Throttled(retry_after):
+                context.queue.add_after(key, retry_after)
+            case Unknown(message):
+                log.warning("the answer to a write of %s was lost: %s", key, message)
+                if step.launch is not None and await context.refresh(key) and self._claimed(key, step):
+                    return self._written(key, job, step)
+                context.queue.add_rate_limited(key)
+            case Refused(code, reason, message):
+                if key not in self._complained:
+                    self._complained.add(key)
+                    log.error("the API server refuses a write of %s: %s %s: %s", key, code, reason, message)
+                await context.refresh(key)
+                context.queue.add_rate_limited(key)
+        return False
+
+    def _claimed(self, key: Key, step: Step) -> bool:
+        """Whether a claim whose answer was lost has landed: the object names this very run and this process."""
+        stored = self._context.cache(key).get(key.namespace, key.name)
+        job = stored.parse(CurationJob) if stored is not None else None
+        run = job.status.run if job is not None else None
+        return (
+            run is not None and step.launch is not None and (run.id, run.holder) == (step.launch.id, step.launch.holder)
+        )
+
+    def _written(self, key: Key, job: CurationJob, step: Step) -> bool:
+        context = self._context
+        for note in step.notes:
+            context.note(regarding(job), note)
+        if step.status != job.status:
+            transition(context, job.status, step.status)
+        if job.status.phase is Phase.AWAITING_APPROVAL and step.status.phase is Phase.QUEUED:
+            self._freed_for[key] = job.status.approval.request_digest if job.status.approval is not None else ""
+        if step.launch is None:
+            return False
+        log.info(
+            "launching run %s",
+            step.launch.id,
+            extra={
+                "job": f"{key.namespace}/{key.name}",
+                "run_id": step.launch.id,
+                "generation": step.launch.generation,
+                "attempt": step.launch.attempt,
+            },
+        )
+        self._runs.launch(orders.submit(key, job, step.launch))
+        # A change that arrived while the claim was being answered has already passed the fence: ask it again.
+        self._runs.seen(None, self._context.cache(key).get(key.namespace, key.name))
+        return True
+
+    def _forget(self, key: Key) -> None:
+        self._freed_for.pop(key, None)
+        self._complained.discard(key)
+        self._observation.forget(key)
+        self._approvals.forget(key)
+        self._takeover.forget(key)
+        self.cleanup.forget(key)

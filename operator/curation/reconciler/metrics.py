@@ -1,0 +1,143 @@
+"""The metrics of DESIGN section 10. Labels are bounded: phases, reasons, verdicts, codes; never a name of an object."""
+
+import time
+from collections.abc import Callable, Iterator
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from curation.api.approval import EvaluatedRequest
+from curation.api.names import Phase
+from curation.authz.gate import Decision, Gate, JudgeContext
+from curation.execution.executor import Invocation
+from curation.lifecycle.outcome import Report
+
+_FAST = (0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.05, 0.1, 0.5, 1)
+_RUN = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300)
+
+
+class Metrics:
+    """Every metric, in one registry. One instance for each process."""
+
+    def __init__(self) -> None:
+        self.registry = registry = CollectorRegistry()
+        self.jobs = Gauge("curation_jobs", "Jobs by phase; a new one counts as Queued.", ["phase"], registry=registry)
+        for phase in Phase:
+            self.jobs.labels(phase=phase.value)
+        self.transitions = Counter(
+            "curation_transitions_total", "Phase changes written.", ["from", "to", "reason"], registry=registry
+        )
+        self.completions = Counter(
+            "curation_completions_total", "Submit executions that ended, by verdict.", ["verdict"], registry=registry
+        )
+        for verdict in ("applied", "stale", "duplicate", "gone"):
+            self.completions.labels(verdict=verdict)
+        self.run_duration = Histogram(
+            "curation_run_duration_seconds",
+            "Time from launch to end of an execution.",
+            ["trigger", "outcome"],
+            buckets=_RUN,
+            registry=registry,
+        )
+        self.runs_in_flight = Gauge("curation_runs_in_flight", "Executions that have not ended.", registry=registry)
+        self.http_calls = Counter(
+            "curation_http_calls_total",
+            "Outbound calls of modules: decision allowed, denied or refused; code the status or the error code.",
+            ["decision", "code"],
+            registry=registry,
+        )
+        self.policy_decision = Histogram(
+            "curation_policy_decision_seconds", "Time of one decision of the gate.", buckets=_FAST, registry=registry
+        )
+        self.approvals = Gauge("curation_approvals", "Approvals by decision.", ["decision"], registry=registry)
+        self.approval_age = Gauge(
+            "curation_approval_age_seconds", "Age of the oldest pending approval.", registry=registry
+        )
+        self.api_requests = Counter(
+            "curation_api_requests_total",
+            "Requests to the API server.",
+            ["verb", "resource", "code"],
+            registry=registry,
+        )
+        self.write_conflicts = Counter(
+            "curation_write_conflicts_total", "Conditioned writes that answered 409.", registry=registry
+        )
+        self.queue_depth = Gauge("curation_queue_depth", "Keys that are ready and not taken.", registry=registry)
+        self.queue_latency = Histogram(
+            "curation_queue_latency_seconds", "Time from ready to taken.", buckets=_RUN, registry=registry
+        )
+        self.reconcile = Histogram(
+            "curation_reconcile_seconds",
+            "Time of one reconciliation.",
+            ["kind"],
+            buckets=(*_FAST, 5),
+            registry=registry,
+        )
+        self.reconcile_errors = Counter(
+            "curation_reconcile_errors_total", "Reconciliations that raised: a bug.", ["kind"], registry=registry
+        )
+        self.abandoned_runs = Gauge(
+            "curation_abandoned_runs", "Runs that are not yet known to be cleaned.", registry=registry
+        )
+        self.cleanups_failed = Counter(
+            "curation_cleanups_failed_total", "Abandoned runs that were given up after 10 minutes.", registry=registry
+        )
+        self.leader = Gauge("curation_leader", "1 while this process writes.", registry=registry)
+
+    def depth(self, depth: int) -> None:
+        """See `QueueObserver`."""
+        self.queue_depth.set(depth)
+
+    def taken(self, waited: float) -> None:
+        """See `QueueObserver`."""
+        self.queue_latency.observe(waited)
+
+    def on_start(self, invocation: Invocation) -> None:
+        """See `ExecutionObserver`."""
+        self.runs_in_flight.inc()
+
+    def on_call(self, _invocation: Invocation, decision: str, code: str, _seconds: float) -> None:
+        """See `ExecutionObserver`."""
+        self.http_calls.labels(decision=decision, code=code).inc()
+
+    def on_end(self, invocation: Invocation, report: Report, seconds: float) -> None:
+        """See `ExecutionObserver`."""
+        self.runs_in_flight.dec()
+        outcome = type(report.result).__name__
+        self.run_duration.labels(trigger=invocation.trigger.value, outcome=outcome).observe(seconds)
+
+    def request(self, verb: str, resource: str, code: str, _seconds: float) -> None:
+        """A `RequestObserver` of the cluster layer."""
+        self.api_requests.labels(verb=verb, resource=resource, code=code).inc()
+
+
+class MeasuredGate:
+    """The gate, with the time of each decision measured."""
+
+    def __init__(self, gate: Gate, metrics: Metrics) -> None:
+        self._gate = gate
+        self._observe = metrics.policy_decision.observe
+
+    def judge(self, namespace: str, request: EvaluatedRequest, context: JudgeContext) -> Decision:
+        """See `Gate.judge`."""
+        started = time.perf_counter()
+        decision = self._gate.judge(namespace, request, context)
+        self._observe(time.perf_counter() - started)
+        return decision
+
+
+class WatchAge(Collector):
+    """`curation_watch_age_seconds`, computed when it is read."""
+
+    def __init__(self, ages: Callable[[], dict[str, float]]) -> None:
+        self._ages = ages
+
+    def collect(self) -> Iterator[Metric]:
+        """See prometheus_client."""
+        family = GaugeMetricFamily(
+            "curation_watch_age_seconds", "Time since the watch of a kind was last seen alive.", labels=["resource"]
+        )
+        for resource, age in sorted(self._ages().items()):
+            family.add_metric([resource], age)
+        yield family

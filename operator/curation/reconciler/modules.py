@@ -1,0 +1,173 @@
+"""CurationModules: load each one, say in its status whether it can be run, wake the jobs that wait for it."""
+
+import base64
+import binascii
+import logging
+from dataclasses import dataclass
+
+from curation.api.module import ConfigMapSource, CurationModule, ModuleLimits, ModuleSpec, ModuleStatus
+from curation.cluster.answers import APIError, Unreachable
+from curation.execution.executor import ModuleBuild
+from curation.reconciler.context import Context, Key
+from curation.reconciler.writes import ready_condition, write_own_status
+from curation.wasm.limits import Limits
+from curation.wasm.store import Fetch, LoadedModule, ModuleLoadError, ModuleReason, ModuleStore, builtin_bytes
+
+log = logging.getLogger(__name__)
+
+# The source may be applied a moment after the module (kubectl apply -f DIR has no order).
+RETRY_SECONDS = (1.0, 2.0, 5.0, 15.0, 60.0)
+
+
+@dataclass(frozen=True, slots=True)
+class ModuleState:
+    """What is known of a module: its digest once it can be run, else why it cannot."""
+
+    digest: str | None
+    message: str
+    spec: ModuleSpec | None = None
+
+
+class ModuleReconciler:
+    """Keeps the states of all modules."""
+
+    def __init__(self, context: Context, store: ModuleStore) -> None:
+        self._context = context
+        self._store = store
+        self._states: dict[tuple[str, str], ModuleState] = {}
+        self._waiting: dict[tuple[str, str], set[Key]] = {}
+        self._failures: dict[Key, int] = {}
+
+    def state(self, namespace: str, name: str) -> ModuleState:
+        """What is known of a module now."""
+        found = self._states.get((namespace, name))
+        if found is not None:
+            return found
+        return ModuleState(None, f"CurationModule {name} does not exist in namespace {namespace}; apply it.")
+
+    def wake_when_changed(self, namespace: str, name: str, job: Key) -> None:
+        """Ask for work on a job once the module's state changes."""
+        self._waiting.setdefault((namespace, name), set()).add(job)
+
+    def build(self, namespace: str, name: str, digest: str) -> tuple[ModuleBuild, ModuleSpec]:
+        """The build of a module to execute, and the spec that bounds it.
+
+        The recorded build while the store has it, else the module's present one. Raises ModuleLoadError.
+        """
+        state = self.state(namespace, name)
+        if state.spec is None:
+            raise ModuleLoadError(ModuleReason.NOT_FOUND, state.message)
+        if self._store.get(digest) is None and state.digest is not None:
+            digest = state.digest
+        limits = Limits.of(state.spec.limits)
+        return ModuleBuild(name, digest, limits, self._fetch(namespace, state.spec)), state.spec
+
+    def wall_seconds(self, namespace: str, name: str) -> float:
+        """How long a run of the module can take at the most; of one that is gone, what the default allows."""
+        spec = self.state(namespace, name).spec
+        return float((spec.limits if spec is not None else ModuleLimits()).wall_seconds)
+
+    async def reconcile(self, key: Key) -> None:
+        """Load the module and write its status."""
+        place = (key.namespace, key.name)
+        stored = self._context.cache(key).get(key.namespace, key.name)
+        if stored is None:
+            self._set(place, None)
+            return
+        module = stored.parse(CurationModule)
+        try:
+            loaded = await self._load(key.namespace, module.spec)
+        except ModuleLoadError as error:
+            state = ModuleState(None, f"CurationModule {key.name} is not ready: {error.message}", module.spec)
+            reason, message, size = error.reason.value, error.message, None
+            self._try_later(key, error.reason)
+        except (APIError, Unreachable, OSError) as error:
+            # The server's trouble says nothing about the module: a build that was ready stays so.
+            log.warning("module %s/%s could not be read: %s", *place, error)
+            self._try_later(key, ModuleReason.NOT_FOUND)
+            return
+        else:
+            self._failures.pop(key, None)
+            state = ModuleState(loaded.digest, "", module.spec)
+            reason, message, size = ModuleReason.COMPILED.value, "The module can be run.", loaded.size_bytes
+        self._set(place, state)
+        status = ModuleStatus(
+            observed_generation=module.metadata.generation,
+            digest=state.digest or "",
+            size_bytes=size,
+            conditions=ready_condition(
+                module.status.conditions,
+                state.digest is not None,
+                reason,
+                message,
+                module.metadata.generation,
+                self._context.clock.now(),
+            ),
+        )
+        await write_own_status(self._context, key, stored, module.status, status)
+
+    def _set(self, place: tuple[str, str], state: ModuleState | None) -> None:
+        before = self._states.get(place)
+        if state is None:
+            self._states.pop(place, None)
+        else:
+            self._states[place] = state
+        if before != state:
+            for job in self._waiting.pop(place, ()):
+                self._context.queue.add(job)
+
+    def _try_later(self, key: Key, reason: ModuleReason) -> None:
+        if reason not in (ModuleReason.NOT_FOUND, ModuleReason.DIGEST_MISMATCH):
+            return  # only a new spec can help, and that wakes the key
+        failures = self._failures.get(key, 0)
+        self._failures[key] = failures + 1
+        self._context.queue.add_after(key, RETRY_SECONDS[min(failures, len(RETRY_SECONDS) - 1)])
+
+    async def _load(self, namespace: str, spec: ModuleSpec) -> LoadedModule:
+        source = spec.source
+        if source.builtin is not None:
+            loaded = await self._store.load_builtin(source.builtin)
+            if spec.digest is not None and loaded.digest != spec.digest:
+                raise ModuleLoadError(
+                    ModuleReason.DIGEST_MISMATCH,
+                    f"spec.digest is {spec.digest} but builtin {source.builtin} is {loaded.digest}; leave digest out",
+                )
+            return loaded
+        assert spec.digest is not None  # CEL requires it
+        return await self._store.load(spec.digest, self._fetch(namespace, spec))
+
+    def _fetch(self, namespace: str, spec: ModuleSpec) -> Fetch:
+        """What reads the bytes of a module when no compiled artifact of them is kept."""
+        source = spec.source
+
+        async def fetch() -> bytes:
+            if source.builtin is not None:
+                return builtin_bytes(source.builtin)
+            if source.config_map is not None:
+                return await self._read(namespace, source.config_map)
+            raise ModuleLoadError(
+                ModuleReason.INVALID, "spec.source.oci is not supported by this release; use configMap or builtin"
+            )
+
+        return fetch
+
+    async def _read(self, namespace: str, source: ConfigMapSource) -> bytes:
+        found = await self._context.api.read_config_map(namespace, source.name)
+        if found is None:
+            raise ModuleLoadError(
+                ModuleReason.NOT_FOUND, f"ConfigMap {source.name} (spec.source.configMap.name) does not exist"
+            )
+        binary, text = (found.get("binaryData") or {}).get(source.key), (found.get("data") or {}).get(source.key)
+        if binary is not None:
+            try:
+                return base64.b64decode(binary, validate=True)
+            except binascii.Error as error:
+                message = f"ConfigMap {source.name}, key {source.key} is not base64: {error}"
+                raise ModuleLoadError(ModuleReason.INVALID, message) from None
+        if text is not None:
+            return str(text).encode()
+        keys = ", ".join(sorted([*(found.get("binaryData") or {}), *(found.get("data") or {})])) or "none"
+        raise ModuleLoadError(
+            ModuleReason.NOT_FOUND,
+            f"ConfigMap {source.name} has no key {source.key} (spec.source.configMap.key); it has: {keys}",
+        )

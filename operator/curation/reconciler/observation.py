@@ -1,0 +1,82 @@
+"""When the session of a Running job is looked at."""
+
+import random
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+from curation.api.job import CurationJob
+from curation.api.names import ANNOTATION_OBSERVE_REQUESTED_AT, Phase
+from curation.lifecycle.outcome import Denied, Failed, Report
+from curation.reconciler import orders
+from curation.reconciler.context import Context, Key
+from curation.reconciler.runs import Runs
+
+MAX_BACKOFF_SECONDS: Final = 300.0
+# Sessions observed at once: a restart finds every Running job due, and their calls must not crowd out new runs.
+AT_ONCE: Final = 64
+
+
+@dataclass(slots=True)
+class _Plan:
+    """The next look at one session."""
+
+    run_id: str
+    due: float
+    failures: int = 0
+    asked: str = ""
+    """The value of curation.dev/observe-requested-at that was last honoured."""
+
+
+class Observation:
+    """Plans the observations of all Running jobs. Nothing of it needs to survive a restart."""
+
+    def __init__(self, context: Context, runs: Runs, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self._context = context
+        self._runs = runs
+        self._monotonic = monotonic
+        self._plans: dict[Key, _Plan] = {}
+        self._flying = 0
+
+    def advance(self, key: Key, job: CurationJob) -> None:
+        """Look at the session if that is due, else ask for work on the job when it will be."""
+        run = job.status.run
+        if job.status.phase is not Phase.RUNNING or run is None or job.metadata.deletion_timestamp is not None:
+            self._plans.pop(key, None)
+            return
+        now = self._monotonic()
+        asked = job.metadata.annotations.get(ANNOTATION_OBSERVE_REQUESTED_AT, "")
+        plan = self._plans.get(key)
+        if plan is None or plan.run_id != run.id:
+            # The first look after a restart is spread over the interval too.
+            plan = self._plans[key] = _Plan(run.id, now + job.spec.observe_interval_seconds * random.random(), 0, asked)  # noqa: S311
+        if asked != plan.asked:
+            plan.asked, plan.due = asked, now
+        if self._runs.observing(job.metadata.uid):
+            return  # its end wakes this key
+        if now < plan.due:
+            self._context.queue.add_after(key, plan.due - now)
+            return
+        if self._flying >= AT_ONCE:
+            self._context.queue.add_after(key, random.uniform(0.2, 1.0))  # noqa: S311 - jitter
+            return
+        self._flying += 1
+        self._runs.launch(orders.observe(key, job, run))
+
+    def ended(self, key: Key, job: CurationJob | None, report: Report) -> None:
+        """An observation has ended: plan the next, later if it told nothing."""
+        self._flying -= 1
+        plan = self._plans.get(key)
+        if plan is None or job is None or plan.run_id != report.run.id:
+            return
+        interval = float(job.spec.observe_interval_seconds)
+        plan.failures = plan.failures + 1 if isinstance(report.result, Failed | Denied) else 0
+        delay = interval * random.uniform(0.9, 1.1)  # noqa: S311 - jitter
+        if plan.failures:
+            delay = min(max(MAX_BACKOFF_SECONDS, interval), delay * 2 ** min(plan.failures - 1, 10))
+        plan.due = self._monotonic() + delay
+
+    def forget(self, key: Key) -> None:
+        """The job is gone."""
+        self._plans.pop(key, None)

@@ -1,0 +1,82 @@
+"""What to execute: made from the status, so that any process can make it anew."""
+
+from dataclasses import dataclass, replace
+
+from curation.api.digest import without_nulls
+from curation.api.job import AbandonedRun, CurationJob, Run
+from curation.api.names import Trigger
+from curation.api.schema import JsonObject
+from curation.lifecycle.outcome import RunKey, SessionRef
+from curation.reconciler.context import Key
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What to execute, as the claim or the entry to be cleaned recorded it."""
+
+    key: Key
+    run: RunKey
+    trigger: Trigger
+    labels: dict[str, str]
+    module: str
+    digest: str
+    input: JsonObject
+    config: dict[str, str]
+    session: SessionRef | None = None
+
+
+def run_key(uid: str, run: Run) -> RunKey:
+    """What the run is annotated with."""
+    return RunKey(uid, run.id, run.generation, run.attempt, run.template_digest)
+
+
+def submit(key: Key, job: CurationJob, run: Run) -> Order:
+    """Execute a run that was just claimed."""
+    document = without_nulls(job.spec.input)
+    assert isinstance(document, dict)
+    return Order(
+        key=key,
+        run=run_key(job.metadata.uid, run),
+        trigger=Trigger.SUBMIT,
+        labels=dict(job.metadata.labels),
+        module=run.module.name,
+        digest=run.module.digest,
+        input=document,
+        config=run.config or {},
+    )
+
+
+def observe(key: Key, job: CurationJob, run: Run) -> Order:
+    """Look at the session of a Running job."""
+    session = job.status.session
+    assert session is not None
+    return replace(submit(key, job, run), trigger=Trigger.OBSERVE, session=SessionRef(session.id, session.url))
+
+
+def cancel(key: Key, job: CurationJob, entry: AbandonedRun, session: SessionRef | None) -> Order:
+    """Cancel the session of an abandoned run or, where none is known, whatever the run id has created."""
+    if session is None and entry.session is not None:
+        session = SessionRef(entry.session.id, entry.session.url)
+    generation, attempt = _numbers(entry.id)
+    return Order(
+        key=key,
+        run=RunKey(job.metadata.uid, entry.id, generation, attempt, ""),
+        trigger=Trigger.CANCEL,
+        labels=dict(job.metadata.labels),
+        module=entry.module.name,
+        digest=entry.module.digest,
+        input={},
+        config=entry.config or {},
+        session=session,
+    )
+
+
+def cancel_orphan(order: Order, session: SessionRef) -> Order:
+    """Cancel the session that a dropped completion of this order holds."""
+    return replace(order, trigger=Trigger.CANCEL, session=session, input={})
+
+
+def _numbers(run_id: str) -> tuple[int, int]:
+    """Generation and attempt of ``<uid>.g<generation>.a<attempt>``."""
+    _, generation, attempt = run_id.rsplit(".", 2)
+    return int(generation.removeprefix("g")), int(attempt.removeprefix("a"))

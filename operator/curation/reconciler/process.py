@@ -1,0 +1,281 @@
+"""One operator process: put together, run, stopped in good order."""
+
+import asyncio
+import logging
+import signal
+from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
+from enum import IntEnum
+from pathlib import Path
+
+import kopf
+
+from curation.authz.book import PolicyBook
+from curation.authz.gate import Gate
+from curation.cluster.answers import APIError
+from curation.cluster.api import ClusterAPI
+from curation.cluster.cache import Stored
+from curation.cluster.clock import ServerClock
+from curation.cluster.connection import Connection, connect
+from curation.cluster.events import EventRecorder
+from curation.cluster.lease import LeaseElector
+from curation.cluster.resources import APPROVALS, CLUSTER_POLICIES, JOBS, MODULES, POLICIES, ResourceKind
+from curation.cluster.sweep import MissedDeleteSweep
+from curation.cluster.writer import Writer
+from curation.egress.client import EgressClient
+from curation.egress.floor import AddressFloor
+from curation.execution.in_process import InProcessExecutor
+from curation.reconciler.approvals import Approvals
+from curation.reconciler.context import Context, Key
+from curation.reconciler.credentials import Credentials
+from curation.reconciler.handlers import kopf_registry, kopf_settings
+from curation.reconciler.health import Health, HealthServer
+from curation.reconciler.jobs import JobReconciler
+from curation.reconciler.metrics import MeasuredGate, Metrics, WatchAge
+from curation.reconciler.modules import ModuleReconciler
+from curation.reconciler.phases import PhaseCounts
+from curation.reconciler.policies import PolicyReconciler
+from curation.reconciler.queue import WorkQueue
+from curation.reconciler.runs import Runs
+from curation.reconciler.settings import Settings
+from curation.reconciler.takeover import Takeover
+from curation.wasm.store import ModuleStore
+
+log = logging.getLogger(__name__)
+
+Reconcile = Callable[[Key], Awaitable[None]]
+
+
+class Exit(IntEnum):
+    """Exit codes of `curation-operator run`."""
+
+    STOPPED = 0
+    ERROR = 1
+    USAGE = 2
+    LEASE_LOST = 3
+
+
+class Process:
+    """Everything of one process. `run` returns when it was stopped or has lost the lease."""
+
+    def __init__(self, settings: Settings, module_cache: Path | None = None) -> None:
+        self._settings = settings
+        self._module_cache = module_cache
+        self._stop = asyncio.Event()
+        self._exit = Exit.STOPPED
+        self.metrics = Metrics()
+        self.health = Health()
+
+    def stop(self, code: Exit = Exit.STOPPED) -> None:
+        """Ask it to stop."""
+        if not self._stop.is_set():
+            self._exit = code
+            self._stop.set()
+
+    async def run(self) -> Exit:
+        """Run until stopped. Raises ConfigurationError, APIError or Unreachable if it cannot start."""
+        settings, metrics, health = self._settings, self.metrics, self.health
+
+        def observe(verb: str, resource: str, code: str, seconds: float) -> None:
+            metrics.request(verb, resource, code, seconds)
+            health.request(verb, resource, code, seconds)
+
+        clock = ServerClock()
+        async with AsyncExitStack() as stack:
+            connection = await stack.enter_async_context(await connect(observer=observe, clock=clock))
+            api, writer = ClusterAPI(connection), Writer(connection)
+            events = EventRecorder(api, writer, identity=settings.identity, clock=clock)
+            events.start()
+            stack.push_async_callback(events.close)
+            book = PolicyBook()
+            gate = Gate(book, clock.now)
+            queue: WorkQueue[Key] = WorkQueue(metrics)
+            stack.callback(queue.close)
+            context = Context(settings, api, writer, clock, metrics, events, book, gate, queue)
+            store = ModuleStore(self._module_cache)
+            stack.push_async_callback(store.close)
+            egress = EgressClient(AddressFloor(settings.allow_cidrs))
+            stack.push_async_callback(egress.close)
+            # Observations and Cancels have threads of their own, so that a burst of runs cannot starve them.
+            threads = settings.max_concurrent_runs + max(16, settings.max_concurrent_runs // 4)
+            executor = InProcessExecutor(
+                store, MeasuredGate(gate, metrics), egress, observer=metrics, max_concurrent=threads
+            )
+            server = HealthServer(health, metrics.registry)
+            await server.start(settings.http_host, settings.http_port)
+            stack.push_async_callback(server.close)
+            log.info("serving /healthz, /readyz and /metrics on %s", server.url, extra={"url": server.url})
+
+            modules = ModuleReconciler(context, store)
+            runs = Runs(context, executor, modules, Credentials(api))
+            takeover = Takeover(context, modules)
+            approvals = Approvals(context)
+            policies = PolicyReconciler(context)
+            jobs = JobReconciler(context, runs, modules, approvals, takeover)
+            reconcilers: dict[ResourceKind, Reconcile] = {
+                JOBS: jobs.reconcile,
+                MODULES: modules.reconcile,
+                POLICIES: policies.reconcile,
+                CLUSTER_POLICIES: policies.reconcile,
+                APPROVALS: approvals.reconcile,
+            }
+            context.caches[POLICIES].listen(policies.seen)
+            context.caches[CLUSTER_POLICIES].listen(policies.seen)
+            context.caches[APPROVALS].listen(approvals.seen)
+            context.caches[JOBS].listen(runs.seen)
+            context.caches[JOBS].listen(PhaseCounts(metrics).seen)
+            metrics.registry.register(WatchAge(health.ages))
+            for kind, cache in context.caches.items():
+                cache.listen(_waker(queue, kind))
+            await self._read_first(context)
+            await self._preload_modules(context, modules)
+            try:
+                await self._serve(connection, context, reconcilers, takeover, runs)
+            finally:
+                await runs.close()
+                await jobs.cleanup.close()
+                await executor.close(grace=0.5)
+        return self._exit
+
+    async def _read_first(self, context: Context) -> None:
+        """Read all policies, approvals and modules before the first job is decided: else it would be denied."""
+        namespaces: tuple[str | None, ...] = self._settings.namespaces or (None,)
+        for kind in (POLICIES, CLUSTER_POLICIES, APPROVALS, MODULES):
+            places = namespaces if kind.namespaced else (None,)
+            try:
+                for namespace in places:
+                    for obj in await context.api.list(kind, namespace):
+                        context.caches[kind].put(obj)
+            except APIError as error:
+                if kind is not CLUSTER_POLICIES or error.code != 403 or not self._settings.namespaces:
+                    raise
+                log.warning(
+                    "cluster policies may not be read, so they do not count in this installation (%s); "
+                    "grant list and watch on clustercurationpolicies to have them",
+                    error,
+                )
+                del context.caches[kind]
+
+    async def _preload_modules(self, context: Context, modules: ModuleReconciler) -> None:
+        for stored in tuple(context.caches[MODULES]):
+            try:
+                await modules.reconcile(Key(MODULES, stored.namespace, stored.name))
+            except Exception:
+                log.exception("module %s/%s could not be loaded yet", stored.namespace, stored.name)
+
+    async def _serve(
+        self,
+        connection: Connection,
+        context: Context,
+        reconcilers: dict[ResourceKind, Reconcile],
+        takeover: Takeover,
+        runs: Runs,
+    ) -> None:
+        # Tasks that are to outlive kopf's own shutdown are started before it: it cancels all later ones.
+        workers: list[asyncio.Task[None]] = []
+        lead = asyncio.create_task(self._lead(context, reconcilers, takeover, workers), name="lead")
+        sweep = MissedDeleteSweep(context.api, context.caches[JOBS], namespaces=self._settings.namespaces or None)
+        tasks = [
+            lead,
+            asyncio.create_task(self.health.beat(), name="beat"),
+            asyncio.create_task(sweep.run(), name="sweep"),
+        ]
+        kopf_stop = asyncio.Event()
+        before = asyncio.all_tasks()
+        roots = await kopf.spawn_tasks(
+            registry=kopf_registry(connection, context.caches, self.health),
+            settings=kopf_settings(),
+            standalone=True,
+            clusterwide=not self._settings.namespaces,
+            namespaces=list(self._settings.namespaces),
+            stop_flag=kopf_stop,
+        )
+        # Trap: spawn_tasks installs kopf's signal handlers, which would cancel our tasks before our own work stops.
+        self._own_signals()
+        watcher = asyncio.create_task(kopf.run_tasks(roots, ignored=before), name="kopf")
+        stop = asyncio.create_task(self._stop.wait(), name="stop")
+        try:
+            done, _ = await asyncio.wait({stop, watcher, lead}, return_when=asyncio.FIRST_COMPLETED)
+            if watcher in done:
+                watcher.result()
+                raise RuntimeError("kopf has stopped by itself")
+            if self._exit is Exit.STOPPED:
+                # Runs in flight get a moment to end and be written; what is left is the next holder's.
+                drained = asyncio.create_task(runs.drained())
+                await asyncio.wait({drained}, timeout=self._settings.drain_seconds)
+                drained.cancel()
+        finally:
+            for task in [*workers, *tasks, stop]:
+                task.cancel()
+            await asyncio.gather(*workers, *tasks, stop, return_exceptions=True)
+            kopf_stop.set()
+            await asyncio.wait({watcher}, timeout=3)
+            watcher.cancel()
+            await asyncio.gather(watcher, return_exceptions=True)
+
+    async def _lead(
+        self,
+        context: Context,
+        reconcilers: dict[ResourceKind, Reconcile],
+        takeover: Takeover,
+        workers: list[asyncio.Task[None]],
+    ) -> None:
+        """Work while this process leads; without a lease, from now on."""
+
+        async def reconcile(key: Key) -> None:
+            with context.metrics.reconcile.labels(kind=key.kind.kind).time():
+                await reconcilers[key.kind](key)
+
+        def failed(key: Key, error: Exception) -> None:
+            context.metrics.reconcile_errors.labels(kind=key.kind.kind).inc()
+            log.error("reconciling %s failed and is tried again: %s", key, error, exc_info=error)
+
+        async def started() -> None:
+            takeover.leading_since = context.clock.now()
+            context.metrics.leader.set(1)
+            log.info("working as %s", context.settings.holder, extra={"holder": context.settings.holder})
+            workers.extend(
+                asyncio.create_task(context.queue.work(reconcile, failed), name=f"worker {number}")
+                for number in range(context.settings.workers)
+            )
+
+        async def lost() -> None:
+            context.metrics.leader.set(0)
+            log.error("the lease was lost; stopping")
+            for worker in workers:
+                worker.cancel()
+            self.stop(Exit.LEASE_LOST)
+
+        lease = context.settings.lease
+        if lease is None:
+            await started()
+            await self._stop.wait()
+            return
+        elector = LeaseElector(
+            context.api,
+            context.writer,
+            namespace=lease.namespace,
+            name=lease.name,
+            identity=context.settings.holder,
+            clock=context.clock,
+        )
+        self.health.leading = lambda: elector.leading
+        await elector.run(started, lost)
+
+    def _own_signals(self) -> None:
+        """A stop begins with our work; kopf goes last."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            try:
+                loop.add_signal_handler(number, self.stop)
+            except (NotImplementedError, RuntimeError, ValueError):
+                return  # not in the main thread: whoever embeds this calls stop()
+
+
+def _waker(queue: WorkQueue[Key], kind: ResourceKind) -> Callable[[Stored | None, Stored | None], None]:
+    def wake(old: Stored | None, new: Stored | None) -> None:
+        known = new or old
+        assert known is not None
+        queue.add(Key(kind, known.namespace, known.name))
+
+    return wake

@@ -1,0 +1,142 @@
+"""The work queue: one key at a time, de-duplicated, delayed and rate-limited, with the semantics of client-go's.
+
+Our own because kopf never retries event handlers, and because a key must not be worked on twice at once: a job's
+decisions are serialised by it. Source of the semantics: k8s.io/client-go/util/workqueue.
+"""
+
+import asyncio
+import heapq
+import itertools
+import random
+import time
+from collections import deque
+from collections.abc import Awaitable, Callable, Hashable
+from typing import Generic, Protocol, TypeVar
+
+K = TypeVar("K", bound=Hashable)
+
+# client-go's DefaultTypedControllerRateLimiter starts at 5 ms; a write that was refused needs no faster retry.
+BASE_DELAY = 0.05
+MAX_DELAY = 60.0
+
+
+class QueueObserver(Protocol):
+    """Hears of a queue's depth and latency, in seconds."""
+
+    def depth(self, depth: int) -> None:
+        """The number of keys that are ready but not taken."""
+
+    def taken(self, waited: float) -> None:
+        """A key was taken `waited` seconds after it was ready."""
+
+
+class WorkQueue(Generic[K]):
+    """Keys that need work. Every method is to be called on the event loop."""
+
+    def __init__(self, observer: QueueObserver | None = None, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self._observer = observer
+        self._monotonic = monotonic
+        self._ready: deque[K] = deque()
+        self._since: dict[K, float] = {}  # ready keys, and those that came again while worked on
+        self._active: set[K] = set()
+        self._failures: dict[K, int] = {}
+        self._due: dict[K, float] = {}
+        self._heap: list[tuple[float, int, K]] = []
+        self._sequence = itertools.count()
+        self._wakeup = asyncio.Event()
+        self._timer: asyncio.TimerHandle | None = None
+
+    def add(self, key: K) -> None:
+        """Ask for work on a key now."""
+        if key in self._since:
+            return
+        self._since[key] = self._monotonic()
+        if key not in self._active:
+            self._push(key)
+
+    def add_after(self, key: K, delay: float) -> None:
+        """Ask for work on a key in `delay` seconds; of several requests the earliest counts."""
+        if delay <= 0:
+            self.add(key)
+            return
+        due = self._monotonic() + delay
+        known = self._due.get(key)
+        if known is not None and known <= due:
+            return
+        self._due[key] = due
+        heapq.heappush(self._heap, (due, next(self._sequence), key))
+        self._arm()
+
+    def add_rate_limited(self, key: K) -> None:
+        """Ask again after a failure: exponential backoff with jitter, capped."""
+        failures = self._failures.get(key, 0)
+        self._failures[key] = failures + 1
+        ceiling = min(MAX_DELAY, BASE_DELAY * 2 ** min(failures, 20))
+        self.add_after(key, ceiling * random.uniform(0.5, 1.0))  # noqa: S311 - jitter, not a secret
+
+    def forget(self, key: K) -> None:
+        """The key succeeded: its next failure starts at the base delay again."""
+        self._failures.pop(key, None)
+
+    async def get(self) -> K:
+        """Take a key; nobody else gets it until `done`."""
+        while not self._ready:
+            self._wakeup.clear()
+            await self._wakeup.wait()
+        key = self._ready.popleft()
+        self._active.add(key)
+        waited = self._monotonic() - self._since.pop(key)
+        if self._observer is not None:
+            self._observer.taken(waited)
+            self._observer.depth(len(self._ready))
+        return key
+
+    def done(self, key: K) -> None:
+        """Give a key back; if it was asked for meanwhile it is ready again."""
+        self._active.discard(key)
+        if key in self._since:
+            self._push(key)
+
+    async def work(self, reconcile: Callable[[K], Awaitable[None]], failed: Callable[[K, Exception], None]) -> None:
+        """A worker: takes keys until it is cancelled. An exception is told to `failed` and the key asked for again."""
+        while True:
+            key = await self.get()
+            try:
+                await reconcile(key)
+            except Exception as error:
+                failed(key, error)
+                self.add_rate_limited(key)
+            finally:
+                self.done(key)
+
+    def close(self) -> None:
+        """Stop the timer."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def __len__(self) -> int:
+        return len(self._ready)
+
+    def _push(self, key: K) -> None:
+        self._ready.append(key)
+        self._wakeup.set()
+        if self._observer is not None:
+            self._observer.depth(len(self._ready))
+
+    def _arm(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if self._heap:
+            delay = max(0.0, self._heap[0][0] - self._monotonic())
+            self._timer = asyncio.get_running_loop().call_later(delay, self._fire)
+
+    def _fire(self) -> None:
+        now = self._monotonic()
+        while self._heap and self._heap[0][0] <= now:
+            due, _, key = heapq.heappop(self._heap)
+            if self._due.get(key) == due:  # else an earlier request has replaced this one
+                del self._due[key]
+                self.add(key)
+        self._arm()

@@ -1,0 +1,253 @@
+"""The executions of this process: launched after their claim, killed by their fence, each ended by one report.
+
+A flight is one execution, from the moment its claim is written to the moment its completion is settled. Its fence is
+asked on every accepted change of its job, in the same call that receives the change: a dead fence stops side effects
+at once, and is dead for good, even if the run looks current again later.
+"""
+
+import asyncio
+import logging
+from collections import OrderedDict
+from collections.abc import Coroutine
+from dataclasses import dataclass
+from typing import Final
+
+from curation.api.job import CurationJob
+from curation.api.names import FailureClass, Trigger
+from curation.cluster.answers import Unreachable
+from curation.cluster.cache import Stored
+from curation.execution.executor import Execution, Executor, Invocation
+from curation.lifecycle.fence import objection
+from curation.lifecycle.outcome import Calls, Failed, Report
+from curation.reconciler.completion import Pending
+from curation.reconciler.context import Context, Key
+from curation.reconciler.credentials import CredentialError, Credentials
+from curation.reconciler.modules import ModuleReconciler
+from curation.reconciler.orders import Order
+from curation.wasm.store import ModuleLoadError
+
+log = logging.getLogger(__name__)
+
+# Needed only until a run is cleaned; one that was forgotten is cleaned twice, which is safe.
+REMEMBERED: Final = 10_000
+
+
+@dataclass(eq=False, slots=True)
+class Flight:
+    """One execution that has not ended."""
+
+    order: Order
+    execution: Execution | None = None
+    dead: str = ""
+    """Why its fence died, if it did."""
+
+    def kill(self, why: str) -> None:
+        """End its say in the job, for good."""
+        if not self.dead:
+            self.dead = why
+            if self.execution is not None:
+                self.execution.kill(why)
+
+
+class Runs:
+    """Launches and follows executions."""
+
+    def __init__(
+        self, context: Context, executor: Executor, modules: ModuleReconciler, credentials: Credentials
+    ) -> None:
+        self._context = context
+        self._executor = executor
+        self._modules = modules
+        self._credentials = credentials
+        self._flights: dict[str, set[Flight]] = {}  # by uid
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._pending: dict[Key, list[Pending]] = {}
+        self._unsettled: set[str] = set()  # run ids of the Submit executions among them
+        self._ended: OrderedDict[str, Calls] = OrderedDict()
+        self._calmer = asyncio.Event()
+        self._reserved = 0
+        self._waiters: OrderedDict[Key, None] = OrderedDict()
+
+    # -- slots -------------------------------------------------------------------------------------------------------
+
+    def reserve(self, key: Key) -> bool:
+        """Take a slot for a Submit run, or be woken when one is free."""
+        if self._reserved >= self._context.settings.max_concurrent_runs:
+            self._waiters[key] = None
+            return False
+        self._waiters.pop(key, None)
+        self._reserved += 1
+        return True
+
+    def release(self) -> None:
+        """Give a slot back and wake the key that has waited longest."""
+        self._reserved -= 1
+        if self._waiters:
+            key, _ = self._waiters.popitem(last=False)
+            self._context.queue.add(key)
+
+    # -- executions --------------------------------------------------------------------------------------------------
+
+    def launch(self, order: Order) -> None:
+        """Execute a Submit or Observe order; its report becomes a pending completion of its job."""
+        flight = self._take_off(order)
+
+        async def follow() -> None:
+            try:
+                report = await self._execute(flight)
+            finally:
+                self._land(flight)
+                if order.trigger is Trigger.SUBMIT:
+                    self.release()
+            if order.trigger is Trigger.SUBMIT:
+                self._remember(order.run.id, report.calls)
+                self._unsettled.add(order.run.id)
+            self._pending.setdefault(order.key, []).append(Pending(report, order))
+            self._context.queue.add(order.key)
+
+        self._spawn(follow(), order)
+
+    async def cancel(self, order: Order) -> Report:
+        """Execute a Cancel order. The fence does not stop it."""
+        flight = self._take_off(order)
+        try:
+            return await self._execute(flight)
+        finally:
+            self._land(flight)
+
+    def seen(self, old: Stored | None, new: Stored | None) -> None:
+        """Listener of the job cache: ask the fence of every execution of this job, now."""
+        if new is not None and new.uid in self._flights:
+            job = new.parse(CurationJob)
+            for flight in tuple(self._flights[new.uid]):
+                self._judge(flight, job)
+        if old is not None and old.uid in self._flights and (new is None or new.uid != old.uid):
+            for flight in tuple(self._flights[old.uid]):
+                self._judge(flight, None)
+
+    def lives(self, uid: str, run_id: str) -> bool:
+        """Whether a Submit execution of this run is alive here, or its completion is still to be settled."""
+        if any(
+            flight.order.trigger is Trigger.SUBMIT and flight.order.run.id == run_id
+            for flight in self._flights.get(uid, ())
+        ):
+            return True
+        return run_id in self._unsettled
+
+    def observing(self, uid: str) -> bool:
+        """Whether an observation of this job is under way."""
+        return any(flight.order.trigger is Trigger.OBSERVE for flight in self._flights.get(uid, ()))
+
+    def pending(self, key: Key) -> list[Pending]:
+        """The completions of a job that are still to be settled, in the order in which they ended."""
+        return list(self._pending.get(key, ()))
+
+    def settled(self, key: Key, pending: Pending) -> None:
+        """Forget a completion that is settled."""
+        if pending.report.trigger is Trigger.SUBMIT:
+            self._unsettled.discard(pending.report.run.id)
+            self._calmer.set()
+        left = [other for other in self._pending.get(key, ()) if other is not pending]
+        if left:
+            self._pending[key] = left
+        else:
+            self._pending.pop(key, None)
+
+    def ended(self, run_id: str) -> Calls | None:
+        """The calls of a Submit run that ended in this process, if it is remembered."""
+        return self._ended.get(run_id)
+
+    def __len__(self) -> int:
+        return sum(len(flights) for flights in self._flights.values())
+
+    @property
+    def unsettled(self) -> int:
+        """Submit executions and completions that are under way."""
+        submits = sum(f.order.trigger is Trigger.SUBMIT for flights in self._flights.values() for f in flights)
+        return submits + len(self._unsettled)
+
+    async def drained(self) -> None:
+        """Wait until no Submit execution or completion is under way."""
+        while self.unsettled:
+            self._calmer.clear()
+            await self._calmer.wait()
+
+    async def close(self) -> None:
+        """Kill what is left; the runs are left to the next holder."""
+        for flights in tuple(self._flights.values()):
+            for flight in tuple(flights):
+                flight.kill("the operator stops")
+        for task in tuple(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def _take_off(self, order: Order) -> Flight:
+        flight = Flight(order)
+        self._flights.setdefault(order.run.uid, set()).add(flight)
+        return flight
+
+    def _land(self, flight: Flight) -> None:
+        uid = flight.order.run.uid
+        flights = self._flights.get(uid, set())
+        flights.discard(flight)
+        if not flights:
+            self._flights.pop(uid, None)
+
+    def _judge(self, flight: Flight, job: CurationJob | None) -> None:
+        if flight.order.trigger is Trigger.CANCEL or flight.dead:
+            return
+        against = objection(job, flight.order.run, flight.order.trigger)
+        if against is not None:
+            flight.kill(against.message)
+
+    def _spawn(self, work: Coroutine[None, None, None], order: Order) -> None:
+        task = asyncio.create_task(work, name=f"{order.trigger} {order.run.id}")
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def _remember(self, run_id: str, calls: Calls) -> None:
+        self._ended[run_id] = calls
+        while len(self._ended) > REMEMBERED:
+            self._ended.popitem(last=False)
+
+    async def _execute(self, flight: Flight) -> Report:
+        order = flight.order
+        try:
+            invocation = await self._prepare(order)
+        except ModuleLoadError as error:
+            report = _failed(order, FailureClass.MODULE_UNAVAILABLE, error.message)
+        except CredentialError as error:
+            report = _failed(order, FailureClass.MODULE_UNAVAILABLE, str(error))
+        except (Unreachable, OSError) as error:
+            report = _failed(order, FailureClass.MODULE_UNAVAILABLE, f"The module could not be prepared: {error}")
+        except Exception as error:
+            log.exception("a run could not be prepared", extra={"run_id": order.run.id})
+            report = _failed(order, FailureClass.MODULE_UNAVAILABLE, f"The run could not be prepared: {error!r}")
+        else:
+            # The claim may have been superseded while the module was made ready; then nothing may leave.
+            flight.execution = self._executor.start(invocation)
+            if flight.dead:
+                flight.execution.kill(flight.dead)
+            report = await flight.execution.report()
+        if flight.dead and not report.dead:
+            return Report(report.trigger, report.run, report.result, report.calls, report.log, dead=True)
+        return report
+
+    async def _prepare(self, order: Order) -> Invocation:
+        build, spec = self._modules.build(order.key.namespace, order.module, order.digest)
+        return Invocation(
+            trigger=order.trigger,
+            run=order.run,
+            namespace=order.key.namespace,
+            job=order.key.name,
+            module=build,
+            labels=order.labels,
+            input=order.input,
+            config=order.config,
+            session=order.session,
+            credentials=await self._credentials.of(order.key.namespace, spec),
+        )
+
+
+def _failed(order: Order, failure: FailureClass, message: str) -> Report:
+    return Report(order.trigger, order.run, Failed(failure, message))

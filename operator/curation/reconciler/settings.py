@@ -1,0 +1,40 @@
+"""How one operator process was started: the options of `curation-operator run`, checked."""
+
+import os
+import secrets
+import socket
+from dataclasses import dataclass, field
+from ipaddress import IPv4Network, IPv6Network
+
+
+@dataclass(frozen=True)
+class LeaseSettings:
+    """Where replicas elect their leader."""
+
+    namespace: str
+    name: str
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The options of one process."""
+
+    namespaces: tuple[str, ...] = ()
+    """Empty: the whole cluster."""
+    max_concurrent_runs: int = 256
+    allow_cidrs: tuple[IPv4Network | IPv6Network, ...] = ()
+    identity: str = field(default_factory=socket.gethostname)
+    lease: LeaseSettings | None = None
+    http_host: str = "127.0.0.1"
+    http_port: int = 8080
+    workers: int = 48
+    """Keys worked on at once; most of them wait for the API server."""
+    drain_seconds: float = 2.0
+    """How long a stop waits for runs in flight to end by themselves."""
+    holder: str = ""
+    """<identity>/<random per process>; made if empty."""
+
+    def __post_init__(self) -> None:
+        if not self.holder:
+            # Random, so that a restarted process with the same identity never takes a dead run for its own.
+            object.__setattr__(self, "holder", f"{self.identity}/{os.getpid()}-{secrets.token_hex(4)}")

@@ -1,0 +1,61 @@
+"""The holder rule (DESIGN section 4, rule 3): when the Submitted run of another process may be taken over."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+
+from curation.api.job import CurationJob
+from curation.api.names import Phase
+from curation.reconciler.context import Context, Key
+from curation.reconciler.modules import ModuleReconciler
+
+
+@dataclass(frozen=True, slots=True)
+class _Foreign:
+    """A run of another process, and since when it has not changed, by our own monotonic clock."""
+
+    run_id: str
+    version: str
+    since: float
+
+
+class Takeover:
+    """Says whether a run's holder is to be taken for gone.
+
+    A run claimed before this process began to lead is: its holder was replaced. A later one is only once it has not
+    changed for longer than a run can take, so that two operators without a lease do not chase each other.
+    """
+
+    def __init__(
+        self, context: Context, modules: ModuleReconciler, monotonic: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._context = context
+        self._modules = modules
+        self._monotonic = monotonic
+        self._foreign: dict[Key, _Foreign] = {}
+        self.leading_since: datetime | None = None
+
+    def may_adopt(self, key: Key, job: CurationJob) -> bool:
+        """Whether the current run of this job may be abandoned and replaced by this process."""
+        run = job.status.run
+        holder = self._context.settings.holder
+        if job.status.phase is not Phase.SUBMITTED or run is None or run.holder == holder:
+            self._foreign.pop(key, None)
+            return False
+        if self.leading_since is not None and run.submitted_at < self.leading_since:
+            return True
+        now, version = self._monotonic(), job.metadata.resource_version
+        known = self._foreign.get(key)
+        if known is None or (known.run_id, known.version) != (run.id, version):
+            known = self._foreign[key] = _Foreign(run.id, version, now)
+        wall = self._modules.wall_seconds(key.namespace, run.module.name)
+        left = known.since + wall - now
+        if left <= 0:
+            return True
+        self._context.queue.add_after(key, left)
+        return False
+
+    def forget(self, key: Key) -> None:
+        """The job is gone."""
+        self._foreign.pop(key, None)

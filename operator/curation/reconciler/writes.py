@@ -1,0 +1,52 @@
+"""Status writes of modules, policies and approvals: level-triggered, conditioned, without a fence of their own."""
+
+import logging
+from datetime import datetime
+from typing import Any
+
+from curation.api.schema import Condition, Model
+from curation.cluster.answers import Conflict, Gone, Refused, Throttled, Unknown, Written
+from curation.cluster.cache import Stored
+from curation.reconciler.context import Context, Key
+
+log = logging.getLogger(__name__)
+
+
+async def write_own_status(context: Context, key: Key, stored: Stored, old: Model, new: Model) -> None:
+    """Write a status computed from `stored` if it differs; what does not land is computed anew from the newest."""
+    answer = await context.write_status(key, stored.resource_version, _wire(old), _wire(new))
+    match answer:
+        case None | Written():
+            context.queue.forget(key)
+        case Conflict() | Gone():
+            context.queue.add(key)
+        case Throttled(retry_after):
+            context.queue.add_after(key, retry_after)
+        case Unknown(message):
+            log.warning("the answer to a status write of %s was lost: %s", key, message)
+            context.queue.add_rate_limited(key)
+        case Refused(code, reason, message):
+            log.error("the API server refuses the status of %s: %s %s: %s", key, code, reason, message)
+            context.queue.add_rate_limited(key)
+
+
+def _wire(status: Model) -> dict[str, Any]:
+    return {key: value for key, value in status.to_wire().items() if value not in ("", [])}
+
+
+def ready_condition(
+    before: tuple[Condition, ...], value: bool, reason: str, message: str, generation: int, now: datetime
+) -> tuple[Condition, ...]:
+    """The Ready condition, which keeps its time while its status stays, and the other conditions as they were."""
+    status = "True" if value else "False"
+    old = next((condition for condition in before if condition.type == "Ready"), None)
+    since = old.last_transition_time if old is not None and old.status == status else now.replace(microsecond=0)
+    new = Condition.model_construct(
+        type="Ready",
+        status=status,
+        observed_generation=generation,
+        last_transition_time=since,
+        reason=reason,
+        message=message[:32768],
+    )
+    return (*(condition for condition in before if condition.type != "Ready"), new)
