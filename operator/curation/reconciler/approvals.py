@@ -34,6 +34,8 @@ from curation.cluster.answers import Created, Exists, Refused, Throttled, Unknow
 from curation.cluster.cache import Stored
 from curation.cluster.resources import APPROVALS
 from curation.reconciler.context import Context, Document, Key
+from curation.reconciler.in_use import HELD_AT_MOST
+from curation.reconciler.job_index import JobIndex
 from curation.reconciler.writes import ready_condition, write_own_status
 
 log = logging.getLogger(__name__)
@@ -66,8 +68,10 @@ class _Waiting:
 class Approvals:
     """Makes approvals, puts grants in force, frees jobs, keeps the statuses of approvals."""
 
-    def __init__(self, context: Context) -> None:
+    def __init__(self, context: Context, jobs: JobIndex) -> None:
         self._context = context
+        self._jobs = jobs
+        self._kept: dict[Key, datetime] = {}  # grants of deleted approvals, which count for Cancel only
         self._waiting: dict[Key, _Waiting] = {}  # by approval
         self._waits_for: dict[Key, Key | None] = {}  # by job; None: for a policy to be mended
         self._crowded: dict[str, set[Key]] = {}  # jobs that wait for room, by namespace
@@ -86,6 +90,7 @@ class Approvals:
         if grant is not None:
             self._context.book.put_grant(grant)
         else:
+            self._keep_for_cancel(key, old if new is None else None)
             self._context.book.remove_grant(known.namespace, known.name)
         for job in tuple(self._waiting[key].creators) if key in self._waiting else ():
             self._context.queue.add(job)
@@ -99,6 +104,23 @@ class Approvals:
         if spec.expires_at is not None and spec.expires_at <= self._context.clock.now():
             return None
         return Grant(meta.namespace, meta.name, spec.request, spec.scope, spec.expires_at)
+
+    def _keep_for_cancel(self, key: Key, deleted: Stored | None) -> None:
+        """What was allowed to start can be stopped, even if the approval goes with its namespace or its job."""
+        grant = self._grant(deleted.parse(CurationApproval)) if deleted is not None else None
+        if grant is not None and self._jobs.may_own_sessions(key.namespace):
+            self._kept[key] = self._context.clock.now()
+            self._context.book.put_policy(key.namespace, _kept_name(key), grant.to_cedar_text(), cancel_only=True)
+
+    def _drop_kept(self, key: Key) -> None:
+        since = self._kept.get(key)
+        if since is None:
+            return
+        if self._context.clock.now() < since + HELD_AT_MOST and self._jobs.may_own_sessions(key.namespace):
+            self._context.queue.add_after(key, 1.0)
+            return
+        del self._kept[key]
+        self._context.book.remove_policy(key.namespace, _kept_name(key))
 
     def _policies_changed(self, namespace: str | None) -> None:
         for job in self._waits_for:
@@ -249,6 +271,7 @@ class Approvals:
     async def reconcile(self, key: Key) -> None:
         """Write who waits and what the grant stands for; remove a pending approval that nobody waits for."""
         context = self._context
+        self._drop_kept(key)
         stored = context.caches[APPROVALS].get(key.namespace, key.name)
         if stored is None:
             self._unused_since.pop(key, None)
@@ -308,6 +331,11 @@ class Approvals:
                 return "Denied", "Jobs that meet this request fail; delete this approval to let them ask anew."
             case ApprovalDecision.REVOKED:
                 return "Revoked", "The grant no longer counts."
+
+
+def _kept_name(key: Key) -> str:
+    # A space: no object of that name can exist.
+    return f"approval {key.name}"
 
 
 def _stands_for(approval: CurationApproval) -> str:

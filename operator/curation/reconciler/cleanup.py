@@ -12,7 +12,8 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from curation.api.job import AbandonedRun, CurationJob
-from curation.api.names import EventReason
+from curation.api.names import EventReason, FailureClass
+from curation.cluster.answers import APIError, Unreachable
 from curation.lifecycle.decide import Note, runs_to_clean
 from curation.lifecycle.draft import abandoned_entry
 from curation.lifecycle.outcome import Cancelled, Denied, Failed, Report, SessionRef
@@ -112,12 +113,24 @@ class Cleanup:
         try:
             entry = _entry(job, run_id)
             report = await self._runs.cancel(orders.cancel(key, job, entry, progress.session))
-            self._judge(job, entry, report, progress)
+            self._judge(job, entry, report, progress, lost=await self._lost_for_good(key, job, report))
         finally:
             progress.task = None
             self._context.queue.add(key)
 
-    def _judge(self, job: CurationJob, entry: AbandonedRun, report: Report, progress: _Progress) -> None:
+    async def _lost_for_good(self, key: Key, job: CurationJob, report: Report) -> bool:
+        """Whether the namespace terminates and has taken with it what this Cancel needs: no retry can help."""
+        if job.metadata.deletion_timestamp is None:
+            return False
+        match report.result:
+            case Denied() | Failed(FailureClass.MODULE_UNAVAILABLE):
+                try:
+                    return await self._context.api.namespace_terminating(key.namespace)
+                except (APIError, Unreachable) as error:
+                    log.warning("namespace %s could not be read: %s", key.namespace, error)
+        return False
+
+    def _judge(self, job: CurationJob, entry: AbandonedRun, report: Report, progress: _Progress, *, lost: bool) -> None:
         context, now = self._context, self._context.clock.now()
         since = job.metadata.deletion_timestamp or entry.since
         if isinstance(report.result, Cancelled):
@@ -136,15 +149,15 @@ class Cleanup:
             return
         progress.attempts += 1
         progress.error = _error(report)
-        if now < since + GIVE_UP_AFTER:
+        if now < since + GIVE_UP_AFTER and not lost:
             progress.next_at = now + timedelta(seconds=_backoff(progress.attempts))
             log.warning("run %s could not be cleaned yet: %s", entry.id, progress.error, extra={"run_id": entry.id})
             return
         progress.done = True
         context.metrics.cleanups_failed.inc()
+        bound = "after its namespace was deleted" if lost else "within 10 minutes"
         message = (
-            f"Run {entry.id} could not be cleaned within 10 minutes and is given up; its session may still run: "
-            f"{progress.error}"
+            f"Run {entry.id} could not be cleaned {bound} and is given up; its session may still run: {progress.error}"
         )
         log.error(message, extra={"run_id": entry.id})
         context.note(regarding(job), Note(EventReason.CLEANUP_FAILED, message, warning=True))

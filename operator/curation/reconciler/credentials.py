@@ -26,17 +26,21 @@ class Credentials:
         self._monotonic = monotonic
         self._read: dict[tuple[str, str], tuple[float, dict[str, str]]] = {}
 
-    async def of(self, namespace: str, spec: ModuleSpec) -> tuple[OriginCredential, ...]:
-        """Each credential with its header's value. Raises CredentialError, or Unreachable."""
+    async def of(self, namespace: str, spec: ModuleSpec, *, last_known: bool = False) -> tuple[OriginCredential, ...]:
+        """Each credential with its header's value. Raises CredentialError, or Unreachable.
+
+        With `last_known` (for a Cancel) a Secret that was deleted counts as it was last read: a namespace that
+        terminates loses its Secrets before its sessions are cancelled.
+        """
         found = []
         for each in spec.credentials:
-            value = await self._value(namespace, each)
+            value = await self._value(namespace, each, last_known)
             found.append(OriginCredential(each.scheme, each.host, each.port, each.header, partial(str, value)))
         return tuple(found)
 
-    async def _value(self, namespace: str, credential: Credential) -> str:
+    async def _value(self, namespace: str, credential: Credential, last_known: bool) -> str:
         reference = credential.secret_key_ref
-        data = await self._secret(namespace, reference.name)
+        data = await self._secret(namespace, reference.name, last_known)
         if reference.key not in data:
             raise CredentialError(
                 f"Secret {reference.name} has no key {reference.key} (spec.credentials[].secretKeyRef of the module)"
@@ -46,7 +50,7 @@ class Credentials:
         except ValueError:
             raise CredentialError(f"Secret {reference.name}, key {reference.key} is not text") from None
 
-    async def _secret(self, namespace: str, name: str) -> dict[str, str]:
+    async def _secret(self, namespace: str, name: str, last_known: bool) -> dict[str, str]:
         place, now = (namespace, name), self._monotonic()
         known = self._read.get(place)
         if known is not None and now < known[0] + FRESH_SECONDS:
@@ -54,10 +58,14 @@ class Credentials:
         try:
             found = await self._api.read_secret(namespace, name)
         except APIError as error:
+            if last_known and known is not None:
+                return known[1]
             raise CredentialError(
                 f"Secret {name} cannot be read ({error.reason}); "
                 "let the operator read it, see manifests/components/secrets"
             ) from None
+        if found is None and last_known and known is not None:
+            return known[1]
         if found is None:
             raise CredentialError(f"Secret {name} (spec.credentials[].secretKeyRef of the module) does not exist")
         data: dict[str, str] = found.get("data") or {}

@@ -9,6 +9,7 @@ from curation.api.module import ConfigMapSource, CurationModule, ModuleLimits, M
 from curation.cluster.answers import APIError, Unreachable
 from curation.execution.executor import ModuleBuild
 from curation.reconciler.context import Context, Key
+from curation.reconciler.in_use import InUse
 from curation.reconciler.writes import ready_condition, write_own_status
 from curation.wasm.limits import Limits
 from curation.wasm.store import Fetch, LoadedModule, ModuleLoadError, ModuleReason, ModuleStore, builtin_bytes
@@ -28,11 +29,22 @@ class ModuleState:
     spec: ModuleSpec | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class _Verdict:
+    """What a module's status says."""
+
+    digest: str | None
+    reason: str
+    message: str
+    size_bytes: int | None
+
+
 class ModuleReconciler:
     """Keeps the states of all modules."""
 
-    def __init__(self, context: Context, store: ModuleStore) -> None:
+    def __init__(self, context: Context, store: ModuleStore, in_use: InUse) -> None:
         self._context = context
+        self._in_use = in_use
         self._store = store
         self._states: dict[tuple[str, str], ModuleState] = {}
         self._waiting: dict[tuple[str, str], set[Key]] = {}
@@ -69,42 +81,60 @@ class ModuleReconciler:
 
     async def reconcile(self, key: Key) -> None:
         """Load the module and write its status."""
-        place = (key.namespace, key.name)
         stored = self._context.cache(key).get(key.namespace, key.name)
         if stored is None:
-            self._set(place, None)
+            self._set((key.namespace, key.name), None)
             return
         module = stored.parse(CurationModule)
-        try:
-            loaded = await self._load(key.namespace, module.spec)
-        except ModuleLoadError as error:
-            state = ModuleState(None, f"CurationModule {key.name} is not ready: {error.message}", module.spec)
-            reason, message, size = error.reason.value, error.message, None
-            self._try_later(key, error.reason)
-        except (APIError, Unreachable, OSError) as error:
-            # The server's trouble says nothing about the module: a build that was ready stays so.
-            log.warning("module %s/%s could not be read: %s", *place, error)
-            self._try_later(key, ModuleReason.NOT_FOUND)
+        if await self._in_use.advance(key, module.metadata):
+            self._mark_deleted(key, module)
             return
-        else:
-            self._failures.pop(key, None)
-            state = ModuleState(loaded.digest, "", module.spec)
-            reason, message, size = ModuleReason.COMPILED.value, "The module can be run.", loaded.size_bytes
-        self._set(place, state)
+        verdict = await self.load(key)
+        if verdict is None:
+            return
         status = ModuleStatus(
             observed_generation=module.metadata.generation,
-            digest=state.digest or "",
-            size_bytes=size,
+            digest=verdict.digest or "",
+            size_bytes=verdict.size_bytes,
             conditions=ready_condition(
                 module.status.conditions,
-                state.digest is not None,
-                reason,
-                message,
+                verdict.digest is not None,
+                verdict.reason,
+                verdict.message,
                 module.metadata.generation,
                 self._context.clock.now(),
             ),
         )
         await write_own_status(self._context, key, stored, module.status, status)
+
+    async def load(self, key: Key) -> _Verdict | None:
+        """Load a module that is known, and note whether it can be run. None if the cluster did not let us tell."""
+        stored = self._context.cache(key).get(key.namespace, key.name)
+        if stored is None:
+            return None
+        module = stored.parse(CurationModule)
+        place = (key.namespace, key.name)
+        try:
+            loaded = await self._load(key.namespace, module.spec)
+        except ModuleLoadError as error:
+            message = f"CurationModule {key.name} is not ready: {error.message}"
+            self._set(place, ModuleState(None, message, module.spec))
+            self._try_later(key, error.reason)
+            return _Verdict(None, error.reason.value, error.message, None)
+        except (APIError, Unreachable, OSError) as error:
+            # The server's trouble says nothing about the module: a build that was ready stays so.
+            log.warning("module %s/%s could not be read: %s", *place, error)
+            self._try_later(key, ModuleReason.NOT_FOUND)
+            return None
+        self._failures.pop(key, None)
+        self._set(place, ModuleState(loaded.digest, "", module.spec))
+        return _Verdict(loaded.digest, ModuleReason.COMPILED.value, "The module can be run.", loaded.size_bytes)
+
+    def _mark_deleted(self, key: Key, module: CurationModule) -> None:
+        """A deleted module counts for Cancel only: its spec stays known, but no run is claimed with it."""
+        if module.metadata.deletion_timestamp is not None:
+            message = f"CurationModule {key.name} is being deleted."
+            self._set((key.namespace, key.name), ModuleState(None, message, module.spec))
 
     def _set(self, place: tuple[str, str], state: ModuleState | None) -> None:
         before = self._states.get(place)

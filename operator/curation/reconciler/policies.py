@@ -4,14 +4,16 @@ from curation.api.policy import CurationPolicy, PolicyStatus
 from curation.authz.policy import PolicyCheck
 from curation.cluster.cache import Stored
 from curation.reconciler.context import Context, Key
+from curation.reconciler.in_use import InUse
 from curation.reconciler.writes import ready_condition, write_own_status
 
 
 class PolicyReconciler:
     """Keeps the policy book in step with the policies of both kinds."""
 
-    def __init__(self, context: Context) -> None:
+    def __init__(self, context: Context, in_use: InUse) -> None:
         self._context = context
+        self._in_use = in_use
 
     def seen(self, old: Stored | None, new: Stored | None) -> None:
         """Listener of the policy caches: a policy counts, or stops counting, at once, before any status is written."""
@@ -35,6 +37,8 @@ class PolicyReconciler:
         if stored is None:
             return
         policy = stored.parse(CurationPolicy)
+        if await self._in_use.advance(key, policy.metadata):
+            return
         check = self._put(stored)
         status = PolicyStatus(
             observed_generation=policy.metadata.generation,

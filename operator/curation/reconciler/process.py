@@ -30,10 +30,11 @@ from curation.reconciler.context import Context, Key
 from curation.reconciler.credentials import Credentials
 from curation.reconciler.handlers import kopf_registry, kopf_settings
 from curation.reconciler.health import Health, HealthServer
+from curation.reconciler.in_use import InUse
+from curation.reconciler.job_index import JobIndex
 from curation.reconciler.jobs import JobReconciler
 from curation.reconciler.metrics import MeasuredGate, Metrics, WatchAge
 from curation.reconciler.modules import ModuleReconciler
-from curation.reconciler.phases import PhaseCounts
 from curation.reconciler.policies import PolicyReconciler
 from curation.reconciler.queue import WorkQueue
 from curation.reconciler.runs import Runs
@@ -106,11 +107,13 @@ class Process:
             stack.push_async_callback(server.close)
             log.info("serving /healthz, /readyz and /metrics on %s", server.url, extra={"url": server.url})
 
-            modules = ModuleReconciler(context, store)
+            index = JobIndex(metrics)
+            in_use = InUse(context, index)
+            modules = ModuleReconciler(context, store, in_use)
             runs = Runs(context, executor, modules, Credentials(api))
             takeover = Takeover(context, modules)
-            approvals = Approvals(context)
-            policies = PolicyReconciler(context)
+            approvals = Approvals(context, index)
+            policies = PolicyReconciler(context, in_use)
             jobs = JobReconciler(context, runs, modules, approvals, takeover)
             reconcilers: dict[ResourceKind, Reconcile] = {
                 JOBS: jobs.reconcile,
@@ -123,7 +126,7 @@ class Process:
             context.caches[CLUSTER_POLICIES].listen(policies.seen)
             context.caches[APPROVALS].listen(approvals.seen)
             context.caches[JOBS].listen(runs.seen)
-            context.caches[JOBS].listen(PhaseCounts(metrics).seen)
+            context.caches[JOBS].listen(index.seen)
             metrics.registry.register(WatchAge(health.ages))
             for kind, cache in context.caches.items():
                 cache.listen(_waker(queue, kind))
@@ -159,7 +162,7 @@ class Process:
     async def _preload_modules(self, context: Context, modules: ModuleReconciler) -> None:
         for stored in tuple(context.caches[MODULES]):
             try:
-                await modules.reconcile(Key(MODULES, stored.namespace, stored.name))
+                await modules.load(Key(MODULES, stored.namespace, stored.name))
             except Exception:
                 log.exception("module %s/%s could not be loaded yet", stored.namespace, stored.name)
 

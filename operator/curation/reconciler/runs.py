@@ -245,7 +245,9 @@ class Runs:
             input=order.input,
             config=order.config,
             session=order.session,
-            credentials=await self._credentials.of(order.key.namespace, spec),
+            credentials=await self._credentials.of(
+                order.key.namespace, spec, last_known=order.trigger is Trigger.CANCEL
+            ),
         )
 
 

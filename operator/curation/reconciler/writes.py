@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Any
 
 from curation.api.schema import Condition, Model
-from curation.cluster.answers import Conflict, Gone, Refused, Throttled, Unknown, Written
+from curation.cluster.answers import Answer, Conflict, Gone, Refused, Throttled, Unknown, Written
 from curation.cluster.cache import Stored
 from curation.reconciler.context import Context, Key
 
@@ -14,7 +14,11 @@ log = logging.getLogger(__name__)
 
 async def write_own_status(context: Context, key: Key, stored: Stored, old: Model, new: Model) -> None:
     """Write a status computed from `stored` if it differs; what does not land is computed anew from the newest."""
-    answer = await context.write_status(key, stored.resource_version, _wire(old), _wire(new))
+    after_write(context, key, await context.write_status(key, stored.resource_version, _wire(old), _wire(new)))
+
+
+def after_write(context: Context, key: Key, answer: Answer | None) -> None:
+    """Ask for work on the key again, when and as the answer of its write demands."""
     match answer:
         case None | Written():
             context.queue.forget(key)
@@ -23,10 +27,10 @@ async def write_own_status(context: Context, key: Key, stored: Stored, old: Mode
         case Throttled(retry_after):
             context.queue.add_after(key, retry_after)
         case Unknown(message):
-            log.warning("the answer to a status write of %s was lost: %s", key, message)
+            log.warning("the answer to a write of %s was lost: %s", key, message)
             context.queue.add_rate_limited(key)
         case Refused(code, reason, message):
-            log.error("the API server refuses the status of %s: %s %s: %s", key, code, reason, message)
+            log.error("the API server refuses a write of %s: %s %s: %s", key, code, reason, message)
             context.queue.add_rate_limited(key)
 
 

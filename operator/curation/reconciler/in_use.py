@@ -1,0 +1,46 @@
+"""The finalizer `curation.dev/in-use` of modules and policies: what a session needs to be cancelled is not lost first.
+
+`kubectl delete -k` and `kubectl delete ns` delete jobs, modules and policies together. A deleted module or policy
+stays, and counts for Cancel only, while a job of the namespace may own a session, for at most 10 minutes.
+"""
+
+from datetime import timedelta
+from typing import Final
+
+from curation.api.names import IN_USE_FINALIZER
+from curation.api.schema import ObjectMeta
+from curation.reconciler.context import Context, Key
+from curation.reconciler.job_index import JobIndex
+from curation.reconciler.writes import after_write
+
+HELD_AT_MOST: Final = timedelta(minutes=10)
+_LOOK_AGAIN_SECONDS: Final = 1.0
+
+
+class InUse:
+    """Puts the finalizer on once, and takes it off a deleted object in time."""
+
+    def __init__(self, context: Context, jobs: JobIndex) -> None:
+        self._context = context
+        self._jobs = jobs
+
+    async def advance(self, key: Key, meta: ObjectMeta) -> bool:
+        """See to the finalizer; True if a write was made or the object is being deleted, so nothing else is to do."""
+        context = self._context
+        held = IN_USE_FINALIZER in meta.finalizers
+        if meta.deletion_timestamp is None:
+            if held:
+                return False
+            return await self._write(key, meta, [*meta.finalizers, IN_USE_FINALIZER])
+        if held:
+            expired = context.clock.now() >= meta.deletion_timestamp + HELD_AT_MOST
+            if expired or not self._jobs.may_own_sessions(key.namespace):
+                await self._write(key, meta, [name for name in meta.finalizers if name != IN_USE_FINALIZER])
+            else:
+                context.queue.add_after(key, _LOOK_AGAIN_SECONDS)
+        return True
+
+    async def _write(self, key: Key, meta: ObjectMeta, finalizers: list[str]) -> bool:
+        body = {"metadata": {"finalizers": finalizers}}
+        after_write(self._context, key, await self._context.write(key, int(meta.resource_version), body))
+        return True
