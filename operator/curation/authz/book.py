@@ -1,0 +1,145 @@
+"""What is in force: the policies of each namespace, those of the cluster, and the grants of approvals.
+
+The policy and approval reconcilers write it, the gate reads it, from any thread. A namespace's policies, the cluster's
+and its grants form one Cedar set, parsed when it is first asked for after a change and kept until the next one.
+"""
+
+import threading
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+
+from curation.api.names import Trigger
+from curation.authz.effective import EffectiveSet, Source, build
+from curation.authz.grant import Grant
+from curation.authz.policy import PolicyCheck, check_policy
+
+MAX_CACHED: Final = 512
+"""Parsed sets that are kept, two a namespace at most; one more costs a parse (25 us a policy), no error."""
+
+Listener = Callable[[str | None], None]
+_CLUSTER: Final = None
+
+
+@dataclass(slots=True)
+class _Scope:
+    """What one namespace, or the cluster, has put in force. ``revision`` rises with every change."""
+
+    policies: dict[str, Source]
+    grants: dict[str, tuple[Grant, str]]
+    revision: int = 0
+
+
+class PolicyBook:
+    """Policies and grants in force. Every method is synchronous and thread-safe.
+
+    An invalid policy is kept as invalid: while it is there its namespace (or, for a cluster policy, every namespace)
+    has an `EffectiveSet` with ``invalid``, which the gate denies. An invalid policy that is being deleted
+    (``cancel_only``) is left out instead: it was never in force, and the deletion mends the set.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.RLock()
+        self._scopes: dict[str | None, _Scope] = {}
+        self._listeners: list[Listener] = []
+        self._cache: OrderedDict[tuple[str, bool], EffectiveSet] = OrderedDict()
+        self._counter = 0
+
+    def put_policy(self, namespace: str | None, name: str, text: str, *, cancel_only: bool = False) -> PolicyCheck:
+        """Put a policy in force, or replace it; namespace None is the cluster. Answers what its status should say.
+
+        ``cancel_only`` is for a policy that is being deleted: it goes on counting for Cancel requests.
+        """
+        with self._lock:
+            known = self._scope(namespace).policies.get(name)
+        if known is not None and (known.text, known.cancel_only) == (text, cancel_only):
+            return known.check
+        check = known.check if known is not None and known.text == text else check_policy(text)
+        with self._lock:
+            source = Source.of_policy(namespace, name, text, check, cancel_only)
+            self._changed(namespace).policies[name] = source
+        self._tell(namespace)
+        return check
+
+    def remove_policy(self, namespace: str | None, name: str) -> None:
+        """Take a policy out of force. One that is not there is no error."""
+        with self._lock:
+            if self._scope(namespace).policies.pop(name, None) is None:
+                return
+            self._changed(namespace)
+        self._tell(namespace)
+
+    def put_grant(self, grant: Grant) -> None:
+        """Put an approved approval in force in its namespace. Raises ValueError if Cedar cannot express it."""
+        text = grant.to_cedar_text()
+        with self._lock:
+            if self._scope(grant.namespace).grants.get(grant.name) == (grant, text):
+                return
+            self._changed(grant.namespace).grants[grant.name] = (grant, text)
+        self._tell(grant.namespace)
+
+    def remove_grant(self, namespace: str, name: str) -> None:
+        """Take a grant out of force: the next call of a run in flight no longer has it."""
+        with self._lock:
+            if self._scope(namespace).grants.pop(name, None) is None:
+                return
+            self._changed(namespace)
+        self._tell(namespace)
+
+    def revision(self, namespace: str) -> int:
+        """Rises whenever what is in force in the namespace may have changed, but not when a grant expires."""
+        with self._lock:
+            return max(self._scope(namespace).revision, self._scope(_CLUSTER).revision)
+
+    def subscribe(self, listener: Listener) -> Callable[[], None]:
+        """Call ``listener(namespace)`` after every change, None for every namespace, in the thread that changed it.
+
+        Returns what ends the subscription.
+        """
+        with self._lock:
+            self._listeners.append(listener)
+
+        def unsubscribe() -> None:
+            with self._lock:
+                if listener in self._listeners:
+                    self._listeners.remove(listener)
+
+        return unsubscribe
+
+    def effective(self, namespace: str, trigger: Trigger, now: datetime) -> EffectiveSet:
+        """What is in force in a namespace for a trigger at a time; parsed only if something changed or expired."""
+        key = (namespace, trigger is Trigger.CANCEL)
+        with self._lock:
+            revision = self.revision(namespace)
+            found = self._cache.get(key)
+            if found is None or found.revision != revision or not found.covers(now):
+                found = self._cache[key] = self._build(namespace, trigger, now, revision)
+            self._cache.move_to_end(key)
+            while len(self._cache) > MAX_CACHED:
+                self._cache.popitem(last=False)
+            return found
+
+    def _build(self, namespace: str, trigger: Trigger, now: datetime, revision: int) -> EffectiveSet:
+        scopes = (self._scope(namespace), self._scope(_CLUSTER))
+        sources = [s for scope in scopes for _, s in sorted(scope.policies.items()) if s.counts(trigger)]
+        grants = [grant for _, grant in sorted(scopes[0].grants.items())]
+        return build(sources, grants, now, revision)
+
+    def _scope(self, namespace: str | None) -> _Scope:
+        found = self._scopes.get(namespace)
+        # Not kept when merely asked about: a namespace without policies costs nothing.
+        return _Scope({}, {}) if found is None else found
+
+    def _changed(self, namespace: str | None) -> _Scope:
+        self._counter += 1
+        scope = self._scopes.setdefault(namespace, _Scope({}, {}))
+        scope.revision = self._counter
+        return scope
+
+    def _tell(self, namespace: str | None) -> None:
+        with self._lock:
+            listeners = tuple(self._listeners)
+        for listener in listeners:
+            listener(namespace)

@@ -1,0 +1,131 @@
+"""The gate: may this module make this call? Asked before every outbound request; what it cannot decide is denied."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Final
+
+import cedarpy
+
+from curation.api.approval import EvaluatedRequest
+from curation.authz.book import PolicyBook
+from curation.authz.effective import EffectiveSet
+from curation.authz.schema import ACTION, AGENT, ENDPOINT, HTTP_CALL, LABELS, schema
+
+MAX_URL_SHOWN: Final = 300
+"""Characters of a URL in a sentence for people."""
+
+
+@dataclass(frozen=True, slots=True)
+class JudgeContext:
+    """Whose call it is. ``now`` (None: the gate's clock) decides which grants have expired."""
+
+    job: str
+    labels: Mapping[str, str] = field(default_factory=dict)
+    generation: int = 1
+    attempt: int = 1
+    now: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """The answer. ``reason`` is a sentence for people; ``policies`` names those that decided, by their origin.
+
+    ``errors`` are failed evaluations, each of which denies. ``policy_invalid``: denied since a policy in force in the
+    namespace is invalid, which no approval can help.
+    """
+
+    allowed: bool
+    reason: str
+    policies: tuple[str, ...] = ()
+    errors: tuple[str, ...] = ()
+    policy_invalid: bool = False
+
+
+class Gate:
+    """Decides by what is in force in the book. Synchronous, thread-safe; under half a millisecond at 100 policies."""
+
+    def __init__(self, book: PolicyBook, clock: Callable[[], datetime]) -> None:
+        self._book = book
+        self._clock = clock
+
+    def judge(self, namespace: str, request: EvaluatedRequest, context: JudgeContext) -> Decision:
+        """Decide one request: allowed only if Cedar says Allow and no policy failed to evaluate. Never raises."""
+        try:
+            now = self._clock() if context.now is None else context.now
+            effective = self._book.effective(namespace, request.trigger, now)
+            if effective.policies is None:
+                return Decision(False, f"policy invalid: {'; '.join(effective.invalid)}", policy_invalid=True)
+            result = cedarpy.is_authorized(
+                _request(namespace, request, context),
+                effective.policies,
+                _entities(namespace, request, context),
+                schema(),
+            )
+            return _decision(effective, result, request)
+        except Exception as exc:  # a gate that fails must deny, whatever failed
+            error = f"the policies could not be evaluated: {type(exc).__name__}: {exc}"
+            return Decision(False, f"denied: {error}", errors=(error,))
+
+
+def request_url(request: EvaluatedRequest) -> str:
+    """The canonical URL of the tuple, as the policy sees it and as it is sent."""
+    query = f"?{request.query}" if request.query else ""
+    return f"{request.scheme}://{request.host}:{request.port}{request.path}{query}"
+
+
+def _decision(effective: EffectiveSet, result: cedarpy.AuthzResult, request: EvaluatedRequest) -> Decision:
+    # Cedar's lists have no fixed order.
+    policies = tuple(sorted(effective.origin_of(policy_id) for policy_id in result.diagnostics.reasons))
+    errors = tuple(sorted(effective.named(error) for error in result.diagnostics.errors))
+    call = _call(request)
+    if errors:
+        # Cedar skips a policy that fails to evaluate, a forbid too: an Allow beside an error proves nothing.
+        return Decision(False, f"denied: {call}: {'; '.join(errors)}", policies, errors)
+    if result.decision is cedarpy.Decision.Allow:
+        return Decision(True, f"{call} is permitted by {', '.join(policies)}", policies)
+    if policies:
+        return Decision(False, f"{call} is forbidden by {', '.join(policies)}", policies)
+    return Decision(False, f"no policy permits {call}")
+
+
+def _call(request: EvaluatedRequest) -> str:
+    url = request_url(request)
+    shown = url if len(url) <= MAX_URL_SHOWN else url[: MAX_URL_SHOWN - 3] + "..."
+    return f"{request.method} {shown} ({request.trigger.value} by module {request.module})"
+
+
+def _uid(kind: str, name: str) -> dict[str, str]:
+    # The structured form: no Cedar text is made from names.
+    return {"type": kind, "id": name}
+
+
+def _request(namespace: str, request: EvaluatedRequest, context: JudgeContext) -> dict[str, Any]:
+    return {
+        "principal": _uid(AGENT, request.module),
+        "action": _uid(ACTION, HTTP_CALL),
+        "resource": _uid(ENDPOINT, request.host),
+        "context": {
+            "namespace": namespace,
+            "job": context.job,
+            "module": request.module,
+            "method": request.method,
+            "url": request_url(request),
+            "path": request.path,
+            "query": request.query,
+            "trigger": request.trigger.value,
+            "generation": context.generation,
+            "attempt": context.attempt,
+            "labels": {"__entity": _uid(LABELS, context.job)},
+        },
+    }
+
+
+def _entities(namespace: str, request: EvaluatedRequest, context: JudgeContext) -> list[dict[str, Any]]:
+    endpoint = {"scheme": request.scheme, "host": request.host, "port": request.port, "path": request.path}
+    agent = {"namespace": namespace, "digest": request.module_digest}
+    return [
+        {"uid": _uid(AGENT, request.module), "attrs": agent, "parents": []},
+        {"uid": _uid(ENDPOINT, request.host), "attrs": endpoint, "parents": []},
+        {"uid": _uid(LABELS, context.job), "attrs": {}, "parents": [], "tags": dict(context.labels)},
+    ]

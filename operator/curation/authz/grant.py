@@ -1,0 +1,87 @@
+"""An approval as the Cedar policy that it stands for.
+
+The policy is built in Cedar's JSON policy form, and cedarpy turns that into text: what a module put into a path or a
+query is a JSON string value, never a piece of Cedar, so there is nothing to quote and nothing to forget.
+"""
+
+import json
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import cedarpy
+
+from curation.api.approval import EvaluatedRequest, Scope
+from curation.api.names import Trigger
+from curation.authz.schema import ACTION, AGENT, ENDPOINT, HTTP_CALL
+
+Json = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """An approved request: in force in its namespace, for its module's build, until ``expires_at`` (None: no end).
+
+    Scope Request grants the whole tuple; Path any query of it; Host any trigger, method, path and query on its scheme,
+    host and port. Each also covers the Cancel requests of that module to that origin, so that what was allowed to
+    start can be stopped.
+    """
+
+    namespace: str
+    name: str
+    request: EvaluatedRequest
+    scope: Scope
+    expires_at: datetime | None = None
+
+    @property
+    def origin(self) -> str:
+        """How decisions name it."""
+        return f"CurationApproval/{self.namespace}/{self.name}"
+
+    def expired(self, now: datetime) -> bool:
+        """Whether the grant has ended at ``now``."""
+        return self.expires_at is not None and now >= self.expires_at
+
+    def to_cedar_json(self) -> Json:
+        """The policy in Cedar's JSON policy form."""
+        request = self.request
+        bound = [
+            _equals("principal", "namespace", self.namespace),
+            _equals("principal", "digest", request.module_digest),
+            _equals("resource", "scheme", request.scheme),
+            _equals("resource", "port", request.port),
+        ]
+        if self.scope is not Scope.HOST:
+            exact = [
+                _equals("context", "trigger", request.trigger.value),
+                _equals("context", "method", request.method),
+                _equals("context", "path", request.path),
+            ]
+            if self.scope is Scope.REQUEST:
+                exact.append(_equals("context", "query", request.query))
+            cancel = _equals("context", "trigger", Trigger.CANCEL.value)
+            bound.append({"||": {"left": _all(exact), "right": cancel}})
+        return {
+            "effect": "permit",
+            "annotations": {"id": self.origin},
+            "principal": {"op": "==", "entity": {"type": AGENT, "id": request.module}},
+            "action": {"op": "==", "entity": {"type": ACTION, "id": HTTP_CALL}},
+            "resource": {"op": "==", "entity": {"type": ENDPOINT, "id": request.host}},
+            "conditions": [{"kind": "when", "body": term} for term in bound],
+        }
+
+    def to_cedar_text(self) -> str:
+        """The policy as Cedar text, written by Cedar itself: shown in the approval's status, and what the gate adds."""
+        document = {"staticPolicies": {"grant": self.to_cedar_json()}, "templates": {}, "templateLinks": []}
+        return cedarpy.format_policies(cedarpy.policies_from_json_str(json.dumps(document)), line_width=120)
+
+
+def _equals(variable: str, attribute: str, value: str | int) -> Json:
+    return {"==": {"left": {".": {"left": {"Var": variable}, "attr": attribute}}, "right": {"Value": value}}}
+
+
+def _all(terms: list[Json]) -> Json:
+    body = terms[0]
+    for term in terms[1:]:
+        body = {"&&": {"left": body, "right": term}}
+    return body

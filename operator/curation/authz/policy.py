@@ -1,0 +1,115 @@
+"""Is a policy text valid? The one answer for a policy's status, for the gate, and for `kubectl curation check-policy`.
+
+Traps of cedarpy 4.12.2, all measured: `validate_policies` never raises, not even for a text that does not parse (an
+error with an empty policy id); `PolicySet.from_str` raises ValueError; `is_authorized` never raises on bad input but
+answers NoDecision with an error; a parse error says neither line nor policy, so the statements are parsed one by one to
+find it; `len(PolicySet)` does not count templates, which nevertheless take a positional id; a text that cannot be
+encoded as UTF-8 raises UnicodeEncodeError.
+"""
+
+import re
+from dataclasses import dataclass
+from typing import Final, Literal
+
+import cedarpy
+
+from curation.authz.scan import ScanRefused, Statement, scan
+from curation.authz.schema import schema
+
+Reason = Literal["Valid", "ParseError", "ValidationError"]
+
+MAX_ERRORS: Final = 5
+"""How many errors a message lists."""
+MAX_ERROR_CHARS: Final = 300
+"""Of one error: Cedar prints whole types."""
+
+_POSITIONAL: Final = re.compile(r"for policy `policy\d+`, ")
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyCheck:
+    """What a policy's Ready condition says. ``message`` is one sentence; it names the policy by @id or index."""
+
+    valid: bool
+    count: int
+    reason: Reason
+    message: str
+
+
+def name_of(statement: Statement, index: int) -> str:
+    """The @id of a policy, or its index in the text, counted from 0 as Cedar counts."""
+    return str(index) if statement.id is None else statement.id
+
+
+def check_policy(text: str) -> PolicyCheck:
+    """Scan, parse and strictly validate a policy text against the shipped schema. Pure, and the same offline."""
+    try:
+        statements = scan(text)
+    except ScanRefused as exc:
+        return PolicyCheck(False, 0, "ParseError", str(exc))
+    try:
+        parsed = cedarpy.PolicySet.from_str(text)
+    except ValueError as exc:
+        return PolicyCheck(False, 0, "ParseError", _locate(text, statements, exc))
+    return _templates(parsed, statements) or _validate(text, len(parsed), statements)
+
+
+def _locate(text: str, statements: tuple[Statement, ...], whole: ValueError) -> str:
+    for index, statement in enumerate(statements):
+        try:
+            cedarpy.PolicySet.from_str(text[statement.start : statement.end])
+        except ValueError as exc:
+            return f"{_where(statement, index)}: {_short(str(exc))}"
+    return _short(str(whole))
+
+
+def _templates(parsed: cedarpy.PolicySet, statements: tuple[Statement, ...]) -> PolicyCheck | None:
+    # A template decides nothing until it is linked, and nothing links it here: a forbid written as one would be silent.
+    names = [_named(str(template["id"]), statements) for template in parsed.templates()]
+    if not names:
+        return None
+    message = (
+        f"{_listed(sorted(names))}: a template (?principal or ?resource) decides nothing here; "
+        'name the module or host instead, as in principal == Agent::"build-session-message"'
+    )
+    return PolicyCheck(False, len(parsed), "ValidationError", message)
+
+
+def _validate(text: str, count: int, statements: tuple[Statement, ...]) -> PolicyCheck:
+    result = cedarpy.validate_policies(text, schema())
+    if result.validation_passed:
+        return PolicyCheck(True, count, "Valid", _counted(count))
+    errors = sorted({(_index(e.policy_id), _POSITIONAL.sub("", _short(e.error))) for e in result.errors})
+    parts = [f"{_where(statements[i], i)}: {error}" if i < len(statements) else error for i, error in errors]
+    return PolicyCheck(False, count, "ValidationError", _listed(parts))
+
+
+def _counted(count: int) -> str:
+    if count == 0:
+        return "no policies: this text permits and forbids nothing"
+    return "1 policy" if count == 1 else f"{count} policies"
+
+
+def _named(policy_id: str, statements: tuple[Statement, ...]) -> str:
+    index = _index(policy_id)
+    return _where(statements[index], index) if index < len(statements) else policy_id
+
+
+def _index(policy_id: str) -> int:
+    digits = policy_id.removeprefix("policy")
+    return int(digits) if digits.isdecimal() else 1 << 30
+
+
+def _where(statement: Statement, index: int) -> str:
+    tag = f"policy {index}" if statement.id is None else f'policy {index} (@id "{statement.id}")'
+    return f"{tag}, line {statement.line}"
+
+
+def _listed(parts: list[str]) -> str:
+    more = len(parts) - MAX_ERRORS
+    return "; ".join(parts[:MAX_ERRORS]) + (f"; and {more} more" if more > 0 else "")
+
+
+def _short(message: str) -> str:
+    one_line = " ".join(message.split())
+    return one_line if len(one_line) <= MAX_ERROR_CHARS else one_line[: MAX_ERROR_CHARS - 3] + "..."

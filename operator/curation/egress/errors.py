@@ -1,0 +1,25 @@
+"""How an outbound request fails before there is an answer. The text of each is for people."""
+
+
+class EgressError(Exception):
+    """The base of this layer's errors."""
+
+
+class EgressRefused(EgressError):
+    """The request is malformed or its address is off limits: no policy and no approval can help.
+
+    The message names what was refused and the remedy. Class EgressRefused, code ``invalid``.
+    """
+
+
+class Unavailable(EgressError):
+    """No usable answer: the name does not resolve, nothing listens, TLS fails, a reset, a timeout, no HTTP."""
+
+
+class ResponseTooLarge(EgressError):
+    """The answer is larger than allowed. ``used`` is what had arrived or was announced, both in bytes."""
+
+    def __init__(self, used: int, allowed: int) -> None:
+        super().__init__(f"the response has at least {used} bytes, {allowed} are allowed (spec.limits.responseSize)")
+        self.used = used
+        self.allowed = allowed

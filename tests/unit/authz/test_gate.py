@@ -1,0 +1,178 @@
+"""The gate: default deny, errors deny, invalid policies deny, and every decision names what made it."""
+
+from datetime import UTC, datetime
+
+import cedarpy
+import pytest
+
+from curation.api.approval import EvaluatedRequest
+from curation.api.names import Trigger
+from curation.authz.book import PolicyBook
+from curation.authz.gate import Decision, Gate, JudgeContext
+
+NOW = datetime(2025, 11, 22, 12, 0, tzinfo=UTC)
+GET = EvaluatedRequest(
+    module="m",
+    module_digest="sha256:1",
+    trigger=Trigger.SUBMIT,
+    method="GET",
+    scheme="http",
+    host="api.example",
+    port=80,
+    path="/v1/sessions",
+    query="a=b",
+)
+JOB = JudgeContext("j", {"team": "red"}, generation=3, attempt=2)
+ALL = "permit (principal, action, resource);"
+
+
+def judge(*policies: str, request: EvaluatedRequest = GET, context: JudgeContext = JOB) -> Decision:
+    book = PolicyBook()
+    for index, text in enumerate(policies):
+        assert book.put_policy("ns", f"p{index}", text).valid
+    return Gate(book, lambda: NOW).judge("ns", request, context)
+
+
+def when(condition: str, effect: str = "permit") -> str:
+    return f"{effect} (principal, action, resource) when {{ {condition} }};"
+
+
+def test_without_a_policy_everything_is_denied() -> None:
+    decision = judge()
+    assert not decision.allowed
+    assert decision.reason == "no policy permits GET http://api.example:80/v1/sessions?a=b (Submit by module m)"
+    assert not decision.policy_invalid
+
+
+def test_a_permit_allows_and_is_named_by_its_id() -> None:
+    decision = judge('@id("sessions") ' + ALL)
+    assert decision == Decision(
+        True,
+        "GET http://api.example:80/v1/sessions?a=b (Submit by module m) is permitted by CurationPolicy/ns/p0#sessions",
+        ("CurationPolicy/ns/p0#sessions",),
+    )
+
+
+def test_a_forbid_beats_a_permit_and_is_named_by_its_index() -> None:
+    decision = judge(ALL, ALL + when('context.method == "GET"', "forbid"))
+    assert not decision.allowed
+    assert decision.policies == ("CurationPolicy/ns/p1#1",)
+    assert decision.reason.endswith("is forbidden by CurationPolicy/ns/p1#1")
+
+
+def test_a_forbid_that_errors_denies() -> None:
+    text = '@id("broken") ' + when("context.attempt + 9223372036854775807 > 0", "forbid")
+    decision = judge(ALL, text)
+    assert not decision.allowed
+    assert len(decision.errors) == 1
+    assert "CurationPolicy/ns/p1#broken" in decision.errors[0]
+    assert "integer overflow" in decision.reason
+
+
+def test_a_permit_that_errors_denies_beside_one_that_allows() -> None:
+    decision = judge(ALL, when("context.attempt + 9223372036854775807 > 0"))
+    assert not decision.allowed
+    assert "CurationPolicy/ns/p1#0" in decision.errors[0]
+
+
+SEEN = {
+    "the module is the principal": 'principal == Agent::"m" && principal.namespace == "ns"',
+    "its digest": 'principal.digest == "sha256:1"',
+    "the host is the resource": 'resource == HttpEndpoint::"api.example" && resource.host == "api.example"',
+    "scheme and port": 'resource.scheme == "http" && resource.port == 80',
+    "path without query": 'resource.path == "/v1/sessions" && context.path == resource.path',
+    "query": 'context.query == "a=b"',
+    "url": 'context.url == "http://api.example:80/v1/sessions?a=b"',
+    "job": 'context.job == "j" && context.namespace == "ns" && context.module == "m"',
+    "method and trigger": 'context.method == "GET" && context.trigger == "Submit"',
+    "generation and attempt": "context.generation == 3 && context.attempt == 2",
+    "labels": 'context.labels.hasTag("team") && context.labels.getTag("team") == "red"',
+    "a label that is not there": '!context.labels.hasTag("stage")',
+    "the action": 'action == Action::"http_call"',
+}
+
+
+@pytest.mark.parametrize("condition", SEEN.values(), ids=SEEN.keys())
+def test_a_policy_sees_the_evaluated_request(condition: str) -> None:
+    assert judge(when(condition)).allowed
+    assert not judge(when(f"!({condition})")).allowed
+
+
+def test_a_url_without_query_has_no_question_mark() -> None:
+    request = GET.model_copy(update={"query": ""})
+    assert judge(when('context.url == "http://api.example:80/v1/sessions"'), request=request).allowed
+
+
+def test_an_invalid_policy_denies_its_namespace_and_no_other() -> None:
+    book = PolicyBook()
+    book.put_policy("ns", "good", ALL)
+    book.put_policy("ns", "bad", "permit (principal")
+    book.put_policy("other", "good", ALL)
+    gate = Gate(book, lambda: NOW)
+    decision = gate.judge("ns", GET, JOB)
+    assert (decision.allowed, decision.policy_invalid) == (False, True)
+    assert "CurationPolicy/ns/bad is invalid: policy 0, line 1: unexpected end of input" in decision.reason
+    assert gate.judge("other", GET, JOB).allowed
+    book.put_policy("ns", "bad", ALL)
+    assert gate.judge("ns", GET, JOB).allowed
+
+
+def test_an_invalid_cluster_policy_denies_everywhere() -> None:
+    book = PolicyBook()
+    book.put_policy("ns", "good", ALL)
+    book.put_policy(None, "bad", when("context.nothing"))
+    decision = Gate(book, lambda: NOW).judge("ns", GET, JOB)
+    assert decision.policy_invalid
+    assert "ClusterCurationPolicy/bad is invalid" in decision.reason
+
+
+def test_a_cluster_forbid_binds_every_namespace() -> None:
+    book = PolicyBook()
+    book.put_policy("ns", "good", ALL)
+    book.put_policy(None, "floor", '@id("no-get") ' + when('context.method == "GET"', "forbid"))
+    assert Gate(book, lambda: NOW).judge("ns", GET, JOB).policies == ("ClusterCurationPolicy/floor#no-get",)
+
+
+def test_a_policy_of_one_namespace_is_nothing_to_another() -> None:
+    book = PolicyBook()
+    book.put_policy("other", "all", ALL)
+    assert not Gate(book, lambda: NOW).judge("ns", GET, JOB).allowed
+
+
+def test_an_exception_of_the_engine_is_a_deny(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object) -> None:
+        raise RuntimeError("engine down")
+
+    monkeypatch.setattr(cedarpy, "is_authorized", broken)
+    decision = judge(ALL)
+    assert not decision.allowed
+    assert decision.errors == ("the policies could not be evaluated: RuntimeError: engine down",)
+
+
+@pytest.mark.parametrize(
+    "context",
+    [JudgeContext("j", generation=1 << 63), JudgeContext("\ud800"), JudgeContext("j", {"a": "\udfff"})],
+    ids=["a number too large for Cedar", "a job that is no Unicode", "a label that is no Unicode"],
+)
+def test_a_request_that_cedar_cannot_read_is_a_deny_with_an_error(context: JudgeContext) -> None:
+    decision = judge(ALL, context=context)
+    assert not decision.allowed
+    assert decision.errors
+
+
+def test_a_request_that_does_not_fit_the_schema_is_a_deny_with_an_error() -> None:
+    request = GET.model_copy(update={"path": 7})
+    decision = judge(ALL, request=request)
+    assert not decision.allowed
+    assert "type mismatch" in decision.reason
+
+
+def test_a_long_url_is_cut_in_the_reason() -> None:
+    assert len(judge(request=GET.model_copy(update={"query": "x" * 8000})).reason) < 400
+
+
+def test_names_that_are_cedar_stay_names() -> None:
+    hostile = 'm"; permit(principal,action,resource); //'
+    request = GET.model_copy(update={"module": hostile, "host": 'h" == "h'})
+    assert not judge(when('principal == Agent::"m"'), request=request).allowed
+    assert judge(ALL, request=request).allowed

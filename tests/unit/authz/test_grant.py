@@ -1,0 +1,172 @@
+"""A grant allows exactly the requests of its scope and nothing else, whatever strings a module puts into them."""
+
+import json
+from datetime import UTC, datetime
+from itertools import product
+
+import cedarpy
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from curation.api.approval import EvaluatedRequest, Scope
+from curation.api.names import Trigger
+from curation.authz.book import PolicyBook
+from curation.authz.gate import Gate, JudgeContext
+from curation.authz.grant import Grant
+from curation.authz.policy import check_policy
+
+NOW = datetime(2025, 11, 22, 12, 0, tzinfo=UTC)
+BASE = EvaluatedRequest(
+    module="m",
+    module_digest="sha256:1",
+    trigger=Trigger.SUBMIT,
+    method="POST",
+    scheme="https",
+    host="api.example",
+    port=443,
+    path="/v1/sessions",
+    query="a=b",
+)
+
+PIECES = [
+    '"',
+    "\\",
+    "\n",
+    "\r",
+    "\0",
+    "*",
+    "\\u{41}",
+    "//",
+    '"; permit(principal, action, resource); //',
+    '" || true || "',
+    "}; forbid(principal,action,resource);",
+    "?principal",
+    '@id("x")',
+    "\u202e",
+    "é",
+    "\u2028",
+    "\U0010ffff",
+    " ",
+    "/v1/../x",
+    "%2f",
+    "policy0",
+    "`policy0`",
+    "{{",
+    "__cedar",
+    "",
+]
+hostile = st.lists(
+    st.sampled_from(PIECES) | st.text(st.characters(exclude_categories=["Cs"]), max_size=5), max_size=6
+).map("".join)
+requests = st.builds(
+    EvaluatedRequest.model_construct,
+    module=hostile,
+    module_digest=hostile,
+    trigger=st.sampled_from(Trigger),
+    method=st.sampled_from(["GET", "POST", "DELETE"]) | hostile,
+    scheme=st.sampled_from(["http", "https"]),
+    host=hostile,
+    port=st.integers(1, 65535),
+    path=hostile,
+    query=hostile,
+)
+
+
+def covers(grant: Grant, namespace: str, asked: EvaluatedRequest) -> bool:
+    """The rule of the design, written down a second time, without Cedar."""
+    granted = grant.request
+    same = [namespace == grant.namespace]
+    same += [getattr(asked, f) == getattr(granted, f) for f in ("module", "module_digest", "scheme", "host", "port")]
+    if not all(same):
+        return False
+    if grant.scope is Scope.HOST or asked.trigger is Trigger.CANCEL:
+        return True
+    exact = ("trigger", "method", "path") + (("query",) if grant.scope is Scope.REQUEST else ())
+    return all(getattr(asked, f) == getattr(granted, f) for f in exact)
+
+
+def allowed(grant: Grant, namespace: str, request: EvaluatedRequest) -> bool:
+    book = PolicyBook()
+    book.put_grant(grant)
+    decision = Gate(book, lambda: NOW).judge(namespace, request, JudgeContext("j", {"a": "b"}, 1, 1))
+    assert not decision.errors
+    return decision.allowed
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    granted=requests,
+    other=requests,
+    scope=st.sampled_from(Scope),
+    replaced=st.sets(st.sampled_from(sorted(EvaluatedRequest.model_fields))),
+    elsewhere=st.booleans(),
+)
+def test_a_grant_allows_exactly_the_requests_of_its_scope(
+    granted: EvaluatedRequest, other: EvaluatedRequest, scope: Scope, replaced: set[str], elsewhere: bool
+) -> None:
+    grant = Grant("ns", "m-0", granted, scope)
+    asked = granted.model_copy(update={name: getattr(other, name) for name in replaced})
+    namespace = "other" if elsewhere else "ns"
+    assert allowed(grant, "ns", granted)
+    assert allowed(grant, namespace, asked) == covers(grant, namespace, asked)
+
+
+@settings(max_examples=150, deadline=None)
+@given(granted=requests, scope=st.sampled_from(Scope), name=hostile, namespace=hostile)
+def test_the_text_of_a_grant_is_one_valid_policy_and_the_same_as_its_json(
+    granted: EvaluatedRequest, scope: Scope, name: str, namespace: str
+) -> None:
+    grant = Grant(namespace, name, granted, scope)
+    text = grant.to_cedar_text()
+    parsed = json.loads(cedarpy.policies_to_json_str(text))
+    assert parsed["templates"] == {}
+    assert list(parsed["staticPolicies"].values()) == [grant.to_cedar_json()]
+    check = check_policy(text)
+    assert (check.valid, check.count) == (True, 1), check.message
+
+
+FIELDS = {
+    "module": "other",
+    "module_digest": "sha256:2",
+    "trigger": Trigger.OBSERVE,
+    "method": "GET",
+    "scheme": "http",
+    "host": "api.example.evil",
+    "port": 8443,
+    "path": "/v1/sessions/1",
+    "query": "a=c",
+}
+FREE = {Scope.REQUEST: set(), Scope.PATH: {"query"}, Scope.HOST: {"trigger", "method", "path", "query"}}
+
+
+@pytest.mark.parametrize(("scope", "field"), list(product(Scope, FIELDS)))
+def test_another_value_of_a_field_is_granted_only_if_the_scope_leaves_it_free(scope: Scope, field: str) -> None:
+    asked = BASE.model_copy(update={field: FIELDS[field]})
+    assert allowed(Grant("ns", "m-0", BASE, scope), "ns", asked) == (field in FREE[scope])
+
+
+@pytest.mark.parametrize("scope", Scope)
+def test_what_was_allowed_to_start_can_be_cancelled_at_that_origin_only(scope: Scope) -> None:
+    cancel = BASE.model_copy(
+        update={"trigger": Trigger.CANCEL, "method": "DELETE", "path": "/v1/sessions/7", "query": ""}
+    )
+    grant = Grant("ns", "m-0", BASE, scope)
+    assert allowed(grant, "ns", cancel)
+    for field in ("module", "module_digest", "scheme", "host", "port"):
+        assert not allowed(grant, "ns", cancel.model_copy(update={field: FIELDS[field]})), field
+    assert not allowed(grant, "other", cancel)
+
+
+def test_a_forbid_beats_a_grant() -> None:
+    book = PolicyBook()
+    book.put_grant(Grant("ns", "m-0", BASE, Scope.HOST))
+    book.put_policy("ns", "no", '@id("no") forbid (principal, action, resource);')
+    decision = Gate(book, lambda: NOW).judge("ns", BASE, JudgeContext("j"))
+    assert decision.policies == ("CurationPolicy/ns/no#no",)
+
+
+def test_the_text_is_for_people() -> None:
+    text = Grant("ns", "m-0", BASE, Scope.REQUEST).to_cedar_text()
+    assert text.startswith('@id("CurationApproval/ns/m-0")\npermit (\n')
+    assert 'when { (principal.digest) == "sha256:1" }' in text

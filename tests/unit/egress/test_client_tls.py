@@ -1,0 +1,98 @@
+"""TLS: always verified, against the system's authorities and the given bundle."""
+
+import asyncio
+import datetime
+import ssl
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+
+from curation.egress.client import EgressClient, OutboundRequest
+from curation.egress.errors import Unavailable
+from curation.egress.floor import AddressFloor
+from curation.egress.url import parse_url
+from tests.unit.egress.raw_server import raw_server
+
+
+@pytest.fixture
+def certificate(tmp_path: Path) -> Callable[[str], tuple[Path, ssl.SSLContext]]:
+    """Makes a self-signed certificate for a name: its PEM file, and a server's context with it."""
+
+    def make(name: str) -> tuple[Path, ssl.SSLContext]:
+        key = ec.generate_private_key(ec.SECP256R1())
+        subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+        now = datetime.datetime.now(datetime.UTC)
+        signed = (
+            x509.CertificateBuilder()
+            .subject_name(subject)
+            .issuer_name(subject)
+            .public_key(key.public_key())
+            .serial_number(x509.random_serial_number())
+            .not_valid_before(now - datetime.timedelta(hours=1))
+            .not_valid_after(now + datetime.timedelta(hours=1))
+            .add_extension(x509.SubjectAlternativeName([x509.DNSName(name)]), critical=False)
+            .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+            .sign(key, hashes.SHA256())
+        )
+        pem, private = tmp_path / f"{name}.pem", tmp_path / f"{name}.key"
+        pem.write_bytes(signed.public_bytes(serialization.Encoding.PEM))
+        private.write_bytes(
+            key.private_bytes(
+                serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+            )
+        )
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(pem, private)
+        return pem, context
+
+    return make
+
+
+Certificate = Callable[[str], tuple[Path, ssl.SSLContext]]
+
+
+async def fetch(client: EgressClient, port: int, on_departure: Callable[[], None] | None = None) -> bytes:
+    request = OutboundRequest("GET", parse_url(f"https://localhost:{port}/"))
+    try:
+        answer = await client.send(request, timeout=30, max_response_bytes=100, on_departure=on_departure)
+        return answer.body
+    finally:
+        await client.close()
+
+
+async def test_a_certificate_of_the_bundle_is_trusted(floor: AddressFloor, certificate: Certificate) -> None:
+    pem, context = certificate("localhost")
+    async with raw_server(tls=context) as server:
+        assert await fetch(EgressClient(floor, ca_bundle=pem), server.port) == b"ok"
+
+
+async def test_a_certificate_of_nobody_is_not_trusted(floor: AddressFloor, certificate: Certificate) -> None:
+    _, context = certificate("localhost")
+    departed: list[bool] = []
+    async with raw_server(tls=context) as server:
+        with pytest.raises(Unavailable, match="its certificate is not trusted"):
+            await fetch(EgressClient(floor), server.port, lambda: departed.append(True))
+        assert (server.received, departed) == ([], [])
+
+
+async def test_a_certificate_for_another_name_is_not_trusted(floor: AddressFloor, certificate: Certificate) -> None:
+    pem, context = certificate("other.example")
+    async with raw_server(tls=context) as server:
+        with pytest.raises(Unavailable, match="its certificate is not trusted"):
+            await fetch(EgressClient(floor, ca_bundle=pem), server.port)
+        assert server.received == []
+
+
+async def test_a_server_without_tls_is_unavailable(floor: AddressFloor) -> None:
+    def plain(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n")
+        writer.close()
+
+    async with await asyncio.start_server(plain, "127.0.0.1", 0) as server:
+        with pytest.raises(Unavailable, match=r"https://localhost:\d+: cannot connect"):
+            await fetch(EgressClient(floor), server.sockets[0].getsockname()[1])
