@@ -155,32 +155,33 @@ def _failed(job: CurationJob, run: Run, failed: Failed, report: Report, moment: 
     status = _end_failed(job.status, run, RunOutcome.FAILED, failure, report, now)
     if failure.retryable and run.retries < retry.limit:
         at = retry_at(now, run.retries, retry, moment.sample)
-        message = f"Attempt {run.attempt} failed ({failure}): {failed.message}"
+        message = f"Attempt {run.attempt} failed ({failure}): {draft.sentence(failed.message)}"
         left = retry.limit - run.retries - 1
         status = draft.enter(status, Cause.RETRY, Phase.QUEUED, Reason.BACKOFF, message, now, retry_at=at)
         note = Note(EventReason.RETRY_SCHEDULED, f"{message} Retries left after the next: {left}.", warning=True)
     else:
-        status = draft.enter(status, Cause.FAILED, Phase.FAILED, failure, failed.message, now)
-        note = Note(EventReason.FAILED, f"Run {run.id} failed ({failure}): {failed.message}", warning=True)
+        why = draft.sentence(failed.message)
+        status = draft.enter(status, Cause.FAILED, Phase.FAILED, failure, why, now)
+        note = Note(EventReason.FAILED, f"Run {run.id} failed ({failure}): {why}", warning=True)
     return _applied(status, now, report.calls, notes=(note,))
 
 
 def _denied(job: CurationJob, run: Run, denied: Denied, report: Report, moment: Moment) -> Verdict:
-    now, request = moment.now, denied.request
+    now, request, why = moment.now, denied.request, draft.sentence(denied.message)
     status = _end_failed(job.status, run, RunOutcome.DENIED, Reason.DENIED, report, now)
-    verdict = ("False", draft.clip(denied.message))
+    verdict = ("False", draft.clip(why))
     if denied.policy_invalid:
-        message = f"A policy is invalid, so every call is denied: {denied.message}"
+        message = f"A policy is invalid, so every call is denied: {why}"
         status = draft.enter(
             status, Cause.DENIED_WAITS, Phase.AWAITING_APPROVAL, Reason.POLICY_INVALID, message, now, approval=None
         )
         return _applied(status, now, report.calls, verdict, (Note(EventReason.DENIED, message, warning=True),))
     if job.spec.on_denied is OnDenied.FAIL:
-        message = f"{denied.message} Allow it with a CurationPolicy, then set a new spec.rerun."
+        message = f"{why} Allow it with a CurationPolicy, then set a new spec.rerun."
         status = draft.enter(status, Cause.DENIED_FAILS, Phase.FAILED, FailureClass.DENIED, message, now)
         return _applied(status, now, report.calls, verdict, (Note(EventReason.DENIED, message, warning=True),))
     name, digest = approval_name(request), request_digest(request)
-    message = f"{denied.message} Waits for CurationApproval {name}, or a policy that allows the call."
+    message = f"{why} Waits for CurationApproval {name}, or a policy that allows the call."
     # Freed for this very request and denied it again: without a pause the two would chase each other.
     again = retry_at(now, 1, job.spec.retry, moment.sample) if moment.freed_for == digest else None
     status = draft.enter(
@@ -223,7 +224,7 @@ def _observed(job: CurationJob, run: Run, report: Report, moment: Moment) -> Ver
         case SessionFailed(reason):
             status = draft.finish_run(status, now, draft.tail(report.log))
             status = draft.record(status, run, RunOutcome.FAILED, FailureClass.SESSION_FAILED, now)
-            message = f"The session failed: {reason}"
+            message = f"The session failed: {draft.sentence(reason)}"
             status = draft.enter(status, Cause.SESSION_FAILED, Phase.FAILED, FailureClass.SESSION_FAILED, message, now)
             return _applied(status, now, report.calls, notes=(Note(EventReason.FAILED, message, warning=True),))
         case StillRunning(progress):

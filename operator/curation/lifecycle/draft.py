@@ -25,6 +25,12 @@ def clip(text: str, limit: int = MAX_MESSAGE) -> str:
     return text if len(text) <= limit else text[: limit - 1] + "…"
 
 
+def sentence(text: str) -> str:
+    """The text with a capital at its start and a full stop at its end."""
+    text = text.strip()
+    return text[:1].upper() + text[1:] + ("" if text.endswith((".", "!", "?", "…")) else ".")
+
+
 def tail(log: str) -> str | None:
     """The end of a module's log that a status may hold (bytes, UTF-8), or None if there is none."""
     kept = log.encode()[-MAX_LOG_BYTES:].decode(errors="ignore")

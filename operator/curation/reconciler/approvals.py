@@ -1,18 +1,15 @@
-"""CurationApprovals: one for each denied request that jobs wait for; an approved one is the grant.
+"""Denied requests that jobs wait for: one CurationApproval for each, however many jobs wait.
 
-The policy book is told in the call that receives the change, so that revoking counts for the next call of a run in
-flight. Jobs are woken by the book: whatever made their request allowed, an approval or a policy from Git, frees them.
+Jobs are woken by the policy book: whatever made their request allowed, an approval or a policy from Git, frees them.
 """
 
 import logging
 from dataclasses import dataclass, field
-from datetime import datetime
 from typing import Final
 
 from curation.api.approval import (
     ApprovalDecision,
     ApprovalSpec,
-    ApprovalStatus,
     CurationApproval,
     EvaluatedRequest,
     approval_name,
@@ -29,22 +26,15 @@ from curation.api.names import (
     Trigger,
 )
 from curation.authz.gate import Decision, JudgeContext
-from curation.authz.grant import Grant
 from curation.cluster.answers import Created, Exists, Refused, Throttled, Unknown
 from curation.cluster.cache import Stored
 from curation.cluster.resources import APPROVALS
 from curation.reconciler.context import Context, Document, Key
-from curation.reconciler.in_use import HELD_AT_MOST
-from curation.reconciler.job_index import JobIndex
-from curation.reconciler.writes import ready_condition, write_own_status
+from curation.reconciler.grants import Grants
 
 log = logging.getLogger(__name__)
 
 MAX_PENDING: Final = 32
-# A restart sees approvals before the jobs that wait for them; and a job that was just freed may be denied again.
-UNUSED_GRACE_SECONDS: Final = 15.0
-_SHOWN_JOBS: Final = 10
-_SHOWN_REQUESTERS: Final = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +48,7 @@ class ApprovalFacts:
 
 
 @dataclass(slots=True)
-class _Waiting:
+class Waiting:
     """The jobs that wait for one approval, with what the gate last said about each."""
 
     creators: dict[Key, str] = field(default_factory=dict)
@@ -66,68 +56,30 @@ class _Waiting:
 
 
 class Approvals:
-    """Makes approvals, puts grants in force, frees jobs, keeps the statuses of approvals."""
+    """Makes approvals, and knows which jobs wait for which."""
 
-    def __init__(self, context: Context, jobs: JobIndex) -> None:
+    def __init__(self, context: Context, grants: Grants) -> None:
         self._context = context
-        self._jobs = jobs
-        self._kept: dict[Key, datetime] = {}  # grants of deleted approvals, which count for Cancel only
-        self._waiting: dict[Key, _Waiting] = {}  # by approval
+        self._grants = grants
+        self._waiting: dict[Key, Waiting] = {}  # by approval
         self._waits_for: dict[Key, Key | None] = {}  # by job; None: for a policy to be mended
         self._crowded: dict[str, set[Key]] = {}  # jobs that wait for room, by namespace
-        self._unused_since: dict[Key, datetime] = {}
         context.book.subscribe(self._policies_changed)
 
-    # -- what is in force --------------------------------------------------------------------------------------------
-
     def seen(self, old: Stored | None, new: Stored | None) -> None:
-        """Listener of the approval cache: a grant counts, or stops counting, at once."""
+        """Listener of the approval cache, after `Grants`: wake the jobs that wait for it, or for room."""
         known = new or old
         assert known is not None
         key = Key(APPROVALS, known.namespace, known.name)
-        approval = new.parse(CurationApproval) if new is not None else None
-        grant = self._grant(approval) if approval is not None else None
-        if grant is not None:
-            self._context.book.put_grant(grant)
-        else:
-            self._keep_for_cancel(key, old if new is None else None)
-            self._context.book.remove_grant(known.namespace, known.name)
         for job in tuple(self._waiting[key].creators) if key in self._waiting else ():
             self._context.queue.add(job)
         for job in self._crowded.pop(known.namespace, ()):
             self._context.queue.add(job)
 
-    def _grant(self, approval: CurationApproval) -> Grant | None:
-        spec, meta = approval.spec, approval.metadata
-        if spec.decision is not ApprovalDecision.APPROVED or meta.deletion_timestamp is not None:
-            return None
-        if spec.expires_at is not None and spec.expires_at <= self._context.clock.now():
-            return None
-        return Grant(meta.namespace, meta.name, spec.request, spec.scope, spec.expires_at)
-
-    def _keep_for_cancel(self, key: Key, deleted: Stored | None) -> None:
-        """What was allowed to start can be stopped, even if the approval goes with its namespace or its job."""
-        grant = self._grant(deleted.parse(CurationApproval)) if deleted is not None else None
-        if grant is not None and self._jobs.may_own_sessions(key.namespace):
-            self._kept[key] = self._context.clock.now()
-            self._context.book.put_policy(key.namespace, _kept_name(key), grant.to_cedar_text(), cancel_only=True)
-
-    def _drop_kept(self, key: Key) -> None:
-        since = self._kept.get(key)
-        if since is None:
-            return
-        if self._context.clock.now() < since + HELD_AT_MOST and self._jobs.may_own_sessions(key.namespace):
-            self._context.queue.add_after(key, 1.0)
-            return
-        del self._kept[key]
-        self._context.book.remove_policy(key.namespace, _kept_name(key))
-
     def _policies_changed(self, namespace: str | None) -> None:
         for job in self._waits_for:
             if namespace is None or job.namespace == namespace:
                 self._context.queue.add(job)
-
-    # -- waiting jobs ------------------------------------------------------------------------------------------------
 
     def facts(self, key: Key, job: CurationJob) -> ApprovalFacts:
         """What is known about the request that a job waits for, in the context of its next attempt."""
@@ -153,9 +105,10 @@ class Approvals:
         decision = self._context.gate.judge(key.namespace, approval.request, context)
         waiting = self._waiting.get(Key(APPROVALS, key.namespace, approval.name))
         if waiting is not None:
-            waiting.forbidden.pop(key, None)
-            if not decision.allowed and decision.policies:
-                waiting.forbidden[key] = f"{key.name}: {decision.reason}"
+            forbids = f"{key.name}: {decision.reason}" if not decision.allowed and decision.policies else ""
+            if waiting.forbidden.get(key, "") != forbids:
+                waiting.forbidden[key] = forbids
+                self._context.queue.add(Key(APPROVALS, key.namespace, approval.name))
         return decision
 
     def _found(self, namespace: str, approval: JobApproval) -> CurationApproval | None:
@@ -164,6 +117,10 @@ class Approvals:
             return None
         found = stored.parse(CurationApproval)
         return found if found.spec.request == approval.request else None
+
+    def waiting(self, approval: Key) -> Waiting | None:
+        """The jobs that wait for an approval, if there are any."""
+        return self._waiting.get(approval)
 
     def forget(self, job: Key) -> None:
         """The job is gone, or no longer waits."""
@@ -191,7 +148,7 @@ class Approvals:
         approval = Key(APPROVALS, key.namespace, wanted.name)
         if self._waits_for.get(key) not in (None, approval):
             self.forget(key)
-        known = self._waiting.setdefault(approval, _Waiting())
+        known = self._waiting.setdefault(approval, Waiting())
         if key not in known.creators:
             self._waits_for[key] = approval
             known.creators[key] = job.metadata.annotations.get(ANNOTATION_CREATED_BY, "")
@@ -208,7 +165,7 @@ class Approvals:
             if found.spec.request != wanted.request:
                 self._report_clash(key, wanted)
                 return
-            if found.metadata.deletion_timestamp is not None or not self._spent(found):
+            if found.metadata.deletion_timestamp is not None or not self._grants.spent(found):
                 return
             # Expired or revoked: replaced by a new Pending one. Its deletion wakes this job.
             await context.api.delete(
@@ -247,11 +204,6 @@ class Approvals:
         )
         await self.ensure(key, job, wanted)
 
-    def _spent(self, approval: CurationApproval) -> bool:
-        spec = approval.spec
-        expired = spec.expires_at is not None and spec.expires_at <= self._context.clock.now()
-        return spec.decision is ApprovalDecision.REVOKED or (spec.decision is ApprovalDecision.APPROVED and expired)
-
     def _pending(self, namespace: str) -> int:
         return sum(
             stored.parse(CurationApproval).spec.decision is ApprovalDecision.PENDING
@@ -265,82 +217,6 @@ class Approvals:
             wanted.name,
             key.name,
         )
-
-    # -- the approval's own status -----------------------------------------------------------------------------------
-
-    async def reconcile(self, key: Key) -> None:
-        """Write who waits and what the grant stands for; remove a pending approval that nobody waits for."""
-        context = self._context
-        self._drop_kept(key)
-        stored = context.caches[APPROVALS].get(key.namespace, key.name)
-        if stored is None:
-            self._unused_since.pop(key, None)
-            return
-        approval = stored.parse(CurationApproval)
-        if approval.metadata.deletion_timestamp is not None or await self._removed_unused(key, stored, approval):
-            return
-        waiting = self._waiting.get(key, _Waiting())
-        jobs = sorted(job.name for job in waiting.creators)
-        before = set(approval.status.requesters)
-        requesters = sorted(before | {creator for creator in waiting.creators.values() if creator})
-        status = ApprovalStatus(
-            observed_generation=approval.metadata.generation,
-            waiting=len(jobs),
-            jobs=tuple(jobs[:_SHOWN_JOBS]),
-            requesters=tuple(requesters[:_SHOWN_REQUESTERS]),
-            forbidden=tuple(sorted(text[:512] for text in waiting.forbidden.values())[:_SHOWN_JOBS]),
-            cedar=_stands_for(approval),
-            conditions=ready_condition(
-                approval.status.conditions,
-                self._grant(approval) is not None,
-                *self._reason(approval),
-                approval.metadata.generation,
-                context.clock.now(),
-            ),
-        )
-        await write_own_status(context, key, stored, approval.status, status)
-        expires = approval.spec.expires_at
-        if expires is not None and expires > context.clock.now():
-            context.queue.add_after(key, (expires - context.clock.now()).total_seconds() + 1)
-
-    async def _removed_unused(self, key: Key, stored: Stored, approval: CurationApproval) -> bool:
-        context, now = self._context, self._context.clock.now()
-        if approval.spec.decision is not ApprovalDecision.PENDING or key in self._waiting:
-            self._unused_since.pop(key, None)
-            return False
-        since = self._unused_since.setdefault(key, now)
-        left = UNUSED_GRACE_SECONDS - (now - since).total_seconds()
-        if left > 0:
-            context.queue.add_after(key, left)
-            return False
-        version = str(stored.resource_version)
-        await context.api.delete(APPROVALS, key.namespace, key.name, uid=stored.uid, resource_version=version)
-        await context.refresh(key)
-        return True
-
-    def _reason(self, approval: CurationApproval) -> tuple[str, str]:
-        spec = approval.spec
-        if self._spent(approval) and spec.decision is ApprovalDecision.APPROVED:
-            return "Expired", "The grant has expired."
-        match spec.decision:
-            case ApprovalDecision.PENDING:
-                return "Pending", "Decide with: kubectl curation approve, or deny."
-            case ApprovalDecision.APPROVED:
-                return "Approved", f"The grant is in force with scope {spec.scope}."
-            case ApprovalDecision.DENIED:
-                return "Denied", "Jobs that meet this request fail; delete this approval to let them ask anew."
-            case ApprovalDecision.REVOKED:
-                return "Revoked", "The grant no longer counts."
-
-
-def _kept_name(key: Key) -> str:
-    # A space: no object of that name can exist.
-    return f"approval {key.name}"
-
-
-def _stands_for(approval: CurationApproval) -> str:
-    spec, meta = approval.spec, approval.metadata
-    return Grant(meta.namespace, meta.name, spec.request, spec.scope, spec.expires_at).to_cedar_text()
 
 
 def _new(namespace: str, wanted: JobApproval) -> Document:

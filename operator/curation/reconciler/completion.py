@@ -4,6 +4,7 @@ Judge the completion against the newest known object; if it is current, write th
 that object; whatever the API server answers, judge again from what is, until the outcome has landed or is stale.
 """
 
+import asyncio
 import logging
 import random
 from dataclasses import dataclass
@@ -59,7 +60,8 @@ class Completion:
     async def settle(self, key: Key, pending: Pending, freed_for: str) -> Settled | Later:
         """Bring one completion to its end, or say when to try again."""
         context, report = self._context, pending.report
-        for _ in range(ATTEMPTS):
+        for attempt in range(ATTEMPTS):
+            await asyncio.sleep(attempt * 0.02 * random.random())  # noqa: S311 - jitter, none at first
             stored = context.cache(key).get(key.namespace, key.name)
             job = stored.parse(CurationJob) if stored is not None else None
             if job is not None and pending.planned is not None and _landed(job, pending):

@@ -45,7 +45,13 @@ class JobReconciler:
 
     async def reconcile(self, key: Key) -> None:
         """Bring one job a step further. Anything that it waits for wakes the key."""
-        await self._settle(key)
+        try:
+            await self._settle(key)
+            await self._step(key)
+        finally:
+            self._runs.passed(key)
+
+    async def _step(self, key: Key) -> None:
         stored = self._context.cache(key).get(key.namespace, key.name)
         if stored is None:
             self._forget(key)

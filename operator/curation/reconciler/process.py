@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import signal
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import AsyncExitStack
 from enum import IntEnum
 from pathlib import Path
@@ -25,9 +25,11 @@ from curation.cluster.writer import Writer
 from curation.egress.client import EgressClient
 from curation.egress.floor import AddressFloor
 from curation.execution.in_process import InProcessExecutor
+from curation.reconciler.approval_status import ApprovalReconciler
 from curation.reconciler.approvals import Approvals
 from curation.reconciler.context import Context, Key
 from curation.reconciler.credentials import Credentials
+from curation.reconciler.grants import Grants
 from curation.reconciler.handlers import kopf_registry, kopf_settings
 from curation.reconciler.health import Health, HealthServer
 from curation.reconciler.in_use import InUse
@@ -82,6 +84,7 @@ class Process:
             health.request(verb, resource, code, seconds)
 
         clock = ServerClock()
+        self._own_signals()
         async with AsyncExitStack() as stack:
             connection = await stack.enter_async_context(await connect(observer=observe, clock=clock))
             api, writer = ClusterAPI(connection), Writer(connection)
@@ -112,7 +115,8 @@ class Process:
             modules = ModuleReconciler(context, store, in_use)
             runs = Runs(context, executor, modules, Credentials(api))
             takeover = Takeover(context, modules)
-            approvals = Approvals(context, index)
+            grants = Grants(context, index)
+            approvals = Approvals(context, grants)
             policies = PolicyReconciler(context, in_use)
             jobs = JobReconciler(context, runs, modules, approvals, takeover)
             reconcilers: dict[ResourceKind, Reconcile] = {
@@ -120,25 +124,44 @@ class Process:
                 MODULES: modules.reconcile,
                 POLICIES: policies.reconcile,
                 CLUSTER_POLICIES: policies.reconcile,
-                APPROVALS: approvals.reconcile,
+                APPROVALS: ApprovalReconciler(context, approvals, grants).reconcile,
             }
             context.caches[POLICIES].listen(policies.seen)
             context.caches[CLUSTER_POLICIES].listen(policies.seen)
+            context.caches[APPROVALS].listen(grants.seen)
             context.caches[APPROVALS].listen(approvals.seen)
             context.caches[JOBS].listen(runs.seen)
             context.caches[JOBS].listen(index.seen)
             metrics.registry.register(WatchAge(health.ages))
             for kind, cache in context.caches.items():
                 cache.listen(_waker(queue, kind))
-            await self._read_first(context)
-            await self._preload_modules(context, modules)
-            try:
-                await self._serve(connection, context, reconcilers, takeover, runs)
-            finally:
+
+            async def stop_work() -> None:
                 await runs.close()
                 await jobs.cleanup.close()
-                await executor.close(grace=0.5)
+
+            stack.push_async_callback(executor.close, grace=0.5)
+            if await self._unless_stopped(self._learn(context, modules)):
+                await self._serve(connection, context, reconcilers, takeover, runs, stop_work)
         return self._exit
+
+    async def _learn(self, context: Context, modules: ModuleReconciler) -> None:
+        await self._read_first(context)
+        await self._preload_modules(context, modules)
+
+    async def _unless_stopped(self, work: Coroutine[None, None, None]) -> bool:
+        """Do this unless asked to stop before it is done."""
+        doing, stop = asyncio.create_task(work), asyncio.create_task(self._stop.wait())
+        try:
+            await asyncio.wait({doing, stop}, return_when=asyncio.FIRST_COMPLETED)
+            if not doing.done():
+                return False
+            doing.result()
+            return True
+        finally:
+            for task in (doing, stop):
+                task.cancel()
+            await asyncio.gather(doing, stop, return_exceptions=True)
 
     async def _read_first(self, context: Context) -> None:
         """Read all policies, approvals and modules before the first job is decided: else it would be denied."""
@@ -173,10 +196,11 @@ class Process:
         reconcilers: dict[ResourceKind, Reconcile],
         takeover: Takeover,
         runs: Runs,
+        stop_work: Callable[[], Awaitable[None]],
     ) -> None:
         # Tasks that are to outlive kopf's own shutdown are started before it: it cancels all later ones.
         workers: list[asyncio.Task[None]] = []
-        lead = asyncio.create_task(self._lead(context, reconcilers, takeover, workers), name="lead")
+        lead = asyncio.create_task(self._lead(context, reconcilers, takeover, workers, stop_work), name="lead")
         sweep = MissedDeleteSweep(context.api, context.caches[JOBS], namespaces=self._settings.namespaces or None)
         tasks = [
             lead,
@@ -208,9 +232,12 @@ class Process:
                 await asyncio.wait({drained}, timeout=self._settings.drain_seconds)
                 drained.cancel()
         finally:
-            for task in [*workers, *tasks, stop]:
-                task.cancel()
-            await asyncio.gather(*workers, *tasks, stop, return_exceptions=True)
+            # The work stops before the lease is released, which the end of `lead` does.
+            for stopped in ([*workers, stop], tasks):
+                for task in stopped:
+                    task.cancel()
+                await asyncio.gather(*stopped, return_exceptions=True)
+                await stop_work()
             kopf_stop.set()
             await asyncio.wait({watcher}, timeout=3)
             watcher.cancel()
@@ -222,6 +249,7 @@ class Process:
         reconcilers: dict[ResourceKind, Reconcile],
         takeover: Takeover,
         workers: list[asyncio.Task[None]],
+        stop_work: Callable[[], Awaitable[None]],
     ) -> None:
         """Work while this process leads; without a lease, from now on."""
 
@@ -245,9 +273,10 @@ class Process:
         async def lost() -> None:
             context.metrics.leader.set(0)
             log.error("the lease was lost; stopping")
+            self.stop(Exit.LEASE_LOST)
             for worker in workers:
                 worker.cancel()
-            self.stop(Exit.LEASE_LOST)
+            await stop_work()
 
         lease = context.settings.lease
         if lease is None:

@@ -66,12 +66,14 @@ class Runs:
         self._ended: OrderedDict[str, Calls] = OrderedDict()
         self._calmer = asyncio.Event()
         self._reserved = 0
+        self._offered: set[Key] = set()
         self._waiters: OrderedDict[Key, None] = OrderedDict()
 
     # -- slots -------------------------------------------------------------------------------------------------------
 
     def reserve(self, key: Key) -> bool:
         """Take a slot for a Submit run, or be woken when one is free."""
+        self._offered.discard(key)
         if self._reserved >= self._context.settings.max_concurrent_runs:
             self._waiters[key] = None
             return False
@@ -80,10 +82,20 @@ class Runs:
         return True
 
     def release(self) -> None:
-        """Give a slot back and wake the key that has waited longest."""
+        """Give a slot back: it is offered to the key that has waited longest."""
         self._reserved -= 1
+        self._offer()
+
+    def passed(self, key: Key) -> None:
+        """The key was worked on; if it was offered a slot and did not take it, the next one is asked."""
+        if key in self._offered:
+            self._offered.discard(key)
+            self._offer()
+
+    def _offer(self) -> None:
         if self._waiters:
             key, _ = self._waiters.popitem(last=False)
+            self._offered.add(key)
             self._context.queue.add(key)
 
     # -- executions --------------------------------------------------------------------------------------------------

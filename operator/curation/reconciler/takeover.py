@@ -3,12 +3,16 @@
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
+from typing import Final
 
 from curation.api.job import CurationJob
 from curation.api.names import Phase
 from curation.reconciler.context import Context, Key
 from curation.reconciler.modules import ModuleReconciler
+
+# Two processes estimate the server's clock from Date headers, which have a resolution of a second.
+CLOCK_TOLERANCE: Final = timedelta(seconds=2)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +47,7 @@ class Takeover:
         if job.status.phase is not Phase.SUBMITTED or run is None or run.holder == holder:
             self._foreign.pop(key, None)
             return False
-        if self.leading_since is not None and run.submitted_at < self.leading_since:
+        if self.leading_since is not None and run.submitted_at < self.leading_since + CLOCK_TOLERANCE:
             return True
         now, version = self._monotonic(), job.metadata.resource_version
         known = self._foreign.get(key)

@@ -1,0 +1,91 @@
+"""The status of CurationApprovals: who waits, what the grant stands for; and the end of those nobody waits for."""
+
+from datetime import datetime
+from typing import Final
+
+from curation.api.approval import ApprovalDecision, ApprovalStatus, CurationApproval
+from curation.cluster.cache import Stored
+from curation.cluster.resources import APPROVALS
+from curation.reconciler.approvals import Approvals, Waiting
+from curation.reconciler.context import Context, Key
+from curation.reconciler.grants import Grants, stands_for
+from curation.reconciler.writes import ready_condition, write_own_status
+
+# A restart sees approvals before the jobs that wait for them; and a job that was just freed may be denied again.
+UNUSED_GRACE_SECONDS: Final = 15.0
+_SHOWN_JOBS: Final = 10
+_SHOWN_REQUESTERS: Final = 32
+
+
+class ApprovalReconciler:
+    """Keeps the statuses of approvals."""
+
+    def __init__(self, context: Context, approvals: Approvals, grants: Grants) -> None:
+        self._context = context
+        self._approvals = approvals
+        self._grants = grants
+        self._unused_since: dict[Key, datetime] = {}
+
+    async def reconcile(self, key: Key) -> None:
+        """Write who waits and what the grant stands for; remove a pending approval that nobody waits for."""
+        context = self._context
+        self._grants.drop_kept(key)
+        stored = context.caches[APPROVALS].get(key.namespace, key.name)
+        if stored is None:
+            self._unused_since.pop(key, None)
+            return
+        approval = stored.parse(CurationApproval)
+        if approval.metadata.deletion_timestamp is not None or await self._removed_unused(key, stored, approval):
+            return
+        waiting = self._approvals.waiting(key) or Waiting()
+        jobs = sorted(job.name for job in waiting.creators)
+        before = set(approval.status.requesters)
+        requesters = sorted(before | {creator for creator in waiting.creators.values() if creator})
+        status = ApprovalStatus(
+            observed_generation=approval.metadata.generation,
+            waiting=len(jobs),
+            jobs=tuple(jobs[:_SHOWN_JOBS]),
+            requesters=tuple(requesters[:_SHOWN_REQUESTERS]),
+            forbidden=tuple(sorted(text[:512] for text in waiting.forbidden.values() if text)[:_SHOWN_JOBS]),
+            cedar=stands_for(approval),
+            conditions=ready_condition(
+                approval.status.conditions,
+                self._grants.of(approval) is not None,
+                *self._reason(approval),
+                approval.metadata.generation,
+                context.clock.now(),
+            ),
+        )
+        await write_own_status(context, key, stored, approval.status, status)
+        expires = approval.spec.expires_at
+        if expires is not None and expires > context.clock.now():
+            context.queue.add_after(key, (expires - context.clock.now()).total_seconds() + 1)
+
+    async def _removed_unused(self, key: Key, stored: Stored, approval: CurationApproval) -> bool:
+        context, now = self._context, self._context.clock.now()
+        if approval.spec.decision is not ApprovalDecision.PENDING or self._approvals.waiting(key) is not None:
+            self._unused_since.pop(key, None)
+            return False
+        since = self._unused_since.setdefault(key, now)
+        left = UNUSED_GRACE_SECONDS - (now - since).total_seconds()
+        if left > 0:
+            context.queue.add_after(key, left)
+            return False
+        version = str(stored.resource_version)
+        await context.api.delete(APPROVALS, key.namespace, key.name, uid=stored.uid, resource_version=version)
+        await context.refresh(key)
+        return True
+
+    def _reason(self, approval: CurationApproval) -> tuple[str, str]:
+        spec = approval.spec
+        if self._grants.spent(approval) and spec.decision is ApprovalDecision.APPROVED:
+            return "Expired", "The grant has expired."
+        match spec.decision:
+            case ApprovalDecision.PENDING:
+                return "Pending", "Decide with: kubectl curation approve, or deny."
+            case ApprovalDecision.APPROVED:
+                return "Approved", f"The grant is in force with scope {spec.scope}."
+            case ApprovalDecision.DENIED:
+                return "Denied", "Jobs that meet this request fail; delete this approval to let them ask anew."
+            case ApprovalDecision.REVOKED:
+                return "Revoked", "The grant no longer counts."
