@@ -239,6 +239,6 @@ def contract_schemas() -> dict[str, dict[str, Any]]:
         "GuestError": TypeAdapter(GuestError),
     }
     return {
-        name: {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": name, **adapter.json_schema()}
+        name: {"$schema": "https://json-schema.org/draft/2020-12/schema", **adapter.json_schema(), "title": name}
         for name, adapter in models.items()
     }

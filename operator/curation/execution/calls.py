@@ -1,0 +1,242 @@
+"""The outbound calls of one execution, on the event loop: judged, stamped, sent, counted, stopped when it is killed.
+
+One call at a time: a guest waits in its call. The order of the checks is the fence: whether the execution still lives
+and what the gate says are asked again at the last moment before bytes leave, with no await in between.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+from pydantic import ValidationError
+
+from curation.api.approval import EvaluatedRequest
+from curation.api.contract import CallErrorCode, HttpCallError, HttpCallRequest, HttpCallResponse
+from curation.authz.gate import JudgeContext
+from curation.egress.client import OutboundRequest
+from curation.egress.errors import EgressRefused, ResponseTooLarge, Unavailable
+from curation.egress.headers import module_headers
+from curation.egress.url import CanonicalURL, canonical_method, parse_url
+from curation.execution.executor import CredentialUnavailable, Invocation, Judge, Sender
+from curation.lifecycle.outcome import Calls, Trigger
+from curation.wasm.limits import LimitHit, LimitName, size_text
+
+logger = logging.getLogger(__name__)
+
+IDEMPOTENCY_KEY = "Idempotency-Key"
+_OWN_PREFIX = "curation-"
+
+OnCall = Callable[[Literal["allowed", "denied", "none"], str, float], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a call answers to the module, and what the verdict about the run needs to know of it."""
+
+    code: CallErrorCode | None
+    """None: a response."""
+    document: str
+    message: str = ""
+    egress_refused: bool = False
+    hit: LimitHit | None = None
+    status: int | None = None
+    """HTTP status of a response."""
+
+    @classmethod
+    def error(
+        cls, code: CallErrorCode, message: str, *, egress_refused: bool = False, hit: LimitHit | None = None
+    ) -> "Answer":
+        """An error answer."""
+        document = HttpCallError(code=code, message=message).model_dump_json()
+        return cls(code, document, message, egress_refused, hit)
+
+
+@dataclass(frozen=True, slots=True)
+class DeniedCall:
+    """A call that the gate denied."""
+
+    request: EvaluatedRequest
+    reason: str
+    policy_invalid: bool
+
+
+class _Refused(Exception):
+    """Ends a call before it leaves; carries its answer."""
+
+    def __init__(self, answer: Answer) -> None:
+        super().__init__(answer.message)
+        self.answer = answer
+
+
+class GatedCalls:
+    """All calls of one execution."""
+
+    def __init__(self, invocation: Invocation, gate: Judge, sender: Sender, on_call: OnCall) -> None:
+        self._invocation = invocation
+        self._gate = gate
+        self._sender = sender
+        self._on_call = on_call
+        self._stopped: str | None = None
+        self._task: asyncio.Task[Answer] | None = None
+        self._departed = False
+        self._judged: Literal["allowed", "denied", "none"] = "none"
+        self.left = 0
+        self.answered = 0
+        self.allowed = 0
+        self.last_denied: DeniedCall | None = None
+
+    @property
+    def counts(self) -> Calls:
+        """The calls so far, as the report has them."""
+        denied = self.last_denied.request if self.last_denied else None
+        return Calls(left=self.left, answered=self.answered, allowed=self.allowed, last_denied=denied)
+
+    def stop(self, reason: str, *, cut: bool = False) -> None:
+        """No further call leaves. One that has not left yet ends; one on the wire goes on, unless it is to be cut."""
+        self._stopped = self._stopped or reason
+        if self._task is not None and (cut or not self._departed):
+            self._task.cancel()
+
+    def refusal(self) -> Answer | None:
+        """The answer of a stopped execution; for the guest's thread, to spare the loop a guest that never stops."""
+        return self._cancelled() if self._stopped is not None else None
+
+    async def call(self, number: int, request: HttpCallRequest, seconds: float) -> Answer:
+        """Makes the guest's call with this number, for at most `seconds`. Never raises for what a guest can cause."""
+        started = time.perf_counter()
+        self._task = asyncio.current_task()
+        self._departed, self._judged = False, "none"
+        code = "timeout"
+        try:
+            answer = await self._answer(number, request, seconds)
+            code = str(answer.code or answer.status)
+            return answer
+        finally:
+            self._task = None
+            self._on_call(self._judged, code, time.perf_counter() - started)
+
+    async def _answer(self, number: int, request: HttpCallRequest, seconds: float) -> Answer:
+        try:
+            return await self._attempt(number, request, seconds)
+        except _Refused as refused:
+            return refused.answer
+        except asyncio.CancelledError:
+            if self._stopped is None:
+                raise  # the guest's thread gave up at its wall limit
+            return self._cancelled()
+        except Exception as error:
+            return self._failed(error)
+
+    async def _attempt(self, number: int, request: HttpCallRequest, seconds: float) -> Answer:
+        self._refuse_if_stopped()
+        url, evaluated = self._evaluated(request)
+        self._refuse_if_denied(evaluated)
+        self.allowed += 1
+        limits = self._invocation.module.limits
+        outbound = OutboundRequest(
+            method=evaluated.method,
+            url=url,
+            headers=self._headers(number, request, url),
+            body=None if request.body is None else request.body.encode(),
+        )
+        response = await self._sender.send(
+            outbound,
+            timeout=seconds,
+            max_response_bytes=limits.response_size,
+            on_departure=lambda: self._depart(evaluated),
+        )
+        self.answered += 1
+        body = response.body.decode("utf-8", "replace")
+        document = HttpCallResponse(status=response.status, headers=response.headers, body=body)
+        return Answer(None, document.model_dump_json(), status=response.status)
+
+    def _depart(self, evaluated: EvaluatedRequest) -> None:
+        """The last moment: the connection stands, and nothing has left on it."""
+        self._refuse_if_stopped()
+        self._refuse_if_denied(evaluated)
+        self._departed = True
+        self.left += 1
+
+    def _refuse_if_stopped(self) -> None:
+        if self._stopped is not None:
+            raise _Refused(self._cancelled())
+
+    def _refuse_if_denied(self, evaluated: EvaluatedRequest) -> None:
+        invocation = self._invocation
+        context = JudgeContext(
+            job=invocation.job,
+            labels=invocation.labels,
+            generation=invocation.run.generation,
+            attempt=invocation.run.attempt,
+        )
+        decision = self._gate.judge(invocation.namespace, evaluated, context)
+        self._judged = "allowed" if decision.allowed else "denied"
+        if not decision.allowed:
+            self.last_denied = DeniedCall(evaluated, decision.reason, decision.policy_invalid)
+            raise _Refused(Answer.error("denied", decision.reason))
+
+    def _evaluated(self, request: HttpCallRequest) -> tuple[CanonicalURL, EvaluatedRequest]:
+        module = self._invocation.module
+        url = parse_url(request.url)
+        try:
+            evaluated = EvaluatedRequest(
+                module=module.name,
+                module_digest=module.digest,
+                trigger=self._invocation.trigger,
+                method=canonical_method(request.method),
+                scheme=url.scheme,
+                host=url.host,
+                port=url.port,
+                path=url.path,
+                query=url.query,
+            )
+        except ValidationError as error:
+            # What cannot be recorded exactly cannot be approved, so it may not leave either.
+            field = error.errors()[0]
+            raise EgressRefused(f"the request's {'.'.join(map(str, field['loc']))}: {field['msg']}") from None
+        return url, evaluated
+
+    def _headers(self, number: int, request: HttpCallRequest, url: CanonicalURL) -> dict[str, str]:
+        invocation = self._invocation
+        run = invocation.run
+        own = {name: value for name, value in request.headers.items() if not name.lower().startswith(_OWN_PREFIX)}
+        headers = module_headers(own)
+        headers["Curation-Run-Id"] = run.id
+        headers["Curation-Generation"] = str(run.generation)
+        headers["Curation-Attempt"] = str(run.attempt)
+        headers["Curation-Trigger"] = invocation.trigger.value
+        if invocation.trigger is not Trigger.SUBMIT:
+            _remove(headers, IDEMPOTENCY_KEY)  # a replayed answer would lie about the session
+        elif not any(name.lower() == IDEMPOTENCY_KEY.lower() for name in headers):
+            headers[IDEMPOTENCY_KEY] = f"{run.id}/{number}"
+        for credential in invocation.credentials:
+            if (credential.scheme, credential.host, credential.port) == (url.scheme, url.host, url.port):
+                _remove(headers, credential.header)
+                headers[credential.header] = credential.value()
+        return headers
+
+    def _cancelled(self) -> Answer:
+        return Answer.error("cancelled", f"this run has been superseded: {self._stopped}")
+
+    def _failed(self, error: Exception) -> Answer:
+        match error:
+            case EgressRefused():
+                return Answer.error("invalid", str(error), egress_refused=True)
+            case ResponseTooLarge():
+                self.answered += 1
+                allowed = size_text(error.allowed)
+                hit = LimitHit(LimitName.RESPONSE_SIZE, f"{error.used} bytes or more", allowed)
+                return Answer.error("limit", str(hit), hit=hit)
+            case Unavailable() | CredentialUnavailable():
+                return Answer.error("unavailable", str(error))
+            case _:
+                logger.error("an outbound call failed inside the operator", exc_info=error)
+                return Answer.error("unavailable", f"the operator could not send the request: {type(error).__name__}")
+
+
+def _remove(headers: dict[str, str], name: str) -> None:
+    for each in [each for each in headers if each.lower() == name.lower()]:
+        del headers[each]

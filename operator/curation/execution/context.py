@@ -1,0 +1,37 @@
+"""The document that a module is invoked with."""
+
+from datetime import datetime
+
+from curation.api.contract import GuestSession, JobInfo, RunContext, RunInfo
+from curation.api.digest import without_nulls
+from curation.api.names import (
+    ANNOTATION_ATTEMPT,
+    ANNOTATION_GENERATION,
+    ANNOTATION_RUN_ID,
+    ANNOTATION_TEMPLATE_DIGEST,
+)
+from curation.execution.executor import Invocation
+
+
+def context_document(invocation: Invocation, deadline: datetime) -> str:
+    """The JSON text of the invocation's RunContext."""
+    run, session = invocation.run, invocation.session
+    document = without_nulls(invocation.input)
+    assert isinstance(document, dict)
+    context = RunContext(
+        trigger=invocation.trigger,
+        run=RunInfo(id=run.id, generation=run.generation, attempt=run.attempt),
+        annotations={
+            ANNOTATION_RUN_ID: run.id,
+            ANNOTATION_GENERATION: str(run.generation),
+            ANNOTATION_ATTEMPT: str(run.attempt),
+            ANNOTATION_TEMPLATE_DIGEST: run.template_digest,
+        },
+        job=JobInfo(namespace=invocation.namespace, name=invocation.job, uid=run.uid, labels=dict(invocation.labels)),
+        input=document,
+        config=dict(invocation.config),
+        # Built unchecked: a recorded id that a newer contract would refuse must still be cancelled.
+        session=None if session is None else GuestSession.model_construct(id=session.id, url=session.url),
+        deadline=deadline,
+    )
+    return context.model_dump_json()

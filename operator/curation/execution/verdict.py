@@ -1,0 +1,138 @@
+"""What the end of a guest means: the failure classes of DESIGN section 3, as one pure function."""
+
+from typing import Any
+
+from pydantic import ValidationError
+
+from curation.api.contract import (
+    CancelledResult,
+    CompletedResult,
+    FailedResult,
+    GuestError,
+    RunningResult,
+    SessionSpawnedResult,
+    result_adapter,
+)
+from curation.api.digest import without_nulls
+from curation.api.schema import JsonObject
+from curation.execution.calls import Answer, DeniedCall
+from curation.lifecycle.outcome import (
+    Cancelled,
+    Completed,
+    Denied,
+    Failed,
+    FailureClass,
+    Result,
+    SessionFailed,
+    SessionRef,
+    SessionSpawned,
+    StillRunning,
+    Trigger,
+)
+from curation.wasm.guest import Exceeded, GuestEnd, Returned, Stopped, Trapped
+from curation.wasm.limits import LimitName
+
+MAX_TEXT = 1024
+"""Characters of a module's own words in a message."""
+
+_CLASSES = {each.value: each for each in FailureClass}
+
+
+def verdict(trigger: Trigger, end: GuestEnd, last_call: Answer | None, last_denied: DeniedCall | None) -> Result:
+    """The result of an execution.
+
+    A run that returned ok is never Denied, whatever was denied on the way. A failed one is Denied iff its last call was
+    denied, or its error says so and some call was.
+    """
+    if isinstance(end, Returned) and end.ok:
+        result = _result(trigger, end.document)
+        if not isinstance(result, Failed):
+            return result
+        failed, claimed = result, None
+    else:
+        failed, claimed = _failed(end, last_call)
+    last_was_denied = last_call is not None and last_call.code == "denied"
+    if last_denied is not None and (last_was_denied or claimed is FailureClass.DENIED):
+        return Denied(last_denied.request, last_denied.reason, last_denied.policy_invalid)
+    return failed
+
+
+def _failed(end: GuestEnd, last_call: Answer | None) -> tuple[Failed, FailureClass | None]:
+    """Why it failed, denials left aside, and the class that the module itself claims."""
+    match end:
+        case Returned():
+            return _module_error(end.document, last_call)
+        case Trapped():
+            return Failed(FailureClass.TRAP, f"the module trapped: {_clip(str(end))}"), None
+        case Exceeded(hit):
+            timeout = hit.name is LimitName.WALL_SECONDS
+            return Failed(FailureClass.TIMEOUT if timeout else FailureClass.LIMIT_EXCEEDED, _clip(str(hit))), None
+        case Stopped(cause):
+            return Failed(FailureClass.TIMEOUT, f"the module was interrupted: its run is over ({cause})"), None
+
+
+def _module_error(document: str, last_call: Answer | None) -> tuple[Failed, FailureClass | None]:
+    try:
+        error = GuestError.model_validate_json(document)
+        said, claimed = _clip(error.message), _CLASSES.get(error.claimed_class or "")
+    except ValidationError:
+        said, claimed = _clip(document), None
+    inferred = _class_of(last_call)
+    if claimed is FailureClass.LIMIT_EXCEEDED or (claimed is None and inferred is FailureClass.LIMIT_EXCEEDED):
+        hit = f"{last_call.hit}; " if last_call is not None and last_call.hit is not None else ""
+        return Failed(FailureClass.LIMIT_EXCEEDED, f"{hit}the module said: {said}"), claimed
+    # A claimed Denied that nothing denied is an error like any other.
+    known = inferred if claimed in (None, FailureClass.DENIED) else claimed
+    return Failed(known or FailureClass.MODULE_ERROR, f"the module failed: {said}"), claimed
+
+
+def _class_of(last_call: Answer | None) -> FailureClass | None:
+    """The class that the answer to a module's last call stands for, if the module itself names none."""
+    if last_call is None:
+        return None
+    if last_call.egress_refused:
+        return FailureClass.EGRESS_REFUSED
+    return {"unavailable": FailureClass.HTTP_UNAVAILABLE, "limit": FailureClass.LIMIT_EXCEEDED}.get(
+        last_call.code or ""
+    )
+
+
+def _result(trigger: Trigger, document: str) -> Result:
+    try:
+        parsed: Any = result_adapter(trigger).validate_json(document)
+    except ValidationError as error:
+        problem = _problem(error)
+        message = f"the module's result of {trigger} is not what the contract says: {problem}"
+        return Failed(FailureClass.MODULE_ERROR, _clip(message))
+    match parsed:
+        case SessionSpawnedResult(session=session):
+            return SessionSpawned(SessionRef(session.id, session.url))
+        case CompletedResult(output=output):
+            return Completed(_clean(output))
+        case RunningResult(progress=progress):
+            return StillRunning(None if progress is None else _clean(progress))
+        case FailedResult(reason=reason):
+            return SessionFailed(_clip(reason))
+        case CancelledResult():
+            return Cancelled()
+        case _:
+            raise AssertionError(f"no result is parsed to {type(parsed)}")
+
+
+def _problem(error: ValidationError) -> str:
+    first = error.errors(include_url=False, include_input=False)[0]
+    # pydantic puts the tag of a union before the fields of its member.
+    where = [str(each) for each in first["loc"] if each not in ("SessionSpawned", "Completed", "Running", "Failed")]
+    if first["type"].startswith("union_tag"):
+        where = ["action"]
+    return f"{'.'.join(where)}: {first['msg']}" if where else str(first["msg"])
+
+
+def _clean(value: JsonObject) -> JsonObject:
+    cleaned = without_nulls(value)
+    assert isinstance(cleaned, dict)
+    return cleaned
+
+
+def _clip(text: str) -> str:
+    return text if len(text) <= MAX_TEXT else text[: MAX_TEXT - 3] + "..."

@@ -1,0 +1,104 @@
+"""Whether a component fits the world `curation:guest@0.1.0`, to the letter, and if not, what is wrong and what helps.
+
+wasmtime links by name and would find a wrong type only when a run starts; a job would then fail where the module
+should have been refused.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+from wasmtime import Engine
+from wasmtime.component import Component, ComponentInstanceType, ComponentType, FuncType, ResultType, String
+
+HOST_INTERFACE = "curation:guest/host@0.1.0"
+HTTP_CALL = "http-call"
+LOG = "log"
+RUN = "run"
+
+_WASM_MAGIC = b"\0asm"
+_CORE_MODULE = b"\x01\x00\x00\x00"
+_COMPONENT = b"\x0d\x00\x01\x00"
+_ELF_MAGIC = b"\x7fELF"  # what wasmtime's precompiled artifacts begin with
+
+_HOST_FUNCTIONS = {
+    HTTP_CALL: "func(request: string) -> result<string, string>",
+    LOG: "func(level: string, message: string)",
+}
+_RUN_TYPE = "func(context: string) -> result<string, string>"
+
+
+def binary_problem(wasm: bytes) -> str | None:
+    """What is wrong with the bytes before anything parses them: only a binary component may reach the compiler.
+
+    wasmtime's own constructor would also take the text format, and its deserializer runs whatever it is given.
+    """
+    if wasm.startswith(_WASM_MAGIC + _COMPONENT):
+        return None
+    if wasm.startswith(_WASM_MAGIC + _CORE_MODULE):
+        return (
+            "this is a core WebAssembly module, not a component: build it for the target wasm32-wasip2, or wrap it "
+            "with `wasm-tools component new`"
+        )
+    if wasm.startswith(_WASM_MAGIC):
+        return f"this is WebAssembly of an unknown version ({wasm[4:8].hex()}): build a component with current tools"
+    if wasm.startswith(_ELF_MAGIC):
+        return "this is a precompiled artifact; those are never accepted: give the component (.wasm) it was made from"
+    return (
+        "this is not WebAssembly (it does not begin with \\0asm): give the binary component, not its text or an archive"
+    )
+
+
+def abi_problems(engine: Engine, component: Component) -> list[str]:
+    """What keeps a compiled component from being a guest, one sentence each; empty if it is one."""
+    kind = component.type
+    return [*_import_problems(engine, kind), *_export_problems(engine, kind)]
+
+
+def _import_problems(engine: Engine, component: ComponentType) -> Iterator[str]:
+    for name, extern in component.imports(engine).items():
+        item = extern.ty
+        if name.startswith("wasi:"):
+            continue  # linked as traps
+        if name != HOST_INTERFACE:
+            yield (
+                f"unknown import {name!r}: a module may import only {HOST_INTERFACE} (and wasi:*, whose functions trap "
+                "when called); check the package name and version in its WIT"
+            )
+        elif not isinstance(item, ComponentInstanceType):
+            yield f"import {name!r} must be the interface host, not {_describe(item)}"
+        else:
+            for function, found in item.exports(engine).items():
+                expected = _HOST_FUNCTIONS.get(function)
+                actual = _describe(found.ty)
+                if expected is None:
+                    yield f"unknown import {name}#{function}: the interface has only {' and '.join(_HOST_FUNCTIONS)}"
+                elif actual != expected:
+                    yield f"import {name}#{function} must be `{expected}`, not `{actual}`"
+
+
+def _export_problems(engine: Engine, component: ComponentType) -> Iterator[str]:
+    exports = component.exports(engine)
+    if RUN not in exports:
+        others = ", ".join(sorted(exports)) or "nothing"
+        yield f"it must export {RUN}: `{_RUN_TYPE}`; it exports {others}"
+        return
+    actual = _describe(exports[RUN].ty)
+    if actual != _RUN_TYPE:
+        yield f"export {RUN} must be `{_RUN_TYPE}`, not `{actual}`"
+
+
+def _describe(item: Any) -> str:
+    """The WIT text of a function type; for anything else its kind. Equal text is an equal type for our functions."""
+    if isinstance(item, FuncType):
+        params = ", ".join(f"{name}: {_type_text(kind)}" for name, kind in item.params)
+        result = item.result
+        return f"func({params})" if result is None else f"func({params}) -> {_type_text(result)}"
+    return type(item).__name__.removesuffix("Type").lower() or "something else"
+
+
+def _type_text(kind: Any) -> str:
+    if isinstance(kind, String):
+        return "string"
+    if isinstance(kind, ResultType):
+        return f"result<{_type_text(kind.ok) if kind.ok else '_'}, {_type_text(kind.err) if kind.err else '_'}>"
+    return type(kind).__name__.removesuffix("Type").lower()

@@ -1,0 +1,116 @@
+"""One run of a guest, from instance to result, and how it ended in words of ours instead of wasmtime's."""
+
+import re
+from dataclasses import dataclass
+
+from wasmtime import Store, WasmtimeError
+from wasmtime.component import Component, Variant
+
+from curation.wasm.abi import RUN
+from curation.wasm.host import Host, link
+from curation.wasm.limits import LimitHit, LimitName, Limits, size_text
+from curation.wasm.watchdog import Cause, Interruption
+
+
+@dataclass(frozen=True, slots=True)
+class Returned:
+    """The guest returned: its ok or its error document, not yet parsed."""
+
+    ok: bool
+    document: str
+
+
+@dataclass(frozen=True, slots=True)
+class Trapped:
+    """The guest trapped: what the trap says, and in which function."""
+
+    message: str
+    function: str | None = None
+
+    def __str__(self) -> str:
+        return f"{self.message} (in {self.function})" if self.function else self.message
+
+
+@dataclass(frozen=True, slots=True)
+class Exceeded:
+    """The guest hit a limit that ends it."""
+
+    hit: LimitHit
+
+
+@dataclass(frozen=True, slots=True)
+class Stopped:
+    """We stopped the guest: its run was killed, or the executor closes."""
+
+    cause: Cause
+
+
+GuestEnd = Returned | Trapped | Exceeded | Stopped
+
+_FRAME = re.compile(r"^\s*\d+:\s+(?:0x[0-9a-f]+ - )?(\S.*)$", re.MULTILINE)
+_CAUSE = re.compile(r"^Caused by:\s*\n\s+(?:\d+: )?(.+)$", re.MULTILINE)
+_MEMORY_TOO_SMALL = re.compile(r"memory minimum size of (\d+) pages exceeds memory limits")
+_UNDEFINED = re.compile(r"unknown import: `(wasi:[^`]+)`")
+# What toolchains name the function that gives up when memory.grow was refused. wasmtime's public API does not tell that
+# it refused; a guest without names, or with other ones, is a plain Trap.
+_OUT_OF_MEMORY = re.compile(r"handle_alloc_error|alloc_error_handler|\brust_oom\b|\b__rg_oom\b|\bcabi_realloc\b")
+_PAGE = 1 << 16
+
+
+def run_guest(store: Store, component: Component, host: Host, context: str, limits: Limits) -> GuestEnd:
+    """Runs a guest to its end in the calling thread, under a watch that the caller has on the store.
+
+    An interruption shows as a Trapped: the caller, who knows of it, turns it with `interrupted`. Raises nothing of the
+    guest's making.
+    """
+    try:
+        with link(store.engine, component, host) as linker:
+            instance = linker.instantiate(store, component)
+            function = instance.get_func(store, RUN)
+            assert function is not None, "the module was loaded without the ABI check"
+            result = function(store, context)
+            function.post_return(store)
+    except WasmtimeError as error:
+        return _ended(str(error), limits)
+    return _returned(result, limits)
+
+
+def interrupted(interruption: Interruption, limits: Limits) -> GuestEnd:
+    """How a guest ended that was interrupted and did not return."""
+    match interruption.cause:
+        case Cause.CPU:
+            used, allowed = f"{interruption.used:.2f} s", f"{limits.cpu_seconds:g} s"
+            return Exceeded(LimitHit(LimitName.CPU_SECONDS, used, allowed))
+        case Cause.WALL:
+            used, allowed = f"{interruption.used:.1f} s", f"{limits.wall_seconds:g} s"
+            return Exceeded(LimitHit(LimitName.WALL_SECONDS, used, allowed))
+        case Cause.KILLED | Cause.CLOSED:
+            return Stopped(interruption.cause)
+
+
+def _returned(result: Variant, limits: Limits) -> GuestEnd:
+    document = result.payload
+    assert isinstance(document, str)
+    size = len(document.encode())
+    if size > limits.output_size:
+        return Exceeded(LimitHit(LimitName.OUTPUT_SIZE, f"{size} bytes", size_text(limits.output_size)))
+    return Returned(result.tag == "ok", document)
+
+
+def _ended(text: str, limits: Limits) -> GuestEnd:
+    head, _, _ = text.partition("\n\nCaused by:")
+    frames = _FRAME.findall(head)
+    cause = _CAUSE.search(text)
+    message = (cause.group(1) if cause else text.strip().split("\n", 1)[0]).removeprefix("wasm trap: ").strip()
+    if too_small := _MEMORY_TOO_SMALL.search(text):
+        used = size_text(int(too_small.group(1)) * _PAGE)
+        return Exceeded(LimitHit(LimitName.MEMORY, f"{used} at its start", size_text(limits.memory)))
+    if "memory count too high" in text:
+        return Exceeded(LimitHit(LimitName.MEMORY, "more than one linear memory", "one linear memory"))
+    if "unreachable" in message and any(_OUT_OF_MEMORY.search(frame) for frame in frames):
+        function = frames[0]
+        used = f"more than it could get (an allocation failed in {function})"
+        return Exceeded(LimitHit(LimitName.MEMORY, used, size_text(limits.memory)))
+    if undefined := _UNDEFINED.search(text):
+        message = f"called {undefined.group(1)}: a module has no clock, no files, no sockets and no environment"
+    return Trapped(message, frames[0] if frames else None)

@@ -1,0 +1,245 @@
+"""The module store: bytes in, checked and compiled modules out, by the digest of the bytes.
+
+The module reconciler loads modules here and shows the reason when that fails; the executor takes them from here for
+each run. One module is compiled at a time, in a thread, so that a large one delays other modules but no running job.
+"""
+
+import asyncio
+import hashlib
+import tempfile
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from enum import StrEnum
+from importlib import resources
+from pathlib import Path
+
+from wasmtime import Engine, WasmtimeError
+from wasmtime.component import Component
+
+from curation.wasm.abi import abi_problems, binary_problem
+from curation.wasm.artifacts import Artifact, ArtifactDir
+from curation.wasm.engine import new_engine
+from curation.wasm.host import NO_HOST, link
+
+MAX_MODULE_BYTES = 8 << 20
+"""A compilation cannot be interrupted; measured, the shipped module's 80 KB take 0.1 s of one core."""
+
+MAX_LOADED = 256
+"""Modules held ready. One costs a path: its code is mapped from the artifact by each run."""
+
+Fetch = Callable[[], Awaitable[bytes]]
+
+
+class ModuleReason(StrEnum):
+    """Reasons of a CurationModule's Ready condition."""
+
+    COMPILED = "Compiled"
+    DIGEST_MISMATCH = "DigestMismatch"
+    ABI_MISMATCH = "AbiMismatch"
+    TOO_LARGE = "TooLarge"
+    NOT_FOUND = "NotFound"
+    INVALID = "Invalid"
+
+
+class ModuleLoadError(Exception):
+    """A module that cannot be used: the reason of its Ready condition, and what is wrong and what helps."""
+
+    def __init__(self, reason: ModuleReason, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+        self.message = message
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedModule:
+    """A module that fits the contract and is compiled."""
+
+    digest: str
+    artifact: Artifact
+
+    @property
+    def size_bytes(self) -> int:
+        """Size of the WebAssembly bytes."""
+        return self.artifact.size_bytes
+
+    def open(self) -> tuple[Engine, Component]:
+        """A fresh engine with the module in it, for one run. Raises WasmtimeError if the artifact is gone."""
+        engine = new_engine()
+        try:
+            return engine, Component.deserialize_file(engine, str(self.artifact.path))
+        except WasmtimeError:
+            engine.close()
+            raise
+
+
+def digest_of(wasm: bytes) -> str:
+    """``sha256:`` and the hexadecimal hash of the bytes."""
+    return f"sha256:{hashlib.sha256(wasm).hexdigest()}"
+
+
+def check_module(wasm: bytes) -> list[str]:
+    """What keeps the bytes from being a module, one sentence each; empty if nothing does. Compiles them: blocking."""
+    try:
+        _compile(wasm)
+    except ModuleLoadError as error:
+        return error.message.split("\n")
+    return []
+
+
+def builtin_bytes(name: str) -> bytes:
+    """The bytes of a module that the operator ships. Raises ModuleLoadError, naming those there are."""
+    names = builtin_names()
+    if name not in names:
+        shipped = ", ".join(names) or "none"
+        raise ModuleLoadError(
+            ModuleReason.NOT_FOUND, f"there is no builtin module {name!r}; this operator ships: {shipped}"
+        )
+    return (resources.files("curation.wasm") / "builtins" / f"{name}.wasm").read_bytes()
+
+
+def builtin_names() -> list[str]:
+    """Names of the modules that the operator ships, each with its version."""
+    folder = resources.files("curation.wasm") / "builtins"
+    if not folder.is_dir():
+        return []
+    return sorted(each.name.removesuffix(".wasm") for each in folder.iterdir() if each.name.endswith(".wasm"))
+
+
+class ModuleStore:
+    """Compiled modules by digest, in memory and in a private folder. For one event loop; close it."""
+
+    def __init__(self, cache_dir: Path | None = None) -> None:
+        """Keeps artifacts in `cache_dir`, or without one in a folder of its own that ends with the store.
+
+        Raises CacheDirError for a folder that others can write or read.
+        """
+        self._temporary = None if cache_dir else tempfile.TemporaryDirectory(prefix="curation-modules-")
+        self._artifacts = ArtifactDir(cache_dir or Path(self._temporary.name if self._temporary else ""))
+        self._loaded: OrderedDict[str, LoadedModule] = OrderedDict()
+        self._loading: dict[str, asyncio.Task[LoadedModule]] = {}
+        self._compiler = ThreadPoolExecutor(max_workers=1, thread_name_prefix="wasm-compiler")
+
+    def get(self, digest: str) -> LoadedModule | None:
+        """The module, if it is ready."""
+        module = self._loaded.get(digest)
+        if module is not None:
+            self._loaded.move_to_end(digest)
+        return module
+
+    async def load(self, digest: str, fetch: Fetch) -> LoadedModule:
+        """The module with this digest; its bytes are fetched only if it was never compiled here.
+
+        Raises ModuleLoadError, OSError if the folder cannot be written, or whatever `fetch` raises. Callers that load
+        the same module share one load.
+        """
+        module = self.get(digest)
+        if module is not None:
+            return module
+        task = self._loading.get(digest)
+        if task is None:
+            task = self._loading[digest] = asyncio.create_task(self._load(digest, fetch))
+            task.add_done_callback(lambda done: self._load_ended(digest, done))
+        return await asyncio.shield(task)
+
+    async def load_builtin(self, name: str) -> LoadedModule:
+        """A module that the operator ships. Raises ModuleLoadError."""
+        wasm = await asyncio.get_running_loop().run_in_executor(self._compiler, builtin_bytes, name)
+        return await self.load_bytes(wasm)
+
+    async def load_bytes(self, wasm: bytes) -> LoadedModule:
+        """A module whose bytes are at hand, under their own digest. Raises ModuleLoadError."""
+
+        async def fetch() -> bytes:
+            return wasm
+
+        return await self.load(digest_of(wasm), fetch)
+
+    def forget(self, digest: str) -> None:
+        """Drops a module from memory, as when its artifact turned out to be gone: the next load looks at the folder."""
+        self._loaded.pop(digest, None)
+
+    async def close(self) -> None:
+        """Waits for the compiler, then removes the folder if it was the store's own."""
+        for task in list(self._loading.values()):
+            task.cancel()
+        await asyncio.gather(*self._loading.values(), return_exceptions=True)
+        # A compilation cannot be interrupted; waiting for it must not stop the loop.
+        await asyncio.get_running_loop().run_in_executor(self._compiler, int)
+        self._compiler.shutdown(wait=True)
+        if self._temporary is not None:
+            self._temporary.cleanup()
+
+    async def _load(self, digest: str, fetch: Fetch) -> LoadedModule:
+        loop = asyncio.get_running_loop()
+        artifact = await loop.run_in_executor(self._compiler, self._usable, digest)
+        if artifact is None:
+            wasm = await fetch()
+            artifact = await loop.run_in_executor(self._compiler, self._compiled, digest, wasm)
+        module = self._loaded[digest] = LoadedModule(digest, artifact)
+        while len(self._loaded) > MAX_LOADED:
+            self._loaded.popitem(last=False)
+        return module
+
+    def _load_ended(self, digest: str, task: asyncio.Task[LoadedModule]) -> None:
+        self._loading.pop(digest, None)
+        if not task.cancelled():
+            task.exception()  # whoever waited has it; if all were cancelled, it is nobody's
+
+    def _usable(self, digest: str) -> Artifact | None:
+        """The kept artifact, if this machine's processor and wasmtime take it."""
+        artifact = self._artifacts.get(digest)
+        if artifact is None:
+            return None
+        try:
+            engine, component = LoadedModule(digest, artifact).open()
+        except WasmtimeError:
+            self._artifacts.drop(digest)
+            return None
+        component.close()
+        engine.close()
+        return artifact
+
+    def _compiled(self, digest: str, wasm: bytes) -> Artifact:
+        _check_size(wasm)
+        actual = digest_of(wasm)
+        if actual != digest:
+            message = f"the bytes have digest {actual}, spec.digest says {digest}: fix whichever is wrong"
+            raise ModuleLoadError(ModuleReason.DIGEST_MISMATCH, message)
+        return self._artifacts.put(digest, _compile(wasm), len(wasm))
+
+
+def _check_size(wasm: bytes) -> None:
+    if len(wasm) > MAX_MODULE_BYTES:
+        message = (
+            f"the module has {len(wasm)} bytes, at most {MAX_MODULE_BYTES} are accepted: strip it, optimize for size"
+        )
+        raise ModuleLoadError(ModuleReason.TOO_LARGE, message)
+
+
+def _compile(wasm: bytes) -> bytes:
+    """The artifact of a module that fits the contract. Raises ModuleLoadError, with one problem a line."""
+    _check_size(wasm)
+    problem = binary_problem(wasm)
+    if problem is not None:
+        raise ModuleLoadError(ModuleReason.INVALID, problem)
+    with new_engine() as engine:
+        try:
+            component = Component(engine, wasm)
+        except WasmtimeError as error:
+            message = " ".join(str(error).split())
+            raise ModuleLoadError(ModuleReason.INVALID, f"it does not compile: {message}") from None
+        with component:
+            problems = abi_problems(engine, component) or _link_problems(engine, component)
+            if problems:
+                raise ModuleLoadError(ModuleReason.ABI_MISMATCH, "\n".join(problems))
+            return bytes(component.serialize())
+
+
+def _link_problems(engine: Engine, component: Component) -> list[str]:
+    try:
+        link(engine, component, NO_HOST).close()
+    except WasmtimeError as error:
+        return [f"it cannot be linked: {' '.join(str(error).split())}"]
+    return []

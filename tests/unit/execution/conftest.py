@@ -1,0 +1,218 @@
+"""Everything real: an HTTP server as the peer, the gate, the egress client, the module store, the executor."""
+
+import asyncio
+import threading
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from ipaddress import ip_network
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiohttp import web
+from aiohttp.abc import AbstractResolver, ResolveResult
+
+from curation.authz.book import PolicyBook
+from curation.authz.gate import Gate
+from curation.egress.client import EgressClient
+from curation.egress.floor import AddressFloor
+from curation.execution.executor import Invocation, ModuleBuild, OriginCredential
+from curation.execution.in_process import InProcessExecution, InProcessExecutor
+from curation.lifecycle.outcome import Report, RunKey, SessionRef, Trigger
+from curation.wasm.limits import Limits
+from curation.wasm.store import ModuleStore, digest_of
+
+GENEROUS = 60
+"""Seconds after which a test that waits has failed."""
+
+NAMESPACE = "team"
+PERMIT = "permit (principal, action, resource);"
+ROOMY = Limits(cpu_seconds=60, wall_seconds=60)
+
+
+@dataclass
+class Seen:
+    """A request that reached the peer."""
+
+    method: str
+    path: str
+    headers: Mapping[str, str]
+    body: str
+
+
+class Peer:
+    """An HTTP server that keeps what it was asked, and answers /hold only when told."""
+
+    def __init__(self) -> None:
+        self.seen: list[Seen] = []
+        self.go_on = asyncio.Event()
+        self._changed = asyncio.Condition()
+        self.port = 0
+
+    def url(self, path: str, host: str = "127.0.0.1") -> str:
+        return f"http://{host}:{self.port}{path}"
+
+    def count(self, path: str) -> int:
+        return Counter(seen.path for seen in self.seen)[path]
+
+    async def reached(self, path: str, times: int = 1) -> None:
+        """Waits until so many requests for a path have arrived."""
+        async with asyncio.timeout(GENEROUS), self._changed:
+            await self._changed.wait_for(lambda: self.count(path) >= times)
+
+    async def handle(self, request: web.Request) -> web.StreamResponse:
+        async with self._changed:
+            self.seen.append(Seen(request.method, request.path, request.headers.copy(), await request.text()))
+            self._changed.notify_all()
+        match request.path:
+            case "/hold":
+                await self.go_on.wait()
+            case "/redirect":
+                raise web.HTTPFound("/elsewhere")
+            case "/large":
+                return web.Response(body=b"x" * int(request.query["size"]))
+            case "/binary":
+                return web.Response(body=b"\xff\xfe!", headers={"X-One": "1"})
+            case "/hang-up":
+                assert request.transport is not None
+                request.transport.close()
+        return web.json_response({"id": "s-1"})
+
+
+class Names(AbstractResolver):
+    """Resolves every name to the loopback address; `slow.test` only when told."""
+
+    def __init__(self) -> None:
+        self.asked = asyncio.Event()
+        self.go_on = asyncio.Event()
+
+    async def resolve(self, host: str, port: int = 0, family: Any = 0) -> list[ResolveResult]:
+        if host == "slow.test":
+            self.asked.set()
+            await self.go_on.wait()
+        return [ResolveResult(hostname=host, host="127.0.0.1", port=port, family=2, proto=0, flags=0)]
+
+    async def close(self) -> None:
+        pass
+
+
+class Notes:
+    """An observer that keeps what it is told."""
+
+    def __init__(self) -> None:
+        self.started: list[Invocation] = []
+        self.calls: list[tuple[str, str]] = []
+        self.ended: list[Report] = []
+
+    def on_start(self, invocation: Invocation) -> None:
+        self.started.append(invocation)
+
+    def on_call(self, invocation: Invocation, decision: str, code: str, seconds: float) -> None:
+        assert seconds >= 0
+        self.calls.append((decision, code))
+
+    def on_end(self, invocation: Invocation, report: Report, seconds: float) -> None:
+        assert seconds >= 0
+        self.ended.append(report)
+
+
+@dataclass
+class Rig:
+    """An executor and all around it."""
+
+    peer: Peer
+    book: PolicyBook
+    names: Names
+    modules: ModuleStore
+    client: EgressClient
+    executor: InProcessExecutor
+    notes: Notes
+    numbers: list[int] = field(default_factory=list)
+
+    def permit(self, text: str = PERMIT) -> None:
+        assert self.book.put_policy(NAMESPACE, "p", text).valid
+
+    def invocation(
+        self,
+        wasm: bytes,
+        trigger: Trigger = Trigger.SUBMIT,
+        *,
+        limits: Limits = ROOMY,
+        credentials: tuple[OriginCredential, ...] = (),
+        session: SessionRef | None = None,
+    ) -> Invocation:
+        async def fetch() -> bytes:
+            return wasm
+
+        self.numbers.append(0)
+        attempt = len(self.numbers)
+        return Invocation(
+            trigger=trigger,
+            run=RunKey("uid-1", f"uid-1.g3.a{attempt}", 3, attempt, "v1:abc"),
+            namespace=NAMESPACE,
+            job="job-1",
+            module=ModuleBuild("build-session", digest_of(wasm), limits, fetch),
+            labels={"team": "red"},
+            credentials=credentials,
+            session=session,
+        )
+
+    def start(self, wasm: bytes, trigger: Trigger = Trigger.SUBMIT, **more: Any) -> InProcessExecution:
+        return self.executor.start(self.invocation(wasm, trigger, **more))
+
+    async def run(self, wasm: bytes, trigger: Trigger = Trigger.SUBMIT, **more: Any) -> Report:
+        return await ended(self.start(wasm, trigger, **more))
+
+
+async def ended(execution: InProcessExecution) -> Report:
+    async with asyncio.timeout(GENEROUS):
+        return await execution.report()
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Waits until something that nobody announces is so."""
+    async with asyncio.timeout(GENEROUS):
+        while not condition():  # noqa: ASYNC110 - see above
+            await asyncio.sleep(0.01)
+
+
+def guest_threads() -> list[str]:
+    return [thread.name for thread in threading.enumerate() if thread.name.startswith("wasm-")]
+
+
+@pytest.fixture
+async def rig(tmp_path: Path) -> AsyncIterator[Rig]:
+    peer = Peer()
+    application = web.Application(client_max_size=8 << 20)
+    application.router.add_route("*", "/{path:.*}", peer.handle)
+    runner = web.AppRunner(application, shutdown_timeout=0.1)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    peer.port = runner.addresses[0][1]
+    book, names, modules, notes = PolicyBook(), Names(), ModuleStore(tmp_path / "cache"), Notes()
+    client = EgressClient(AddressFloor([ip_network("127.0.0.0/8")]), resolver=names)
+    gate = Gate(book, lambda: datetime.now(UTC))
+    executor = InProcessExecutor(modules, gate, client, observer=notes)
+    made = Rig(peer, book, names, modules, client, executor, notes)
+    made.permit()
+    yield made
+    peer.go_on.set()
+    names.go_on.set()
+    await made.executor.close(grace=5)
+    await modules.close()
+    await client.close()
+    await runner.cleanup()
+    assert guest_threads() == []
+
+
+@pytest.fixture
+async def narrow(rig: Rig) -> AsyncIterator[Rig]:
+    """A rig whose executor runs one guest at a time."""
+    wide = rig.executor
+    executor = InProcessExecutor(wide.store, wide.gate, wide.sender, max_concurrent=1, observer=rig.notes)
+    yield replace(rig, executor=executor)
+    rig.peer.go_on.set()
+    await executor.close(grace=5)
