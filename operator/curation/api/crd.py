@@ -17,7 +17,7 @@ from curation.api.policy import ClusterCurationPolicy, CurationPolicy
 from curation.api.schema import Model, ResourceModel, cel
 from curation.api.structural import Schema, structural_schema
 
-# 63, the longest label value and the longest name of a child Job's pod label, less a dash and 10 characters of suffix.
+# A label value holds 63 characters; 11 are left for suffixes, as CronJob leaves them for the names of its Jobs.
 MAX_NAME: Final = 52
 
 _API_VERSION_TEXT = (

@@ -113,7 +113,7 @@ class ModuleLimits(Model):
     memory: Quantity = "64Mi"
     """Linear memory of the module, at most 1Gi."""
     cpu_seconds: Annotated[int, Field(ge=1, le=300)] = 1
-    """Time spent in the module's own code between two outbound calls, in seconds."""
+    """Processor time of the whole run, in seconds; waiting for outbound calls does not count."""
     wall_seconds: Annotated[int, Field(ge=1, le=3600)] = 120
     """Time of the whole run, outbound calls included, in seconds."""
     http_calls: Annotated[int, Field(ge=0, le=1024)] = 64

@@ -1,0 +1,99 @@
+"""What can be said of the manifests without a server."""
+
+import base64
+import hashlib
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import wasmtime
+import yaml
+
+from curation.authz.policy import check_policy
+from curation.wasm.abi import abi_problems
+from curation.wasm.engine import new_engine
+
+_ROOT = Path(__file__).parents[3]
+_MANIFESTS = _ROOT / "manifests"
+_SAMPLES = sorted((_MANIFESTS / "samples").glob("*.yaml"))
+
+
+def _documents(path: Path) -> list[dict[str, Any]]:
+    return [item for item in yaml.safe_load_all(path.read_text(encoding="utf-8")) if item]
+
+
+def _all() -> Iterator[dict[str, Any]]:
+    for path in sorted(_MANIFESTS.rglob("*.yaml")):
+        yield from _documents(path)
+
+
+def _roles() -> dict[str, dict[str, Any]]:
+    return {f"{item['kind']}/{item['metadata']['name']}": item for item in _all() if item.get("rules")}
+
+
+def test_no_role_has_a_wildcard() -> None:
+    roles = _roles()
+    assert len(roles) == 8
+    for name, role in roles.items():
+        for rule in role["rules"]:
+            assert "*" not in [*rule["apiGroups"], *rule["resources"], *rule["verbs"]], name
+
+
+def test_only_the_secrets_component_reads_secrets_and_only_named_ones() -> None:
+    rules = [
+        (name, rule) for name, role in _roles().items() for rule in role["rules"] if "secrets" in rule["resources"]
+    ]
+    assert [name for name, _ in rules] == ["Role/curation-operator-secrets"]
+    assert rules[0][1]["resourceNames"]
+    assert rules[0][1]["verbs"] == ["get"]
+
+
+def test_only_viewing_and_jobs_aggregate_into_the_roles_of_kubernetes() -> None:
+    prefix = "rbac.authorization.k8s.io/aggregate-to-"
+    found = {
+        (role["metadata"]["name"], label.removeprefix(prefix))
+        for role in _roles().values()
+        for label in role["metadata"].get("labels", {})
+        if label.startswith(prefix)
+    }
+    assert found == {("curation-viewer", "view"), ("curation-job-author", "edit")}
+
+
+def test_the_namespaced_role_is_the_cluster_role_without_cluster_policies() -> None:
+    cluster = _documents(_MANIFESTS / "base" / "cluster-role.yaml")[0]["rules"]
+    for rule in cluster:
+        rule["resources"] = [name for name in rule["resources"] if not name.startswith("clustercurationpolicies")]
+    assert _documents(_MANIFESTS / "components" / "namespaced" / "role.yaml")[0]["rules"] == cluster
+
+
+def test_the_image_has_the_version_of_the_project() -> None:
+    project = tomllib.loads((_ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    images = _documents(_MANIFESTS / "base" / "kustomization.yaml")[0]["images"]
+    assert images == [{"name": project["name"], "newTag": project["version"]}]
+
+
+def test_every_sample_says_what_to_expect_and_is_in_the_kustomization() -> None:
+    resources = _documents(_MANIFESTS / "samples" / "kustomization.yaml")[0]["resources"]
+    assert sorted(resources) == [path.name for path in _SAMPLES if path.name != "kustomization.yaml"]
+    for path in _SAMPLES:
+        comment = [line for line in path.read_text(encoding="utf-8").splitlines() if line.startswith("#")]
+        assert path.name == "kustomization.yaml" or "Expect" in " ".join(comment), path.name
+
+
+@pytest.mark.parametrize("name", ["policy", "cluster-policy"])
+def test_the_sample_policies_are_valid(name: str) -> None:
+    checked = check_policy(_documents(_MANIFESTS / "samples" / f"{name}.yaml")[0]["spec"]["cedar"])
+    assert (checked.valid, checked.count) == (True, 1), checked.message
+
+
+def test_the_sample_module_is_what_its_source_says_and_fits_the_contract() -> None:
+    config_map, module = _documents(_MANIFESTS / "samples" / "module-configmap.yaml")
+    source = module["spec"]["source"]["configMap"]
+    assert source["name"] == config_map["metadata"]["name"]
+    wasm = base64.b64decode(config_map["binaryData"][source["key"]])
+    assert wasm == bytes(wasmtime.wat2wasm((_MANIFESTS / "samples" / "hello.wat").read_text(encoding="utf-8")))
+    assert module["spec"]["digest"] == "sha256:" + hashlib.sha256(wasm).hexdigest()
+    engine = new_engine()
+    assert abi_problems(engine, wasmtime.component.Component(engine, wasm)) == []
