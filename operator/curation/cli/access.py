@@ -1,0 +1,178 @@
+"""The cluster as a person's command sees it: their kubeconfig, their namespace, and errors in words.
+
+Every read and write of kubectl-curation passes here, and on to `curation.cluster`.
+"""
+
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Final, NoReturn, TypeVar
+
+from pydantic import ValidationError
+
+from curation.api.schema import ResourceModel
+from curation.cli.errors import ChangedMeanwhile, Forbidden, Invalid, NotFound, PluginError
+from curation.cluster.answers import APIError, Document, Failure, Unreachable
+from curation.cluster.api import ClusterAPI
+from curation.cluster.connection import Connection, connect
+from curation.cluster.credentials import ConfigurationError
+from curation.cluster.resources import ResourceKind
+from curation.cluster.writer import MERGE_PATCH
+
+FIELD_MANAGER: Final = "curation"
+"""Who the plugin is in metadata.managedFields."""
+
+M = TypeVar("M", bound=ResourceModel)
+
+
+class Cluster:
+    """One connection, and the namespace that the command is about."""
+
+    def __init__(self, connection: Connection, namespace: str) -> None:
+        self.namespace = namespace
+        self.server = connection.server
+        self._connection = connection
+        self._api = ClusterAPI(connection)
+
+    def now(self) -> datetime:
+        """The API server's time, once it has answered anything."""
+        return self._connection.clock.now()
+
+    def namespace_of(self, kind: ResourceKind) -> str | None:
+        """The namespace to ask in: None for a cluster-scoped type."""
+        return self.namespace if kind.namespaced else None
+
+    async def find(self, kind: ResourceKind, name: str) -> Document | None:
+        """The object, or None."""
+        try:
+            found = await self._api.get(kind, self.namespace_of(kind), name)
+        except (APIError, Unreachable) as error:
+            self._fail(error, f"get {self.named(kind, name)}", kind)
+        return found
+
+    async def get(self, kind: ResourceKind, name: str) -> Document:
+        """The object; an error that says where it was looked for when there is none."""
+        found = await self.find(kind, name)
+        if found is None:
+            raise NotFound(
+                f"there is no {self.named(kind, name)}; list them with: kubectl get {kind.plural}{self.flag(kind)}"
+            )
+        return found
+
+    async def list(
+        self,
+        kind: ResourceKind,
+        *,
+        everywhere: bool = False,
+        field_selector: str | None = None,
+        label_selector: str | None = None,
+    ) -> list[Document]:
+        """All objects of the namespace, or of all namespaces, each with its apiVersion and kind."""
+        namespace = None if everywhere else self.namespace_of(kind)
+        try:
+            items = await self._api.list(kind, namespace, field_selector=field_selector, label_selector=label_selector)
+        except (APIError, Unreachable) as error:
+            where = "all namespaces" if namespace is None else f"namespace {namespace}"
+            self._fail(error, f"list {kind.plural} in {where}", kind)
+        return [{"apiVersion": kind.api_version, "kind": kind.kind, **item} for item in items]
+
+    async def patch(self, kind: ResourceKind, seen: Document, body: Document, *, dry_run: bool = False) -> Document:
+        """Merge ``body`` into the object as it was ``seen``; the object after it.
+
+        Raises `ChangedMeanwhile` when it is no longer as it was seen.
+        """
+        metadata = seen["metadata"]
+        conditioned = {
+            **body,
+            "metadata": {**body.get("metadata", {}), "resourceVersion": metadata["resourceVersion"]},
+        }
+        query = {"fieldManager": FIELD_MANAGER, "fieldValidation": "Strict", **({"dryRun": "All"} if dry_run else {})}
+        doing = f"change {self.named(kind, metadata['name'])}"
+        try:
+            answer = await self._connection.send(
+                "PATCH",
+                kind.path(metadata.get("namespace"), metadata["name"]),
+                query=query,
+                body=conditioned,
+                content_type=MERGE_PATCH,
+            )
+        except Unreachable as error:
+            raise PluginError(
+                f'the answer to "{doing}" was lost, so it may or may not be done: {error}; look before you repeat it'
+            ) from None
+        if isinstance(answer, Failure):
+            if answer.code == 409:
+                raise ChangedMeanwhile
+            self._fail(answer.error(), doing, kind)
+        return answer
+
+    def named(self, kind: ResourceKind, name: str) -> str:
+        """How errors call an object: ``CurationJob demo/build``."""
+        return f"{kind.kind} {self.namespace}/{name}" if kind.namespaced else f"{kind.kind} {name}"
+
+    def flag(self, kind: ResourceKind | None = None) -> str:
+        """`` -n NAMESPACE``, for commands that are shown to be copied."""
+        return f" -n {self.namespace}" if kind is None or kind.namespaced else ""
+
+    def _fail(self, error: APIError | Unreachable, doing: str, kind: ResourceKind) -> NoReturn:
+        if isinstance(error, Unreachable):
+            raise PluginError(f"the API server {self.server} gave no answer: {error}") from None
+        said = error.message.strip() or error.reason
+        match error.code:
+            case 401:
+                raise PluginError(
+                    f"cannot {doing}: the API server {self.server} does not accept your credentials; log in again"
+                ) from None
+            case 403:
+                raise Forbidden(f"you may not {doing}: {said}", said) from None
+            case 404 if "the server could not find the requested resource" in said or "page not found" in said:
+                raise PluginError(
+                    f"cannot {doing}: the API server {self.server} does not know {kind.plural}.{kind.group}; "
+                    "install the CRDs with: kubectl apply --server-side -k crds/"
+                ) from None
+            case 404:
+                raise NotFound(f"cannot {doing}: {said}") from None
+            case 400 | 422:
+                raise Invalid(f"cannot {doing}: {said}", said) from None
+            case code:
+                raise PluginError(f"cannot {doing}: the server answered {code} {error.reason}: {said}") from None
+
+
+def parse(model: type[M], document: Document) -> M:
+    """The object as our model; an error that names the object and the field when it is of another make."""
+    try:
+        return model.model_validate(document)
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(str(part) for part in first["loc"])
+        metadata: dict[str, Any] = document.get("metadata", {})
+        name = f"{metadata.get('namespace', '')}/{metadata.get('name', '')}".lstrip("/")
+        raise PluginError(
+            f"{model.__name__} {name} has a field that this kubectl-curation cannot read: {field}: {first['msg']}; "
+            "use the release of the plugin that fits the installed operator"
+        ) from None
+
+
+@asynccontextmanager
+async def open_cluster(
+    *, namespace: str | None, context: str | None, kubeconfig: str | None, request_timeout: float
+) -> AsyncIterator[Cluster]:
+    """Connect as the command line and the environment say; nothing is sent yet."""
+    try:
+        connection = await connect(
+            request_timeout=request_timeout, parallel_calls=8, environ=_environ(kubeconfig), context=context
+        )
+    except ConfigurationError as error:
+        remedy = "; list the contexts with: kubectl config get-contexts" if context is not None else ""
+        raise PluginError(f"{error}{remedy}") from None
+    async with connection:
+        yield Cluster(connection, namespace or connection.default_namespace or "default")
+
+
+def _environ(kubeconfig: str | None) -> dict[str, str]:
+    """The environment that says where the cluster is, in kubectl's order: ~/.kube/config comes before the pod's own."""
+    default = Path.home() / ".kube" / "config"
+    stated = kubeconfig or os.environ.get("KUBECONFIG") or (str(default) if default.is_file() else "")
+    return {**os.environ, "KUBECONFIG": stated}

@@ -1,0 +1,111 @@
+"""What a person can do about a job next: commands to copy, most useful first. Pure."""
+
+from curation.api.approval import ApprovalDecision
+from curation.api.names import ConditionType, FailureClass, Phase, Reason
+from curation.cli.known import Known
+from curation.lifecycle.conditions import find
+
+PLUGIN = "kubectl curation"
+
+
+def next_steps(known: Known) -> list[str]:
+    """Commands, each with what it is for."""
+    job = known.job
+    if job.metadata.deletion_timestamp is not None:
+        return []
+    match job.status.phase:
+        case Phase.QUEUED:
+            steps = _queued(known)
+        case Phase.AWAITING_APPROVAL:
+            steps = _awaiting(known)
+        case Phase.RUNNING:
+            steps = [_command(known, "suspend", "cancel the session and hold the job"), *_denied_observation(known)]
+        case Phase.FAILED:
+            steps = _failed(known)
+        case Phase.COMPLETED:
+            steps = [_command(known, "rerun", "run it again")]
+        case _:
+            steps = [_command(known, "watch", "follow it")]
+    return steps
+
+
+def _command(known: Known, verb: str, purpose: str, name: str = "") -> str:
+    return f"{PLUGIN} {verb} {name or known.job.metadata.name}{known.flag}   # {purpose}"
+
+
+def _queued(known: Known) -> list[str]:
+    if known.job.status.reason == Reason.SUSPENDED:
+        return [_command(known, "resume", "let it go on")]
+    if known.job.status.reason == Reason.WAITING_FOR_MODULE:
+        module = known.job.spec.module_ref.name
+        return [f"kubectl describe curationmodule {module}{known.flag}   # what is wrong with the module"]
+    if known.job.status.reason == Reason.BACKOFF:
+        return [_command(known, "logs", "what the failed run said"), _command(known, "rerun", "do not wait")]
+    return [_command(known, "watch", "follow it")]
+
+
+def _awaiting(known: Known) -> list[str]:
+    status = known.job.status
+    if status.reason == Reason.POLICY_INVALID:
+        if known.invalid:
+            return ["mend the policy named above; check it with: kubectl curation check-policy FILE"]
+        return [f"kubectl get curationpolicies,clustercurationpolicies{known.flag}   # which one is not Ready, and why"]
+    if status.reason == Reason.TOO_MANY_APPROVALS:
+        return [f"{PLUGIN} approvals --decision Pending{known.flag}   # decide or delete some"]
+    if status.approval is None:
+        return [_command(known, "watch", "follow it")]
+    name = status.approval.name
+    decision = known.approval.spec.decision if known.approval is not None else ApprovalDecision.PENDING
+    if known.waited is not None and known.waited.policies and not known.waited.allowed:
+        deny = [_command(known, "deny", "fail the jobs that wait for it", name)]
+        forbids = ", ".join(known.waited.policies)
+        pending = decision is ApprovalDecision.PENDING
+        return [f"change {forbids}   # a forbid outweighs every approval", *(deny if pending else [])]
+    if decision is not ApprovalDecision.PENDING:
+        # The operator's turn: it fails the job, queues it, or makes a new approval.
+        return [_command(known, "watch", "follow it")]
+    return [
+        _command(known, "approve", "allow exactly this request; --scope Path or Host allows more", name),
+        _command(known, "deny", "fail every job that waits for it", name),
+        "or apply a CurationPolicy that permits the call   # for good, through Git",
+    ]
+
+
+def _denied_observation(known: Known) -> list[str]:
+    return [
+        _command(known, "approve", "let the session be observed", judged.approval.metadata.name)
+        for judged in known.requests
+        if judged.approval.spec.decision is ApprovalDecision.PENDING
+    ]
+
+
+def _failed(known: Known) -> list[str]:
+    status = known.job.status
+    steps = [_command(known, "logs", "what the module said")] if status.run is not None and status.run.log else []
+    rerun = _command(known, "rerun", "run it again")
+    match status.reason:
+        case FailureClass.EGRESS_REFUSED:
+            why = "the address or URL is refused whatever the policies say"
+            return [*steps, f"change the URL in spec.input or spec.config   # {why}", rerun]
+        case FailureClass.DENIED:
+            return [*steps, "apply a CurationPolicy that permits the call (see the decision)", rerun]
+        case FailureClass.MODULE_UNAVAILABLE:
+            module = known.job.spec.module_ref.name
+            return [f"kubectl describe curationmodule {module}{known.flag}   # what is wrong with the module", rerun]
+        case Reason.APPROVAL_DENIED:
+            denied = [r for r in known.requests if r.approval.spec.decision is ApprovalDecision.DENIED]
+            name = denied[0].approval.metadata.name if denied else "NAME"
+            return [f"kubectl delete curationapproval {name}{known.flag}   # let jobs ask anew", rerun]
+        case Reason.INVALID_SPEC:
+            return [f"kubectl edit curationjob {known.job.metadata.name}{known.flag}   # mend the field that is named"]
+        case Reason.DEADLINE_EXCEEDED | Reason.APPROVAL_TIMEOUT:
+            return [*steps, "raise the timeout of that phase in spec.timeouts, if it was too short", rerun]
+    return [*steps, rerun]
+
+
+def authorized(known: Known) -> str:
+    """What the operator's own last decision was, from the Authorized condition."""
+    condition = find(known.job.status.conditions, ConditionType.AUTHORIZED)
+    if condition is None or condition.status == "Unknown":
+        return ""
+    return f"{'allowed' if condition.status == 'True' else 'denied'}: {condition.message}"

@@ -1,0 +1,72 @@
+"""What a decision grants, shown to the one who decides."""
+
+from datetime import datetime
+
+from curation.api.approval import ApprovalDecision, CurationApproval
+from curation.authz.grant import Grant
+from curation.cli.access import Cluster
+from curation.cli.output import colour, note, print_object, say
+from curation.cli.requests import request_line
+from curation.cli.text import plural, safe
+from curation.cluster.answers import Document
+from curation.cluster.resources import APPROVALS
+
+
+def report(
+    cluster: Cluster,
+    before: CurationApproval,
+    after: CurationApproval,
+    document: Document,
+    output: str | None,
+    done: str,
+) -> None:
+    """Print the approval after the decision, and the Cedar policy that it stood for and stands for."""
+    if output:
+        print_object(APPROVALS, document, output)
+        return
+    say(f"curationapproval.{APPROVALS.group}/{after.metadata.name} {done}")
+    say(f"Request:   {request_line(after.spec.request)}")
+    say(f"Decision:  {colour(after.spec.decision)}{safe(decided_by(after))}")
+    if after.status.waiting:
+        say(f"Waiting:   {plural(after.status.waiting, 'job')}: {', '.join(after.status.jobs)}")
+    was, now = _cedar(before, cluster.now()), _cedar(after, cluster.now())
+    if was == now:
+        _block("Grants, as before:", now)
+    else:
+        _block("Granted before:", was)
+        _block(f"Grants now, {_until(after)}:" if now else "Grants now:", now)
+    for line in after.status.forbidden:
+        note(f"still forbidden: {line}")
+
+
+def _block(title: str, cedar: str) -> None:
+    if not cedar:
+        say(f"{title} nothing")
+        return
+    say(title)
+    for line in cedar.strip().splitlines():
+        say(f"  {safe(line)}")
+
+
+def _until(approval: CurationApproval) -> str:
+    ends = approval.spec.expires_at
+    return f"scope {approval.spec.scope}, " + ("without end" if ends is None else f"until {ends:%Y-%m-%d %H:%M:%SZ}")
+
+
+def _cedar(approval: CurationApproval, now: datetime) -> str:
+    """The policy that the gate adds for this approval now; nothing if it grants nothing."""
+    spec = approval.spec
+    if spec.decision is not ApprovalDecision.APPROVED or (spec.expires_at is not None and spec.expires_at <= now):
+        return ""
+    grant = Grant(approval.metadata.namespace, approval.metadata.name, spec.request, spec.scope, spec.expires_at)
+    return grant.to_cedar_text()
+
+
+def decided_by(approval: CurationApproval) -> str:
+    """`` by alice``, or nothing where nobody has decided."""
+    return f" by {approval.spec.decided_by}" if approval.spec.decided_by else ""
+
+
+def state(approval: CurationApproval) -> str:
+    """What another person has made of it."""
+    return f"it is now {approval.spec.decision}{decided_by(approval)} with scope {approval.spec.scope}"

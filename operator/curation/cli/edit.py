@@ -1,0 +1,130 @@
+"""rerun, suspend, resume: the edits of a job that a person makes by hand, and that Git may object to."""
+
+from typing import Any, Final
+
+import click
+
+from curation.api.job import CurationJob
+from curation.api.names import Phase
+from curation.cli.access import Cluster, parse
+from curation.cli.completion import JOB
+from curation.cli.errors import ChangedMeanwhile, PluginError
+from curation.cli.options import OBJECT_FORMATS, output_option, with_cluster
+from curation.cli.output import note, print_object, say
+from curation.cli.ownership import applied_by
+from curation.cli.text import plural
+from curation.cluster.answers import Document
+from curation.cluster.resources import JOBS
+
+# A job's status is written a few times a second at most; every conflict is followed by a fresh look at the owners.
+TRIES: Final = 8
+
+_force = click.option("--force", is_flag=True, help="Change the field even if another manager has applied it.")
+_dry_run = click.option("--dry-run", is_flag=True, help="Ask the server whether it would work; change nothing.")
+
+
+@click.command()
+@click.argument("name", type=JOB)
+@_force
+@_dry_run
+@output_option(OBJECT_FORMATS)
+@with_cluster
+async def rerun(cluster: Cluster, name: str, force: bool, dry_run: bool, output: str | None) -> None:
+    """Start a new run of a job.
+
+    Writes a new value to spec.rerun. A run that is still in flight is abandoned, and its session cancelled.
+    """
+    before, after = await _set(cluster, name, "rerun", None, force, dry_run)
+    if output:
+        print_object(JOBS, after, output)
+        return
+    _done(name, "rerun requested", dry_run)
+    job = parse(CurationJob, before)
+    if job.status.phase in (Phase.SUBMITTED, Phase.RUNNING) and job.status.run is not None:
+        note(f"run {job.status.run.id} was {job.status.phase}: it is abandoned, and its session cancelled")
+    if job.spec.suspend:
+        note(f"the job is suspended and stays Queued; go on with: kubectl curation resume {name}{cluster.flag()}")
+
+
+@click.command()
+@click.argument("name", type=JOB)
+@_force
+@_dry_run
+@output_option(OBJECT_FORMATS)
+@with_cluster
+async def suspend(cluster: Cluster, name: str, force: bool, dry_run: bool, output: str | None) -> None:
+    """Hold a job: no run is started.
+
+    A run in flight is abandoned, and its session cancelled.
+    """
+    before, after = await _set(cluster, name, "suspend", True, force, dry_run)
+    if output:
+        print_object(JOBS, after, output)
+        return
+    job = parse(CurationJob, before)
+    _done(name, "suspended" if before is not after else "is suspended already", dry_run)
+    if job.status.phase is not None and job.status.phase.terminal:
+        note(f"the job has finished ({job.status.phase}); this holds its next run, after a rerun or an edit")
+
+
+@click.command()
+@click.argument("name", type=JOB)
+@_force
+@_dry_run
+@output_option(OBJECT_FORMATS)
+@with_cluster
+async def resume(cluster: Cluster, name: str, force: bool, dry_run: bool, output: str | None) -> None:
+    """Let a suspended job go on."""
+    before, after = await _set(cluster, name, "suspend", False, force, dry_run)
+    if output:
+        print_object(JOBS, after, output)
+        return
+    _done(name, "resumed" if before is not after else "is not suspended", dry_run)
+
+
+def _done(name: str, what: str, dry_run: bool) -> None:
+    say(f"curationjob.{JOBS.group}/{name} {what}{' (server dry run)' if dry_run else ''}")
+
+
+async def _set(
+    cluster: Cluster, name: str, field: str, value: object, force: bool, dry_run: bool
+) -> tuple[Document, Document]:
+    """The job before and after; the same object twice when the field has the value already.
+
+    A value of None is one that was never there before: the time.
+    """
+    for _ in range(TRIES):
+        seen = await cluster.get(JOBS, name)
+        if value is not None and seen["spec"].get(field, False) == value:
+            return seen, seen
+        if "deletionTimestamp" in seen["metadata"]:
+            raise PluginError(f"{cluster.named(JOBS, name)} is being deleted; create it again once it is gone")
+        wanted = cluster.now().strftime("%Y-%m-%dT%H:%M:%S.%fZ") if value is None else value
+        _check_owners(cluster, seen, field, wanted, force)
+        try:
+            return seen, await cluster.patch(JOBS, seen, {"spec": {field: wanted}}, dry_run=dry_run)
+        except ChangedMeanwhile:
+            continue
+    raise PluginError(
+        f"{cluster.named(JOBS, name)} changed {plural(TRIES, 'time')} while spec.{field} was being written; try again"
+    )
+
+
+def _check_owners(cluster: Cluster, seen: Document, field: str, wanted: Any, force: bool) -> None:
+    owners = applied_by(seen, ("spec", field))
+    if not owners:
+        return
+    who = " and ".join(f"{owner.manager!r} ({owner.how})" for owner in owners)
+    name = cluster.named(JOBS, seen["metadata"]["name"])
+    text = "true" if wanted is True else "false" if wanted is False else f'"{wanted}"'
+    if force:
+        note(
+            f"spec.{field} of {name} was applied by {who}: the next apply of that manifest sets it back, "
+            f"unless you also write there:\n  spec:\n    {field}: {text}"
+        )
+        return
+    raise PluginError(
+        f"spec.{field} of {name} was applied by {who}, and the next apply would set it back.\n"
+        f"Write in the manifest (in Git) instead:\n  spec:\n    {field}: {text}\n"
+        "or use --force to change it here all the same."
+    )

@@ -1,0 +1,168 @@
+"""why NAME: one screen that says what a job is doing, what decided that, and what a person can do about it."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import click
+
+from curation.api.approval import EvaluatedRequest
+from curation.api.names import ANNOTATION_CREATED_BY, Phase
+from curation.authz.gate import Decision
+from curation.cli import advice, waiting
+from curation.cli.access import Cluster
+from curation.cli.completion import JOB
+from curation.cli.known import Known, gather
+from curation.cli.options import ANSWER_FORMATS, output_option, with_cluster
+from curation.cli.output import colour, print_document, say
+from curation.cli.requests import request_line
+from curation.cli.text import age, clip, safe
+
+URL_WIDTH = 200
+
+
+@dataclass(frozen=True)
+class Section:
+    """A heading of the screen and its lines; ``key`` names it in the JSON form."""
+
+    key: str
+    title: str
+    lines: tuple[str, ...]
+
+
+@click.command()
+@click.argument("name", type=JOB)
+@output_option(ANSWER_FORMATS)
+@with_cluster
+async def why(cluster: Cluster, name: str, output: str | None) -> None:
+    """Explain on one screen what a job is doing.
+
+    Its phase, its last decision, what it waits for, and what you can do.
+
+    The decision is judged anew here, by the operator's own code, from the policies and approvals that you may read.
+    """
+    known = await gather(cluster, name)
+    sections = explain(known)
+    if output:
+        print_document(_document(known, sections), output)
+        return
+    width = max(len(section.title) for section in sections) + 2
+    for section in sections:
+        for index, line in enumerate(section.lines):
+            title = f"{section.title}:" if index == 0 else ""
+            shown = safe(line)
+            if section.key == "phase":
+                shown = shown.replace(line.split()[0], colour(line.split()[0]), 1)
+            say(f"{title.ljust(width)} {shown}")
+
+
+def explain(known: Known) -> list[Section]:
+    """The screen, without the sections that have nothing to say."""
+    sections = (
+        Section("job", "Job", _job(known)),
+        Section("phase", "Phase", (_phase(known),)),
+        Section("message", "Message", (known.job.status.message,)),
+        Section("run", "Run", _run(known)),
+        Section("module", "Module", (f"{known.job.spec.module_ref.name}: {waiting.module_state(known)}",)),
+        Section("session", "Session", _session(known)),
+        Section("decision", "Decision", _decision(known)),
+        Section("waitsFor", "Waits for", tuple(waiting.waits_for(known))),
+        Section("abandoned", "Clean-up", _abandoned(known)),
+        Section("events", "Events", _events(known)),
+        Section("next", "You can", tuple(advice.next_steps(known))),
+        Section("notes", "Note", known.unread),
+    )
+    return [
+        Section(section.key, section.title, lines)
+        for section in sections
+        if (lines := tuple(line for line in section.lines if line))
+    ]
+
+
+def _document(known: Known, sections: list[Section]) -> dict[str, Any]:
+    status: dict[str, Any] = known.job.status.to_wire()
+    shown = ("phase", "reason", "phaseSince", "message", "retryAt", "run", "session")
+    head: dict[str, Any] = {key: status[key] for key in shown if key in status}
+    lines = {s.key: list(s.lines) for s in sections if s.key not in ("job", "phase", "message", "run", "session")}
+    return {"namespace": known.job.metadata.namespace, "name": known.job.metadata.name, **head, **lines}
+
+
+def _job(known: Known) -> tuple[str, ...]:
+    metadata = known.job.metadata
+    by = metadata.annotations.get(ANNOTATION_CREATED_BY)
+    created = f"created {age(metadata.creation_timestamp, known.now)} ago" + (f" by {by}" if by else "")
+    return (f"{metadata.namespace}/{metadata.name}, {created}, generation {metadata.generation}",)
+
+
+def _phase(known: Known) -> str:
+    status = known.job.status
+    if status.phase is None:
+        return "(none yet)"
+    reason = f" ({status.reason})" if status.reason and status.reason != status.phase else ""
+    return f"{status.phase}{reason} for {age(status.phase_since, known.now)}"
+
+
+def _run(known: Known) -> tuple[str, ...]:
+    run = known.job.status.run
+    if run is None:
+        return ()
+    ended = f", ended {age(run.finished_at, known.now)} ago" if run.finished_at else ""
+    retries = f", {run.retries} of them automatic retries" if run.retries else ""
+    return (
+        f"attempt {run.attempt} of generation {run.generation}{retries}, "
+        f"started {age(run.submitted_at, known.now)} ago{ended}",
+        f"id {run.id}",
+        f"module {run.module.name} {run.module.digest}",
+        f"held by {run.holder}" if known.job.status.phase in (Phase.SUBMITTED, Phase.RUNNING) else "",
+    )
+
+
+def _session(known: Known) -> tuple[str, ...]:
+    session = known.job.status.session
+    if session is None:
+        return ()
+    url = f" {session.url}" if session.url else ""
+    return (f"{session.id}{url}, started {age(session.spawned_at, known.now)} ago",)
+
+
+def _decision(known: Known) -> tuple[str, ...]:
+    lines = [f"operator: {clip(said, 600)}"] if (said := advice.authorized(known)) else []
+    waited = known.job.status.approval
+    lines += [f"invalid: {line}" for line in known.invalid]
+    if waited is not None and known.waited is not None:
+        lines += _verdict(waited.request, known.waited)
+    for judged in known.requests:
+        approval = judged.approval
+        if waited is not None and approval.metadata.name == waited.name:
+            lines += [f"forbidden beside the approval: {line}" for line in approval.status.forbidden]
+            continue
+        state = f"CurationApproval {approval.metadata.name} is {approval.spec.decision}"
+        lines += [state, *_verdict(approval.spec.request, judged.decision)]
+    return tuple(lines)
+
+
+def _verdict(request: EvaluatedRequest, decision: Decision) -> list[str]:
+    """The gate's own sentence, which names the call and the policies, unless the set is invalid or a policy failed."""
+    lines = [f"judged now: {'allowed' if decision.allowed else 'denied'}: {decision.reason}"]
+    if decision.policy_invalid:
+        lines.append(f"asked: {request_line(request, URL_WIDTH)}")
+    if decision.policies and decision.errors:
+        lines.append(f"decided by: {', '.join(decision.policies)}")
+    return lines
+
+
+def _abandoned(known: Known) -> tuple[str, ...]:
+    return tuple(
+        f"run {entry.id}: "
+        + (f"session {entry.session.id}" if entry.session else "whatever it has created")
+        + f" is to be cancelled, for {age(entry.since, known.now)}"
+        for entry in known.job.status.abandoned_runs
+    )
+
+
+def _events(known: Known) -> tuple[str, ...]:
+    return tuple(
+        f"{age(event.at, known.now)} ago  {'Warning' if event.warning else 'Normal'}  {event.reason}"
+        + (f" (x{event.count})" if event.count > 1 else "")
+        + f"  {clip(event.message, 300)}"
+        for event in known.events
+    )

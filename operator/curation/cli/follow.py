@@ -1,0 +1,201 @@
+"""watch: a live table of jobs.
+
+It asks again and again, at least a second apart and never busier than a tenth of the time: a table for one person is
+not worth a watch that has to be kept alive.
+"""
+
+import asyncio
+import sys
+from collections.abc import AsyncIterator, Sequence
+from datetime import datetime, timedelta
+from typing import Final
+
+import click
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from curation.api.job import CurationJob
+from curation.api.names import Phase
+from curation.cli.access import Cluster, parse
+from curation.cli.completion import JOB
+from curation.cli.errors import PluginError
+from curation.cli.options import all_namespaces_option, with_cluster
+from curation.cli.output import note, say
+from curation.cli.text import age, clip, plural, safe
+from curation.cli.when import Duration
+from curation.cluster.resources import JOBS
+
+INTERVAL: Final = 1.0
+REST_FACTOR: Final = 9.0
+"""Rest after a request, in lengths of that request."""
+PATIENCE: Final = timedelta(seconds=60)
+"""How long the API server may be away before the command gives up."""
+
+STYLES: Final = {
+    Phase.SUBMITTED: "cyan",
+    Phase.RUNNING: "cyan",
+    Phase.AWAITING_APPROVAL: "yellow",
+    Phase.COMPLETED: "green",
+    Phase.FAILED: "red",
+}
+HEADER: Final = ("NAME", "PHASE", "REASON", "ATTEMPT", "SESSION", "FOR", "MESSAGE")
+
+Jobs = dict[tuple[str, str], CurationJob]
+
+
+@click.command()
+@click.argument("names", nargs=-1, type=JOB, metavar="[NAME...]")
+@all_namespaces_option
+@click.option("-l", "--selector", metavar="SELECTOR", help="Label selector, such as team=a.")
+@click.option("--until-finished", is_flag=True, help="End when all are Completed (exit code 0) or one has Failed (1).")
+@click.option("--timeout", "limit", type=Duration(), metavar="5m", help="End after this time, with exit code 1.")
+@with_cluster
+async def watch(
+    cluster: Cluster,
+    names: tuple[str, ...],
+    all_namespaces: bool,
+    selector: str | None,
+    until_finished: bool,
+    limit: timedelta | None,
+) -> None:
+    """Show jobs in a live table.
+
+    Ctrl-C ends it.
+    Where the output is no terminal, each change is a line.
+    """
+    if names and (all_namespaces or selector):
+        raise click.UsageError("give names, or -A and --selector")
+    for name in names:
+        await cluster.get(JOBS, name)
+    show = _Screen(all_namespaces) if sys.stdout.isatty() else _Lines(all_namespaces)
+    jobs: Jobs = {}
+    seen: set[tuple[str, str]] = set()
+    try:
+        async with asyncio.timeout(limit.total_seconds() if limit else None):
+            with show:
+                async for jobs in _look(cluster, names, all_namespaces, selector):
+                    seen |= set(jobs)
+                    show.update(jobs, cluster.now())
+                    if until_finished and seen and all(_finished(job) for job in jobs.values()):
+                        break
+    except TimeoutError:
+        open_ones = sorted(name for (_, name), job in jobs.items() if not _finished(job))
+        raise PluginError(f"not finished in time: {', '.join(open_ones[:10])}") from None
+    except asyncio.CancelledError:
+        # Ctrl-C is how a watch ends; only one that was to see the end has then failed.
+        if until_finished:
+            raise
+        return
+    _conclude(jobs, seen)
+
+
+def _conclude(jobs: Jobs, seen: set[tuple[str, str]]) -> None:
+    gone = sorted(name for namespace, name in seen - set(jobs))
+    failed = sorted(name for (_, name), job in jobs.items() if job.status.phase is Phase.FAILED)
+    if gone:
+        note(f"deleted meanwhile: {', '.join(gone)}")
+    if failed:
+        note(f"{plural(len(failed), 'job')} failed: {', '.join(failed)}")
+    if gone or failed:
+        click.get_current_context().exit(1)
+
+
+def _finished(job: CurationJob) -> bool:
+    status = job.status
+    # A status of an older generation tells the end of another run.
+    return status.phase is not None and status.phase.terminal and status.observed_generation >= job.metadata.generation
+
+
+async def _look(cluster: Cluster, names: Sequence[str], everywhere: bool, selector: str | None) -> AsyncIterator[Jobs]:
+    loop = asyncio.get_running_loop()
+    answered = loop.time()
+    while True:
+        began = loop.time()
+        try:
+            documents = await _read(cluster, names, everywhere, selector)
+            answered = loop.time()
+        except PluginError as error:
+            if loop.time() - answered > PATIENCE.total_seconds() or "gave no answer" not in error.message:
+                raise
+        else:
+            jobs = [parse(CurationJob, document) for document in documents]
+            yield {(job.metadata.namespace, job.metadata.name): job for job in jobs}
+        await asyncio.sleep(max(INTERVAL, REST_FACTOR * (loop.time() - began)))
+
+
+async def _read(
+    cluster: Cluster, names: Sequence[str], everywhere: bool, selector: str | None
+) -> list[dict[str, object]]:
+    if not names:
+        return await cluster.list(JOBS, everywhere=everywhere, label_selector=selector)
+    found = await asyncio.gather(*(cluster.find(JOBS, name) for name in names))
+    return [document for document in found if document is not None]
+
+
+def _cells(job: CurationJob, now: datetime) -> list[str]:
+    status = job.status
+    return [
+        job.metadata.name,
+        status.phase or "",
+        status.reason,
+        str(status.run.attempt) if status.run else "",
+        status.session.id if status.session else "",
+        age(status.phase_since or job.metadata.creation_timestamp, now),
+        clip(status.message, 200),
+    ]
+
+
+class _Screen:
+    """The table on a terminal."""
+
+    def __init__(self, namespaces: bool) -> None:
+        self._namespaces = namespaces
+        self._live = Live(console=Console(highlight=False), auto_refresh=False, vertical_overflow="ellipsis")
+
+    def __enter__(self) -> None:
+        self._live.start()
+
+    def __exit__(self, *_: object) -> None:
+        self._live.stop()
+
+    def update(self, jobs: Jobs, now: datetime) -> None:
+        """Draw it anew."""
+        table = Table(box=None, pad_edge=False, header_style="bold", expand=False)
+        for title in (*["NAMESPACE"] * self._namespaces, *HEADER):
+            table.add_column(title, no_wrap=True, overflow="ellipsis")
+        for (namespace, _), job in sorted(jobs.items()):
+            style = STYLES.get(job.status.phase, "") if job.status.phase else ""
+            cells = [Text(safe(cell)) for cell in _cells(job, now)]
+            cells[1].stylize(style)
+            table.add_row(*[Text(namespace)] * self._namespaces, *cells)
+        self._live.update(table, refresh=True)
+
+
+class _Lines:
+    """A line for each change, for pipes and logs."""
+
+    def __init__(self, namespaces: bool) -> None:
+        self._namespaces = namespaces
+        self._told: dict[tuple[str, str], list[str]] = {}
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, *_: object) -> None: ...
+
+    def update(self, jobs: Jobs, now: datetime) -> None:
+        """Tell what is new."""
+        for key in [key for key in self._told if key not in jobs]:
+            del self._told[key]
+            self._tell(key, ["(deleted)"])
+        for key, job in sorted(jobs.items()):
+            _, phase, reason, attempt, session, _, message = _cells(job, now)
+            facts = [phase or "(new)", reason, f"attempt {attempt}" if attempt else "", session, message]
+            if self._told.get(key) != facts:
+                self._told[key] = facts
+                self._tell(key, facts)
+
+    def _tell(self, key: tuple[str, str], facts: list[str]) -> None:
+        name = "/".join(key) if self._namespaces else key[1]
+        say("  ".join([name, *(safe(fact) for fact in facts if fact)]))

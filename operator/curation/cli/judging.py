@@ -1,0 +1,70 @@
+"""The gate, asked from here: what this user may read of policies and grants, judged by the code that the operator runs.
+
+Nothing is asked of the operator, so a decision is explained even while it is down. What the user may not read is
+said, since the answer can then be another one.
+"""
+
+from dataclasses import dataclass
+
+from curation.api.approval import ApprovalDecision, CurationApproval, EvaluatedRequest
+from curation.authz.book import PolicyBook
+from curation.authz.gate import Decision, Gate, JudgeContext
+from curation.authz.grant import Grant
+from curation.cli.access import Cluster, parse
+from curation.cli.errors import Forbidden
+from curation.cluster.answers import Document
+from curation.cluster.resources import APPROVALS, CLUSTER_POLICIES, POLICIES, ResourceKind
+
+
+@dataclass(frozen=True)
+class Judge:
+    """What is in force in a namespace, as far as this user can see."""
+
+    namespace: str
+    gate: Gate
+    approvals: tuple[CurationApproval, ...]
+    unread: tuple[str, ...]
+    """What could not be read, one sentence each: the decision may be another one because of it."""
+    invalid: tuple[str, ...]
+    """Policies that do not check, with why: while there is one, every call is denied."""
+
+    def judge(self, request: EvaluatedRequest, context: JudgeContext) -> Decision:
+        """Decide one request, now."""
+        return self.gate.judge(self.namespace, request, context)
+
+    def approval(self, name: str) -> CurationApproval | None:
+        """The approval of this name, if it was read."""
+        return next((approval for approval in self.approvals if approval.metadata.name == name), None)
+
+
+async def read_judge(cluster: Cluster) -> Judge:
+    """Read the policies of the namespace and of the cluster, and the approvals of the namespace."""
+    book, unread, invalid = PolicyBook(), list[str](), list[str]()
+    for kind, effect in (
+        (POLICIES, "the policies of this namespace are left out"),
+        (CLUSTER_POLICIES, "cluster policies are left out, and one of them may permit or forbid this call"),
+    ):
+        for document in await _read(cluster, kind, effect, unread):
+            metadata = document["metadata"]
+            # A policy that is being deleted goes on counting for Cancel only, as in the operator.
+            going = "deletionTimestamp" in metadata
+            text = document["spec"]["cedar"]
+            check = book.put_policy(metadata.get("namespace"), metadata["name"], text, cancel_only=going)
+            if not check.valid and not going:
+                invalid.append(f"{cluster.named(kind, metadata['name'])}: {check.reason}: {check.message}")
+    effect = "grants by approval are left out"
+    approvals = [parse(CurationApproval, doc) for doc in await _read(cluster, APPROVALS, effect, unread)]
+    for approval in approvals:
+        spec = approval.spec
+        if spec.decision is ApprovalDecision.APPROVED and approval.metadata.deletion_timestamp is None:
+            name = approval.metadata.name
+            book.put_grant(Grant(cluster.namespace, name, spec.request, spec.scope, spec.expires_at))
+    return Judge(cluster.namespace, Gate(book, cluster.now), tuple(approvals), tuple(unread), tuple(invalid))
+
+
+async def _read(cluster: Cluster, kind: ResourceKind, effect: str, unread: list[str]) -> list[Document]:
+    try:
+        return await cluster.list(kind)
+    except Forbidden:
+        unread.append(f"you may not list {kind.plural}: {effect}")
+        return []

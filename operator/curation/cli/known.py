@@ -1,0 +1,139 @@
+"""What `why` knows: everything about one job that this user may read, gathered in one go."""
+
+import asyncio
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+
+from curation.api.approval import CurationApproval
+from curation.api.job import CurationJob
+from curation.api.module import CurationModule
+from curation.api.names import Trigger
+from curation.authz.gate import Decision, JudgeContext
+from curation.cli.access import Cluster, parse
+from curation.cli.errors import Forbidden
+from curation.cli.judging import Judge, read_judge
+from curation.cluster.answers import Document
+from curation.cluster.resources import JOBS, MODULES, ResourceKind
+
+# The core form of an Event: the role `view` has it, and it is the same object as the events.k8s.io one.
+CORE_EVENTS: Final = ResourceKind("Event", "events", "", "v1")
+MAX_EVENTS: Final = 5
+MAX_REQUESTS: Final = 3
+
+
+@dataclass(frozen=True)
+class Happening:
+    """One Event."""
+
+    at: datetime | None
+    reason: str
+    message: str
+    warning: bool
+    count: int
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A denied request of the job, its approval, and what the gate says about it now."""
+
+    approval: CurationApproval
+    decision: Decision
+
+
+@dataclass(frozen=True)
+class Known:
+    """The job and what surrounds it."""
+
+    job: CurationJob
+    now: datetime
+    module: CurationModule | None
+    requests: tuple[Judged, ...]
+    """Denied requests that an approval speaks of for this job; the one that it waits for first."""
+    waited: Decision | None
+    """What the gate says now about status.approval.request, whether or not its approval exists."""
+    events: tuple[Happening, ...]
+    unread: tuple[str, ...]
+    invalid: tuple[str, ...]
+    """Policies that count here and are invalid, with why."""
+
+    @property
+    def approval(self) -> CurationApproval | None:
+        """The approval that the job waits for, if it is there to be seen."""
+        waited = self.job.status.approval
+        name = waited.name if waited is not None else None
+        return next((judged.approval for judged in self.requests if judged.approval.metadata.name == name), None)
+
+    @property
+    def flag(self) -> str:
+        """`` -n NAMESPACE`` of commands to copy."""
+        return f" -n {self.job.metadata.namespace}"
+
+
+async def gather(cluster: Cluster, name: str) -> Known:
+    """Read it all; only the job itself must be readable."""
+    job = parse(CurationJob, await cluster.get(JOBS, name))
+    unread: list[str] = []
+    module, events, judge = await asyncio.gather(
+        _module(cluster, job, unread), _events(cluster, job, unread), read_judge(cluster)
+    )
+    waited = job.status.approval
+    return Known(
+        job=job,
+        now=cluster.now(),
+        module=module,
+        requests=tuple(_requests(job, judge)),
+        waited=judge.judge(waited.request, _context(job, waited.request.trigger)) if waited is not None else None,
+        events=events,
+        unread=(*unread, *judge.unread),
+        invalid=judge.invalid,
+    )
+
+
+def _requests(job: CurationJob, judge: Judge) -> list[Judged]:
+    waited = job.status.approval.name if job.status.approval else ""
+    own = [a for a in judge.approvals if a.metadata.name == waited or job.metadata.name in a.status.jobs]
+    own.sort(key=lambda approval: approval.metadata.name != waited)
+    return [
+        Judged(approval, judge.judge(approval.spec.request, _context(job, approval.spec.request.trigger)))
+        for approval in own[:MAX_REQUESTS]
+    ]
+
+
+def _context(job: CurationJob, trigger: Trigger) -> JudgeContext:
+    """Whose call it would be: a Submit that was denied is asked again by the next attempt, the rest by this one."""
+    run = job.status.run
+    generation, attempt = (run.generation, run.attempt) if run is not None else (job.metadata.generation, 0)
+    if trigger is Trigger.SUBMIT or attempt == 0:
+        attempt += 1
+    return JudgeContext(job.metadata.name, job.metadata.labels, generation, attempt)
+
+
+async def _module(cluster: Cluster, job: CurationJob, unread: list[str]) -> CurationModule | None:
+    try:
+        document = await cluster.find(MODULES, job.spec.module_ref.name)
+    except Forbidden:
+        unread.append("you may not get curationmodules: whether the module is ready is not shown")
+        return None
+    return parse(CurationModule, document) if document is not None else None
+
+
+async def _events(cluster: Cluster, job: CurationJob, unread: list[str]) -> tuple[Happening, ...]:
+    try:
+        found = await cluster.list(CORE_EVENTS, field_selector=f"involvedObject.uid={job.metadata.uid}")
+    except Forbidden:
+        unread.append("you may not list events: they are not shown")
+        return ()
+    return tuple(sorted(map(_happening, found), key=lambda event: event.at or cluster.now())[-MAX_EVENTS:])
+
+
+def _happening(document: Document) -> Happening:
+    series: dict[str, Any] = document.get("series") or {}
+    at = series.get("lastObservedTime") or document.get("lastTimestamp") or document.get("eventTime")
+    return Happening(
+        at=datetime.fromisoformat(at or document["metadata"]["creationTimestamp"]),
+        reason=document.get("reason") or "",
+        message=document.get("message") or "",
+        warning=document.get("type") == "Warning",
+        count=series.get("count") or document.get("count") or 1,
+    )

@@ -1,0 +1,140 @@
+"""approvals, runs, logs: what there is, in tables that read like kubectl's."""
+
+import re
+from typing import Final
+
+import click
+
+from curation.api.approval import ApprovalDecision, CurationApproval
+from curation.api.job import CurationJob
+from curation.api.names import Phase
+from curation.cli.access import Cluster, parse
+from curation.cli.completion import JOB
+from curation.cli.errors import PluginError
+from curation.cli.options import ANSWER_FORMATS, LIST_FORMATS, OneOf, all_namespaces_option, output_option, with_cluster
+from curation.cli.output import note, print_document, print_list, say
+from curation.cli.requests import short_request
+from curation.cli.text import age, clip, duration, safe, table
+from curation.cluster.resources import APPROVALS, JOBS
+
+# A table is read by lines: a URL that fills three of them hides the rest.
+REQUEST_WIDTH: Final = 60
+
+_RUN_ID: Final = re.compile(r".*\.g(\d+)\.a(\d+)")
+
+
+@click.command()
+@all_namespaces_option
+@click.option("--decision", type=OneOf(ApprovalDecision), help="Only those.")
+@output_option(LIST_FORMATS)
+@with_cluster
+async def approvals(
+    cluster: Cluster, all_namespaces: bool, decision: ApprovalDecision | None, output: str | None
+) -> None:
+    """List denied requests and their decisions.
+
+    Those that wait for a decision come first.
+    """
+    documents = await cluster.list(
+        APPROVALS,
+        everywhere=all_namespaces,
+        field_selector=f"spec.decision={decision.value}" if decision is not None else None,
+    )
+    pairs = [(document, parse(CurationApproval, document)) for document in documents]
+    pairs.sort(key=lambda pair: _order(pair[1]))
+    if output in ("json", "yaml", "name"):
+        print_list(APPROVALS, [document for document, _ in pairs], output)
+        return
+    if not pairs:
+        note("No approvals found" + ("." if all_namespaces else f" in namespace {cluster.namespace}."))
+        return
+    wide = output == "wide"
+    header = ["NAME", "DECISION", "SCOPE", "REQUEST", "WAITING", "AGE", "DECIDED BY"]
+    header = ["NAMESPACE"] * all_namespaces + header + ["TRIGGER", "MODULE", "DIGEST", "EXPIRES", "JOBS"] * wide
+    rows = ([approval.metadata.namespace] * all_namespaces + _row(cluster, approval, wide) for _, approval in pairs)
+    say(table(header, rows))
+
+
+def _order(approval: CurationApproval) -> tuple[bool, str, str]:
+    pending = approval.spec.decision is ApprovalDecision.PENDING
+    return (not pending, approval.metadata.namespace, approval.metadata.name)
+
+
+def _row(cluster: Cluster, approval: CurationApproval, wide: bool) -> list[str]:
+    spec, status, now = approval.spec, approval.status, cluster.now()
+    expired = spec.decision is ApprovalDecision.APPROVED and spec.expires_at is not None and spec.expires_at <= now
+    row = [
+        approval.metadata.name,
+        "Expired" if expired else spec.decision.value,
+        # Before the decision the scope is nobody's choice yet.
+        "" if spec.decision is ApprovalDecision.PENDING else spec.scope.value,
+        short_request(spec.request, 4096 if wide else REQUEST_WIDTH),
+        str(status.waiting),
+        age(approval.metadata.creation_timestamp, now),
+        spec.decided_by or "",
+    ]
+    if wide:
+        ends = spec.expires_at
+        left = "" if ends is None else "over" if ends <= now else f"in {duration(ends - now)}"
+        row += [spec.request.trigger, spec.request.module, spec.request.module_digest, left, ",".join(status.jobs)]
+    return row
+
+
+@click.command()
+@click.argument("name", type=JOB)
+@output_option((*ANSWER_FORMATS, "wide"))
+@with_cluster
+async def runs(cluster: Cluster, name: str, output: str | None) -> None:
+    """List the last runs of a job, the newest last."""
+    job = parse(CurationJob, await cluster.get(JOBS, name))
+    entries = [entry.to_wire() for entry in job.status.history]
+    run = job.status.run
+    if run is not None and job.status.phase is Phase.SUBMITTED and not any(e["id"] == run.id for e in entries):
+        entries.append({"id": run.id, "outcome": "InFlight", "reason": job.status.reason})
+    if output in ("json", "yaml"):
+        print_document(entries, output)
+        return
+    if not entries:
+        note(f"{cluster.named(JOBS, name)} has no run that has ended; see: kubectl curation why {name}{cluster.flag()}")
+        return
+    ended = {entry.id: entry.finished_at for entry in job.status.history}
+    rows = []
+    for entry in entries:
+        match = _RUN_ID.fullmatch(entry["id"])
+        generation, attempt = match.groups() if match else ("", "")
+        since = ended.get(entry["id"])
+        finished = "" if since is None else f"{age(since, cluster.now())} ago"
+        cleaning = any(abandoned.id == entry["id"] for abandoned in job.status.abandoned_runs)
+        row = [generation, attempt, entry["outcome"], entry.get("reason", ""), finished, "pending" if cleaning else ""]
+        rows.append([*row, entry["id"]] if output == "wide" else row)
+    header = ["GENERATION", "ATTEMPT", "OUTCOME", "REASON", "ENDED", "CLEAN-UP"]
+    say(table([*header, "RUN"] if output == "wide" else header, rows))
+
+
+@click.command()
+@click.argument("name", type=JOB)
+@with_cluster
+async def logs(cluster: Cluster, name: str) -> None:
+    """Print the log of a job's last, failed run.
+
+    These are at most the last 20 lines that its module logged.
+    """
+    job = parse(CurationJob, await cluster.get(JOBS, name))
+    run, whole = job.status.run, cluster.named(JOBS, name)
+    if run is None:
+        raise PluginError(f"{whole} has not been run yet; see: kubectl curation why {name}{cluster.flag()}")
+    if run.log:
+        say(safe(run.log, multiline=True).rstrip("\n"))
+        return
+    if run.finished_at is None:
+        why = f"run {run.id} has not failed (the job is {job.status.phase})"
+    else:
+        why = f"run {run.id} left no log: it did not fail, or its module logged nothing"
+    operator = "kubectl logs -n curation-system deployment/curation-operator"
+    raise PluginError(
+        clip(
+            f"{whole} has no log: {why}. The status keeps the end of a failed run's log; all lines are in the "
+            f"operator's: {operator} | grep {run.id}",
+            2000,
+        )
+    )

@@ -1,0 +1,219 @@
+"""`curation-operator`: run the operator, print what it publishes, check a module."""
+
+import asyncio
+import json
+import logging
+import os
+import re
+import sys
+from collections.abc import Sequence
+from ipaddress import IPv4Network, IPv6Network, ip_network
+from pathlib import Path
+
+import click
+from pythonjsonlogger.json import JsonFormatter
+
+from curation.api.contract import contract_schemas
+from curation.api.crd import crd_yaml, crds
+from curation.authz.schema import SCHEMA_TEXT
+from curation.cluster.answers import APIError, Unreachable
+from curation.cluster.credentials import ConfigurationError
+from curation.reconciler.process import Exit, Process
+from curation.reconciler.settings import LeaseSettings, Settings
+from curation.wasm.store import check_module
+
+log = logging.getLogger(__name__)
+
+Network = IPv4Network | IPv6Network
+_SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
+
+
+class _CIDR(click.ParamType[Network]):
+    """An IP network such as 10.0.0.0/8."""
+
+    name = "CIDR"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> Network:
+        """See click."""
+        if isinstance(value, IPv4Network | IPv6Network):
+            return value
+        try:
+            return ip_network(str(value))
+        except ValueError as error:
+            self.fail(f"{error}; write a network such as 10.0.0.0/8", param, ctx)
+
+
+class _Address(click.ParamType[tuple[str, int]]):
+    """HOST:PORT."""
+
+    name = "HOST:PORT"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, int]:
+        """See click."""
+        if isinstance(value, tuple):
+            return value
+        host, _, port = str(value).rpartition(":")
+        if not host or not port.isdigit() or int(port) > 65535:
+            self.fail(f"{value!r} is not HOST:PORT such as 127.0.0.1:8080", param, ctx)
+        return host.strip("[]"), int(port)
+
+
+@click.group(context_settings={"max_content_width": 100})
+@click.version_option(package_name="curation-operator", prog_name="curation-operator")
+def main() -> None:
+    """The curation operator."""
+
+
+@main.command()
+@click.option(
+    "-n", "--namespace", "namespaces", multiple=True, envvar="CURATION_NAMESPACE", help="Only this namespace."
+)
+@click.option(
+    "--max-concurrent-runs",
+    type=click.IntRange(1, 1024),
+    default=256,
+    show_default=True,
+    envvar="CURATION_MAX_CONCURRENT_RUNS",
+    help="Runs in flight at once.",
+)
+@click.option(
+    "--allow-cidr",
+    "allow_cidrs",
+    type=_CIDR(),
+    multiple=True,
+    envvar="CURATION_ALLOW_CIDR",
+    help="A private or loopback network that modules may reach.",
+)
+@click.option("--identity", envvar="CURATION_IDENTITY", help="Name of this replica; the host name by default.")
+@click.option("--no-lease", is_flag=True, envvar="CURATION_NO_LEASE", help="Work without electing a leader.")
+@click.option("--lease-namespace", envvar="CURATION_LEASE_NAMESPACE", help="Namespace of the Lease.")
+@click.option(
+    "--lease-name", default="curation-operator", show_default=True, envvar="CURATION_LEASE_NAME", help="Its name."
+)
+@click.option(
+    "--http-bind",
+    type=_Address(),
+    default="127.0.0.1:8080",
+    show_default=True,
+    envvar="CURATION_HTTP_BIND",
+    help="Where /healthz, /readyz and /metrics are served.",
+)
+@click.option(
+    "--log-format",
+    type=click.Choice(["text", "json"]),
+    default="text",
+    show_default=True,
+    envvar="CURATION_LOG_FORMAT",
+)
+@click.option(
+    "--log-level",
+    type=click.Choice(["debug", "info", "warning", "error"]),
+    default="info",
+    show_default=True,
+    envvar="CURATION_LOG_LEVEL",
+)
+@click.option(
+    "--module-cache",
+    type=click.Path(file_okay=False, path_type=Path),
+    envvar="CURATION_MODULE_CACHE",
+    help="A private folder for compiled modules; a temporary one by default.",
+)
+def run(
+    namespaces: Sequence[str],
+    max_concurrent_runs: int,
+    allow_cidrs: Sequence[Network],
+    identity: str | None,
+    no_lease: bool,
+    lease_namespace: str | None,
+    lease_name: str,
+    http_bind: tuple[str, int],
+    log_format: str,
+    log_level: str,
+    module_cache: Path | None,
+) -> None:
+    """Run the operator until it is stopped.
+
+    Cluster access comes from KUBECONFIG or the pod's service account. Every option can also be set in the
+    environment, as CURATION_ and its name. Exit codes: 0 stopped, 2 bad usage or configuration, 3 lost the lease,
+    1 anything else.
+    """
+    if no_lease and lease_namespace:
+        raise click.UsageError("--no-lease and --lease-namespace exclude each other; leave one out")
+    for namespace in namespaces:
+        if not re.fullmatch(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?", namespace):
+            raise click.UsageError(f"--namespace {namespace!r} is not a namespace's name")
+    configure_logging(log_format, log_level)
+    host, port = http_bind
+    settings = Settings(
+        namespaces=tuple(dict.fromkeys(namespaces)),
+        max_concurrent_runs=max_concurrent_runs,
+        allow_cidrs=tuple(allow_cidrs),
+        identity=identity or os.uname().nodename,
+        lease=None if no_lease else _lease(lease_namespace, lease_name),
+        http_host=host,
+        http_port=port,
+    )
+    sys.exit(asyncio.run(_run(settings, module_cache)))
+
+
+async def _run(settings: Settings, module_cache: Path | None) -> int:
+    try:
+        return await Process(settings, module_cache).run()
+    except ConfigurationError as error:
+        click.echo(f"curation-operator: {error}", err=True)
+        return Exit.USAGE
+    except (APIError, Unreachable, OSError) as error:
+        click.echo(f"curation-operator: cannot start: {error}", err=True)
+        return Exit.ERROR
+    except Exception:
+        log.exception("the operator failed")
+        return Exit.ERROR
+
+
+def _lease(namespace: str | None, name: str) -> LeaseSettings | None:
+    """The Lease to elect by: the given one, else one in the pod's own namespace; outside a cluster none."""
+    if namespace is None and _SERVICE_ACCOUNT.exists():
+        namespace = _SERVICE_ACCOUNT.read_text().strip()
+    return LeaseSettings(namespace, name) if namespace else None
+
+
+def configure_logging(log_format: str, level: str) -> None:
+    """Log to stderr: text for people, JSON lines for machines."""
+    handler = logging.StreamHandler()
+    if log_format == "json":
+        fields = {"asctime": "time", "levelname": "level", "name": "logger"}
+        handler.setFormatter(JsonFormatter("%(asctime)s %(levelname)s %(name)s %(message)s", rename_fields=fields))
+    else:
+        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)-7s %(message)s"))
+    logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
+    # kopf says a line for each object and each watch that is renewed.
+    logging.getLogger("kopf").setLevel(logging.DEBUG if level == "debug" else logging.WARNING)
+    logging.getLogger("kopf.objects").setLevel(logging.WARNING)
+
+
+@main.command("crds")
+def crds_command() -> None:
+    """Print the CRDs, ready for kubectl apply -f -."""
+    click.echo("---\n".join(crd_yaml(crd) for crd in crds()), nl=False)
+
+
+@main.command()
+def schemas() -> None:
+    """Print the JSON Schemas of the module contract and the Cedar schema, as one JSON document."""
+    click.echo(json.dumps({**contract_schemas(), "cedarSchema": SCHEMA_TEXT}, indent=2, sort_keys=True))
+
+
+@main.command()
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+def check(file: Path) -> None:
+    """Say whether FILE fits the module contract, and why not."""
+    problems = check_module(file.read_bytes())
+    for problem in problems:
+        click.echo(f"{file}: {problem}", err=True)
+    if problems:
+        sys.exit(Exit.ERROR)
+    click.echo(f"{file}: fits the module contract")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,57 @@
+"""Who has applied a field of an object: a person must not silently undo what Git says, since Git will undo it again.
+
+Server-side apply records its fields in metadata.managedFields with operation Apply. Client-side apply records them in
+the annotation that holds the last manifest, written by an Update. A field that someone has only edited is free.
+"""
+
+import json
+from dataclasses import dataclass
+from typing import Any, Final
+
+from curation.cli.access import FIELD_MANAGER
+from curation.cluster.answers import Document
+
+LAST_APPLIED: Final = "kubectl.kubernetes.io/last-applied-configuration"
+
+
+@dataclass(frozen=True)
+class Applied:
+    """A manager that has applied a field, and how."""
+
+    manager: str
+    how: str
+
+
+def applied_by(document: Document, path: tuple[str, ...]) -> list[Applied]:
+    """The managers, other than the plugin, that have applied the field at ``path`` (such as ``("spec", "rerun")``)."""
+    metadata: dict[str, Any] = document.get("metadata", {})
+    entries: list[dict[str, Any]] = metadata.get("managedFields") or []
+    found = [
+        Applied(entry.get("manager", ""), "server-side apply")
+        for entry in entries
+        if entry.get("operation") == "Apply"
+        and entry.get("manager") != FIELD_MANAGER
+        and _has(entry.get("fieldsV1"), tuple(f"f:{part}" for part in path))
+    ]
+    if _has(_last_applied(metadata), path):
+        at = ("f:metadata", "f:annotations", f"f:{LAST_APPLIED}")
+        # The manager of an annotation can change hands; whoever holds it now has applied the manifest last.
+        names = [entry.get("manager", "") for entry in entries if _has(entry.get("fieldsV1"), at)]
+        found += [Applied(name, "client-side apply") for name in names or ["kubectl apply"]]
+    return found
+
+
+def _last_applied(metadata: dict[str, Any]) -> object:
+    text = (metadata.get("annotations") or {}).get(LAST_APPLIED)
+    try:
+        return json.loads(text) if isinstance(text, str) else None
+    except ValueError:
+        return None
+
+
+def _has(tree: object, path: tuple[str, ...]) -> bool:
+    for part in path:
+        if not isinstance(tree, dict) or part not in tree:
+            return False
+        tree = tree[part]
+    return True

@@ -1,0 +1,183 @@
+"""What a job waits for and what a person can do, for every reason that a job can be in its phase for."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from curation.api.approval import CurationApproval, EvaluatedRequest, approval_name, request_digest
+from curation.api.job import CurationJob
+from curation.api.module import CurationModule
+from curation.api.names import FailureClass, Phase, Reason
+from curation.authz.gate import Decision
+from curation.cli.advice import next_steps
+from curation.cli.known import Judged, Known
+from curation.cli.waiting import waits_for
+
+NOW = datetime(2030, 1, 1, 12, tzinfo=UTC)
+ASKED = EvaluatedRequest.model_validate(
+    {
+        "module": "m",
+        "moduleDigest": "sha256:x",
+        "trigger": "Submit",
+        "method": "POST",
+        "scheme": "https",
+        "host": "h",
+        "port": 443,
+        "path": "/",
+    }
+)
+DENIED = Decision(False, "no policy permits it")
+
+
+def known(
+    phase: Phase,
+    reason: str = "",
+    *,
+    decision: str | None = None,
+    judged: Decision = DENIED,
+    spec: dict[str, Any] | None = None,
+    metadata: dict[str, Any] | None = None,
+    module: CurationModule | None = None,
+    invalid: tuple[str, ...] = (),
+    **status: Any,
+) -> Known:
+    waits = decision is not None
+    name = approval_name(ASKED)
+    approval = {
+        "name": name,
+        "requestDigest": request_digest(ASKED),
+        "request": ASKED,
+        "since": NOW - timedelta(hours=3),
+    }
+    job = CurationJob.model_validate(
+        {
+            "metadata": {"name": "build", "namespace": "demo", "generation": 1, **(metadata or {})},
+            "spec": {"moduleRef": {"name": "m"}, **(spec or {})},
+            "status": {
+                "observedGeneration": 1,
+                "phase": phase,
+                "reason": reason,
+                "phaseSince": NOW - timedelta(seconds=60),
+                **({"approval": approval} if waits else {}),
+                **status,
+            },
+        }
+    )
+    requests: tuple[Judged, ...] = ()
+    if waits and decision:
+        spec_of = {"request": ASKED, "requestDigest": request_digest(ASKED), "decision": decision, "decidedBy": "ada"}
+        found = CurationApproval.model_validate(
+            {"metadata": {"name": name}, "spec": spec_of, "status": {"waiting": 10, "jobs": ["build"]}}
+        )
+        requests = (Judged(found, judged),)
+    return Known(job, NOW, module, requests, judged if waits else None, (), (), invalid)
+
+
+RUN = {
+    "id": "u.g1.a1",
+    "generation": 1,
+    "attempt": 1,
+    "retries": 1,
+    "templateDigest": "d",
+    "module": {"name": "m", "digest": "x"},
+    "holder": "h",
+    "submittedAt": NOW,
+    "log": "oops",
+}
+FORBIDDEN = Decision(False, "forbidden", ("CurationPolicy/demo/p#0",))
+ALLOWED = Decision(True, "permitted")
+Q, A = Phase.QUEUED, Phase.AWAITING_APPROVAL
+
+
+@pytest.mark.parametrize(
+    ("what", "waits", "step"),
+    [
+        (
+            known(Q, Reason.BACKOFF, retryAt=NOW + timedelta(seconds=30), run=RUN),
+            "the next attempt in 30s",
+            "logs build",
+        ),
+        (known(Q, Reason.BACKOFF, retryAt=NOW - timedelta(seconds=30), run=RUN), "the next attempt now", "logs build"),
+        (known(Q, Reason.WAITING_FOR_MODULE), "CurationModule m to be Ready", "kubectl describe curationmodule m"),
+        (known(Q, Reason.WAITING_FOR_SLOT), "a free slot", "watch build"),
+        (known(Q, Reason.WAITING_FOR_CLEANUP), "clean-up: 0 earlier runs", "watch build"),
+        (known(Q, Reason.SUSPENDED), "spec.suspend to become false", "resume build"),
+        (known(Q, Reason.APPROVED), "its next attempt", "watch build"),
+        (known(Phase.SUBMITTED, Reason.SUBMITTED), "the module's run to end; deadline in 14m", "watch build"),
+        (known(A, Reason.DENIED, decision="Pending"), "(Pending for 3h, 10 jobs waiting)", "approve m-"),
+        (known(A, Reason.DENIED, decision=""), "(not to be seen)", "approve m-"),
+        (known(A, Reason.DENIED, decision="Denied"), "which is Denied by ada", "watch build"),
+        (known(A, Reason.DENIED, decision="Revoked"), "which is Revoked by ada", "watch build"),
+        (known(A, Reason.DENIED, decision="Approved", judged=ALLOWED), "allowed by now", "watch build"),
+        (
+            known(A, Reason.DENIED, decision="Approved", judged=FORBIDDEN),
+            "something else",
+            "change CurationPolicy/demo/p#0",
+        ),
+        (known(A, Reason.DENIED, decision="Pending", judged=FORBIDDEN), "Pending", "change CurationPolicy/demo/p#0"),
+        (known(A, Reason.POLICY_INVALID), "invalid policy", "kubectl get curationpolicies"),
+        (known(A, Reason.POLICY_INVALID, invalid=("p: bad",)), "invalid policy", "mend the policy named above"),
+        (
+            known(A, Reason.TOO_MANY_APPROVALS, decision="Pending"),
+            "room for its approval",
+            "approvals --decision Pending",
+        ),
+        (known(Phase.RUNNING, Reason.SESSION_SPAWNED), "its session to end", "suspend build"),
+    ],
+)
+def test_each_open_reason_says_what_is_waited_for_and_what_helps(what: Known, waits: str, step: str) -> None:
+    assert waits in "\n".join(waits_for(what))
+    assert step in next_steps(what)[0]
+
+
+@pytest.mark.parametrize(
+    ("what", "steps"),
+    [
+        (known(Phase.COMPLETED, Reason.COMPLETED), ["rerun"]),
+        (known(Phase.FAILED, FailureClass.MODULE_ERROR, run=RUN), ["logs", "rerun"]),
+        (known(Phase.FAILED, FailureClass.EGRESS_REFUSED), ["change the URL", "rerun"]),
+        (known(Phase.FAILED, FailureClass.DENIED), ["apply a CurationPolicy", "rerun"]),
+        (known(Phase.FAILED, FailureClass.MODULE_UNAVAILABLE), ["describe curationmodule", "rerun"]),
+        (known(Phase.FAILED, Reason.APPROVAL_DENIED), ["delete curationapproval", "rerun"]),
+        (known(Phase.FAILED, Reason.APPROVAL_TIMEOUT), ["spec.timeouts", "rerun"]),
+        (known(Phase.FAILED, Reason.DEADLINE_EXCEEDED), ["spec.timeouts", "rerun"]),
+        (known(Phase.FAILED, Reason.INVALID_SPEC), ["kubectl edit curationjob"]),
+    ],
+)
+def test_a_finished_job_waits_for_nothing_and_offers_a_way_on(what: Known, steps: list[str]) -> None:
+    assert waits_for(what) == []
+    offered = next_steps(what)
+    assert len(offered) == len(steps)
+    assert all(step in line for step, line in zip(steps, offered, strict=True))
+
+
+@pytest.mark.parametrize("phase", [*Phase])
+def test_no_status_is_without_an_answer_and_every_command_names_the_namespace(phase: Phase) -> None:
+    for reason in (*Reason, *FailureClass, "OfANewerRelease"):
+        for what in (known(phase, reason, run=RUN), known(phase, reason, decision="Pending")):
+            assert phase.terminal or waits_for(what), reason
+            steps = next_steps(what)
+            assert steps, reason
+            assert all("-n demo" in step for step in steps if step.startswith("kubectl")), reason
+
+
+def test_a_job_that_is_being_deleted_offers_nothing_more() -> None:
+    what = known(Phase.RUNNING, metadata={"deletionTimestamp": NOW - timedelta(seconds=5)})
+    assert "its deletion, asked for 5s ago" in waits_for(what)[0]
+    assert next_steps(what) == []
+
+
+def test_a_pause_after_a_second_denial_and_the_approval_timeout_are_said() -> None:
+    what = known(
+        A,
+        Reason.DENIED,
+        decision="Pending",
+        spec={"timeouts": {"approvalSeconds": 90}},
+        retryAt=NOW + timedelta(seconds=10),
+    )
+    said = "\n".join(waits_for(what))
+    assert "denied again right after it was freed: in 10s" in said
+    assert "deadline in 30s" in said
