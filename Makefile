@@ -52,9 +52,11 @@ format: $(READY) ## Format and fix what can be fixed.
 
 generate: $(READY) ## Write the CRDs and the JSON Schemas from the models.
 	@$(BIN)/python -m hack.generate
+	@$(BIN)/python -m hack.metrics_reference
 
 verify: $(READY) ## Fail if what is generated differs from the sources.
 	@$(BIN)/python -m hack.generate --check
+	@$(BIN)/python -m hack.metrics_reference --check
 	@$(BIN)/python -m hack.modules check
 
 modules: $(READY) ## Build the shipped modules (needs Rust with wasm32-unknown-unknown).

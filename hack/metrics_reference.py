@@ -1,0 +1,139 @@
+"""Writes `docs/metrics.md` from the metrics that the operator registers. ``--check`` writes nothing and shows a diff.
+
+Run as ``python -m hack.metrics_reference [--check]``.
+"""
+
+import argparse
+import difflib
+import sys
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, get_args
+
+from prometheus_client import Histogram
+from prometheus_client.metrics import MetricWrapperBase
+
+from curation.api.approval import ApprovalDecision
+from curation.api.crd import KINDS
+from curation.api.names import FailureClass, Phase, Reason, Trigger
+from curation.cluster.requests import NO_ANSWER
+from curation.lifecycle.complete import Ruling
+from curation.lifecycle.outcome import Result
+from curation.reconciler.metrics import Metrics, WatchAge
+
+ROOT: Final = Path(__file__).resolve().parent.parent
+PAGE: Final = ROOT / "docs" / "metrics.md"
+
+_HEAD: Final = """\
+<!-- Generated from operator/curation/reconciler/metrics.py by `python -m hack.metrics_reference`; do not edit. -->
+
+# Metrics
+
+Served by each replica on `/metrics`, in the Prometheus text format or as OpenMetrics. No label holds the name of an
+object, so the number of series is bounded. What is worth an alert is in
+[operations](operations.md#metrics-worth-an-alert).
+
+A counter also has a series `..._created`, a histogram `..._bucket`, `..._count`, `..._sum` and `..._created`.
+"""
+
+_PHASES: Final = tuple(phase.value for phase in Phase)
+_REASONS: Final = tuple(dict.fromkeys([*(each.value for each in Reason), *(each.value for each in FailureClass)]))
+
+# What each label can be; a sentence where the values are not ours to list.
+_VALUES: Final[dict[tuple[str, str], Iterable[str] | str]] = {
+    ("curation_jobs", "phase"): _PHASES,
+    ("curation_transitions_total", "from"): ("", *_PHASES),
+    ("curation_transitions_total", "to"): _PHASES,
+    ("curation_transitions_total", "reason"): ("", *_REASONS),
+    ("curation_completions_total", "verdict"): tuple(each.value for each in Ruling),
+    ("curation_run_duration_seconds", "trigger"): tuple(each.value for each in Trigger),
+    ("curation_run_duration_seconds", "outcome"): tuple(each.__name__ for each in get_args(Result)),
+    ("curation_http_calls_total", "decision"): ("allowed", "denied", "none"),
+    ("curation_http_calls_total", "code"): (
+        "the HTTP status of a response; else `denied`, `unavailable`, `limit`, `cancelled`, `invalid`, or `timeout`"
+    ),
+    ("curation_approvals", "decision"): tuple(each.value for each in ApprovalDecision),
+    ("curation_api_requests_total", "verb"): "the Kubernetes verb, such as `patch`",
+    ("curation_api_requests_total", "resource"): "such as `curationjobs` or `curationjobs/status`; or `nonresource`",
+    ("curation_api_requests_total", "code"): f"the HTTP status; `{NO_ANSWER}` if no answer came",
+    ("curation_reconcile_seconds", "kind"): tuple(kind.name for kind in KINDS),
+    ("curation_reconcile_errors_total", "kind"): tuple(kind.name for kind in KINDS),
+    ("curation_watch_age_seconds", "resource"): tuple(kind.plural for kind in KINDS),
+}
+
+
+@dataclass(frozen=True)
+class MetricInfo:
+    """One metric, by the name that a query uses."""
+
+    name: str
+    type: str
+    labels: tuple[str, ...]
+    help: str
+    buckets: tuple[float, ...] = ()
+
+
+def metrics() -> list[MetricInfo]:
+    """Every metric of the operator, by name."""
+    found = [_described(each) for each in vars(Metrics()).values() if isinstance(each, MetricWrapperBase)]
+    for family in WatchAge(lambda: {"curationjobs": 0.0}).collect():
+        labels = tuple(family.samples[0].labels)
+        found.append(MetricInfo(family.name, family.type, labels, family.documentation))
+    return sorted(found, key=lambda each: each.name)
+
+
+def _described(metric: MetricWrapperBase) -> MetricInfo:
+    (family,) = metric.describe()
+    # A metric without a child yet has no samples, so its labels are only known to the object itself.
+    labels = tuple(metric._labelnames)
+    name = f"{family.name}_total" if family.type == "counter" else family.name
+    buckets = tuple(metric._kwargs["buckets"]) if isinstance(metric, Histogram) else ()
+    return MetricInfo(name, family.type, labels, family.documentation, buckets)
+
+
+def page() -> str:
+    """The text of `docs/metrics.md`."""
+    return "\n".join([_HEAD, "| metric | type | meaning |", "|---|---|---|", *_rows(), "", "## Labels", "", *_labels()])
+
+
+def _rows() -> Iterator[str]:
+    for metric in metrics():
+        labels = f"{{{','.join(metric.labels)}}}" if metric.labels else ""
+        bounds = f" Buckets: {', '.join(f'{bound:g}' for bound in metric.buckets)}." if metric.buckets else ""
+        yield f"| `{metric.name}{labels}` | {metric.type} | {metric.help}{bounds} |"
+
+
+def _labels() -> Iterator[str]:
+    yield "| metric | label | values |"
+    yield "|---|---|---|"
+    for metric in metrics():
+        for label in metric.labels:
+            values = _VALUES[metric.name, label]
+            text = (
+                values if isinstance(values, str) else ", ".join(f"`{value}`" if value else "empty" for value in values)
+            )
+            yield f"| `{metric.name}` | `{label}` | {text} |"
+    yield ""
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Exit code 0, or 1 when ``--check`` found a difference."""
+    parser = argparse.ArgumentParser(prog="python -m hack.metrics_reference", description=__doc__)
+    parser.add_argument("--check", action="store_true", help="write nothing; print a diff and exit 1 if it differs")
+    check = parser.parse_args(arguments).check
+    text = page()
+    if not check:
+        PAGE.write_text(text, encoding="utf-8")
+        return 0
+    old = PAGE.read_text(encoding="utf-8") if PAGE.is_file() else ""
+    name = str(PAGE.relative_to(ROOT))
+    lines = list(difflib.unified_diff(old.splitlines(True), text.splitlines(True), f"a/{name}", f"b/{name}"))
+    sys.stdout.writelines(lines)
+    if lines:
+        sys.stderr.write(f"{name} differs from the code: run `python -m hack.metrics_reference`, commit the result\n")
+    return 1 if lines else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

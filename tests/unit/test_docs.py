@@ -1,0 +1,277 @@
+"""The documentation says what the code does: fields, reasons, metrics and options are there, and examples hold."""
+
+import json
+import re
+from collections.abc import Iterator
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote
+
+import click
+import pytest
+import yaml
+from lupa import LuaRuntime
+from pydantic import BaseModel
+
+from curation.api.crd import KINDS, Kind, crd
+from curation.api.names import ConditionType, EventReason, FailureClass, Phase, Reason, RunOutcome
+from curation.authz.policy import check_policy
+from curation.cli.operator import run
+from curation.cli.plugin import cli
+from curation.wasm.store import ModuleReason
+from hack import metrics_reference
+
+ROOT = Path(__file__).resolve().parents[2]
+DOCS = ROOT / "docs"
+PAGES = sorted([ROOT / "README.md", *DOCS.rglob("*.md"), *ROOT.glob("modules/*/README.md")])
+PAGE_OF = {"ClusterCurationPolicy": "curationpolicy.md"}
+JOB = (DOCS / "curationjob.md").read_text(encoding="utf-8")
+
+_FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+_LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
+
+
+def name(page: Path) -> str:
+    return str(page.relative_to(ROOT))
+
+
+def fences(page: Path, language: str) -> list[str]:
+    return [text for tag, text in _FENCE.findall(page.read_text(encoding="utf-8")) if tag == language]
+
+
+def prose(page: Path) -> str:
+    return _FENCE.sub("", page.read_text(encoding="utf-8"))
+
+
+def words(text: str) -> set[str]:
+    """The paths and words that stand in backquotes: `run.id` counts as run.id."""
+    return {word for quoted in re.findall(r"`([^`]+)`", text) for word in re.split(r"[\s,=:]+", quoted)}
+
+
+# What is shown in full on another page, and linked there.
+ELSEWHERE = {"CurationJob": ("status.approval.request",), "CurationApproval": ()}
+
+
+def leaves(schema: dict[str, Any], path: str) -> Iterator[str]:
+    """The paths of the fields without fields of their own, as the pages write them."""
+    properties = schema.get("properties") or {}
+    items = schema.get("items") or {}
+    if properties:
+        for key, value in properties.items():
+            yield from leaves(value, f"{path}.{key}" if path else key)
+    elif items.get("properties"):
+        yield from leaves(items, f"{path}[]")
+    else:
+        yield path
+
+
+def documented(path: str, known: set[str]) -> bool:
+    """Whether the path stands there, or a list or an object that it is in and that is explained as a whole."""
+    if path.startswith("conditions[]"):
+        return "conditions" in known  # metav1.Condition
+    whole = re.fullmatch(r"(abandonedRuns\[\]\.module)\.\w+", path)
+    return path in known or (whole is not None and whole.group(1) in known)
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
+def test_every_field_of_a_kind_is_on_its_page(kind: Kind) -> None:
+    known = words(prose(DOCS / PAGE_OF.get(kind.name, f"{kind.name.lower()}.md")))
+    properties = crd(kind)["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]
+    missing = [
+        f"{half}.{path}"
+        for half in ("spec", "status")
+        for path in leaves(properties[half], "")
+        if not documented(path, known) and not f"{half}.{path}".startswith(ELSEWHERE.get(kind.name, ()) or ("-",))
+    ]
+    assert missing == []
+
+
+@pytest.mark.parametrize("enum", [Reason, FailureClass, EventReason, RunOutcome, ConditionType, Phase])
+def test_every_reason_outcome_and_condition_of_a_job_is_on_its_page(enum: type[StrEnum]) -> None:
+    known = words(prose(DOCS / "curationjob.md"))
+    assert [each.value for each in enum if each.value not in known] == []
+
+
+def test_the_defaults_of_the_schema_stand_in_the_row_of_their_field() -> None:
+    wrong = []
+    for kind in KINDS:
+        page = prose(DOCS / PAGE_OF.get(kind.name, f"{kind.name.lower()}.md"))
+        rows = {row.split("|")[1].strip().strip("`"): row for row in page.splitlines() if row.startswith("| `")}
+        spec = crd(kind)["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]
+        for path, default in defaults(spec, ""):
+            shown = default if isinstance(default, str) and default else json.dumps(default)
+            if f"`{shown}`" not in rows.get(path, ""):
+                wrong.append(f"{kind.name} spec.{path}: {shown}")
+    assert wrong == []
+
+
+def defaults(schema: dict[str, Any], path: str) -> Iterator[tuple[str, Any]]:
+    for key, value in (schema.get("properties") or {}).items():
+        inner = f"{path}.{key}" if path else key
+        if value.get("properties") or value.get("items"):
+            yield from defaults(value.get("items") or value, f"{inner}[]" if value.get("items") else inner)
+        elif "default" in value:
+            yield inner, value["default"]
+
+
+def test_every_reason_of_a_module_is_on_its_page() -> None:
+    known = words(prose(DOCS / "curationmodule.md"))
+    assert [reason.value for reason in ModuleReason if reason.value not in known] == []
+
+
+def anchors(page: Path) -> set[str]:
+    """The anchors that GitHub gives the headings of a page."""
+    headings = re.findall(r"^#+ (.+)$", prose(page), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name)
+def test_every_link_to_a_file_or_heading_leads_somewhere(page: Path) -> None:
+    broken = []
+    for target in _LINK.findall(prose(page)):
+        if re.match(r"[a-z]+:", target):
+            continue
+        path, _, anchor = unquote(target).partition("#")
+        file = (page.parent / path).resolve() if path else page
+        if not file.exists() or (anchor and anchor not in anchors(file)):
+            broken.append(target)
+    assert broken == []
+
+
+def test_every_page_is_in_the_index() -> None:
+    index = {(DOCS / target).resolve() for target in _LINK.findall((DOCS / "README.md").read_text(encoding="utf-8"))}
+    assert [name(page) for page in DOCS.rglob("*.md") if page not in index and page != DOCS / "README.md"] == []
+
+
+def test_the_metrics_page_is_what_the_code_gives(capsys: pytest.CaptureFixture[str]) -> None:
+    assert metrics_reference.main(["--check"]) == 0, capsys.readouterr().out
+
+
+def test_every_metric_that_a_page_names_exists() -> None:
+    known = {metric.name for metric in metrics_reference.metrics()}
+    series = re.compile(r"\bcuration_[a-z_]+\b")
+    wrong = {
+        f"{name(page)}: {found}"
+        for page in PAGES
+        for quoted in re.findall(r"`([^`]+)`", prose(page))
+        for found in series.findall(quoted)
+        if found.removesuffix("_bucket").removesuffix("_count").removesuffix("_sum") not in known
+    }
+    assert wrong == set()
+
+
+def test_every_option_of_the_operator_is_in_operations_with_its_variable_and_default() -> None:
+    rows = [row for row in prose(DOCS / "operations.md").splitlines() if row.startswith("| `-")]
+    for option in run.params:
+        assert isinstance(option, click.Option)
+        (row,) = [row for row in rows if f"`{option.opts[-1]}`" in row]
+        assert all(f"`{spelling}`" in row for spelling in option.opts)
+        assert f"`{option.envvar}`" in row
+        if option.show_default:
+            assert str(option.default) in row
+    assert len(rows) == len(run.params)
+
+
+def test_every_verb_of_the_plugin_that_a_page_names_exists() -> None:
+    named = {
+        f"{name(page)}: {verb}"
+        for page in PAGES
+        for verb in re.findall(r"kubectl curation ([a-z][a-z-]*)", page.read_text(encoding="utf-8"))
+        if verb not in cli.commands and verb not in ("and", "explains", "comes")
+    }
+    assert named == set()
+
+
+def documents() -> Iterator[tuple[Path, Any]]:
+    for page in PAGES:
+        for text in fences(page, "yaml"):
+            for document in yaml.safe_load_all(text):
+                yield page, document
+
+
+def test_every_yaml_example_of_ours_is_valid_and_has_no_unknown_field() -> None:
+    models = {kind.name: kind.model for kind in KINDS}
+    checked = 0
+    for page, document in documents():
+        if not isinstance(document, dict) or not str(document.get("apiVersion", "")).startswith("curation.dev/"):
+            continue
+        model = models[document["kind"]]
+        parsed = model.model_validate(document)
+        for half in ("spec", "status"):
+            unknown = list(unknown_fields(document.get(half) or {}, getattr(parsed, half)))
+            assert unknown == [], f"{name(page)}: {half} has {unknown}"
+        checked += 1
+    assert checked > 10
+
+
+def unknown_fields(document: Any, model: Any) -> Iterator[str]:
+    """Fields of a document that its model ignores."""
+    if isinstance(model, BaseModel):
+        aliases = {field.alias or key: key for key, field in type(model).model_fields.items()}
+        for key, value in document.items():
+            if key not in aliases:
+                yield key
+            else:
+                yield from unknown_fields(value, getattr(model, aliases[key]))
+    elif isinstance(model, tuple):
+        for value, item in zip(document, model, strict=True):
+            yield from unknown_fields(value, item)
+
+
+def test_every_cedar_example_is_a_valid_policy() -> None:
+    texts = [(page, text) for page in PAGES for text in fences(page, "cedar")]
+    texts += [
+        (page, document["spec"]["cedar"])
+        for page, document in documents()
+        if isinstance(document, dict) and document.get("kind") in ("CurationPolicy", "ClusterCurationPolicy")
+    ]
+    assert len(texts) > 5
+    wrong = {f"{name(page)}: {check.message}" for page, text in texts if not (check := check_policy(text)).valid}
+    assert wrong == set()
+
+
+def test_every_json_example_parses() -> None:
+    for page in PAGES:
+        for text in fences(page, "json"):
+            json.loads(text)
+
+
+@pytest.mark.parametrize(
+    ("status", "health"),
+    [
+        (None, "Progressing"),
+        ({"observedGeneration": -1}, "Progressing"),
+        ({"observedGeneration": 1, "phase": "Completed"}, "Progressing"),  # of the template before
+        ({"observedGeneration": 2, "phase": "Submitted"}, "Progressing"),
+        ({"observedGeneration": 2, "phase": "Running"}, "Progressing"),
+        ({"observedGeneration": 2, "phase": "AwaitingApproval"}, "Suspended"),
+        ({"observedGeneration": 2, "phase": "Queued", "reason": "Suspended"}, "Suspended"),
+        ({"observedGeneration": 2, "phase": "Queued", "reason": "Backoff"}, "Progressing"),
+        ({"observedGeneration": 2, "phase": "Completed"}, "Healthy"),
+        ({"observedGeneration": 2, "phase": "Failed"}, "Degraded"),
+    ],
+)
+def test_the_argo_cd_health_check_of_a_job_tells_its_phase(status: dict[str, Any] | None, health: str) -> None:
+    assert argo_health(0, status) == health
+
+
+@pytest.mark.parametrize(
+    ("status", "health"),
+    [
+        (None, "Progressing"),
+        ({"observedGeneration": -1}, "Progressing"),
+        ({"observedGeneration": 1, "conditions": [{"type": "Ready", "status": "True"}]}, "Progressing"),
+        ({"observedGeneration": 2, "conditions": [{"type": "Ready", "status": "True"}]}, "Healthy"),
+        ({"observedGeneration": 2, "conditions": [{"type": "Ready", "status": "False"}]}, "Degraded"),
+    ],
+)
+def test_the_argo_cd_health_check_of_the_other_kinds_tells_ready(status: dict[str, Any] | None, health: str) -> None:
+    assert argo_health(1, status) == health
+
+
+def argo_health(check: int, status: dict[str, Any] | None) -> str:
+    lua = LuaRuntime(unpack_returned_tuples=True)
+    obj = {"metadata": {"generation": 2}, **({"status": status} if status is not None else {})}
+    lua.globals().obj = lua.table_from(obj, recursive=True)
+    return str(lua.execute(fences(DOCS / "gitops.md", "lua")[check])["status"])
