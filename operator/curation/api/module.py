@@ -221,7 +221,7 @@ class ModuleStatus(Model):
         tuple[Condition, ...],
         Field(max_length=16, json_schema_extra=extension(list_type="map", list_map_keys=["type"])),
     ] = ()
-    """Ready, with reasons Compiled, DigestMismatch, AbiMismatch, TooLarge, NotFound, Invalid, SourceUnsupported."""
+    """Ready, with reasons Compiled, DigestMismatch, AbiMismatch, TooLarge, NotFound, Invalid."""
 
 
 class CurationModule(ResourceModel):

@@ -229,9 +229,11 @@ def _observed(job: CurationJob, run: Run, report: Report, moment: Moment) -> Ver
             return _applied(status, now, report.calls, notes=(Note(EventReason.FAILED, message, warning=True),))
         case StillRunning(progress):
             return _still_running(job, progress, report, now)
-        case Denied(request, message):
-            verdict = _observation_error(job, f"Observing the session was denied: {message}", now, ("False", message))
-            return replace(verdict, ask=request)
+        case Denied(request, message, policy_invalid):
+            authorized = ("False", draft.clip(message))
+            verdict = _observation_error(job, f"Observing the session was denied: {message}", now, authorized)
+            # No approval can help against an invalid policy.
+            return verdict if policy_invalid else replace(verdict, ask=request)
         case Failed(failure, message):
             return _observation_error(job, f"The session could not be observed ({failure}): {message}", now, None)
         case other:

@@ -93,7 +93,9 @@ def decide(job: CurationJob, facts: Facts) -> Step:
     if status != job.status:
         status = draft.update(status, conditions=conditions.derive(status, facts.now))
     wake_at = min((t for t in (step.wake_at, _deadline(job, status)) if t is not None), default=None)
-    return replace(step, status=status, wake_at=wake_at, delete=_outlived(job, status, facts))
+    if _outlived(job, status, facts):
+        return replace(step, status=status, wake_at=None, delete=True)
+    return replace(step, status=status, wake_at=wake_at)
 
 
 def runs_to_clean(job: CurationJob) -> tuple[str, ...]:
@@ -191,15 +193,19 @@ def _time_out(job: CurationJob, step: Step, facts: Facts) -> Step:
     phase = status.phase
     if phase is Phase.AWAITING_APPROVAL:
         cause, reason = Cause.APPROVAL_ENDED, Reason.APPROVAL_TIMEOUT
-        name = status.approval.name if status.approval else "the approval"
-        message = f"No one decided {name} within {job.spec.timeouts.approval_seconds} s."
+        limit = f"spec.timeouts.approvalSeconds allows ({_limit(job, phase)} s)"
+        message = (
+            f"No one decided CurationApproval {status.approval.name} for longer than {limit}."
+            if status.approval
+            else f"The policies of the namespace were invalid for longer than {limit}."
+        )
     else:
         cause, reason = Cause.TIMEOUT, Reason.DEADLINE_EXCEEDED
         field_name = f"spec.timeouts.{phase.lower()}Seconds"
         message = f"The job was {phase} for longer than {field_name} allows ({_limit(job, phase)} s)."
     session = status.session
     status = draft.end_current(status, RunOutcome.FAILED, reason, facts.now)
-    status = draft.enter(status, cause, Phase.FAILED, reason, message, facts.now, session=session)
+    status = draft.enter(status, cause, Phase.FAILED, reason, message, facts.now, session=session, approval=None)
     return replace(step, status=status, notes=(*step.notes, Note(EventReason.FAILED, message, warning=True)))
 
 
@@ -255,6 +261,8 @@ def _claim(job: CurationJob, step: Step, facts: Facts) -> Step:
 
 
 def _nothing_to_show(job: CurationJob, status: JobStatus) -> bool:
+    if status.reason == Reason.SUSPENDED:
+        return False  # it is resumed: that must not wait
     return job.status.phase is None or (status.phase is job.status.phase and status.reason == job.status.reason)
 
 
@@ -313,13 +321,13 @@ def _replace_dead(job: CurationJob, step: Step, facts: Facts) -> Step:
 
 
 def _await_approval(job: CurationJob, step: Step, facts: Facts) -> Step:
-    status = step.status
-    if status.approval is None:
+    status, waits = step.status, step.status.approval
+    if waits is None:
         if facts.policy_invalid:
             return step
         return _queue_freed(step, facts, "The policies of the namespace are valid again.")
     if facts.approval is ApprovalDecision.DENIED:
-        message = f"CurationApproval {status.approval.name} was denied."
+        message = f"CurationApproval {waits.name} was denied."
         status = draft.enter(
             status, Cause.APPROVAL_ENDED, Phase.FAILED, Reason.APPROVAL_DENIED, message, facts.now, approval=None
         )
@@ -328,10 +336,16 @@ def _await_approval(job: CurationJob, step: Step, facts: Facts) -> Step:
         if status.retry_at is not None and facts.now < status.retry_at:
             return replace(step, wake_at=status.retry_at)
         return _queue_freed(step, facts, "The denied request is now allowed.")
-    reason = Reason.TOO_MANY_APPROVALS if facts.too_many_approvals else Reason.DENIED
+    denied, name = waits.request, waits.name
+    call = f"{denied.method} {denied.scheme}://{denied.host}:{denied.port}{denied.path}"
+    reason = Reason.DENIED
+    message = f"{call} was denied. Waits for CurationApproval {name}, or a policy that allows the call."
+    if facts.too_many_approvals:
+        reason = Reason.TOO_MANY_APPROVALS
+        message = "As many CurationApprovals as allowed are Pending in this namespace; decide or delete some of them."
     if status.reason == reason:
         return step
-    return replace(step, status=draft.update(status, reason=reason.value))
+    return replace(step, status=draft.update(status, reason=reason.value, message=message))
 
 
 def _queue_freed(step: Step, facts: Facts, message: str) -> Step:

@@ -60,6 +60,9 @@ class ApprovalReconciler:
         expires = approval.spec.expires_at
         if expires is not None and expires > context.clock.now():
             context.queue.add_after(key, (expires - context.clock.now()).total_seconds() + 1)
+        elif self._grants.spent(approval):
+            self._grants.end(key)
+            self._approvals.wake(key)  # a job that waits for a spent one needs a new one
 
     async def _removed_unused(self, key: Key, stored: Stored, approval: CurationApproval) -> bool:
         context, now = self._context, self._context.clock.now()

@@ -22,6 +22,8 @@ from curation.api.names import (
     LABEL_MANAGED_BY,
     LABEL_MODULE,
     MANAGED_BY,
+    ConditionType,
+    EventReason,
     Phase,
     Trigger,
 )
@@ -29,6 +31,9 @@ from curation.authz.gate import Decision, JudgeContext
 from curation.cluster.answers import Created, Exists, Refused, Throttled, Unknown
 from curation.cluster.cache import Stored
 from curation.cluster.resources import APPROVALS
+from curation.lifecycle import conditions
+from curation.lifecycle.decide import Note
+from curation.reconciler.completion import regarding
 from curation.reconciler.context import Context, Document, Key
 from curation.reconciler.grants import Grants
 
@@ -53,6 +58,8 @@ class Waiting:
 
     creators: dict[Key, str] = field(default_factory=dict)
     forbidden: dict[Key, str] = field(default_factory=dict)
+    clashing: set[Key] = field(default_factory=set)
+    """Jobs whose request is another one than the approval of that name records: they wait for it to go."""
 
 
 class Approvals:
@@ -64,17 +71,27 @@ class Approvals:
         self._waiting: dict[Key, Waiting] = {}  # by approval
         self._waits_for: dict[Key, Key | None] = {}  # by job; None: for a policy to be mended
         self._crowded: dict[str, set[Key]] = {}  # jobs that wait for room, by namespace
+        self._making: set[Key] = set()  # approvals whose creation is under way
         context.book.subscribe(self._policies_changed)
 
     def seen(self, old: Stored | None, new: Stored | None) -> None:
         """Listener of the approval cache, after `Grants`: wake the jobs that wait for it, or for room."""
+        if old is not None and new is not None and (old.uid, old.generation) == (new.uid, new.generation):
+            return  # a status that we wrote: it must not wake every job that waits
         known = new or old
         assert known is not None
-        key = Key(APPROVALS, known.namespace, known.name)
-        for job in tuple(self._waiting[key].creators) if key in self._waiting else ():
-            self._context.queue.add(job)
-        for job in self._crowded.pop(known.namespace, ()):
-            self._context.queue.add(job)
+        self.wake(Key(APPROVALS, known.namespace, known.name))
+        crowd = self._crowded.get(known.namespace)
+        if crowd and self._room(known.namespace):
+            for job in crowd:
+                self._context.queue.add(job)
+
+    def wake(self, approval: Key) -> None:
+        """Decide the jobs that wait for this approval again."""
+        waiting = self._waiting.get(approval)
+        if waiting is not None:
+            for job in (*waiting.creators, *waiting.clashing):
+                self._context.queue.add(job)
 
     def _policies_changed(self, namespace: str | None) -> None:
         for job in self._waits_for:
@@ -120,7 +137,8 @@ class Approvals:
 
     def waiting(self, approval: Key) -> Waiting | None:
         """The jobs that wait for an approval, if there are any."""
-        return self._waiting.get(approval)
+        waiting = self._waiting.get(approval)
+        return waiting if waiting is not None and waiting.creators else None
 
     def forget(self, job: Key) -> None:
         """The job is gone, or no longer waits."""
@@ -131,60 +149,87 @@ class Approvals:
         waiting = self._waiting[approval]
         waiting.creators.pop(job, None)
         waiting.forbidden.pop(job, None)
-        if not waiting.creators:
+        waiting.clashing.discard(job)
+        if not waiting.creators and not waiting.clashing:
             del self._waiting[approval]
+        elif self._context.caches[APPROVALS].get(approval.namespace, approval.name) is None:
+            self.wake(approval)  # the one that is gone may have been about to make it
         self._context.queue.add(approval)
 
     async def advance(self, key: Key, job: CurationJob) -> None:
         """Register a waiting job, and see to it that its approval exists."""
         wanted = job.status.approval
         if job.status.phase is not Phase.AWAITING_APPROVAL or job.metadata.deletion_timestamp is not None:
-            if key in self._waits_for:
+            if key in self._waits_for and not _observation_denied(job):
                 self.forget(key)
             return
         if wanted is None:
             self._waits_for[key] = None
             return
+        if self._register(key, job, wanted):
+            self._judge(key, job, wanted)
+        await self._ensure(key, job, wanted)
+
+    def _register(self, key: Key, job: CurationJob, wanted: JobApproval) -> bool:
+        """Note which approval the job waits for; True if that is new."""
         approval = Key(APPROVALS, key.namespace, wanted.name)
         if self._waits_for.get(key) not in (None, approval):
             self.forget(key)
         known = self._waiting.setdefault(approval, Waiting())
-        if key not in known.creators:
-            self._waits_for[key] = approval
-            known.creators[key] = job.metadata.annotations.get(ANNOTATION_CREATED_BY, "")
-            self._context.queue.add(approval)
-        await self.ensure(key, job, wanted)
+        self._waits_for[key] = approval
+        if key in known.creators or key in known.clashing:
+            return False
+        known.creators[key] = job.metadata.annotations.get(ANNOTATION_CREATED_BY, "")
+        self._context.queue.add(approval)
+        return True
 
-    async def ensure(self, key: Key, job: CurationJob, wanted: JobApproval) -> None:
+    async def _ensure(self, key: Key, job: CurationJob, wanted: JobApproval) -> None:
         """Make the approval of a denied request unless there is one that can still be decided or still counts."""
         context = self._context
         place = Key(APPROVALS, key.namespace, wanted.name)
+        if place in self._making:
+            return  # another job makes it; once it is there it wakes all that wait for it
         stored = context.caches[APPROVALS].get(key.namespace, wanted.name)
-        if stored is not None:
-            found = stored.parse(CurationApproval)
-            if found.spec.request != wanted.request:
-                self._report_clash(key, wanted)
-                return
-            if found.metadata.deletion_timestamp is not None or not self._grants.spent(found):
-                return
-            # Expired or revoked: replaced by a new Pending one. Its deletion wakes this job.
-            await context.api.delete(
-                APPROVALS, key.namespace, wanted.name, uid=stored.uid, resource_version=str(stored.resource_version)
-            )
-            await context.refresh(place)
-        if self._pending(key.namespace) >= MAX_PENDING:
-            crowd = self._crowded.setdefault(key.namespace, set())
-            if key not in crowd:
-                crowd.add(key)
+        found = stored.parse(CurationApproval) if stored is not None else None
+        self._note_clash(key, job, place, found is not None and found.spec.request != wanted.request)
+        if found is not None and (
+            found.spec.request != wanted.request
+            or found.metadata.deletion_timestamp is not None
+            or not self._grants.spent(found)
+        ):
+            crowd = self._crowded.get(key.namespace, set())
+            if key in crowd:
+                crowd.discard(key)
                 context.queue.add(key)
             return
-        self._crowded.get(key.namespace, set()).discard(key)
+        self._making.add(place)
+        try:
+            if stored is not None:
+                # Expired or revoked: replaced by a new Pending one.
+                version = str(stored.resource_version)
+                await context.api.delete(
+                    APPROVALS, key.namespace, wanted.name, uid=stored.uid, resource_version=version
+                )
+                await context.refresh(place)
+            await self._make(key, place, wanted)
+        finally:
+            self._making.discard(place)
+
+    async def _make(self, key: Key, place: Key, wanted: JobApproval) -> None:
+        context = self._context
+        crowd = self._crowded.setdefault(key.namespace, set())
+        if not self._room(key.namespace):
+            if key not in crowd:
+                crowd.add(key)
+                self.wake(place)
+            return
+        crowd.discard(key)
         match await context.api.create(APPROVALS, key.namespace, _new(key.namespace, wanted)):
             case Created(obj):
                 context.caches[APPROVALS].put(obj)
             case Exists():
                 await context.refresh(place)
-                context.queue.add(key)
+                self.wake(place)
             case Throttled(retry_after):
                 context.queue.add_after(key, retry_after)
             case Refused(code, reason, message):
@@ -195,14 +240,20 @@ class Approvals:
                 context.queue.add_rate_limited(key)
 
     async def ask(self, key: Key, job: CurationJob, request: EvaluatedRequest) -> None:
-        """Make the approval of a request that was denied to an observation: the job does not wait for it."""
+        """Make the approval of a request that was denied to an observation; it stays until an observation succeeds."""
         wanted = JobApproval(
             name=approval_name(request),
             request_digest=request_digest(request),
             request=request,
             since=self._context.clock.now(),
         )
-        await self.ensure(key, job, wanted)
+        self._register(key, job, wanted)
+        await self._ensure(key, job, wanted)
+
+    def _room(self, namespace: str) -> bool:
+        """Whether one more approval may be Pending, those that are being made included (the caller's own not)."""
+        making = sum(place.namespace == namespace for place in self._making)
+        return self._pending(namespace) + max(0, making - 1) < MAX_PENDING
 
     def _pending(self, namespace: str) -> int:
         return sum(
@@ -210,13 +261,32 @@ class Approvals:
             for stored in self._context.caches[APPROVALS].in_namespace(namespace)
         )
 
-    def _report_clash(self, key: Key, wanted: JobApproval) -> None:
-        log.error(
-            "CurationApproval %s/%s records another request than the one that %s waits for; delete it",
-            key.namespace,
-            wanted.name,
-            key.name,
+    def _note_clash(self, key: Key, job: CurationJob, approval: Key, clashes: bool) -> None:
+        """Note whether the approval of that name records another request; if so it is reported, never shared."""
+        waiting = self._waiting.setdefault(approval, Waiting())
+        if clashes == (key in waiting.clashing):
+            return
+        self._context.queue.add(approval)
+        if not clashes:
+            waiting.clashing.discard(key)
+            waiting.creators[key] = job.metadata.annotations.get(ANNOTATION_CREATED_BY, "")
+            return
+        waiting.creators.pop(key, None)
+        waiting.forbidden.pop(key, None)
+        waiting.clashing.add(key)
+        message = (
+            f"CurationApproval {approval.name} records another request than the one that was denied; "
+            "it cannot free this job: delete it, and the operator makes the right one."
         )
+        log.error("%s/%s: %s", key.namespace, key.name, message, extra={"job": f"{key.namespace}/{key.name}"})
+        self._context.note(regarding(job), Note(EventReason.AWAITING_APPROVAL, message, warning=True))
+
+
+def _observation_denied(job: CurationJob) -> bool:
+    """Whether the last observation of the job's session was denied."""
+    authorized = conditions.find(job.status.conditions, ConditionType.AUTHORIZED)
+    running = job.status.phase is Phase.RUNNING and job.metadata.deletion_timestamp is None
+    return running and authorized is not None and authorized.status == "False"
 
 
 def _new(namespace: str, wanted: JobApproval) -> Document:

@@ -87,8 +87,8 @@ class Cleanup:
                 continue
             progress.task = asyncio.create_task(self._clean(key, job, run_id, progress), name=f"clean {run_id}")
 
-    def orphan(self, key: Key, job: CurationJob | None, order: Order, session: SessionRef) -> None:
-        """Cancel a session that a dropped completion holds.
+    def orphan(self, key: Key, job: CurationJob | None, order: Order, session: SessionRef | None) -> None:
+        """Cancel the session that a dropped completion holds; None: whatever its run has created.
 
         Its run usually stands in the status as abandoned; the session is then cancelled exactly, and durably. Else
         (the job is gone, or another process has cleaned the run already) it is cancelled from memory.
@@ -172,12 +172,12 @@ class Cleanup:
         while True:
             report = await self._runs.cancel(order)
             if isinstance(report.result, Cancelled):
-                log.info("orphan session of run %s is cancelled", order.run.id, extra={"run_id": order.run.id})
+                log.info("what run %s had created is cancelled", order.run.id, extra={"run_id": order.run.id})
                 return
             attempts += 1
             if self._context.clock.now() >= started + GIVE_UP_AFTER:
                 self._context.metrics.cleanups_failed.inc()
-                log.error("orphan session of run %s is given up: %s", order.run.id, _error(report))
+                log.error("what run %s had created is given up: %s", order.run.id, _error(report))
                 return
             await asyncio.sleep(_backoff(attempts))
 

@@ -33,6 +33,10 @@ class Pending:
     """What was executed."""
     planned: JobStatus | None = None
     """What a write with an unknown answer would have made of the status."""
+    notes: tuple[Note, ...] = ()
+    """The Events of that write."""
+    before: CurationJob | None = None
+    """The job that it was computed from."""
     complained: bool = False
 
 
@@ -65,7 +69,8 @@ class Completion:
             stored = context.cache(key).get(key.namespace, key.name)
             job = stored.parse(CurationJob) if stored is not None else None
             if job is not None and pending.planned is not None and _landed(job, pending):
-                return self._settled(key, pending, job, Verdict(Ruling.APPLIED, pending.planned))
+                landed = Verdict(Ruling.APPLIED, pending.planned, notes=pending.notes)
+                return self._settled(key, pending, job, landed, pending.before)
             moment = Moment(context.clock.now(), random.random(), freed_for)  # noqa: S311 - jitter
             verdict = complete(job, report, moment)
             if verdict.ruling is not Ruling.APPLIED:
@@ -88,7 +93,7 @@ class Completion:
                     return Later(retry_after)
                 case Unknown(message):
                     log.warning("the answer to a status write was lost: %s", message, extra=fields(key, report))
-                    pending.planned = verdict.status
+                    pending.planned, pending.notes, pending.before = verdict.status, verdict.notes, job
                     if not await context.refresh(key):
                         return Later()
                 case Refused(code, reason, message):
@@ -109,11 +114,10 @@ class Completion:
             current = job.status.run.id if job is not None and job.status.run is not None else "none"
             log.log(
                 logging.INFO if report.trigger is Trigger.SUBMIT else logging.DEBUG,
-                "dropped a stale completion: run %s ended with %s, but %s (current run: %s)",
+                "dropped a stale completion: run %s ended with %s, but %s",
                 report.run.id,
                 result,
                 verdict.objection.message,
-                current,
                 extra={**fields(key, report), "current_run_id": current, "objection": verdict.objection.reason},
             )
             if job is not None and report.trigger is Trigger.SUBMIT:

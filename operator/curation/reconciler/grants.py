@@ -17,19 +17,30 @@ class Grants:
     def __init__(self, context: Context, jobs: JobIndex) -> None:
         self._context = context
         self._jobs = jobs
-        self._kept: dict[Key, datetime] = {}  # of deleted approvals, which count for Cancel only
+        self._in_force: dict[Key, Grant] = {}
+        self._kept: dict[Key, datetime] = {}  # of grants that have ended, which count for Cancel only
 
     def seen(self, old: Stored | None, new: Stored | None) -> None:
         """Listener of the approval cache: revoking stops the next call of a run in flight."""
         known = new or old
         assert known is not None
+        key = Key(APPROVALS, known.namespace, known.name)
         grant = self.of(new.parse(CurationApproval)) if new is not None else None
-        if grant is not None:
-            self._context.book.put_grant(grant)
+        if grant is None:
+            self.end(key)
             return
-        if new is None and old is not None:
-            self._keep_for_cancel(Key(APPROVALS, old.namespace, old.name), old.parse(CurationApproval))
-        self._context.book.remove_grant(known.namespace, known.name)
+        self._in_force[key] = grant
+        self._context.book.put_grant(grant)
+
+    def end(self, key: Key) -> None:
+        """The grant was revoked, deleted or has expired: what it allowed to start can still be stopped, for a while."""
+        grant = self._in_force.pop(key, None)
+        if grant is None:
+            return
+        if self._jobs.may_own_sessions(key.namespace):
+            self._kept[key] = self._context.clock.now()
+            self._context.book.put_policy(key.namespace, _kept_name(key), grant.to_cedar_text(), cancel_only=True)
+        self._context.book.remove_grant(key.namespace, key.name)
 
     def of(self, approval: CurationApproval) -> Grant | None:
         """The grant that the approval is, if it is in force."""
@@ -47,7 +58,7 @@ class Grants:
         return spec.decision is ApprovalDecision.REVOKED or (spec.decision is ApprovalDecision.APPROVED and expired)
 
     def drop_kept(self, key: Key) -> None:
-        """Forget the grant of a deleted approval once no session can need it, at the latest after 10 minutes."""
+        """Forget a grant that has ended once no session can need it, at the latest after 10 minutes."""
         since = self._kept.get(key)
         if since is None:
             return
@@ -56,13 +67,6 @@ class Grants:
             return
         del self._kept[key]
         self._context.book.remove_policy(key.namespace, _kept_name(key))
-
-    def _keep_for_cancel(self, key: Key, approval: CurationApproval) -> None:
-        """What was allowed to start can be stopped, even if the approval goes with its namespace or its job."""
-        grant = self.of(approval)
-        if grant is not None and self._jobs.may_own_sessions(key.namespace):
-            self._kept[key] = self._context.clock.now()
-            self._context.book.put_policy(key.namespace, _kept_name(key), grant.to_cedar_text(), cancel_only=True)
 
 
 def stands_for(approval: CurationApproval) -> str:

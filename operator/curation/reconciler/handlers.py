@@ -53,6 +53,10 @@ class _NoProgress(kopf.ProgressStorage):
 class _NoDiffBase(kopf.DiffBaseStorage):
     """Change handlers keep the last seen state in an annotation; we have none."""
 
+    def build(self, **_: Any) -> kopf.BodyEssence:
+        # kopf's own makes a deep copy of each object that it sees: 5% of the operator's time in a burst.
+        return kopf.BodyEssence()
+
     def fetch(self, **_: Any) -> None:
         return None
 

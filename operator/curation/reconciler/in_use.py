@@ -24,8 +24,11 @@ class InUse:
         self._context = context
         self._jobs = jobs
 
-    async def advance(self, key: Key, meta: ObjectMeta) -> bool:
-        """See to the finalizer; True if a write was made or the object is being deleted, so nothing else is to do."""
+    async def advance(self, key: Key, meta: ObjectMeta, *, of_use: bool = True) -> bool:
+        """See to the finalizer; True if a write was made or the object is being deleted, so nothing else is to do.
+
+        An object that is not `of_use` (a policy that was never valid) goes at once: no Cancel needs it.
+        """
         context = self._context
         held = IN_USE_FINALIZER in meta.finalizers
         if meta.deletion_timestamp is None:
@@ -34,7 +37,7 @@ class InUse:
             return await self._write(key, meta, [*meta.finalizers, IN_USE_FINALIZER])
         if held:
             expired = context.clock.now() >= meta.deletion_timestamp + HELD_AT_MOST
-            if expired or not self._jobs.may_own_sessions(key.namespace):
+            if expired or not of_use or not self._jobs.may_own_sessions(key.namespace):
                 await self._write(key, meta, [name for name in meta.finalizers if name != IN_USE_FINALIZER])
             else:
                 context.queue.add_after(key, _LOOK_AGAIN_SECONDS)

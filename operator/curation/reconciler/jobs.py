@@ -6,11 +6,13 @@ resourceVersion of each write makes them safe against everybody else.
 
 import logging
 from dataclasses import replace
+from typing import Final
 
 from curation.api.job import CurationJob, status_to_wire
 from curation.api.names import SESSION_FINALIZER, Phase
 from curation.cluster.answers import Conflict, Gone, Refused, Throttled, Unknown, Written
 from curation.cluster.cache import Stored
+from curation.lifecycle.complete import Ruling
 from curation.lifecycle.decide import Facts, Step, decide
 from curation.lifecycle.outcome import Report, Trigger
 from curation.reconciler import orders
@@ -24,6 +26,9 @@ from curation.reconciler.runs import Runs
 from curation.reconciler.takeover import Takeover
 
 log = logging.getLogger(__name__)
+
+# By then the watch has shown a deletion that was accepted; a second one before that would only answer 409.
+DELETE_SHOWS_SECONDS: Final = 5.0
 
 
 class JobReconciler:
@@ -117,7 +122,9 @@ class JobReconciler:
         verdict = settled.verdict
         stored = self._context.cache(key).get(key.namespace, key.name)
         job = stored.parse(CurationJob) if stored is not None else None
-        if verdict.orphan is not None:
+        # The status that would name this run to be cleaned is gone: what it had created, known or not, goes now.
+        unknown = verdict.ruling is Ruling.GONE and report.trigger is Trigger.SUBMIT and report.calls.left > 0
+        if verdict.orphan is not None or unknown:
             self.cleanup.orphan(key, job, order, verdict.orphan)
         if report.trigger is Trigger.OBSERVE:
             self._observation.ended(key, job, report)
@@ -131,6 +138,7 @@ class JobReconciler:
         context, version = self._context, stored.resource_version
         if step.delete:
             await context.api.delete(key.kind, key.namespace, key.name, uid=stored.uid, resource_version=str(version))
+            context.queue.add_after(key, DELETE_SHOWS_SECONDS)
             return False
         if step.add_finalizer or step.remove_finalizer:
             others = [name for name in job.metadata.finalizers if name != SESSION_FINALIZER]

@@ -10,6 +10,7 @@ from prometheus_client.registry import Collector
 from curation.api.approval import EvaluatedRequest
 from curation.api.names import Phase
 from curation.authz.gate import Decision, Gate, JudgeContext
+from curation.cluster.resources import KINDS
 from curation.execution.executor import Invocation
 from curation.lifecycle.outcome import Report
 
@@ -43,7 +44,7 @@ class Metrics:
         self.runs_in_flight = Gauge("curation_runs_in_flight", "Executions that have not ended.", registry=registry)
         self.http_calls = Counter(
             "curation_http_calls_total",
-            "Outbound calls of modules: decision allowed, denied or refused; code the status or the error code.",
+            "Outbound calls of modules: decision allowed, denied or none (not asked); code the status or the error.",
             ["decision", "code"],
             registry=registry,
         )
@@ -77,6 +78,9 @@ class Metrics:
         self.reconcile_errors = Counter(
             "curation_reconcile_errors_total", "Reconciliations that raised: a bug.", ["kind"], registry=registry
         )
+        # From zero on, so that the first error is an increase too.
+        for kind in KINDS:
+            self.reconcile_errors.labels(kind=kind)
         self.abandoned_runs = Gauge(
             "curation_abandoned_runs", "Runs that are not yet known to be cleaned.", registry=registry
         )

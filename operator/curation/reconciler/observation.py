@@ -51,10 +51,11 @@ class Observation:
         if plan is None or plan.run_id != run.id:
             # The first look after a restart is spread over the interval too.
             plan = self._plans[key] = _Plan(run.id, now + job.spec.observe_interval_seconds * random.random(), 0, asked)  # noqa: S311
+        if self._runs.observing(job.metadata.uid):
+            # Its end wakes this key. A request that came meanwhile is honoured then: it may be for newer news.
+            return
         if asked != plan.asked:
             plan.asked, plan.due = asked, now
-        if self._runs.observing(job.metadata.uid):
-            return  # its end wakes this key
         if now < plan.due:
             self._context.queue.add_after(key, plan.due - now)
             return

@@ -71,8 +71,8 @@ def cancel(key: Key, job: CurationJob, entry: AbandonedRun, session: SessionRef 
     )
 
 
-def cancel_orphan(order: Order, session: SessionRef) -> Order:
-    """Cancel the session that a dropped completion of this order holds."""
+def cancel_orphan(order: Order, session: SessionRef | None) -> Order:
+    """Cancel the session that a dropped completion of this order holds; None: whatever its run has created."""
     return replace(order, trigger=Trigger.CANCEL, session=session, input={})
 
 

@@ -37,9 +37,9 @@ class PolicyReconciler:
         if stored is None:
             return
         policy = stored.parse(CurationPolicy)
-        if await self._in_use.advance(key, policy.metadata):
-            return
         check = self._put(stored)
+        if await self._in_use.advance(key, policy.metadata, of_use=check.valid):
+            return
         status = PolicyStatus(
             observed_generation=policy.metadata.generation,
             policies=check.count if check.valid else None,

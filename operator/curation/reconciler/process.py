@@ -25,6 +25,7 @@ from curation.cluster.writer import Writer
 from curation.egress.client import EgressClient
 from curation.egress.floor import AddressFloor
 from curation.execution.in_process import InProcessExecutor
+from curation.reconciler.approval_metrics import ApprovalMetrics
 from curation.reconciler.approval_status import ApprovalReconciler
 from curation.reconciler.approvals import Approvals
 from curation.reconciler.context import Context, Key
@@ -130,6 +131,7 @@ class Process:
             context.caches[CLUSTER_POLICIES].listen(policies.seen)
             context.caches[APPROVALS].listen(grants.seen)
             context.caches[APPROVALS].listen(approvals.seen)
+            context.caches[APPROVALS].listen(ApprovalMetrics(metrics, clock.now).seen)
             context.caches[JOBS].listen(runs.seen)
             context.caches[JOBS].listen(index.seen)
             metrics.registry.register(WatchAge(health.ages))
@@ -227,6 +229,7 @@ class Process:
                 watcher.result()
                 raise RuntimeError("kopf has stopped by itself")
             if self._exit is Exit.STOPPED:
+                runs.closing = True
                 # Runs in flight get a moment to end and be written; what is left is the next holder's.
                 drained = asyncio.create_task(runs.drained())
                 await asyncio.wait({drained}, timeout=self._settings.drain_seconds)

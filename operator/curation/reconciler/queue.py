@@ -18,6 +18,7 @@ K = TypeVar("K", bound=Hashable)
 # client-go's DefaultTypedControllerRateLimiter starts at 5 ms; a write that was refused needs no faster retry.
 BASE_DELAY = 0.05
 MAX_DELAY = 60.0
+_SPARE = 64
 
 
 class QueueObserver(Protocol):
@@ -65,7 +66,10 @@ class WorkQueue(Generic[K]):
             return
         self._due[key] = due
         heapq.heappush(self._heap, (due, next(self._sequence), key))
-        self._arm()
+        if len(self._heap) > 2 * len(self._due) + _SPARE:
+            self._compact()
+        if self._heap[0][2] == key:
+            self._arm()
 
     def add_rate_limited(self, key: K) -> None:
         """Ask again after a failure: exponential backoff with jitter, capped."""
@@ -117,6 +121,16 @@ class WorkQueue(Generic[K]):
 
     def __len__(self) -> int:
         return len(self._ready)
+
+    @property
+    def delayed(self) -> int:
+        """How many delays are kept, those that an earlier one has replaced included."""
+        return len(self._heap)
+
+    def _compact(self) -> None:
+        """Drop replaced delays: a deadline that is computed anew at each look would leave one behind each time."""
+        self._heap = [(due, next(self._sequence), key) for key, due in self._due.items()]
+        heapq.heapify(self._heap)
 
     def _push(self, key: K) -> None:
         self._ready.append(key)

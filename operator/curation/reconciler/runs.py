@@ -65,6 +65,8 @@ class Runs:
         self._unsettled: set[str] = set()  # run ids of the Submit executions among them
         self._ended: OrderedDict[str, Calls] = OrderedDict()
         self._calmer = asyncio.Event()
+        self.closing = False
+        """The process stops: no further run is claimed, which it would only abandon."""
         self._reserved = 0
         self._offered: set[Key] = set()
         self._waiters: OrderedDict[Key, None] = OrderedDict()
@@ -74,6 +76,8 @@ class Runs:
     def reserve(self, key: Key) -> bool:
         """Take a slot for a Submit run, or be woken when one is free."""
         self._offered.discard(key)
+        if self.closing:
+            return False
         if self._reserved >= self._context.settings.max_concurrent_runs:
             self._waiters[key] = None
             return False

@@ -132,16 +132,20 @@ class ModuleStore:
         """The module with this digest; its bytes are fetched only if it was never compiled here.
 
         Raises ModuleLoadError, OSError if the folder cannot be written, or whatever `fetch` raises. Callers that load
-        the same module share one load.
+        the same digest at once share one load; but an error of it is the first caller's alone, since it may be about
+        that caller's source: the others try with their own.
         """
-        module = self.get(digest)
-        if module is not None:
-            return module
-        task = self._loading.get(digest)
-        if task is None:
+        while True:
+            module = self.get(digest)
+            if module is not None:
+                return module
+            task = self._loading.get(digest)
+            if task is not None:
+                await asyncio.wait({task})
+                continue
             task = self._loading[digest] = asyncio.create_task(self._load(digest, fetch))
             task.add_done_callback(lambda done: self._load_ended(digest, done))
-        return await asyncio.shield(task)
+            return await asyncio.shield(task)
 
     async def load_builtin(self, name: str) -> LoadedModule:
         """A module that the operator ships. Raises ModuleLoadError."""

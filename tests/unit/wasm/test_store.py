@@ -230,3 +230,21 @@ async def test_only_so_many_modules_are_held(modules: ModuleStore, monkeypatch: 
     loaded = [await modules.load_bytes(Script().ok(str(n))) for n in range(3)]
     assert [modules.get(module.digest) is not None for module in loaded] == [False, True, True]
     assert opens(loaded[0])
+
+
+async def test_a_source_that_fails_does_not_spoil_another_module_of_the_same_digest(modules: ModuleStore) -> None:
+    source = Source()
+    asked = asyncio.Event()
+
+    async def broken() -> bytes:
+        asked.set()
+        await asyncio.sleep(0)
+        raise ModuleLoadError(ModuleReason.INVALID, "this source is not supported")
+
+    first = asyncio.create_task(modules.load(source.digest, broken))
+    await asked.wait()
+    second = asyncio.create_task(modules.load(source.digest, source.fetch))
+    results = await asyncio.gather(first, second, return_exceptions=True)
+    assert isinstance(results[0], ModuleLoadError)
+    assert isinstance(results[1], LoadedModule)
+    assert source.fetched == 1

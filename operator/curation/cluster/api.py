@@ -1,0 +1,144 @@
+"""Reads, creations and deletions, on plain JSON documents. Patches are the `writer`'s."""
+
+import builtins
+from collections.abc import AsyncIterator
+from typing import Final
+
+from curation.cluster.answers import (
+    Created,
+    Creation,
+    Document,
+    Exists,
+    Failure,
+    Refused,
+    Throttled,
+    Unknown,
+    Unreachable,
+)
+from curation.cluster.connection import JSON, Connection
+from curation.cluster.resources import CONFIG_MAPS, NAMESPACES, SECRETS, ResourceKind
+from curation.cluster.writer import FIELD_MANAGER
+
+# client-go's default page; kube-apiserver bounds the memory of a list by pages.
+PAGE_SIZE: Final = 500
+METADATA_ONLY: Final = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
+
+
+class ClusterAPI:
+    """Asks the API server. Reads raise `APIError` (it said no) or `Unreachable` (it said nothing)."""
+
+    def __init__(self, connection: Connection, *, field_manager: str = FIELD_MANAGER) -> None:
+        self._connection = connection
+        self._field_manager = field_manager
+
+    async def get(
+        self, kind: ResourceKind, namespace: str | None, name: str, *, urgent: bool = False
+    ) -> Document | None:
+        """The object as it is now (a quorum read, past the server's watch cache); None if there is none."""
+        answer = await self._connection.send("GET", kind.path(namespace, name), urgent=urgent)
+        if not isinstance(answer, Failure):
+            return answer
+        if answer.says_absent(kind, name):
+            return None
+        raise answer.error()
+
+    async def list(
+        self,
+        kind: ResourceKind,
+        namespace: str | None = None,
+        *,
+        label_selector: str | None = None,
+        field_selector: str | None = None,
+    ) -> list[Document]:
+        """All objects, of one namespace or of all. Items of built-in kinds come without apiVersion and kind."""
+        query = {"labelSelector": label_selector, "fieldSelector": field_selector}
+        chosen = {key: value for key, value in query.items() if value}
+        return [item async for item in self._pages(kind, namespace, JSON, chosen)]
+
+    def list_metadata(self, kind: ResourceKind, namespace: str | None = None) -> AsyncIterator[Document]:
+        """The metadata of all objects (PartialObjectMetadata), page by page.
+
+        Not always one snapshot: a list that outlives the server's history goes on from the present.
+        """
+        return self._pages(kind, namespace, METADATA_ONLY, {})
+
+    async def _pages(
+        self, kind: ResourceKind, namespace: str | None, accept: str, query: dict[str, str]
+    ) -> AsyncIterator[Document]:
+        token, resumed = "", False
+        while True:
+            page = {**query, "limit": str(PAGE_SIZE), **({"continue": token} if token else {})}
+            answer = await self._connection.send("GET", kind.path(namespace), query=page, accept=accept)
+            if isinstance(answer, Failure):
+                # 410: the token is older than the server's history (5 min); its Status holds one to go on with.
+                resume = str(answer.metadata.get("continue") or "")
+                if answer.code != 410 or not resume or resumed:
+                    raise answer.error()
+                token, resumed = resume, True
+                continue
+            resumed = False
+            items: builtins.list[Document] = answer.get("items") or []
+            for item in items:
+                yield item
+            token = answer["metadata"].get("continue") or ""
+            if not token:
+                return
+
+    async def create(
+        self, kind: ResourceKind, namespace: str | None, body: Document, *, urgent: bool = False
+    ) -> Creation:
+        """Create an object, once. Raises nothing: the answer says what happened."""
+        try:
+            answer = await self._connection.send(
+                "POST", kind.path(namespace), query={"fieldManager": self._field_manager}, body=body, urgent=urgent
+            )
+        except Unreachable as error:
+            return Unknown(str(error))
+        if not isinstance(answer, Failure):
+            return Created(answer)
+        match answer.code:
+            case 409 if answer.reason == "AlreadyExists":
+                return Exists()
+            case 429:
+                return Throttled(answer.wait)
+            case code if code >= 500 or code == 408:
+                return Unknown(str(answer.error()))
+            case code:
+                return Refused(code, answer.reason, answer.message)
+
+    async def delete(
+        self, kind: ResourceKind, namespace: str | None, name: str, *, uid: str, resource_version: str | None
+    ) -> bool:
+        """Delete exactly that object, at that version unless it is None; what it owns is collected behind it.
+
+        True: the server took the deletion (finalizers may delay it). False: it is gone, or no longer that object at
+        that version. Raises `APIError` and `Unreachable`.
+        """
+        preconditions = {"uid": uid}
+        if resource_version is not None:
+            preconditions["resourceVersion"] = resource_version
+        body: Document = {
+            "apiVersion": "v1",
+            "kind": "DeleteOptions",
+            "preconditions": preconditions,
+            "propagationPolicy": "Background",
+        }
+        answer = await self._connection.send("DELETE", kind.path(namespace, name), body=body)
+        if not isinstance(answer, Failure):
+            return True
+        if answer.code == 409 or answer.says_absent(kind, name):
+            return False
+        raise answer.error()
+
+    async def read_config_map(self, namespace: str, name: str) -> Document | None:
+        """A ConfigMap, or None."""
+        return await self.get(CONFIG_MAPS, namespace, name)
+
+    async def read_secret(self, namespace: str, name: str) -> Document | None:
+        """A Secret, or None. Its values are base64."""
+        return await self.get(SECRETS, namespace, name)
+
+    async def namespace_terminating(self, namespace: str) -> bool:
+        """Whether the namespace is going or gone: nothing can be created in it any more."""
+        found = await self.get(NAMESPACES, None, namespace)
+        return found is None or "deletionTimestamp" in found["metadata"]

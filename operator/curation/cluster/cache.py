@@ -1,0 +1,156 @@
+"""What is known of the objects of one kind: fed by the watch and by the answers of our own writes; only moves forward.
+
+Both sources are late at times: the answer to a write may arrive after the watch has shown a newer version, or even
+the deletion. So an object is replaced only by a greater resourceVersion, and a uid that was deleted never comes back.
+
+resourceVersions are compared as integers. Kubernetes documents since 1.35 (KEP-5504, "Comparable Resource Version",
+API Concepts) that those of one resource type, custom resources included, are decimal integers that rise with every
+change, across objects and namespaces; and conformance tests hold servers to it. (They always were etcd revisions.)
+Those of two resource types must not be compared, so there is one cache for each kind.
+"""
+
+import json
+import logging
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Final, TypeVar
+
+from pydantic import BaseModel
+
+from curation.cluster.answers import Document
+from curation.cluster.resources import ResourceKind
+
+logger = logging.getLogger(__name__)
+
+M = TypeVar("M", bound=BaseModel)
+
+# A late answer comes within the request timeout (10 s); at 1,000 deletions a second that is this many.
+TOMBSTONES: Final = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """One version of one object. Kept as JSON bytes: the document as Python objects takes ten times the memory."""
+
+    namespace: str
+    name: str
+    uid: str
+    resource_version: int
+    generation: int
+    body: bytes
+
+    def parse(self, model: type[M]) -> M:
+        """The object as a model. Raises pydantic's ValidationError."""
+        return model.model_validate_json(self.body)
+
+    def document(self) -> Document:
+        """The object as a fresh JSON document, without managedFields."""
+        document: Document = json.loads(self.body)
+        return document
+
+
+Listener = Callable[[Stored | None, Stored | None], None]
+"""Called with (old, new) of an accepted change: old is None for a new object, new is None for a deleted one. When
+both are there, their uids may differ: then the old object was deleted and another one made under its name."""
+
+
+class Cache:
+    """The newest known version of each object of one kind. For a cluster-scoped kind the namespace is ``""``."""
+
+    def __init__(self, kind: ResourceKind, *, tombstones: int = TOMBSTONES) -> None:
+        self.kind = kind
+        self._objects: dict[str, dict[str, Stored]] = {}
+        self._deleted: OrderedDict[str, None] = OrderedDict()
+        self._most_deleted = tombstones
+        self._listeners: list[Listener] = []
+
+    def put(self, obj: Document) -> bool:
+        """Take in a version, from the watch or from an answer. True if it is news, and was told to the listeners."""
+        metadata = obj["metadata"]
+        namespace, name, uid = metadata.get("namespace") or "", metadata["name"], metadata["uid"]
+        version = revision(metadata["resourceVersion"])
+        old = self.get(namespace, name)
+        if uid in self._deleted or (old is not None and version <= old.resource_version):
+            return False
+        if old is not None and old.uid != uid:
+            self._bury(old.uid)
+        new = Stored(namespace, name, uid, version, metadata.get("generation", 0), _compact(obj, self.kind))
+        self._objects.setdefault(namespace, {})[name] = new
+        self._tell(old, new)
+        return True
+
+    def delete(self, obj: Document) -> bool:
+        """Take in that this very object (by uid) is deleted, whatever its version. True if it was known till now."""
+        metadata = obj["metadata"]
+        return self.forget(metadata.get("namespace") or "", metadata["name"], metadata["uid"])
+
+    def forget(self, namespace: str, name: str, uid: str) -> bool:
+        """The same as `delete`, by name and uid."""
+        self._bury(uid)
+        old = self.get(namespace, name)
+        if old is None or old.uid != uid:
+            return False
+        siblings = self._objects[namespace]
+        del siblings[name]
+        if not siblings:
+            del self._objects[namespace]
+        self._tell(old, None)
+        return True
+
+    def get(self, namespace: str | None, name: str) -> Stored | None:
+        """The newest known version."""
+        return self._objects.get(namespace or "", {}).get(name)
+
+    def in_namespace(self, namespace: str) -> Iterator[Stored]:
+        """The objects of a namespace, as of now: the cache may change while the caller goes through them."""
+        return iter(list(self._objects.get(namespace, {}).values()))
+
+    def namespaces(self) -> list[str]:
+        """Those that hold an object."""
+        return list(self._objects)
+
+    def __iter__(self) -> Iterator[Stored]:
+        return iter([stored for siblings in self._objects.values() for stored in siblings.values()])
+
+    def __len__(self) -> int:
+        return sum(map(len, self._objects.values()))
+
+    def listen(self, listener: Listener) -> Callable[[], None]:
+        """Call it after each accepted change, before `put` or `delete` returns: a fence must die at once.
+
+        It must not wait and must not raise; what it raises is logged. Returns what ends the listening.
+        """
+        self._listeners.append(listener)
+        return lambda: self._listeners.remove(listener)
+
+    def _bury(self, uid: str) -> None:
+        self._deleted[uid] = None
+        self._deleted.move_to_end(uid)
+        if len(self._deleted) > self._most_deleted:
+            self._deleted.popitem(last=False)
+
+    def _tell(self, old: Stored | None, new: Stored | None) -> None:
+        for listener in tuple(self._listeners):
+            try:
+                listener(old, new)
+            except Exception:
+                # One broken listener must not keep the others, among them the fence, from hearing of the change.
+                logger.exception("A listener of the %s cache failed", self.kind.kind)
+
+
+def revision(resource_version: str) -> int:
+    """A resourceVersion as the integer that Kubernetes documents it to be. Raises ValueError if it is none."""
+    if not (resource_version.isascii() and resource_version.isdigit()):
+        raise ValueError(
+            f"resourceVersion {resource_version!r} is not a decimal integer: this API server does not conform "
+            "to Kubernetes 1.35 or newer"
+        )
+    return int(resource_version)
+
+
+def _compact(obj: Document, kind: ResourceKind) -> bytes:
+    metadata = {key: value for key, value in obj["metadata"].items() if key != "managedFields"}
+    # Items of a list come without these two.
+    named = {"apiVersion": kind.api_version, "kind": kind.kind, **obj, "metadata": metadata}
+    return json.dumps(named, separators=(",", ":"), ensure_ascii=False).encode()

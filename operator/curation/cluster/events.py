@@ -1,0 +1,250 @@
+"""Events (events.k8s.io/v1): what ``kubectl describe`` shows. Told and forgotten: no caller waits or fails for one.
+
+One background task writes them. The same event again within six minutes becomes a series: one object with a count.
+"""
+
+import asyncio
+import logging
+import random
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Final, Literal
+
+from curation.cluster.answers import Conflict, Created, Document, Exists, Gone, Refused, Written
+from curation.cluster.api import ClusterAPI
+from curation.cluster.clock import ServerClock
+from curation.cluster.event_limits import SpamFilter, fit
+from curation.cluster.resources import EVENTS
+from curation.cluster.writer import Writer
+
+logger = logging.getLogger(__name__)
+
+CONTROLLER: Final = "curation.dev/operator"
+# client-go (tools/events) ends a series after this time without another one.
+SERIES_SECONDS: Final = 360.0
+CAPACITY: Final = 1024
+REMEMBERED: Final = 4096
+ATTEMPTS: Final = 4
+# The Kubernetes validation of an Event: note in bytes, the others in characters; the name with its suffix in 253.
+NOTE_BYTES: Final = 1024
+WORD: Final = 128
+NAME: Final = 230
+
+
+@dataclass(slots=True)
+class _Series:
+    """One event and its repetitions."""
+
+    namespace: str
+    document: Document
+    last_seen: str
+    last_told: float
+    count: int = 1
+    resource_version: str | None = None
+    """Of the Event object, once it is there."""
+    queued: bool = field(default=False)
+
+
+class EventRecorder:
+    """Records events in the background. `start` it within the loop, and `close` it at the end."""
+
+    def __init__(
+        self,
+        api: ClusterAPI,
+        writer: Writer,
+        *,
+        identity: str,
+        clock: ServerClock,
+        monotonic: Callable[[], float] = time.monotonic,
+        retry_delay: float = 1.0,
+    ) -> None:
+        self._api = api
+        self._writer = writer
+        self._identity = identity[:WORD]
+        self._clock = clock
+        self._monotonic = monotonic
+        self._retry_delay = retry_delay
+        self._filter = SpamFilter(monotonic)
+        self._series: OrderedDict[tuple[str, ...], _Series] = OrderedDict()
+        self._queue: asyncio.Queue[_Series] = asyncio.Queue(CAPACITY)
+        self._task: asyncio.Task[None] | None = None
+        self._closed = False
+        self.dropped = 0
+        """Events lost to the rate limit or to a full queue."""
+
+    def start(self) -> None:
+        """Begin to write. What was recorded before waits in the queue."""
+        if self._task is None:
+            self._task = asyncio.create_task(self._run(), name="event-recorder")
+
+    def record(
+        self,
+        regarding: Document,
+        reason: str,
+        message: str,
+        *,
+        action: str,
+        type: Literal["Normal", "Warning"] = "Normal",  # noqa: A002 (the API's own name)
+    ) -> None:
+        """Tell an event about an object, which is given with its apiVersion, kind and metadata.
+
+        Returns at once and never raises. Call it from the event loop's thread.
+        """
+        try:
+            self._record(regarding, reason, message, action, type)
+        except Exception:
+            logger.exception("Cannot record the event %s: %s", reason, message)
+
+    def _record(self, regarding: Document, reason: str, message: str, action: str, event_type: str) -> None:
+        if self._closed:
+            return
+        uid = str(regarding["metadata"]["uid"])
+        key = (uid, event_type, reason, action, message)
+        now, allowed = self._monotonic(), self._filter.allows(uid)
+        series = self._series.get(key)
+        if series is not None and now - series.last_told <= SERIES_SECONDS:
+            series.count += 1
+            series.last_seen, series.last_told = _micro_time(self._clock.now()), now
+            self._series.move_to_end(key)
+        elif allowed:
+            series = self._series[key] = self._begin(regarding, reason, message, action, event_type, now)
+            if len(self._series) > REMEMBERED:
+                self._series.popitem(last=False)
+        if series is None or not allowed or not self._enqueue(series):
+            self.dropped += 1
+
+    def _begin(
+        self, regarding: Document, reason: str, message: str, action: str, event_type: str, now: float
+    ) -> _Series:
+        metadata, seen = regarding["metadata"], _micro_time(self._clock.now())
+        # An Event lies in the namespace of its object, and in "default" for one that has none.
+        namespace = metadata.get("namespace") or "default"
+        reference = {
+            "apiVersion": regarding["apiVersion"],
+            "kind": regarding["kind"],
+            "name": metadata["name"],
+            "namespace": metadata.get("namespace"),
+            "uid": metadata["uid"],
+            "resourceVersion": metadata.get("resourceVersion"),
+        }
+        document: Document = {
+            "apiVersion": EVENTS.api_version,
+            "kind": EVENTS.kind,
+            "metadata": {"name": _fresh_name(metadata["name"]), "namespace": namespace},
+            "eventTime": seen,
+            "reportingController": CONTROLLER,
+            "reportingInstance": self._identity,
+            "action": action[:WORD],
+            "reason": reason[:WORD],
+            "regarding": {key: value for key, value in reference.items() if value},
+            "note": fit(message, NOTE_BYTES),
+            "type": event_type,
+        }
+        return _Series(namespace, document, seen, now)
+
+    def _enqueue(self, series: _Series) -> bool:
+        if series.queued:
+            return True
+        try:
+            self._queue.put_nowait(series)
+        except asyncio.QueueFull:
+            logger.warning("Too many events are waiting: lost %s", _line(series))
+            return False
+        series.queued = True
+        return True
+
+    async def _run(self) -> None:
+        while True:
+            series = await self._queue.get()
+            series.queued = False  # from here on another repetition is another write
+            try:
+                await self._write(series)
+            except Exception:
+                logger.exception("Cannot write the event %s", _line(series))
+            finally:
+                self._queue.task_done()
+
+    async def _write(self, series: _Series) -> None:
+        problem = ""
+        for attempt in range(ATTEMPTS):
+            if attempt:
+                await asyncio.sleep(self._retry_delay * 2 ** (attempt - 1))
+            answer = await (self._create(series) if series.resource_version is None else self._repeat(series))
+            match answer:
+                case Created(obj) | Written(obj):
+                    series.resource_version = obj["metadata"]["resourceVersion"]
+                    return
+                case Exists():
+                    # The name is ours alone: an earlier attempt was applied, and its answer was lost.
+                    _rename(series)
+                    return
+                case Gone() | Conflict():
+                    # It expired (after an hour), or the answer to a repetition was lost: go on with another object.
+                    # (The role of the operator lets it write Events, not read them.)
+                    _rename(series)
+                case Refused(403, _, message) if "being terminated" in message:
+                    logger.info("The namespace is terminating and takes no event: %s", _line(series))
+                    return
+                case Refused(_, _, message):
+                    logger.warning("The event was refused (%s): %s", message, _line(series))
+                    return
+                case _:
+                    problem = str(answer)
+        logger.warning("Gave up an event after %d attempts (%s): %s", ATTEMPTS, problem, _line(series))
+
+    async def _create(self, series: _Series) -> object:
+        repeated = {} if series.count == 1 else {"series": _series_block(series)}
+        return await self._api.create(EVENTS, series.namespace, {**series.document, **repeated})
+
+    async def _repeat(self, series: _Series) -> object:
+        return await self._writer.patch(
+            EVENTS,
+            series.namespace,
+            series.document["metadata"]["name"],
+            resource_version=series.resource_version or "",
+            body={"series": _series_block(series)},
+            subresource=None,
+        )
+
+    async def close(self, timeout: float = 2.0) -> None:  # noqa: ASYNC109 (a bound of the flush, not of the caller)
+        """Take no more, write what is waiting for at most ``timeout`` seconds, and end the task."""
+        self._closed = True
+        if self._task is None:
+            return
+        with suppress(TimeoutError):
+            async with asyncio.timeout(timeout):
+                await self._queue.join()
+        if not self._queue.empty():
+            logger.warning("Lost %d events at the end", self._queue.qsize())
+        self._task.cancel()
+        await asyncio.gather(self._task, return_exceptions=True)
+        self._task = None
+
+
+def _series_block(series: _Series) -> Document:
+    return {"count": series.count, "lastObservedTime": series.last_seen}
+
+
+def _fresh_name(about: str) -> str:
+    return f"{about[:NAME]}.{random.getrandbits(64):016x}"
+
+
+def _rename(series: _Series) -> None:
+    """Let the next write of it make another object."""
+    name = _fresh_name(series.document["regarding"]["name"])
+    series.document = {**series.document, "metadata": {**series.document["metadata"], "name": name}}
+    series.resource_version = None
+
+
+def _line(series: _Series) -> str:
+    event = series.document
+    about = event["regarding"]
+    return f"{event['type']} {event['reason']} {about['kind']} {series.namespace}/{about['name']}: {event['note']}"
+
+
+def _micro_time(at: datetime) -> str:
+    return at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")

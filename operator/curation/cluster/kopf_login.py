@@ -1,0 +1,35 @@
+"""How kopf gets to the API server: through our pool, by its ``on.login`` activity.
+
+kopf calls it at its start, and again when a request of its own was answered 401 or found its session closed.
+"""
+
+import asyncio
+import time
+from typing import Final
+
+import kopf
+
+from curation.cluster.connection import Connection
+
+# kopf asks again at once after a 401; a server that goes on refusing must not be asked in a loop.
+LOGIN_BACKOFF: Final = (0.0, 1.0, 5.0, 15.0, 30.0)
+CALM: Final = 120.0
+
+
+async def kopf_login(connection: Connection) -> kopf.AiohttpSession:
+    """Credentials for kopf: a session of its own over our pool.
+
+    Trap: kopf closes the session that it was given, on a 401 and at its end; so it never gets the one that our own
+    calls use, and a session that was refused once is not given again.
+    """
+    now = time.monotonic()
+    recent = [at for at in connection.logins if at > now - CALM]
+    if recent:
+        await connection.credentials.renew()
+    await asyncio.sleep(LOGIN_BACKOFF[min(len(recent), len(LOGIN_BACKOFF) - 1)])
+    connection.logins = [*recent, time.monotonic()]
+    return kopf.AiohttpSession(
+        server=connection.server,
+        aiohttp_session=connection.new_session(),
+        default_namespace=connection.default_namespace,
+    )

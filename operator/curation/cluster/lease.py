@@ -1,0 +1,259 @@
+"""Leader election by a coordination.k8s.io Lease, so that replicas do not do the same work twice.
+
+It is never what makes a write safe: two operators that both believe they lead break nothing (DESIGN section 4).
+
+1. Each write of the Lease is conditioned on the resourceVersion that was read: of two candidates one wins.
+2. The holder renews, and counts its time from *before* the last successful renewal was sent. Past ``renew_deadline``
+   it no longer leads, whether or not it can reach the server.
+3. A candidate counts from *after* it last saw the Lease change, by its own monotonic clock, and takes the Lease over
+   only when ``duration`` has passed without another change. Times written in the Lease are for people; clocks of two
+   machines are never compared.
+
+With ``renew_deadline < duration`` the holder has stopped before anyone else may start.
+"""
+
+import asyncio
+import logging
+import math
+import random
+import time
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from typing import Final
+
+from curation.cluster.answers import (
+    APIError,
+    Conflict,
+    Created,
+    Document,
+    Gone,
+    Throttled,
+    Unknown,
+    Unreachable,
+    Written,
+)
+from curation.cluster.api import ClusterAPI
+from curation.cluster.clock import ServerClock
+from curation.cluster.resources import LEASES
+from curation.cluster.writer import Writer
+
+logger = logging.getLogger(__name__)
+
+# client-go's defaults for controllers are 15, 10 and 2 s. Candidates ask every second: a release must be seen within 2.
+DURATION: Final = 15.0
+RENEW_DEADLINE: Final = 10.0
+RETRY_PERIOD: Final = 1.0
+RELEASE_SECONDS: Final = 2.0
+
+Callback = Callable[[], Awaitable[None]]
+
+
+class LeaseElector:
+    """One candidate. ``identity`` must be unique to this process, over restarts too: end it with something random."""
+
+    def __init__(
+        self,
+        api: ClusterAPI,
+        writer: Writer,
+        *,
+        namespace: str,
+        name: str,
+        identity: str,
+        clock: ServerClock,
+        duration: float = DURATION,
+        renew_deadline: float = RENEW_DEADLINE,
+        retry_period: float = RETRY_PERIOD,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        if not 0 < retry_period < renew_deadline < duration:
+            raise ValueError("a lease needs retry_period < renew_deadline < duration")
+        self._api = api
+        self._writer = writer
+        self._where = (namespace, name)
+        self.identity = identity
+        self._clock = clock
+        self._duration = duration
+        self._renew_deadline = renew_deadline
+        self._retry_period = retry_period
+        self._monotonic = monotonic
+        self._resource_version = ""
+        self._transitions = 0
+        self._deadline: float | None = None
+        self._seen: tuple[object, ...] | None = None
+        self._seen_at = 0.0
+        self.holder = ""
+        """Who holds the Lease, as last seen; empty when nobody does."""
+
+    @property
+    def leading(self) -> bool:
+        """Whether this process holds the Lease now. False past the deadline even if the event loop was blocked."""
+        return self._deadline is not None and self._monotonic() < self._deadline
+
+    async def run(self, on_started: Callback, on_lost: Callback) -> None:
+        """Wait for the Lease, hold it, and return when it is lost.
+
+        ``on_started`` is awaited once the Lease is held, while renewals go on. When the Lease is lost, ``on_started``
+        is cancelled if it is still under way, and ``on_lost`` is awaited: it has ``duration - renew_deadline`` seconds
+        to stop all work. To stop in good order, stop the work first and then cancel this: that releases the Lease.
+        """
+        try:
+            await self._acquire()
+            logger.info("Became the leader: %s holds the lease %s/%s", self.identity, *self._where)
+            await self._lead(on_started)
+        finally:
+            if self.leading:
+                await self.release()
+        logger.error("Lost the lease %s/%s, held by %r now", *self._where, self.holder)
+        await on_lost()
+
+    async def _acquire(self) -> None:
+        while True:
+            if await self.try_acquire():
+                return
+            await asyncio.sleep(self._retry_period * random.uniform(0.8, 1.2))  # noqa: S311 (spreads, no secret)
+
+    async def _lead(self, on_started: Callback) -> None:
+        async def start() -> None:
+            await on_started()
+
+        holding, starting = asyncio.create_task(self._hold()), asyncio.create_task(start())
+        try:
+            await asyncio.wait({holding, starting}, return_when=asyncio.FIRST_COMPLETED)
+            if not holding.done():
+                await starting  # raises what on_started raised
+                await holding
+        finally:
+            for task in (holding, starting):
+                task.cancel()
+            await asyncio.gather(holding, starting, return_exceptions=True)
+
+    async def try_acquire(self) -> bool:
+        """Take the Lease if it is free, or expired by this process's own clock. True when it is held then."""
+        try:
+            lease = await self._read()
+        except (APIError, Unreachable) as error:
+            logger.warning("Cannot read the lease %s/%s: %s", *self._where, error)
+            return False
+        if lease is None:
+            return await self._create()
+        spec = lease["spec"]
+        if self.holder not in ("", self.identity):
+            promised = float(spec.get("leaseDurationSeconds") or self._duration)
+            if self._monotonic() < self._seen_at + promised:
+                return False
+        changed = self.holder != self.identity
+        self._transitions = int(spec.get("leaseTransitions") or 0) + changed
+        taken = {"acquireTime": self._time()} if changed else {}
+        return await self._renew({"leaseTransitions": self._transitions, **taken}) is True
+
+    async def _hold(self) -> None:
+        """Renew until the Lease is lost or the deadline has passed."""
+        try:
+            while (left := self._left()) > 0:
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(left):
+                        await asyncio.sleep(self._retry_period)
+                        if await self._renew({}) is None:
+                            break
+        except Exception:
+            logger.exception("Cannot go on renewing the lease %s/%s", *self._where)
+        self._deadline = None
+
+    def _left(self) -> float:
+        return 0.0 if self._deadline is None else self._deadline - self._monotonic()
+
+    async def _renew(self, more: Document) -> bool | None:
+        """Write that we hold the Lease. True: written; False: not known, try again; None: another holds it."""
+        sent = self._monotonic()
+        spec = {
+            "holderIdentity": self.identity,
+            "leaseDurationSeconds": math.ceil(self._duration),
+            "renewTime": self._time(),
+            **more,
+        }
+        answer = await self._patch(spec)
+        match answer:
+            case Written(obj):
+                self._hold_from(sent, obj)
+                return True
+            case Conflict() | Unknown():
+                # Edited by someone, taken by someone, or renewed by us with the answer lost: reading tells.
+                logger.info("The lease %s/%s was not renewed: %s", *self._where, answer)
+                return await self._still_ours()
+            case Gone():
+                return await self._create()
+            case Throttled(retry_after):
+                await asyncio.sleep(retry_after)
+            case _:
+                logger.warning("The lease %s/%s was not renewed: %s", *self._where, answer)
+        return False
+
+    async def _still_ours(self) -> bool | None:
+        try:
+            lease = await self._read()
+        except (APIError, Unreachable) as error:
+            logger.warning("Cannot read the lease %s/%s: %s", *self._where, error)
+            return False
+        return False if lease is None or self.holder == self.identity else None
+
+    async def _read(self) -> Document | None:
+        lease = await self._api.get(LEASES, *self._where, urgent=True)
+        if lease is None:
+            self.holder = ""
+            return None
+        self._resource_version = lease["metadata"]["resourceVersion"]
+        spec = lease.setdefault("spec", {})
+        self.holder = spec.get("holderIdentity") or ""
+        seen = tuple(spec.get(key) for key in ("holderIdentity", "renewTime", "acquireTime", "leaseTransitions"))
+        if seen != self._seen:
+            self._seen, self._seen_at = seen, self._monotonic()
+        return lease
+
+    async def _create(self) -> bool:
+        sent, now = self._monotonic(), self._time()
+        namespace, name = self._where
+        spec = {
+            "holderIdentity": self.identity,
+            "leaseDurationSeconds": math.ceil(self._duration),
+            "acquireTime": now,
+            "renewTime": now,
+            "leaseTransitions": self._transitions,
+        }
+        body = {
+            "apiVersion": LEASES.api_version,
+            "kind": LEASES.kind,
+            "metadata": {"name": name, "namespace": namespace},
+            "spec": spec,
+        }
+        answer = await self._api.create(LEASES, namespace, body, urgent=True)
+        if isinstance(answer, Created):
+            self._hold_from(sent, answer.obj)
+            return True
+        logger.info("Did not create the lease %s/%s: %s", namespace, name, answer)
+        return False
+
+    async def release(self) -> None:
+        """Give the Lease back at once, for others to take. Stop all work before. It may fail: then it expires."""
+        self._deadline = None
+        with suppress(TimeoutError):
+            async with asyncio.timeout(RELEASE_SECONDS):
+                answer = await self._patch({"holderIdentity": "", "renewTime": self._time(), "leaseDurationSeconds": 1})
+                logger.info("Released the lease %s/%s: %s", *self._where, type(answer).__name__)
+
+    async def _patch(self, spec: Document) -> object:
+        return await self._writer.patch(
+            LEASES,
+            *self._where,
+            resource_version=self._resource_version,
+            body={"spec": spec},
+            subresource=None,
+            urgent=True,
+        )
+
+    def _hold_from(self, sent: float, lease: Document) -> None:
+        self._resource_version = lease["metadata"]["resourceVersion"]
+        self._deadline = sent + self._renew_deadline
+        self.holder = self.identity
+
+    def _time(self) -> str:
+        return self._clock.now().strftime("%Y-%m-%dT%H:%M:%S.%fZ")

@@ -1,0 +1,35 @@
+"""Merge patches (RFC 7396): the difference of two JSON documents, as the conditioned writer sends it."""
+
+from typing import Any
+
+Json = Any
+
+
+def merge_patch(old: dict[str, Json], new: dict[str, Json]) -> dict[str, Json] | None:
+    """The patch that makes ``new`` of ``old``; None when they are the same.
+
+    Neither may hold a null: a merge patch cannot say one. A null in the patch always removes something that was there.
+    Lists are replaced whole.
+    """
+    patch: dict[str, Json] = {key: None for key in old if key not in new}
+    for key, value in new.items():
+        if key not in old:
+            patch[key] = value
+        elif isinstance(value, dict) and isinstance(old[key], dict):
+            nested = merge_patch(old[key], value)
+            if nested is not None:
+                patch[key] = nested
+        elif not same(old[key], value):
+            patch[key] = value
+    return patch or None
+
+
+def same(one: Json, other: Json) -> bool:
+    """Whether two JSON values are the same. Trap: to Python ``True == 1``, to JSON it is another value."""
+    if isinstance(one, dict) and isinstance(other, dict):
+        return one.keys() == other.keys() and all(same(value, other[key]) for key, value in one.items())
+    if isinstance(one, list) and isinstance(other, list):
+        return len(one) == len(other) and all(map(same, one, other))
+    if isinstance(one, bool) or isinstance(other, bool):
+        return one is other
+    return bool(one == other)
