@@ -1,0 +1,57 @@
+"""What the parts of the model share: the one job's name, the wall limit, and raw documents as models."""
+
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, Final
+
+from curation.api.job import CurationJob, JobSpec
+from curation.api.names import SESSION_FINALIZER
+
+Document = dict[str, Any]
+
+NAME: Final = "job"
+DIGEST: Final = "sha256:" + "0" * 64
+WALL: Final = timedelta(seconds=120)
+"""How long a run may last (CurationModule's limits.wallSeconds)."""
+
+
+@dataclass
+class Request:
+    """A Submit request on its way to the session service."""
+
+    run_id: str
+    key: str
+    creates: bool
+    carried_out: bool = False
+    session: str | None = None
+
+
+def parse(obj: Document) -> CurationJob:
+    """A raw document as the model that the operator works with."""
+    return CurationJob.model_validate(obj)
+
+
+def version(obj: Document) -> str:
+    """The resourceVersion."""
+    return str(obj["metadata"]["resourceVersion"])
+
+
+def finalized(obj: Document) -> Document:
+    """The patch that puts our finalizer on."""
+    return {"metadata": {"finalizers": [*obj["metadata"].get("finalizers", []), SESSION_FINALIZER]}}
+
+
+def unfinalized(obj: Document) -> Document:
+    """The patch that takes our finalizer off."""
+    return {"metadata": {"finalizers": [f for f in obj["metadata"].get("finalizers", []) if f != SESSION_FINALIZER]}}
+
+
+def template(obj: Document) -> Document:
+    """The fields whose change asks for a new run."""
+    return {field: obj["spec"].get(field) for field in ("moduleRef", "input", "config", "rerun")}
+
+
+def with_defaults(obj: Document) -> Document:
+    """What the schema of the CRD fills in."""
+    spec = JobSpec.model_validate(obj["spec"]).to_wire()
+    return {**obj, "spec": spec, "status": {"observedGeneration": -1, **obj.get("status", {})}}

@@ -1,0 +1,176 @@
+"""What a process executes, and how each execution ends: in one completion that is judged and written.
+
+Tasks are generators; each `yield` is a place where other tasks, processes, people, faults and crashes come in between.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from curation.api.approval import EvaluatedRequest
+from curation.api.job import CurationJob, JobStatus, Run
+from curation.api.names import FailureClass, Trigger
+from curation.lifecycle.complete import Moment, Ruling, complete
+from curation.lifecycle.outcome import (
+    Calls,
+    Completed,
+    Denied,
+    Failed,
+    Report,
+    Result,
+    RunKey,
+    SessionFailed,
+    SessionRef,
+    SessionSpawned,
+    StillRunning,
+)
+from tests.models.documents import DIGEST, WALL, Request
+from tests.models.sessions import State
+
+if TYPE_CHECKING:
+    from tests.models.process import Process
+
+Task = Iterator[str]
+
+DENIED_REQUEST = EvaluatedRequest(
+    module="module",
+    module_digest=DIGEST,
+    trigger=Trigger.SUBMIT,
+    method="POST",
+    scheme="https",
+    host="sessions.example",
+    port=443,
+    path="/sessions",
+)
+
+
+@dataclass(frozen=True)
+class Behaviour:
+    """What a run does: creations of a session and other calls, then how it ends."""
+
+    calls: tuple[bool, ...] = (True, False)
+    """For each call whether it creates a session."""
+    end: FailureClass | None = None
+    """How it fails after its calls; None if it does not."""
+    tolerant: bool = False
+    """Goes on after a denied call."""
+
+
+@dataclass
+class Execution:
+    """A run, or an observation, that a process executes."""
+
+    run: RunKey
+    trigger: Trigger
+    since: int
+    """The version of its claim, or of the object that made it start."""
+    launched: datetime
+    dead: bool = False
+
+
+def run_key(job: CurationJob, run: Run) -> RunKey:
+    """What a run is annotated with."""
+    return RunKey(job.metadata.uid, run.id, run.generation, run.attempt, run.template_digest)
+
+
+def submit(process: "Process", execution: Execution, behaviour: Behaviour) -> Task:
+    """Execute a run."""
+    world, run_id = process.world, execution.run.id
+    result: Result | None = None
+    left = answered = allowed = 0
+    session: str | None = None
+    for number, creates in enumerate(behaviour.calls):
+        yield "about to call"
+        if execution.dead:
+            result = Failed(FailureClass.MODULE_ERROR, "the call was cancelled")
+            break
+        if not world.allowed:
+            if behaviour.tolerant:
+                continue
+            result = Denied(DENIED_REQUEST, "the call was denied")
+            break
+        allowed += 1
+        world.judge.departure(process, run_id, Trigger.SUBMIT, execution.since)
+        request = Request(run_id, f"{run_id}/{number}", creates)
+        world.wire.append(request)
+        left += 1
+        while not request.carried_out and world.now <= execution.launched + WALL:
+            yield "on the wire"
+        if not request.carried_out:
+            result = Failed(FailureClass.TIMEOUT, "past the wall limit")
+            break
+        answered += 1
+        if creates and request.session is None:
+            result = Failed(FailureClass.MODULE_ERROR, "the service says that the run is cancelled")
+            break
+        session = request.session or session
+    if result is None and behaviour.end is not None:
+        result = Failed(behaviour.end, "the module failed")
+    if result is None:
+        result = SessionSpawned(SessionRef(session)) if session is not None else Completed({"done": True})
+    yield "ended"
+    process.ended(execution, Report(Trigger.SUBMIT, execution.run, result, Calls(left, answered, allowed)))
+
+
+def observe(process: "Process", execution: Execution, session: str) -> Task:
+    """Look at a session."""
+    world = process.world
+    yield "about to call"
+    result: Result
+    if execution.dead:
+        result = Failed(FailureClass.MODULE_ERROR, "the call was cancelled")
+    elif not world.allowed:
+        result = Denied(DENIED_REQUEST, "the call was denied")
+    else:
+        world.judge.departure(process, execution.run.id, Trigger.OBSERVE, execution.since)
+        yield "on its way"
+        match world.service.states[session]:
+            case State.LIVE:
+                result = StillRunning({"at": world.now.isoformat()})
+            case State.COMPLETED:
+                result = Completed({"done": True})
+            case State.FAILED | State.CANCELLED as state:
+                result = SessionFailed(f"the session is {state}")
+    yield "ended"
+    process.ended(execution, Report(Trigger.OBSERVE, execution.run, result, Calls(1, 1, 1)))
+
+
+def settle(process: "Process", report: Report) -> Task:
+    """Judge a completion and write it, by compare-and-set (rule 4)."""
+    world = process.world
+    planned: JobStatus | None = None
+    while True:
+        yield "judging"
+        base, job = process.known, process.job()
+        if job is not None and planned is not None and _landed(job, planned, report):
+            world.judge.ruling(report, Ruling.APPLIED)
+            break
+        verdict = complete(job, report, Moment(world.now, 0.5, process.freed_for))
+        if verdict.ruling is not Ruling.APPLIED:
+            world.judge.ruling(report, verdict.ruling)
+            if verdict.orphan is not None and world.guards.cancel_dropped:
+                process.spawn("orphan", process.cancel(report.run.id, verdict.orphan.id))
+            break
+        assert job is not None
+        assert base is not None
+        if verdict.status is None or verdict.status == job.status:
+            break
+        yield "judged"
+        reply = world.write_status(base, verdict.status, report=report)
+        yield "written"
+        if reply is None:
+            planned = verdict.status
+        if process.take(reply):
+            world.judge.ruling(report, Ruling.APPLIED)
+            break
+    process.settled(report)
+
+
+def _landed(job: CurationJob, planned: JobStatus, report: Report) -> bool:
+    """Whether the write whose answer was lost was applied: run id, phase and session id (rule 4)."""
+    status = job.status
+    if job.metadata.uid != report.run.uid or status.run is None or status.run.id != report.run.id:
+        return False
+    sessions = [each.session.id if each.session else None for each in (planned, status)]
+    return status.phase == planned.phase and sessions[0] == sessions[1]

@@ -1,0 +1,309 @@
+"""One operator process: what the reconciler does around `decide` and `complete`.
+
+The guards that are the driver's to keep can be taken off, to show that each of them is needed.
+"""
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from curation.api.approval import ApprovalDecision
+from curation.api.job import AbandonedRun, CurationJob, Run
+from curation.api.names import Phase, Reason, Trigger
+from curation.lifecycle.decide import Facts, Step, decide, runs_to_clean
+from curation.lifecycle.draft import abandoned_entry
+from curation.lifecycle.fence import objection
+from curation.lifecycle.outcome import Report
+from tests.models.apiserver import Reply
+from tests.models.documents import DIGEST, NAME, WALL, Document, finalized, parse, unfinalized
+from tests.models.executions import Behaviour, Execution, Task, observe, run_key, settle, submit
+from tests.models.sessions import State
+from tests.oracles.versions import revision
+
+if TYPE_CHECKING:
+    from tests.models.world import World
+
+
+@dataclass
+class Process:
+    """Starts with a list, as a real one does, and then hears what is delivered to it."""
+
+    world: "World"
+    holder: str
+    known: Document | None = None
+    heard: int = 0
+    """How many events of the watch were delivered."""
+    received: list[Document] = field(default_factory=list)
+    deleted: set[str] = field(default_factory=set)
+    tasks: dict[str, Task] = field(default_factory=dict)
+    executions: dict[tuple[str, Trigger], Execution] = field(default_factory=dict)
+    judging: list[str] = field(default_factory=list)
+    reports: list[Report] = field(default_factory=list)
+    cleaned: set[str] = field(default_factory=set)
+    adoptable: str = ""
+    """The run in flight that this process found at its start."""
+    unchanged: tuple[str, datetime] = ("", datetime.min)
+    """The current run, and since when this process has known it."""
+    freed_for: str = ""
+    _spawned: int = 0
+
+    def __post_init__(self) -> None:
+        self.heard = len(self.world.api.events)
+        self.refresh()
+        job = self.job()
+        if job is not None and job.status.run is not None and job.status.phase is Phase.SUBMITTED:
+            self.adoptable = job.status.run.id
+
+    # -- what it knows -----------------------------------------------------------------------------------------------
+
+    def deliver(self, index: int | None = None) -> bool:
+        """Hear the next event of the watch; with an index, hear that event again, or out of order."""
+        events = self.world.api.events
+        if index is None:
+            if self.heard >= len(events):
+                return False
+            index, self.heard = self.heard, self.heard + 1
+        event = events[index]
+        if event.type == "DELETED":
+            self.forget(event.obj["metadata"]["uid"])
+        else:
+            self.receive(event.obj)
+        return True
+
+    def receive(self, obj: Document) -> None:
+        """Take in a version, and ask the fence of every execution."""
+        if self.world.guards.forward_only and (
+            obj["metadata"]["uid"] in self.deleted or (self.known is not None and revision(obj) <= revision(self.known))
+        ):
+            return
+        self.known = obj
+        self.received.append(obj)
+        job = parse(obj)
+        if job.status.run is not None and self.unchanged[0] != job.status.run.id:
+            self.unchanged = (job.status.run.id, self.world.now)
+        for execution in self.executions.values():
+            self._judge(execution, job)
+
+    def forget(self, uid: str) -> None:
+        """The object is gone."""
+        self.deleted.add(uid)
+        if self.known is not None and self.known["metadata"]["uid"] == uid:
+            self.known = None
+        for execution in self.executions.values():
+            if execution.run.uid == uid:
+                execution.dead = True
+
+    def refresh(self) -> None:
+        """Read the object from the API server."""
+        obj = self.world.api.get(NAME).obj
+        if obj is not None:
+            self.receive(obj)
+        elif self.known is not None:
+            self.forget(self.known["metadata"]["uid"])
+
+    def take(self, reply: Reply | None) -> bool:
+        """Learn from the answer to a write; whatever it is but a 200, read the object again."""
+        if reply is None or reply.code != 200:
+            self.refresh()
+            return False
+        metadata = reply.written["metadata"]
+        if metadata.get("deletionTimestamp") and not metadata.get("finalizers"):
+            self.forget(metadata["uid"])
+        else:
+            self.receive(reply.written)
+        return True
+
+    def job(self) -> CurationJob | None:
+        """The newest known object."""
+        return None if self.known is None else parse(self.known)
+
+    def lives(self, run_id: str) -> bool:
+        """Whether this process executes a run, or has its completion to judge."""
+        return (run_id, Trigger.SUBMIT) in self.executions or run_id in self.judging
+
+    def _judge(self, execution: Execution, job: CurationJob) -> None:
+        against = objection(job, execution.run, execution.trigger) is not None
+        execution.dead = against or (execution.dead and self.world.guards.death)
+
+    # -- its tasks ---------------------------------------------------------------------------------------------------
+
+    def spawn(self, name: str, task: Task) -> None:
+        """Have a task; it has not begun."""
+        self._spawned += 1
+        self.tasks[f"{name} {self._spawned}"] = task
+
+    def step(self, name: str) -> str:
+        """Go on with a task up to its next `yield`; tells where it stands."""
+        try:
+            return next(self.tasks[name])
+        except StopIteration:
+            del self.tasks[name]
+            return ""
+
+    def until(self, kind: str, label: str = "") -> None:
+        """Go on with the first task of this kind until it stands at `label`, or to its end."""
+        name = next(task for task in self.tasks if task.startswith(f"{kind} "))
+        while name in self.tasks and self.step(name) != label:
+            pass
+
+    def busy(self, kind: str) -> bool:
+        """Whether there is a task of this kind."""
+        return any(task.startswith(f"{kind} ") for task in self.tasks)
+
+    def work(self) -> bool:
+        """Hear everything, start everything that is due, end everything that can be ended."""
+        worked = False
+        while self.deliver():
+            worked = True
+        worked = self.start_reconcile() or worked
+        worked = self.start_cleaning() or worked
+        if self._session_ended():
+            self.start_observation()
+        for name in list(self.tasks):
+            while name in self.tasks:
+                if self.step(name) == "on the wire":
+                    break
+                worked = True
+        return worked
+
+    def _session_ended(self) -> bool:
+        job = self.job()
+        session = job.status.session if job is not None and job.status.phase is Phase.RUNNING else None
+        return session is not None and self.world.allowed and self.world.service.states[session.id] is not State.LIVE
+
+    # -- executions --------------------------------------------------------------------------------------------------
+
+    def start_observation(self) -> bool:
+        """Look at the session of a Running job."""
+        job = self.job()
+        if job is None or job.status.run is None or job.status.session is None or self.busy("observe"):
+            return False
+        run = run_key(job, job.status.run)
+        if objection(job, run, Trigger.OBSERVE) is not None:
+            return False
+        execution = Execution(run, Trigger.OBSERVE, revision(self.known or {}), self.world.now)
+        self.executions[run.id, Trigger.OBSERVE] = execution
+        self.spawn("observe", observe(self, execution, job.status.session.id))
+        return True
+
+    def ended(self, execution: Execution, report: Report) -> None:
+        """An execution has ended; its completion is to be settled."""
+        del self.executions[execution.run.id, execution.trigger]
+        report = Report(report.trigger, report.run, report.result, report.calls, dead=execution.dead)
+        self.reports.append(report)
+        self.complete(report)
+
+    def complete(self, report: Report) -> None:
+        """A completion comes; the same one may come again."""
+        if report.trigger is Trigger.SUBMIT:
+            self.judging.append(report.run.id)
+        self.spawn("settle", settle(self, report))
+
+    def settled(self, report: Report) -> None:
+        """A completion is over."""
+        if report.trigger is Trigger.SUBMIT:
+            self.judging.remove(report.run.id)
+
+    def _launch(self, run: Run, claimed: Document, mark: int) -> None:
+        """Execute a run. Trap: the watch may have shown its end before the answer to its claim came back."""
+        self.world.judge.launch(run.id)
+        execution = Execution(run_key(parse(claimed), run), Trigger.SUBMIT, revision(claimed), self.world.now)
+        execution.dead = execution.run.uid in self.deleted
+        for obj in self.received[mark:]:
+            if revision(obj) > execution.since:
+                self._judge(execution, parse(obj))
+        self.executions[run.id, Trigger.SUBMIT] = execution
+        behaviour = self.world.behaviours.pop(0) if self.world.behaviours else Behaviour()
+        self.spawn("submit", submit(self, execution, behaviour))
+
+    # -- reconcile ---------------------------------------------------------------------------------------------------
+
+    def start_reconcile(self) -> bool:
+        """Decide, if there is something to do: one at a time for a job, as the work queue has it."""
+        job = self.job()
+        if job is None or self.busy("reconcile"):
+            return False
+        step = decide(job, self._facts(job))
+        if step.status == job.status and not (step.add_finalizer or step.remove_finalizer or step.delete):
+            return False
+        self.spawn("reconcile", self._reconcile())
+        return True
+
+    def _facts(self, job: CurationJob) -> Facts:
+        run_id = job.status.run.id if job.status.run is not None else ""
+        known_id, since = self.unchanged
+        return Facts(
+            now=self.world.now,
+            holder=self.holder,
+            module_digest=DIGEST,
+            run_lives=self.lives(run_id),
+            adopt=run_id == self.adoptable or (run_id == known_id and self.world.now > since + WALL),
+            request_allowed=self.world.allowed,
+            approval=ApprovalDecision.DENIED if self.world.refused else ApprovalDecision.PENDING,
+            cleaned=frozenset(self.cleaned),
+        )
+
+    def _reconcile(self) -> Task:
+        job, base = self.job(), self.known
+        if job is None or base is None:
+            return
+        step = decide(job, self._facts(job))
+        yield "decided"
+        if step.add_finalizer or step.remove_finalizer:
+            reply = self.world.write(base, finalized(base) if step.add_finalizer else unfinalized(base))
+            yield "written"
+            self.take(reply)
+        elif step.delete:
+            metadata = base["metadata"]
+            self.world.api.delete(NAME, uid=metadata["uid"], resource_version=metadata["resourceVersion"])
+        elif step.status != job.status:
+            yield from self._write_step(job, base, step)
+
+    def _write_step(self, job: CurationJob, base: Document, step: Step) -> Task:
+        run, early = step.launch, not self.world.guards.claim_before_launch
+        mark = len(self.received)
+        if run is not None and early:
+            self.world.judge.claim(run, base)
+            self._launch(run, base, mark)
+            yield "launched"
+        reply = self.world.write_status(base, step.status, claim=run)
+        yield "written"
+        if not self.take(reply):
+            return
+        assert reply is not None
+        if job.status.approval is not None and step.status.reason == Reason.APPROVED:
+            self.freed_for = job.status.approval.request_digest
+        if run is not None and not early:
+            self._launch(run, reply.written, mark)
+
+    # -- clean-up ----------------------------------------------------------------------------------------------------
+
+    def start_cleaning(self) -> bool:
+        """Cancel what is abandoned, unless its execution is alive and may still tell its session."""
+        job = self.job()
+        started = False
+        for run_id in runs_to_clean(job) if job is not None else ():
+            if run_id in self.cleaned or self.lives(run_id) or self.busy(f"clean {run_id}"):
+                continue
+            assert job is not None
+            self.spawn(f"clean {run_id}", self._clean(_entry(job, run_id, self.world.now)))
+            started = True
+        return started
+
+    def _clean(self, entry: AbandonedRun) -> Task:
+        yield from self.cancel(entry.id, entry.session.id if entry.session is not None else None)
+        self.cleaned.add(entry.id)
+
+    def cancel(self, run_id: str, session: str | None) -> Task:
+        """End a session, or all that a run has created."""
+        yield "about to cancel"
+        self.world.service.cancel(run_id, session)
+        yield "cancelled"
+
+
+def _entry(job: CurationJob, run_id: str, now: datetime) -> AbandonedRun:
+    found = next((entry for entry in job.status.abandoned_runs if entry.id == run_id), None)
+    if found is not None:
+        return found
+    assert job.status.run is not None
+    return abandoned_entry(job.status.run, job.status.session, now)

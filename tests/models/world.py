@@ -1,0 +1,219 @@
+"""The world of one job: an API server, a session service, operator processes, a clock, and what may happen to them.
+
+Its invariants are DESIGN section 8, I1 to I5, I8 and I10; I1, I2, I3 and I10 by `tests.oracles`, the others by `Judge`
+and, at rest, by `drain`.
+"""
+
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any, Literal
+
+from curation.api.job import CurationJob, JobStatus, Run, status_to_wire
+from curation.cluster.mergepatch import merge_patch
+from curation.lifecycle.outcome import Report
+from tests.models.apiserver import ApiServer, Reply
+from tests.models.documents import NAME, WALL, Document, Request, parse, version, with_defaults
+from tests.models.executions import Behaviour
+from tests.models.judge import Judge, Violation
+from tests.models.process import Process
+from tests.models.sessions import SessionService, State
+from tests.oracles.history import check_history
+
+START = datetime(2030, 1, 1, tzinfo=UTC)
+Fault = Literal["lost answer", "lost request", "refused"]
+ROUNDS = 150
+
+
+@dataclass(frozen=True)
+class Guards:
+    """Those guards that are the driver's to keep; the others are the fence's and `decide`'s own."""
+
+    conditioned_writes: bool = True
+    claim_before_launch: bool = True
+    death: bool = True
+    """An execution whose fence died is dead for good."""
+    forward_only: bool = True
+    """A known object is replaced only by a newer one."""
+    cancel_dropped: bool = True
+    """The session of a dropped completion is cancelled."""
+
+
+@dataclass
+class World:
+    """Everything, and what may happen to it."""
+
+    guards: Guards = field(default_factory=Guards)
+    service: SessionService = field(default_factory=SessionService)
+    now: datetime = START
+    allowed: bool = True
+    """Whether the policies allow what the module asks for."""
+    refused: bool = False
+    """Whether a person has denied the approval."""
+    fault: Fault | None = None
+    """What happens to the next write of an operator."""
+    behaviours: list[Behaviour] = field(default_factory=list)
+    """How the next runs behave; after these, all spawn a session."""
+    processes: list[Process] = field(default_factory=list)
+    wire: list[Request] = field(default_factory=list)
+    _started: int = 0
+
+    def __post_init__(self) -> None:
+        self.api = ApiServer(lambda: self.now.strftime("%Y-%m-%dT%H:%M:%SZ"), with_defaults)
+        self.judge = Judge(self.api)
+
+    # -- what people and other programs do ---------------------------------------------------------------------------
+
+    def create(self, work: str = "A", **spec: Any) -> None:
+        """Make the job."""
+        self.api.create(NAME, {"moduleRef": {"name": "module"}, "input": {"work": work}, **spec})
+
+    def edit(self, **spec: Any) -> None:
+        """Change fields of the spec."""
+        self.api.patch(NAME, {"spec": spec})
+
+    def edit_template(self, work: str) -> None:
+        """Change what is to be done."""
+        self.edit(input={"work": work})
+
+    def label(self) -> None:
+        """Change what no decision is made from: it bumps the resourceVersion all the same."""
+        self.api.patch(NAME, {"metadata": {"labels": {"seen": str(len(self.api.events))}}})
+
+    def delete(self) -> None:
+        """Ask for the deletion of the job."""
+        self.api.delete(NAME)
+
+    def strip_finalizers(self) -> None:
+        """What people do to get rid of an object that will not go."""
+        self.api.patch(NAME, {"metadata": {"finalizers": None}})
+
+    def end_session(self, state: State) -> None:
+        """The session that the status names ends by itself."""
+        job = self.job()
+        if job is not None and job.status.session is not None:
+            self.service.end(job.status.session.id, state)
+
+    def carry_out(self, request: Request | None = None) -> None:
+        """The service does what a request on the wire asks for; whoever still waits for it has the answer."""
+        request = request or self.wire[0]
+        self.wire.remove(request)
+        if request.creates:
+            request.session = self.service.create(request.run_id, request.key)
+        request.carried_out = True
+
+    def job(self) -> CurationJob | None:
+        """The job as the API server has it."""
+        obj = self.api.get(NAME).obj
+        return None if obj is None else parse(obj)
+
+    # -- processes ---------------------------------------------------------------------------------------------------
+
+    def start(self, name: str = "operator") -> Process:
+        """Start an operator process."""
+        self._started += 1
+        process = Process(self, f"{name}/{self._started}")
+        self.processes.append(process)
+        return process
+
+    def crash(self, process: Process) -> None:
+        """SIGKILL: what is on the wire may still be carried out, everything else is forgotten."""
+        self.processes.remove(process)
+
+    def write_status(
+        self, base: Document, status: JobStatus, *, claim: Run | None = None, report: Report | None = None
+    ) -> Reply | None:
+        """A status write computed from `base`, of a claim or of an outcome; None if no answer comes back."""
+        patch = merge_patch(status_to_wire(parse(base).status), status_to_wire(status))
+        assert patch is not None
+        return self.write(base, {"status": patch}, "status", report=report, claim=claim)
+
+    def write(
+        self,
+        base: Document,
+        body: Document,
+        subresource: Literal["status"] | None = None,
+        *,
+        claim: Run | None = None,
+        report: Report | None = None,
+    ) -> Reply | None:
+        """A merge patch computed from `base`, conditioned on it."""
+        fault, self.fault = self.fault, None
+        if fault == "lost request":
+            return None
+        if fault == "refused":
+            return Reply(403)
+        if self.guards.conditioned_writes:
+            body = {**body, "metadata": {**body.get("metadata", {}), "resourceVersion": version(base)}}
+        before = self.api.get(NAME).obj
+        reply = self.api.patch(NAME, body, subresource)
+        if reply.code == 200:
+            self.judge.write(base, before, report)
+            if claim is not None:
+                self.judge.claim(claim, reply.written)
+        return None if fault == "lost answer" else reply
+
+    # -- the verdict -------------------------------------------------------------------------------------------------
+
+    def versions(self) -> dict[str, list[Document]]:
+        """The watch history of each uid."""
+        found: dict[str, list[Document]] = {}
+        for event in self.api.events:
+            if event.type != "DELETED":
+                found.setdefault(event.obj["metadata"]["uid"], []).append(event.obj)
+        return found
+
+    def check(self) -> None:
+        """I1, I2, I3, I10: hold at any time."""
+        for versions in self.versions().values():
+            check_history(versions)
+
+    def drain(self) -> None:
+        """Let everything that is under way come to its end, without faults, until nothing happens any more."""
+        self.fault = None
+        if not self.processes:
+            self.start()
+        for _ in range(ROUNDS):
+            if self._everyone_works():
+                continue
+            if not self._time_helps():
+                break
+            self.now += WALL + timedelta(seconds=1)
+        else:
+            raise Violation("the job never comes to rest")
+        self.check()
+        self._check_rest()
+
+    def _everyone_works(self) -> bool:
+        worked = bool(self.wire)
+        while self.wire:
+            self.carry_out()
+        for process in list(self.processes):
+            worked = process.work() or worked
+        return worked
+
+    def _time_helps(self) -> bool:
+        """Whether something is to come that only waits: a retry, or a run whose holder is gone."""
+        job = self.job()
+        if job is None or job.metadata.deletion_timestamp is not None or job.spec.suspend:
+            return False
+        status = job.status
+        waits = status.phase == "AwaitingApproval" and self.allowed and status.retry_at is not None
+        return waits or status.phase in (None, "Queued", "Submitted")
+
+    def _check_rest(self) -> None:
+        """I8: a Running job has exactly the session of its status, any other job none. Nothing is left to be done."""
+        job = self.job()
+        for uid in self.versions():
+            live, own = self.service.live(uid), set[str]()
+            if job is not None and job.metadata.uid == uid and job.status.phase == "Running":
+                session = job.status.session
+                assert session is not None
+                if self.service.states[session.id] is State.CANCELLED:
+                    raise Violation(f"I8: the session of a Running job was killed: {session.id}")
+                own = {session.id} if self.service.states[session.id] is State.LIVE else own
+            if live != own:
+                raise Violation(f"I8: {sorted(live)} live, but of {uid} should only {sorted(own)}")
+        if job is not None and job.status.abandoned_runs:
+            raise Violation(f"abandoned runs are never cleaned: {[entry.id for entry in job.status.abandoned_runs]}")
+        if job is not None and job.metadata.deletion_timestamp is not None:
+            raise Violation("a deleted job never goes")

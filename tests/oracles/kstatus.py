@@ -1,0 +1,50 @@
+"""kstatus: what a tool that knows nothing of curation takes a job for (DESIGN section 8, I10).
+
+Source: sigs.k8s.io/cli-utils, pkg/kstatus/status (`checkGenericProperties`, `checkReadyCondition`): the rules for a
+resource that has none of its own.
+"""
+
+from collections.abc import Iterable
+from enum import StrEnum
+from typing import Any
+
+from tests.oracles.versions import describe
+
+Document = dict[str, Any]
+
+
+class Status(StrEnum):
+    """What kstatus calls a resource."""
+
+    IN_PROGRESS = "InProgress"
+    FAILED = "Failed"
+    CURRENT = "Current"
+    TERMINATING = "Terminating"
+
+
+def compute(obj: Document) -> Status:
+    """The kstatus of an object."""
+    metadata, status = obj["metadata"], obj.get("status") or {}
+    if metadata.get("deletionTimestamp"):
+        return Status.TERMINATING
+    observed = status.get("observedGeneration")
+    if observed is not None and observed != metadata.get("generation"):
+        return Status.IN_PROGRESS
+    conditions = {condition["type"]: condition["status"] for condition in status.get("conditions") or []}
+    if conditions.get("Reconciling") == "True":
+        return Status.IN_PROGRESS
+    if conditions.get("Stalled") == "True":
+        return Status.FAILED
+    if conditions.get("Ready") in ("False", "Unknown"):
+        return Status.IN_PROGRESS
+    return Status.CURRENT
+
+
+def check_truth(versions: Iterable[Document]) -> None:
+    """I10: never Current before the job completed, never Failed before it failed."""
+    for obj in versions:
+        verdict, phase = compute(obj), (obj.get("status") or {}).get("phase")
+        if verdict is Status.CURRENT and phase != "Completed":
+            raise AssertionError(f"kstatus says Current of a job that is {phase}: {describe(obj)}")
+        if verdict is Status.FAILED and phase != "Failed":
+            raise AssertionError(f"kstatus says Failed of a job that is {phase}: {describe(obj)}")

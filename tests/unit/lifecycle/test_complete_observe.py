@@ -1,0 +1,162 @@
+"""What an observation means for a Running job: only the session's own end can end it (F7)."""
+
+import pytest
+
+from curation.api.job import MAX_OUTPUT_BYTES, CurationJob
+from curation.api.names import FailureClass, Trigger
+from curation.lifecycle.complete import Ruling, Verdict
+from curation.lifecycle.conditions import find
+from curation.lifecycle.outcome import (
+    Cancelled,
+    Completed,
+    Result,
+    SessionFailed,
+    SessionRef,
+    SessionSpawned,
+    StillRunning,
+)
+from tests.unit.lifecycle.builders import (
+    NOW,
+    claimed,
+    completed,
+    deleted,
+    denied,
+    edited,
+    failed,
+    judged,
+    report,
+    request,
+    running,
+    seconds,
+    settled,
+    stepped,
+    stored,
+    suspended,
+)
+
+LATER = NOW + seconds(60)
+
+
+def observed(job: CurationJob, result: Result, at: float = 60) -> Verdict:
+    return judged(job, report(job, result, Trigger.OBSERVE), NOW + seconds(at))
+
+
+def test_a_completed_session_completes_the_job() -> None:
+    job = completed(running(), Completed({"answer": 42}), Trigger.OBSERVE, now=LATER)
+    status = job.status
+    assert (status.phase, status.reason, status.output) == ("Completed", "Completed", {"answer": 42})
+    assert status.session is not None  # for people to look at
+    assert status.run is not None
+    assert (status.run.spawned_at, status.run.finished_at) == (NOW, LATER)
+    assert [(entry.outcome, entry.finished_at) for entry in status.history] == [("Completed", LATER)]
+    assert status.abandoned_runs == ()
+    settled(job)
+
+
+def test_a_failed_session_fails_the_job() -> None:
+    job = completed(running(), SessionFailed("it was too hard"), Trigger.OBSERVE, now=LATER)
+    assert (job.status.phase, job.status.reason) == ("Failed", "SessionFailed")
+    assert "t was too hard" in job.status.message
+    assert (job.status.history[-1].outcome, job.status.history[-1].reason) == ("Failed", "SessionFailed")
+    settled(job)
+
+
+def test_an_output_that_is_too_large_is_left_out_and_the_job_completes_all_the_same() -> None:
+    job = completed(running(), Completed({"x": "y" * MAX_OUTPUT_BYTES}), Trigger.OBSERVE)
+    assert (job.status.phase, job.status.output) == ("Completed", {})
+    assert str(MAX_OUTPUT_BYTES) in job.status.message
+
+
+@pytest.mark.parametrize(
+    "result",
+    [
+        *[failed(failure) for failure in FailureClass],
+        denied(),
+        denied(policy_invalid=True),
+        Cancelled(),
+        SessionSpawned(SessionRef("another")),
+    ],
+    ids=lambda result: f"{type(result).__name__} {getattr(result, 'failure_class', '')}",
+)
+def test_an_observation_that_tells_nothing_never_fails_the_job(result: Result) -> None:
+    job = running()
+    verdict = observed(job, result)
+    assert verdict.ruling is Ruling.APPLIED
+    assert verdict.status is not None
+    same = {"conditions": ()}
+    assert verdict.status.model_copy(update=same) == job.status.model_copy(update=same)
+    reconciling = find(verdict.status.conditions, "Reconciling")
+    assert reconciling is not None
+    assert (reconciling.status, reconciling.reason) == ("True", "ObservationFailed")
+    assert reconciling.message
+
+
+def test_the_same_observation_error_is_written_once_and_goes_with_the_next_good_one() -> None:
+    job = running()
+    first = observed(job, failed(FailureClass.HTTP_UNAVAILABLE))
+    assert first.status is not None
+    job = stored(job, first.status)
+    again = observed(job, failed(FailureClass.HTTP_UNAVAILABLE), at=90)
+    assert again.status == job.status
+    good = observed(job, StillRunning(), at=120)
+    assert good.status is not None
+    reconciling = find(good.status.conditions, "Reconciling")
+    assert reconciling is not None
+    assert reconciling.reason == "SessionSpawned"
+
+
+def test_a_denied_observation_asks_for_an_approval_and_the_job_stays_running() -> None:
+    verdict = observed(running(), denied())
+    assert verdict.ask == request()
+    assert verdict.status is not None
+    authorized = find(verdict.status.conditions, "Authorized")
+    assert authorized is not None
+    assert authorized.status == "False"
+    assert (verdict.status.phase, verdict.status.approval) == ("Running", None)
+
+
+def test_an_observation_denied_by_an_invalid_policy_asks_for_no_approval() -> None:
+    assert observed(running(), denied(policy_invalid=True)).ask is None
+
+
+def test_the_first_progress_is_shown_at_once_and_the_next_after_thirty_seconds() -> None:
+    job = running()
+    assert observed(job, StillRunning(), at=1).status is None
+    first = observed(job, StillRunning({"step": 1}), at=2)
+    assert first.status is not None
+    assert first.status.session is not None
+    assert (first.status.session.progress, first.status.session.progress_at) == ({"step": 1}, NOW + seconds(2))
+    job = stored(job, first.status)
+    assert observed(job, StillRunning({"step": 2}), at=31.9).status is None
+    assert observed(job, StillRunning({"step": 1}), at=100).status is None  # no news
+    second = observed(job, StillRunning({"step": 2}), at=32)
+    assert second.status is not None
+    assert second.status.session is not None
+    assert second.status.session.progress == {"step": 2}
+
+
+@pytest.mark.parametrize(
+    "result", [Completed({}), SessionFailed("x"), StillRunning({"step": 1}), failed(FailureClass.TRAP), denied()]
+)
+def test_an_observation_of_a_run_that_is_no_longer_current_is_dropped(result: Result) -> None:
+    was = running()
+    told = report(was, result, Trigger.OBSERVE)
+    ended = completed(was, Completed({"first": True}), Trigger.OBSERVE)
+    for job in (
+        ended,
+        claimed(edited(was, rerun="1")),
+        running(claimed(edited(was, rerun="1")), "s2"),
+        edited(was, rerun="1"),
+        edited(was, suspend=True),
+        suspended(was),
+        deleted(was),
+        stepped(was, now=NOW + seconds(7200)),
+    ):
+        verdict = judged(job, told)
+        assert (verdict.ruling, verdict.status, verdict.orphan) == (Ruling.STALE, None, None)
+
+
+def test_an_observation_whose_fence_died_is_dropped() -> None:
+    job = running()
+    verdict = judged(job, report(job, SessionFailed("x"), Trigger.OBSERVE, dead=True))
+    assert (verdict.ruling, verdict.status) == (Ruling.STALE, None)

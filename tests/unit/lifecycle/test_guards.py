@@ -1,0 +1,238 @@
+"""Each guard of the fence is needed: with it the scenario comes to a good end, without it an invariant breaks.
+
+| guard | what breaks without it |
+|---|---|
+| the run id check | a late failure of attempt 1 fails attempt 2 |
+| the template check | an outcome of the old template is applied under the new one |
+| the uid check | an outcome is applied to another object of the same name |
+| the resourceVersion condition | a write lands on a version that it was not computed from |
+| claim before launch | a session that nobody knows of outlives its job |
+| finalizer before claim | the same, when the job is deleted |
+| the holder rule | two operators take each other's runs for ever |
+| the death of an execution | after an edit and its reversal, the superseded run goes on calling |
+| the forward-only cache | a good completion is dropped on an older version |
+| the cancel of a dropped session | an orphan session lives on |
+"""
+
+from collections.abc import Callable
+
+import pytest
+
+from curation.api.names import FailureClass
+from tests.models.executions import Behaviour
+from tests.models.judge import Violation
+from tests.models.process import Process
+from tests.models.world import World
+from tests.unit.lifecycle.disabled_guards import (
+    Disable,
+    without,
+    without_check,
+    without_finalizer_first,
+    without_holder_rule,
+)
+
+Scenario = Callable[[World], None]
+
+
+def _claimed(world: World, process: Process) -> None:
+    """The job is Submitted and its run launched by this process."""
+    for _ in range(4):
+        if process.busy("submit"):
+            return
+        process.start_reconcile()
+        process.until("reconcile")
+    raise AssertionError(f"no run: {world.job()}")
+
+
+def _run(disable: Disable, scenario: Scenario, breaks: str) -> None:
+    """Run the scenario with all guards, and without this one: that must violate the invariant `breaks`."""
+    scenario(World())
+    with pytest.MonkeyPatch.context() as patch:
+        world = World(guards=disable(patch))
+        with pytest.raises(Violation, match=breaks):
+            scenario(world)
+
+
+def test_the_run_id_check_keeps_a_late_failure_from_a_newer_attempt() -> None:
+    def scenario(world: World) -> None:
+        world.create()
+        world.behaviours = [Behaviour(end=FailureClass.TRAP)]
+        slow = world.start("slow")
+        _claimed(world, slow)
+        slow.until("submit", "on the wire")
+        other = world.start("other")  # finds a run in flight, and takes over
+        other.start_reconcile()
+        other.until("reconcile")
+        world.carry_out()
+        slow.until("submit", "on the wire")
+        world.carry_out()
+        slow.until("submit")  # has failed, and has not heard of attempt 2
+        slow.until("settle")
+        world.drain()
+        assert world.judge.rulings == [("uid-1.g1.a1", "stale"), ("uid-1.g1.a2", "applied")]
+
+    _run(without_check("Superseded"), scenario, "a stale completion of uid-1.g1.a1 was applied")
+
+
+def test_the_template_check_keeps_an_old_outcome_from_a_new_template() -> None:
+    def scenario(world: World) -> None:
+        world.create("A")
+        process = world.start()
+        _claimed(world, process)
+        for _ in range(2):
+            process.until("submit", "on the wire")
+            world.carry_out()
+        process.until("submit")
+        world.edit_template("B")  # between the run's end and the write of its outcome
+        process.until("settle")
+        world.drain()
+        assert world.judge.rulings == [("uid-1.g1.a1", "stale"), ("uid-1.g2.a1", "applied")]
+
+    _run(without_check("TemplateChanged"), scenario, "a stale completion of uid-1.g1.a1 was applied")
+
+
+def test_the_uid_check_keeps_an_outcome_from_another_object_of_the_same_name() -> None:
+    def scenario(world: World) -> None:
+        world.create()
+        process = world.start()
+        _claimed(world, process)
+        for _ in range(2):
+            process.until("submit", "on the wire")
+            world.carry_out()
+        process.until("submit")
+        world.delete()
+        world.strip_finalizers()
+        # A backup is restored, status and all (Velero can): the status names a run of the object that is gone.
+        world.create()
+        restored = process.known
+        assert restored is not None
+        world.api.patch("job", {"status": restored["status"]}, "status")
+        process.until("settle")
+        assert dict(world.judge.rulings) == {"uid-1.g1.a1": "gone"}
+        assert process.busy("orphan")
+        process.until("orphan")
+        assert world.service.live("uid-1") == set()
+
+    _run(without_check("Recreated"), scenario, "a stale completion of uid-1.g1.a1 was applied")
+
+
+def test_the_resource_version_condition_keeps_a_write_from_a_version_it_was_not_computed_from() -> None:
+    def scenario(world: World) -> None:
+        world.create("A")
+        process = world.start()
+        _claimed(world, process)
+        for _ in range(2):
+            process.until("submit", "on the wire")
+            world.carry_out()
+        process.until("submit")
+        process.until("settle", "judged")
+        world.edit_template("B")  # between the judgement and the write
+        process.until("settle")
+        world.drain()
+        assert world.judge.rulings == [("uid-1.g1.a1", "stale"), ("uid-1.g2.a1", "applied")]
+
+    _run(without("conditioned_writes"), scenario, "I4")
+
+
+def test_claim_before_launch_leaves_no_session_that_nobody_knows_of() -> None:
+    def scenario(world: World) -> None:
+        world.create()
+        process = world.start()
+        process.start_reconcile()
+        process.until("reconcile")  # the finalizer
+        process.start_reconcile()
+        process.step(next(iter(process.tasks)))
+        process.step(next(iter(process.tasks)))  # the claim is on its way, or the run is launched already
+        if process.busy("submit"):
+            process.until("submit", "on the wire")
+            world.carry_out()
+        world.crash(process)
+        world.delete()
+        world.drain()
+        assert world.job() is None
+
+    _run(without("claim_before_launch"), scenario, "I8")
+
+
+def test_the_finalizer_before_the_claim_lets_no_deletion_outrun_the_cleaning() -> None:
+    def scenario(world: World) -> None:
+        world.create()
+        process = world.start()
+        _claimed(world, process)
+        process.until("submit", "on the wire")
+        world.carry_out()
+        world.crash(process)
+        world.delete()
+        world.drain()
+        assert world.job() is None
+        assert world.service.states
+
+    _run(without_finalizer_first, scenario, "I8")
+
+
+def test_the_holder_rule_keeps_two_operators_from_chasing_each_other() -> None:
+    def scenario(world: World) -> None:
+        world.create()
+        first, second = world.start("first"), world.start("second")
+        _claimed(world, first)
+        while second.deliver():
+            pass
+        world.drain()
+        job = world.job()
+        assert job is not None
+        assert job.status.run is not None
+        if job.status.run.attempt > 1:
+            raise Violation("a run was taken from a holder that is alive")
+
+    _run(without_holder_rule, scenario, "taken from a holder|never comes to rest")
+
+
+def test_the_death_of_an_execution_outlasts_an_edit_and_its_reversal() -> None:
+    def scenario(world: World) -> None:
+        world.create("A")
+        process = world.start()
+        _claimed(world, process)
+        process.until("submit", "on the wire")
+        world.edit_template("B")
+        world.edit_template("A")
+        while process.deliver():  # both changes are received while the request is on the wire
+            pass
+        world.carry_out()
+        world.drain()
+        job = world.job()
+        assert job is not None
+        assert job.status.run is not None
+        assert job.status.phase == "Running"
+        assert job.status.run.id == "uid-1.g1.a2"  # the template is the same again, the run is not
+
+    _run(without("death"), scenario, "I5")
+
+
+def test_a_cache_that_only_moves_forward_drops_no_good_completion() -> None:
+    def scenario(world: World) -> None:
+        world.create()
+        process = world.start()
+        _claimed(world, process)
+        process.until("submit", "on the wire")
+        process.deliver(0)  # the watch is late: this version is older than the claim
+        world.drain()
+        assert world.judge.rulings == [("uid-1.g1.a1", "applied")]
+
+    _run(without("forward_only"), scenario, "a good completion of uid-1.g1.a1 was dropped")
+
+
+def test_the_cancel_of_a_dropped_session_leaves_no_orphan() -> None:
+    def scenario(world: World) -> None:
+        world.create()
+        process = world.start()
+        _claimed(world, process)
+        for _ in range(2):
+            process.until("submit", "on the wire")
+            world.carry_out()
+        process.until("submit")
+        world.delete()
+        world.strip_finalizers()  # someone would not wait: nothing on the API server names the run any more
+        world.drain()
+        assert dict(world.judge.rulings) == {"uid-1.g1.a1": "gone"}
+
+    _run(without("cancel_dropped"), scenario, "I8")

@@ -1,0 +1,155 @@
+"""What counts as the template, when it has changed, and a spec that cannot be run."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from curation.api.digest import template_digest
+from curation.api.job import MAX_INPUT_BYTES, CurationJob, JobSpec
+from curation.lifecycle.decide import decide
+from curation.lifecycle.template import Template, template_changed
+from tests.unit.lifecycle.builders import (
+    IN_EVERY_PHASE,
+    awaiting,
+    claimed,
+    edited,
+    facts,
+    finished,
+    new_job,
+    running,
+    settled,
+    stepped,
+    stored,
+    waiting,
+)
+
+SAFE = 2**53 - 1
+TOO_LARGE = {"text": "x" * MAX_INPUT_BYTES}
+INVALID: dict[str, tuple[dict[str, Any], str]] = {
+    "too large": (TOO_LARGE, str(MAX_INPUT_BYTES)),
+    "beyond I-JSON": ({"number": SAFE + 1}, "number"),
+    "below I-JSON": ({"deep": [{"number": -SAFE - 1}]}, "number"),
+}
+
+
+def spec(**fields: Any) -> JobSpec:
+    return JobSpec.model_validate({"moduleRef": {"name": "module"}, **fields})
+
+
+def test_a_template_field_at_its_default_does_not_count() -> None:
+    assert template_digest(spec()) == template_digest(spec(input={}, config={}, rerun=""))
+
+
+def test_a_control_does_not_count() -> None:
+    controls = spec(
+        suspend=True, onDenied="Fail", retry={"limit": 0}, timeouts={"queuedSeconds": 1}, observeIntervalSeconds=1
+    )
+    assert template_digest(controls) == template_digest(spec())
+
+
+@pytest.mark.parametrize(
+    "fields", [{"input": {"x": 1}}, {"config": {"x": "1"}}, {"rerun": "1"}, {"moduleRef": {"name": "other"}}]
+)
+def test_each_template_field_counts(fields: dict[str, Any]) -> None:
+    assert template_digest(spec(**fields)) != template_digest(spec())
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ({"a": 1, "b": {"c": 2, "d": 3}}, {"b": {"d": 3, "c": 2}, "a": 1}),
+        ({"a": 1}, {"a": 1, "b": None}),
+        ({"a": [{"b": 1}]}, {"a": [{"b": 1, "c": None}]}),
+        ({"a": 1.0}, {"a": 1}),
+    ],
+    ids=["order", "null", "null in a list", "the same number"],
+)
+def test_two_ways_to_write_the_same_input_are_the_same_template(one: dict[str, Any], other: dict[str, Any]) -> None:
+    assert template_digest(spec(input=one)) == template_digest(spec(input=other))
+
+
+@pytest.mark.parametrize(
+    ("one", "other"), [({"a": [None]}, {"a": []}), ({"a": "1"}, {"a": 1}), ({"a": True}, {"a": 1})]
+)
+def test_two_inputs_that_differ_are_two_templates(one: dict[str, Any], other: dict[str, Any]) -> None:
+    assert template_digest(spec(input=one)) != template_digest(spec(input=other))
+
+
+def test_a_new_job_has_a_changed_template() -> None:
+    assert template_changed(new_job())
+
+
+def test_a_template_has_changed_iff_the_generation_is_unseen_and_the_digest_differs() -> None:
+    job = claimed()
+    assert not template_changed(job)
+    assert not template_changed(edited(job, observe_interval_seconds=5))
+    assert template_changed(edited(job, rerun="1"))
+    other = job.status.model_copy(update={"template_digest": "v0:by-an-older-release"})
+    assert not template_changed(stored(job, other))
+
+
+def test_a_field_that_a_newer_release_defaults_causes_no_run_and_no_write() -> None:
+    """The API server shows the default in old objects at an unchanged generation."""
+    for make in IN_EVERY_PHASE.values():
+        job = make()
+        document = job.model_dump(mode="json", by_alias=True, exclude_none=True)
+        document["spec"]["isolation"] = "Process"
+        document["spec"]["retry"]["multiplier"] = 2
+        seen = CurationJob.model_validate(document)
+        here = {"run_lives": True, "slot": False, "module_digest": None, "module_message": job.status.message}
+        if job.status.phase is not None:
+            settled(seen, **here)
+        assert template_digest(seen.spec) == template_digest(job.spec)
+
+
+# -- InvalidSpec -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("document", "says"), INVALID.values(), ids=INVALID)
+@pytest.mark.parametrize(
+    "make", [new_job, waiting, claimed, awaiting, running, finished], ids=lambda make: make.__name__
+)
+def test_an_input_that_admission_could_not_refuse_fails_the_job_and_names_the_field(
+    make: Callable[[], CurationJob], document: dict[str, Any], says: str
+) -> None:
+    before = make()
+    job = stepped(new_job(input=document) if before.status.phase is None else edited(before, input=document))
+    status = job.status
+    assert (status.phase, status.reason) == ("Failed", "InvalidSpec")
+    assert "spec.input" in status.message
+    assert says in status.message
+    assert status.observed_generation == job.metadata.generation
+    in_flight = before.status.phase in ("Submitted", "Running")
+    assert len(status.abandoned_runs) == len(before.status.abandoned_runs) + in_flight
+    settled(job)
+    mended = claimed(edited(job, input={}))
+    assert mended.status.run is not None
+    assert mended.status.run.attempt == 1
+
+
+def test_an_invalid_spec_fails_even_while_suspended_or_without_a_module() -> None:
+    job = stepped(new_job(input=TOO_LARGE, suspend=True), module_digest=None)
+    assert job.status.reason == "InvalidSpec"
+
+
+def test_an_input_of_just_the_allowed_size_is_run() -> None:
+    padding = MAX_INPUT_BYTES - len('{"text":""}')
+    assert Template(spec(input={"text": "x" * padding})).problem == ""
+    assert Template(spec(input={"text": "x" * (padding + 1)})).problem
+    assert Template(spec(input={"text": "é" * (padding // 2 + 1)})).problem  # bytes, not characters
+
+
+def test_nulls_do_not_count_against_the_size() -> None:
+    assert Template(spec(input={f"key{number}": None for number in range(20_000)})).problem == ""
+
+
+def test_the_largest_exact_numbers_are_fine() -> None:
+    assert Template(spec(input={"a": SAFE, "b": -SAFE, "c": 0.1, "d": 1e300})).problem == ""
+
+
+def test_a_control_edit_does_not_fail_an_invalid_job_anew() -> None:
+    job = stepped(edited(claimed(), input=TOO_LARGE))
+    step = decide(edited(job, observe_interval_seconds=5), facts())
+    assert step.status.phase_since == job.status.phase_since
+    assert step.status.observed_generation == 3
