@@ -1,0 +1,165 @@
+"""How long a change takes to have its effect while jobs keep arriving.
+
+Run: ``python -m bench.latency [--rate 30] [--seconds 10] [--json FILE] [--check]``. Three times, in seconds:
+a job's creation to Running; an approval's update to its job's next attempt being shown; an edit of a job's template to
+the last request of its old run at the session service (zero if none left after the edit was answered).
+"""
+
+import asyncio
+import time
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import aiohttp
+
+from bench import fixtures, options
+from bench.client import JOBS, Client
+from bench.phases import Phases
+from bench.results import Result, percentile
+from bench.stage import Stage
+
+OPEN = "arrivals"
+CLOSED = "approvals"
+_APPROVALS = "/apis/curation.dev/v1alpha1/namespaces/approvals/curationapprovals"
+
+
+async def arrivals(stage: Stage, client: Client, rate: float, seconds: float) -> list[float]:
+    """Creation to Running of jobs that arrive evenly."""
+    path = JOBS.format(namespace=OPEN)
+    phases = Phases(client, OPEN)
+    await phases.start()
+    created: dict[str, float] = {}
+
+    async def create(name: str) -> None:
+        created[name] = time.monotonic()
+        await client.call("POST", path, fixtures.job(name, fixtures.WITH_SESSION, stage.sessions_url))
+
+    try:
+        began = time.monotonic()
+        async with asyncio.TaskGroup() as group:
+            for number in range(int(rate * seconds)):
+                await asyncio.sleep(max(0.0, began + number / rate - time.monotonic()))
+                group.create_task(create(f"arrival-{number}"))
+        await phases.reached("Running", set(created))
+        return [phases.first["Running"][name] - at for name, at in created.items()]
+    finally:
+        await phases.close()
+
+
+async def approvals(stage: Stage, client: Client, count: int) -> list[float]:
+    """An approval's update to the next attempt of its job. Each job waits for an approval of its own (its host's)."""
+    phases = Phases(client, CLOSED)
+    await phases.start()
+    port = stage.sessions_url.rpartition(":")[2]
+    # Loopback addresses of their own, so that each job misses another permission.
+    hosts = {f"waiting-{n}": f"http://127.0.1.{n + 1}:{port}" for n in range(count)}
+    jobs = [fixtures.job(name, fixtures.WITH_SESSION, url) for name, url in hosts.items()]
+    try:
+        await fixtures.create(client, CLOSED, jobs)
+        await phases.reached("AwaitingApproval", set(hosts))
+        waiting = {item["metadata"]["name"]: item for item in await _until_all(client, count)}
+        jobs_now = (await client.call("GET", JOBS.format(namespace=CLOSED)))["items"]
+        waited = []
+        for item in jobs_now:
+            name, approval = item["metadata"]["name"], item["status"]["approval"]["name"]
+            assert approval in waiting
+            expires = datetime.now(UTC) + timedelta(hours=1)
+            decision = {"decision": "Approved", "scope": "Host", "expiresAt": expires.strftime("%Y-%m-%dT%H:%M:%SZ")}
+            began = time.monotonic()
+            await client.call("PATCH", f"{_APPROVALS}/{approval}", {"spec": decision})
+            await phases.reached("Submitted/2", {name})
+            waited.append(phases.first["Submitted/2"][name] - began)
+        return waited
+    finally:
+        await phases.close()
+
+
+async def _until_all(client: Client, count: int) -> list[dict[str, Any]]:
+    """All the approvals, once there are so many."""
+    async with asyncio.timeout(60):
+        while True:
+            items: list[dict[str, Any]] = (await client.call("GET", _APPROVALS))["items"]
+            if len(items) >= count:
+                return items
+            await asyncio.sleep(0.02)
+
+
+async def edits(stage: Stage, client: Client, count: int) -> list[float]:
+    """An edit's answer to the old run's last request. Each run is held in its second call, so it has more to send."""
+    path = JOBS.format(namespace=OPEN)
+    last: list[float] = []
+    async with aiohttp.ClientSession(stage.sessions_url) as http:
+        for number in range(count):
+            name = f"edited-{number}"
+            rule = {"action": "hold", "when": "after", "method": "POST", "path": "/sessions", "generation": 1}
+            async with http.post("/control/rules", json=rule) as answer:
+                held = (await answer.json())["id"]
+            job = await client.call(
+                "POST", path, fixtures.job(name, fixtures.WITH_SESSION, stage.sessions_url, onDenied="Fail")
+            )
+            async with http.get(f"/control/rules/{held}", params={"held": "1", "seconds": "30"}) as answer:
+                answer.raise_for_status()
+            await client.call("PATCH", f"{path}/{name}", {"spec": {"rerun": "again"}})
+            edited = time.time()
+            # The answer comes at once: what the old run sends now has passed a fence that had not heard of the edit.
+            async with http.post(f"/control/rules/{held}/release", json={}) as answer:
+                answer.raise_for_status()
+            async with http.delete(f"/control/rules/{held}") as answer:
+                await answer.read()
+            uid = job["metadata"]["uid"]
+            await _ended(http, uid)
+            async with http.get("/log", params={"run": f"{uid}.g1.a1"}) as answer:
+                calls = await answer.json()
+            last.append(
+                max(0.0, *(call["time"] - edited for call in calls if call["trigger"] in ("Submit", "Observe")))
+            )
+    return last
+
+
+async def _ended(http: aiohttp.ClientSession, uid: str) -> None:
+    """Wait until the new run's session lives and the old run's does not: nothing of the old run is left."""
+    async with asyncio.timeout(60):
+        while True:
+            async with http.get("/sessions", params={"job": uid, "live": "true"}) as answer:
+                live = {session["runID"] for session in await answer.json()}
+            if live == {f"{uid}.g2.a1"}:
+                return
+            await asyncio.sleep(0.05)
+
+
+async def measure(rate: float, seconds: float, count: int) -> list[Result]:
+    """Run it."""
+    async with Stage() as stage, Client(stage.control_plane.kubeconfig()) as client:
+        for namespace in (OPEN, CLOSED):
+            await fixtures.prepare(client, namespace)
+        await fixtures.allow(client, OPEN)
+        await stage.start_operator()
+        found = {}
+        for name, work in (
+            (f"create to Running at {rate:g} a second", arrivals(stage, client, rate, seconds)),
+            ("approve to attempt running", approvals(stage, client, count)),
+            ("edit to the old run's last request", edits(stage, client, count)),
+        ):
+            found[name] = await work
+            options.progress(f"{name}: {len(found[name])} samples")
+        await stage.stop_operator()
+    goals = {"create": ("<= 0.1", "<= 0.5"), "approve": ("", "<= 0.3"), "edit": ("", "<= 0.3")}
+    results = []
+    for name, times in found.items():
+        for share, goal in zip((0.5, 0.99), goals[name.split()[0]], strict=True):
+            results.append(Result(f"{name}: p{share * 100:g}", percentile(times, share), "s", goal))
+    return results
+
+
+def main() -> None:
+    """The command line."""
+    parser = options.parser(__doc__)
+    parser.add_argument("--rate", type=float, default=30, help="arrivals a second")
+    parser.add_argument("--seconds", type=float, default=10, help="how long they arrive")
+    parser.add_argument("--samples", type=int, default=50, help="approvals and edits")
+    given = parser.parse_args()
+    options.report(given, "latency", asyncio.run(measure(given.rate, given.seconds, given.samples)))
+
+
+if __name__ == "__main__":
+    main()

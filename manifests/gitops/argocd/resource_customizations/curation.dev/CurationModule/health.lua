@@ -1,0 +1,32 @@
+-- Healthy: it can be run. Progressing: not loaded yet, or its source is not there yet, which is looked for again.
+-- Degraded: it cannot be run until its spec or its source is mended.
+local health = {}
+local status = obj.status or {}
+
+if obj.metadata.deletionTimestamp ~= nil then
+  health.status = "Progressing"
+  health.message = "Being deleted: it stays for Cancel while a session may be alive, for at most 10 minutes"
+  return health
+end
+
+if status.observedGeneration ~= nil and status.observedGeneration >= (obj.metadata.generation or 0) then
+  for _, condition in ipairs(status.conditions or {}) do
+    if condition.type == "Ready" then
+      health.message = (condition.reason or "") .. ": " .. (condition.message or "")
+      if condition.status == "True" then
+        health.status = "Healthy"
+      elseif condition.reason == "NotFound" then
+        health.status = "Progressing"
+      elseif condition.status == "False" then
+        health.status = "Degraded"
+      else
+        health.status = "Progressing"
+      end
+      return health
+    end
+  end
+end
+
+health.status = "Progressing"
+health.message = "Waiting for the operator to load the module"
+return health

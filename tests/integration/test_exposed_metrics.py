@@ -1,0 +1,30 @@
+"""What a running operator exposes is what its dashboard and its alerts read."""
+
+import asyncio
+import re
+
+from tests.harness import manifests
+from tests.harness.world import World
+from tests.integration.approvals.decisions import NO_SESSIONS
+from tests.unit.observability.exposed import dashboard, rules
+from tests.unit.observability.promql import read
+
+
+async def test_a_pending_approval_and_every_series_that_is_read_are_on_metrics(world: World) -> None:
+    await world.cluster.create(manifests.module())
+    await world.cluster.create(manifests.policy(NO_SESSIONS))
+    operator = await world.start_operator()
+    await world.create_jobs(1)
+    await world.until_phase("AwaitingApproval", "job-0")
+    async with asyncio.timeout(60):
+        while (await operator.metrics()).value("curation_approval_age_seconds") <= 0:  # noqa: ASYNC110 (no event tells)
+            await asyncio.sleep(0.1)
+    metrics = await operator.metrics()
+    assert metrics.value("curation_approvals", decision="Pending") == 1
+    assert metrics.value("curation_approvals", decision="Approved") == 0
+
+    _, text = await operator.fetch("/metrics")
+    exposed = set(re.findall(r"^(curation_\w+)", text, re.MULTILINE))
+    panels = [target["expr"] for panel in dashboard()["panels"] for target in panel.get("targets", ())]
+    wanted = {name for expr in (*panels, *(rule["expr"] for rule in rules())) for name in read(expr).metrics}
+    assert wanted - exposed == set()

@@ -1,0 +1,105 @@
+"""Our kstatus oracle against the real library, and the Flux sample's expressions evaluated by Flux's own."""
+
+import itertools
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from curation.api.names import Phase
+from tests.oracles import kstatus
+from tests.oracles.kstatus_library import CannotBuild, Judged, judge, program
+from tests.unit.gitops import documents
+
+_SAMPLE = Path(__file__).parents[2] / "manifests" / "gitops" / "flux" / "kustomization.yaml"
+_OF_PHASE = {Phase.COMPLETED: "Current", Phase.FAILED: "Failed"}
+
+
+@pytest.fixture(scope="module")
+def binary() -> Path:
+    try:
+        return program()
+    except CannotBuild as reason:
+        pytest.skip(str(reason))
+
+
+@pytest.fixture(scope="module")
+def sample(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("flux") / "kustomization.json"
+    path.write_text(json.dumps(yaml.safe_load(_SAMPLE.read_text("utf-8"))), encoding="utf-8")
+    return path
+
+
+def _every_job() -> list[dict[str, Any]]:
+    jobs = [documents.job(phase, reason) for phase, reason in documents.EVERY_REASON]
+    older = [documents.job(phase, reason, generation=4, seen=3) for phase, reason in documents.EVERY_REASON]
+    everything = [documents.fresh(), *jobs, *older, *documents.walked().values()]
+    return [*everything, *map(documents.being_deleted, everything)]
+
+
+def _every_combination() -> list[dict[str, Any]]:
+    """Any status that could ever be written, so that the oracle is right also about one that should not have been."""
+    values = (None, "True", "False", "Unknown")
+    found = []
+    for observed, ready, reconciling, stalled, deleted in itertools.product(
+        (None, -1, 1, 2, 3), values, values, values, (False, True)
+    ):
+        conditions = [
+            {"type": kind, "status": value, "reason": "R", "message": "m"}
+            for kind, value in (("Ready", ready), ("Reconciling", reconciling), ("Stalled", stalled))
+            if value
+        ]
+        status: dict[str, Any] = {"conditions": conditions} if conditions else {}
+        if observed is not None:
+            status["observedGeneration"] = observed
+        metadata = {"name": "it", "namespace": "ns", "generation": 2}
+        if deleted:
+            metadata["deletionTimestamp"] = "2030-01-01T12:00:00Z"
+        obj = {"apiVersion": "curation.dev/v1alpha1", "kind": "CurationJob", "metadata": metadata, "spec": {}}
+        found.append({**obj, "status": status} if status else obj)
+    return found
+
+
+def test_the_oracle_and_the_library_agree_about_every_job(binary: Path) -> None:
+    jobs = _every_job()
+    for obj, judged in zip(jobs, judge(binary, jobs), strict=True):
+        assert kstatus.compute(obj) == judged.kstatus, json.dumps(obj)
+
+
+def test_the_oracle_and_the_library_agree_about_every_combination_of_conditions(binary: Path) -> None:
+    objects = _every_combination()
+    verdicts = judge(binary, objects)
+    for obj, judged in zip(objects, verdicts, strict=True):
+        assert kstatus.compute(obj) == judged.kstatus, json.dumps(obj)
+    assert {judged.kstatus for judged in verdicts} == {"InProgress", "Failed", "Current", "Terminating"}
+
+
+@pytest.mark.parametrize(("phase", "reason"), documents.EVERY_REASON)
+def test_the_library_tells_the_truth_about_a_job(binary: Path, sample: Path, phase: Phase, reason: str) -> None:
+    expected = _OF_PHASE.get(phase, "InProgress")
+    obj = documents.job(phase, reason)
+    judged, deleted = judge(binary, [obj, documents.being_deleted(obj)], sample)
+    assert (judged.kstatus, judged.flux) == (expected, expected)
+    assert deleted.kstatus == "Terminating"
+
+
+def test_a_fresh_job_is_in_progress_only_since_the_crd_says_minus_one(binary: Path, sample: Path) -> None:
+    fresh = documents.fresh()
+    bare = {key: value for key, value in fresh.items() if key != "status"}
+    assert judge(binary, [fresh], sample)[0].flux == "InProgress"
+    assert [judged.kstatus for judged in judge(binary, [fresh, bare])] == ["InProgress", "Current"]
+
+
+@pytest.mark.parametrize(
+    ("obj", "flux", "expected"),
+    [(row[1], row[3], row[4]) for row in documents.OTHER_KINDS],
+    ids=[row[0] for row in documents.OTHER_KINDS],
+)
+def test_what_flux_and_kstatus_take_the_other_kinds_for(
+    binary: Path, sample: Path, obj: dict[str, Any], flux: str, expected: str
+) -> None:
+    [judged] = judge(binary, [obj], sample)
+    assert judged == Judged(expected, judged.message, flux)
+    assert kstatus.compute(obj) == expected

@@ -1,0 +1,166 @@
+"""The reconcilers' real context, over a connection that nobody answers: for what is decided without the API server."""
+
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from curation.api.job import CurationJob
+from curation.authz.book import PolicyBook
+from curation.authz.gate import Gate
+from curation.cluster.api import ClusterAPI
+from curation.cluster.clock import ServerClock
+from curation.cluster.connection import connect
+from curation.cluster.events import EventRecorder
+from curation.cluster.resources import JOBS, MODULES
+from curation.cluster.writer import Writer
+from curation.execution.executor import Execution, Invocation
+from curation.reconciler.context import Context, Key
+from curation.reconciler.credentials import Credentials
+from curation.reconciler.in_use import InUse
+from curation.reconciler.job_index import JobIndex
+from curation.reconciler.metrics import Metrics
+from curation.reconciler.modules import ModuleReconciler
+from curation.reconciler.queue import WorkQueue
+from curation.reconciler.runs import Runs
+from curation.reconciler.settings import Settings
+from curation.wasm.store import ModuleStore
+from tests.unit.reconciler.virtual_time import loop
+
+NAMESPACE = "ns"
+EPOCH = datetime(2026, 1, 1, tzinfo=UTC).timestamp()
+DIGEST = f"sha256:{'0' * 64}"
+
+
+class NoExecutor:
+    """Nothing can be executed here: no module is known."""
+
+    def start(self, invocation: Invocation) -> Execution:
+        raise AssertionError(f"{invocation.run.id} should never have come so far")
+
+    async def close(self, grace: float) -> None: ...
+
+
+class Rig:
+    """The parts of a process, in virtual time, with a server clock that began at the start of 2026."""
+
+    def __init__(self, context: Context, store: ModuleStore) -> None:
+        self.context = context
+        self.queue = context.queue
+        self.modules = ModuleReconciler(context, store, InUse(context, JobIndex(context.metrics)))
+        self.credentials = Credentials(context.api, loop().time)
+        self.runs = Runs(context, NoExecutor(), self.modules, self.credentials)
+
+    def taken(self) -> list[Key]:
+        """Take all keys that are ready, and give them back."""
+        keys = []
+        while len(self.queue):
+            # Ready: `get` returns without waiting.
+            step = self.queue.get()
+            try:
+                step.send(None)
+            except StopIteration as end:
+                keys.append(end.value)
+            self.queue.done(keys[-1])
+        return keys
+
+
+@asynccontextmanager
+async def disconnected(folder: Path, **settings: Any) -> AsyncIterator[Rig]:
+    """A rig whose API server cannot be reached."""
+    kubeconfig = folder / "kubeconfig"
+    kubeconfig.write_text(
+        json.dumps(
+            {
+                "apiVersion": "v1",
+                "kind": "Config",
+                "clusters": [{"name": "none", "cluster": {"server": "http://127.0.0.1:1"}}],
+                "users": [{"name": "nobody", "user": {}}],
+                "contexts": [{"name": "none", "context": {"cluster": "none", "user": "nobody"}}],
+                "current-context": "none",
+            }
+        )
+    )
+    clock = ServerClock(wall=lambda: EPOCH, monotonic=loop().time)
+    metrics, book = Metrics(), PolicyBook()
+    connection = await connect(environ={"KUBECONFIG": str(kubeconfig)}, clock=clock)
+    store = ModuleStore()
+    try:
+        api, writer = ClusterAPI(connection), Writer(connection)
+        queue: WorkQueue[Key] = WorkQueue(metrics, loop().time)
+        context = Context(
+            Settings(**{"identity": "me", "holder": "me/1", **settings}),
+            api,
+            writer,
+            clock,
+            metrics,
+            EventRecorder(api, writer, identity="me", clock=clock),
+            book,
+            Gate(book, clock.now),
+            queue,
+        )
+        rig = Rig(context, store)
+        yield rig
+        await rig.runs.close()
+        queue.close()
+    finally:
+        await store.close()
+        await connection.close()
+
+
+def key(name: str = "job") -> Key:
+    return Key(JOBS, NAMESPACE, name)
+
+
+def module_key(name: str = "m") -> Key:
+    return Key(MODULES, NAMESPACE, name)
+
+
+def document(name: str = "job", *, version: int = 5, status: dict[str, Any] | None = None, **changes: Any) -> Any:
+    """A job as the API server would show it."""
+    metadata = {
+        "name": name,
+        "namespace": NAMESPACE,
+        "uid": f"uid-{name}",
+        "resourceVersion": str(version),
+        "generation": 1,
+        "finalizers": ["curation.dev/session"],
+        "creationTimestamp": "2026-01-01T00:00:00Z",
+        **changes.pop("metadata", {}),
+    }
+    spec = {"moduleRef": {"name": "m"}, **changes.pop("spec", {})}
+    return {
+        "apiVersion": "curation.dev/v1alpha1",
+        "kind": "CurationJob",
+        "metadata": metadata,
+        "spec": spec,
+        "status": status or {},
+        **changes,
+    }
+
+
+def run_status(phase: str, *, holder: str = "me/1", submitted_at: str = "2026-01-01T00:00:10Z") -> dict[str, Any]:
+    """The status of a job with one run in this phase."""
+    session = {"id": "s-1", "runID": "uid-job.g1.a1", "spawnedAt": submitted_at}
+    return {
+        "observedGeneration": 1,
+        "phase": phase,
+        "phaseSince": submitted_at,
+        "run": {
+            "id": "uid-job.g1.a1",
+            "generation": 1,
+            "attempt": 1,
+            "templateDigest": "v1:x",
+            "module": {"name": "m", "digest": DIGEST},
+            "holder": holder,
+            "submittedAt": submitted_at,
+        },
+        **({"session": session} if phase == "Running" else {}),
+    }
+
+
+def job(*args: Any, **kwargs: Any) -> CurationJob:
+    """The same as `document`, as a model."""
+    return CurationJob.model_validate(document(*args, **kwargs))

@@ -1,0 +1,133 @@
+"""Credentials of modules: read when a run starts, not more often than needed, and what is missing is named."""
+
+import base64
+from typing import Any
+
+import pytest
+
+from curation.api.module import ModuleSpec
+from curation.cluster.answers import APIError, Document, Unreachable
+from curation.reconciler.credentials import FRESH_SECONDS, CredentialError, Credentials
+
+SPEC = ModuleSpec.model_validate(
+    {
+        "source": {"builtin": "b"},
+        "credentials": [
+            {
+                "scheme": "https",
+                "host": "api.example",
+                "port": 443,
+                "header": "Authorization",
+                "secretKeyRef": {"name": "token", "key": "value"},
+            }
+        ],
+    }
+)
+
+
+class Secrets:
+    """What the API server answers about Secrets, and how often it was asked."""
+
+    def __init__(self) -> None:
+        self.answer: Document | APIError | Unreachable | None = None
+        self.asked = 0
+
+    def hold(self, **data: str) -> None:
+        self.answer = {"data": {key: base64.b64encode(value.encode()).decode() for key, value in data.items()}}
+
+    async def read_secret(self, namespace: str, name: str) -> Document | None:
+        self.asked += 1
+        if isinstance(self.answer, APIError | Unreachable):
+            raise self.answer
+        return self.answer
+
+
+class Case:
+    def __init__(self) -> None:
+        self.now = 0.0
+        self.secrets = Secrets()
+        api: Any = self.secrets
+        self.credentials = Credentials(api, lambda: self.now)
+
+    async def header(self, namespace: str = "ns", *, last_known: bool = False) -> str:
+        (found,) = await self.credentials.of(namespace, SPEC, last_known=last_known)
+        assert (found.scheme, found.host, found.port, found.header) == ("https", "api.example", 443, "Authorization")
+        return found.value()
+
+
+async def test_a_value_is_decoded_without_the_line_end_that_editors_add() -> None:
+    case = Case()
+    case.secrets.hold(value="Bearer abc\n")
+    assert await case.header() == "Bearer abc"
+
+
+async def test_a_burst_of_runs_reads_a_secret_once_and_a_rotated_one_is_used_soon() -> None:
+    case = Case()
+    case.secrets.hold(value="old")
+    assert [await case.header() for _ in range(50)] == ["old"] * 50
+    assert case.secrets.asked == 1
+    case.secrets.hold(value="new")
+    case.now = FRESH_SECONDS - 0.1
+    assert await case.header() == "old"
+    case.now = FRESH_SECONDS
+    assert await case.header() == "new"
+
+
+async def test_each_namespace_has_secrets_of_its_own() -> None:
+    case = Case()
+    case.secrets.hold(value="one")
+    assert await case.header("first") == "one"
+    case.secrets.hold(value="two")
+    assert await case.header("second") == "two"
+
+
+async def test_a_module_without_credentials_reads_nothing() -> None:
+    case = Case()
+    assert await case.credentials.of("ns", ModuleSpec.model_validate({"source": {"builtin": "b"}})) == ()
+    assert case.secrets.asked == 0
+
+
+@pytest.mark.parametrize(
+    ("answer", "says"),
+    [
+        (None, "Secret token (spec.credentials[].secretKeyRef of the module) does not exist"),
+        ({"data": {"other": ""}}, "Secret token has no key value"),
+        ({}, "Secret token has no key value"),
+        ({"data": {"value": "?"}}, "Secret token, key value is not text"),
+        ({"data": {"value": base64.b64encode(b"\xff\xfe").decode()}}, "Secret token, key value is not text"),
+        (APIError(403, "Forbidden", "no"), "Secret token cannot be read (Forbidden); let the operator read it"),
+    ],
+)
+async def test_what_is_wrong_is_named_with_its_remedy(answer: Any, says: str) -> None:
+    case = Case()
+    case.secrets.answer = answer
+    with pytest.raises(CredentialError) as caught:
+        await case.header()
+    assert says in str(caught.value)
+
+
+async def test_an_unreachable_server_is_not_taken_for_a_missing_secret() -> None:
+    case = Case()
+    case.secrets.answer = Unreachable("reset")
+    with pytest.raises(Unreachable):
+        await case.header()
+
+
+@pytest.mark.parametrize("gone", [None, APIError(403, "Forbidden", "the namespace is terminating")])
+async def test_a_cancel_uses_the_last_known_value_of_a_secret_that_is_gone_and_a_run_does_not(gone: Any) -> None:
+    case = Case()
+    case.secrets.hold(value="kept")
+    await case.header()
+    case.now = 10 * FRESH_SECONDS
+    case.secrets.answer = gone
+    assert await case.header(last_known=True) == "kept"
+    with pytest.raises(CredentialError):
+        await case.header()
+
+
+async def test_a_failed_read_is_tried_again_at_once() -> None:
+    case = Case()
+    with pytest.raises(CredentialError):
+        await case.header()
+    case.secrets.hold(value="there")
+    assert await case.header() == "there"

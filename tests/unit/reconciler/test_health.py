@@ -1,0 +1,195 @@
+"""/healthz fails when a watch hangs, the loop is blocked or the lease is lost; /readyz also before the first list."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import aiohttp
+import pytest
+
+from curation.api.names import Phase
+from curation.reconciler.handlers import WATCH_SECONDS
+from curation.reconciler.health import LOOP_STALE_SECONDS, WATCH_STALE_SECONDS, Health, HealthServer
+from curation.reconciler.metrics import Metrics, WatchAge
+from tests.unit.reconciler.virtual_time import in_virtual_time, loop
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def health(clock: Clock) -> Health:
+    made = Health(clock)
+    made.expect("curationjobs")
+    made.expect("curationmodules")
+    return made
+
+
+async def turn(health: Health) -> None:
+    """Let the beating task turn once."""
+    beating = asyncio.create_task(health.beat())
+    await asyncio.sleep(0)
+    beating.cancel()
+    await asyncio.gather(beating, return_exceptions=True)
+
+
+def beat(health: Health) -> None:
+    """The event loop turns once."""
+    asyncio.run(turn(health))
+
+
+def test_a_watch_that_is_not_heard_of_for_long_is_stale(health: Health, clock: Clock) -> None:
+    clock.now += WATCH_STALE_SECONDS - 1
+    health.seen("curationjobs")
+    clock.now += 2
+    beat(health)
+    assert health.problems() == [f"the watch of curationmodules was last alive {WATCH_STALE_SECONDS + 1:.0f} s ago"]
+
+
+def test_a_watch_that_the_server_ends_in_time_and_that_is_opened_again_is_healthy(health: Health, clock: Clock) -> None:
+    for _ in range(10):
+        clock.now += WATCH_SECONDS
+        for resource in ("curationjobs", "curationmodules"):
+            health.request("watch", resource, "200", 0.01)
+        beat(health)
+        assert health.problems() == []
+    assert WATCH_STALE_SECONDS > WATCH_SECONDS
+
+
+@pytest.mark.parametrize(
+    ("verb", "resource", "code"),
+    [
+        ("watch", "curationmodules", "403"),
+        ("watch", "curationmodules", "<error>"),
+        ("get", "curationmodules", "200"),
+        ("patch", "curationmodules/status", "200"),
+        ("watch", "curationjobs", "200"),
+    ],
+)
+def test_no_other_request_keeps_a_watch_alive(
+    health: Health, clock: Clock, verb: str, resource: str, code: str
+) -> None:
+    clock.now += WATCH_STALE_SECONDS + 1
+    health.seen("curationjobs")
+    beat(health)
+    health.request(verb, resource, code, 0.01)
+    assert [problem.split()[3] for problem in health.problems()] == ["curationmodules"]
+
+
+def test_requests_for_kinds_that_are_not_watched_are_of_no_interest(health: Health) -> None:
+    health.request("watch", "secrets", "200", 0.01)
+    assert sorted(health.ages()) == ["curationjobs", "curationmodules"]
+
+
+def test_a_blocked_event_loop_is_unhealthy_until_it_turns_again(health: Health, clock: Clock) -> None:
+    clock.now += LOOP_STALE_SECONDS + 5
+    for resource in ("curationjobs", "curationmodules"):
+        health.seen(resource)
+    assert health.problems() == [f"the event loop was blocked for {LOOP_STALE_SECONDS + 5:.0f} s"]
+    beat(health)
+    assert health.problems() == []
+
+
+def test_a_replica_that_has_never_led_is_healthy_and_one_that_lost_the_lease_is_not(health: Health) -> None:
+    leads = False
+    health.leading = lambda: leads
+    assert health.problems() == []
+    leads = True
+    assert health.problems() == []
+    leads = False
+    assert health.problems() == ["the lease was lost"]
+    assert health.problems() == ["the lease was lost"], "it stays lost"
+
+
+def test_it_is_synced_once_the_jobs_are_watched(health: Health) -> None:
+    health.request("watch", "curationmodules", "200", 0)
+    health.request("list", "curationjobs", "200", 0)
+    health.request("watch", "curationjobs", "403", 0)
+    assert not health.synced
+    health.request("watch", "curationjobs", "200", 0)
+    assert health.synced
+
+
+@in_virtual_time
+async def test_the_loop_beats_more_often_than_it_may_be_late() -> None:
+    health = Health(loop().time)
+    beating = asyncio.create_task(health.beat())
+    await asyncio.sleep(10 * LOOP_STALE_SECONDS)
+    assert health.problems() == []
+    beating.cancel()
+    await asyncio.gather(beating, return_exceptions=True)
+
+
+@asynccontextmanager
+async def served(health: Health, metrics: Metrics) -> AsyncIterator[aiohttp.ClientSession]:
+    server = HealthServer(health, metrics.registry)
+    await server.start("127.0.0.1", 0)
+    try:
+        async with aiohttp.ClientSession(server.url) as http:
+            yield http
+    finally:
+        await server.close()
+
+
+async def ask(http: aiohttp.ClientSession, path: str) -> tuple[int, str]:
+    async with http.get(path) as answer:
+        return answer.status, await answer.text()
+
+
+async def test_the_probes_say_what_is_wrong(health: Health, clock: Clock) -> None:
+    async with served(health, Metrics()) as http:
+        assert await ask(http, "/healthz") == (200, "ok\n")
+        assert await ask(http, "/readyz") == (503, "the jobs have not been listed yet\n")
+        health.request("watch", "curationjobs", "200", 0)
+        assert await ask(http, "/readyz") == (200, "ok\n")
+        clock.now += WATCH_STALE_SECONDS + 1
+        await turn(health)
+        for path in ("/healthz", "/readyz"):
+            status, text = await ask(http, path)
+            assert status == 503
+            assert text.count("the watch of curation") == 2
+
+
+async def test_the_metrics_are_those_that_the_outside_interface_names(health: Health, clock: Clock) -> None:
+    metrics = Metrics()
+    metrics.registry.register(WatchAge(health.ages))
+    clock.now += 7
+    async with served(health, metrics) as http:
+        status, text = await ask(http, "/metrics")
+    assert status == 200
+    families = {line.split()[2]: line.split()[3] for line in text.splitlines() if line.startswith("# TYPE")}
+    for name, kind in {
+        "curation_jobs": "gauge",
+        "curation_transitions_total": "counter",
+        "curation_completions_total": "counter",
+        "curation_run_duration_seconds": "histogram",
+        "curation_runs_in_flight": "gauge",
+        "curation_http_calls_total": "counter",
+        "curation_policy_decision_seconds": "histogram",
+        "curation_approvals": "gauge",
+        "curation_approval_age_seconds": "gauge",
+        "curation_api_requests_total": "counter",
+        "curation_write_conflicts_total": "counter",
+        "curation_queue_depth": "gauge",
+        "curation_queue_latency_seconds": "histogram",
+        "curation_reconcile_seconds": "histogram",
+        "curation_abandoned_runs": "gauge",
+        "curation_leader": "gauge",
+        "curation_watch_age_seconds": "gauge",
+    }.items():
+        assert families.get(name) == kind, name
+    assert 'curation_watch_age_seconds{resource="curationjobs"} 7.0' in text
+    for phase in Phase:
+        assert f'curation_jobs{{phase="{phase}"}} 0.0' in text
+    for verdict in ("applied", "stale", "duplicate", "gone"):
+        assert f'curation_completions_total{{verdict="{verdict}"}} 0.0' in text

@@ -1,0 +1,90 @@
+"""What is known of modules before, between and after their reads."""
+
+from pathlib import Path
+
+import pytest
+
+from curation.api.module import CurationModule
+from curation.cluster.resources import MODULES
+from curation.reconciler.modules import RETRY_SECONDS
+from curation.wasm.store import ModuleLoadError, builtin_bytes, builtin_names, digest_of
+from tests.unit.reconciler.disconnected import NAMESPACE, Rig, disconnected, key, module_key
+from tests.unit.reconciler.virtual_time import in_virtual_time, now
+
+BUILTIN = "build-session-message-v1"
+
+
+def put(rig: Rig, spec: dict[str, object], *, version: int = 1) -> None:
+    rig.context.caches[MODULES].put(
+        {
+            "metadata": {
+                "name": "m",
+                "namespace": NAMESPACE,
+                "uid": "u",
+                "resourceVersion": str(version),
+                "generation": version,
+                "finalizers": ["curation.dev/in-use"],
+            },
+            "spec": spec,
+        }
+    )
+
+
+@in_virtual_time
+async def test_a_module_that_is_not_there_says_what_to_apply(tmp_path: Path) -> None:
+    async with disconnected(tmp_path) as rig:
+        state = rig.modules.state(NAMESPACE, "m")
+        assert state.digest is None
+        assert state.message == "CurationModule m does not exist in namespace ns; apply it."
+        with pytest.raises(ModuleLoadError):
+            rig.modules.build(NAMESPACE, "m", "sha256:x")
+
+
+@in_virtual_time
+async def test_a_builtin_is_ready_without_the_api_server_and_wakes_those_that_wait_for_it_once(tmp_path: Path) -> None:
+    async with disconnected(tmp_path) as rig:
+        rig.modules.wake_when_changed(NAMESPACE, "m", key("waits"))
+        rig.modules.wake_when_changed(NAMESPACE, "other", key("waits-for-another"))
+        put(rig, {"source": {"builtin": BUILTIN}, "limits": {"wallSeconds": 7}})
+        verdict = await rig.modules.load(module_key())
+        assert verdict is not None
+        assert verdict.digest == digest_of(builtin_bytes(BUILTIN)) == rig.modules.state(NAMESPACE, "m").digest
+        assert rig.taken() == [key("waits")]
+        await rig.modules.load(module_key())
+        assert rig.taken() == []
+        build, spec = rig.modules.build(NAMESPACE, "m", "sha256:a-build-that-is-gone")
+        assert build.digest == verdict.digest, "the present build stands in for one that is gone"
+        assert spec.source.builtin == BUILTIN
+
+
+@in_virtual_time
+async def test_a_builtin_that_this_release_has_not_names_the_ones_it_has(tmp_path: Path) -> None:
+    async with disconnected(tmp_path) as rig:
+        put(rig, {"source": {"builtin": "build-session-message-v99"}})
+        verdict = await rig.modules.load(module_key())
+        assert verdict is not None
+        assert (verdict.digest, verdict.reason) == (None, "NotFound")
+        for name in builtin_names():
+            assert name in verdict.message
+
+
+@in_virtual_time
+async def test_a_source_that_the_server_could_not_tell_is_asked_for_again_ever_less_often(tmp_path: Path) -> None:
+    async with disconnected(tmp_path) as rig:
+        put(rig, {"source": {"configMap": {"name": "c", "key": "k"}}, "digest": f"sha256:{'1' * 64}"})
+        for seconds in (*RETRY_SECONDS, RETRY_SECONDS[-1]):
+            assert await rig.modules.load(module_key()) is None, "an unreachable server says nothing about the module"
+            before = now()
+            assert await rig.queue.get() == module_key()
+            rig.queue.done(module_key())
+            assert now() - before == pytest.approx(seconds)
+
+
+@in_virtual_time
+async def test_the_wall_limit_is_the_modules_or_the_default_while_it_is_not_known(tmp_path: Path) -> None:
+    async with disconnected(tmp_path) as rig:
+        default = CurationModule.model_validate({"metadata": {"name": "m"}, "spec": {"source": {"builtin": "b"}}})
+        assert rig.modules.wall_seconds(NAMESPACE, "m") == default.spec.limits.wall_seconds
+        put(rig, {"source": {"builtin": BUILTIN}, "limits": {"wallSeconds": 7}})
+        await rig.modules.load(module_key())
+        assert rig.modules.wall_seconds(NAMESPACE, "m") == 7

@@ -1,0 +1,203 @@
+"""When the session of a Running job is looked at: spread, at its interval, rarer after failures, at once on request."""
+
+import asyncio
+import itertools
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from curation.api.job import CurationJob
+from curation.lifecycle.outcome import Failed, FailureClass, Report, Result, RunKey, StillRunning, Trigger
+from curation.reconciler.observation import AT_ONCE, MAX_BACKOFF_SECONDS, Observation
+from tests.unit.reconciler.disconnected import Rig, disconnected, document, key, run_status
+from tests.unit.reconciler.virtual_time import in_virtual_time, loop, now
+
+ASK = "curation.dev/observe-requested-at"
+RUN = RunKey("uid-job", "uid-job.g1.a1", 1, 1, "v1:x")
+BROKEN = Failed(FailureClass.HTTP_UNAVAILABLE, "connection refused")
+
+
+def running(name: str = "job", *, interval: int = 10, asked: str = "", phase: str = "Running", **meta: Any) -> Any:
+    annotations = {ASK: asked} if asked else {}
+    found = document(
+        name,
+        status=run_status(phase),
+        spec={"observeIntervalSeconds": interval},
+        metadata={"annotations": annotations, **meta},
+    )
+    return CurationJob.model_validate(found)
+
+
+class Planned:
+    """Observations that are launched are counted, and ended by hand (no module is known here, so each would fail)."""
+
+    def __init__(self, rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.rig = rig
+        self.launched: list[tuple[str, float]] = []
+        self.flying: set[str] = set()
+        monkeypatch.setattr(rig.runs, "launch", self._launch)
+        monkeypatch.setattr(rig.runs, "observing", lambda uid: uid.removeprefix("uid-") in self.flying)
+        self.observation = Observation(rig.context, rig.runs, loop().time)
+
+    def _launch(self, order: Any) -> None:
+        assert order.trigger is Trigger.OBSERVE
+        self.launched.append((order.key.name, now()))
+        self.flying.add(order.key.name)
+
+    def end(self, name: str, result: Result) -> None:
+        self.flying.discard(name)
+        report = Report(Trigger.OBSERVE, RUN, result)
+        self.observation.ended(key(name), running(name), report)
+
+    async def until_launched(self, job: Any) -> float:
+        """Work on the job as its queue says until it is observed; returns when that was."""
+        known = len(self.launched)
+        self.observation.advance(key(), job)
+        while len(self.launched) == known:
+            self.rig.queue.done(await self.rig.queue.get())
+            self.observation.advance(key(), job)
+        return self.launched[-1][1]
+
+
+@pytest.fixture
+def patch() -> Any:
+    with pytest.MonkeyPatch.context() as made:
+        yield made
+
+
+@in_virtual_time
+async def test_a_restart_spreads_the_first_looks_over_the_interval(tmp_path: Path, patch: pytest.MonkeyPatch) -> None:
+    async with disconnected(tmp_path) as rig:
+        planned = Planned(rig, patch)
+        jobs = {key(f"job-{n}"): running(f"job-{n}", interval=100) for n in range(200)}
+        for woken, job in jobs.items():
+            planned.observation.advance(woken, job)
+        while len(planned.launched) < len(jobs):
+            woken = await rig.queue.get()
+            rig.queue.done(woken)
+            planned.observation.advance(woken, jobs[woken])
+            planned.end(woken.name, StillRunning()) if woken.name in planned.flying else None
+        times = [at for _, at in planned.launched]
+        assert max(times) <= 100.1
+        for quarter in range(4):
+            assert sum(25 * quarter <= at < 25 * (quarter + 1) for at in times) >= 25
+
+
+@in_virtual_time
+async def test_a_session_is_looked_at_once_in_its_interval_with_jitter(
+    tmp_path: Path, patch: pytest.MonkeyPatch
+) -> None:
+    async with disconnected(tmp_path) as rig:
+        planned = Planned(rig, patch)
+        times = []
+        for _ in range(30):
+            times.append(await planned.until_launched(running()))
+            planned.end("job", StillRunning())
+        gaps = [after - before for before, after in itertools.pairwise(times)]
+        assert min(gaps) >= 9
+        assert max(gaps) <= 11.01
+        assert max(gaps) - min(gaps) > 0.5
+
+
+@in_virtual_time
+async def test_failed_looks_become_rarer_to_a_cap_and_a_good_one_starts_over(
+    tmp_path: Path, patch: pytest.MonkeyPatch
+) -> None:
+    async with disconnected(tmp_path) as rig:
+        planned = Planned(rig, patch)
+        before = await planned.until_launched(running())
+        gaps = []
+        for _ in range(8):
+            planned.end("job", BROKEN)
+            at = await planned.until_launched(running())
+            gaps.append(at - before)
+            before = at
+        for failures, gap in enumerate(gaps):
+            base = min(MAX_BACKOFF_SECONDS, 10 * 2**failures)
+            assert 0.89 * base <= gap <= 1.1 * base + 0.1
+        planned.end("job", StillRunning())
+        assert await planned.until_launched(running()) - before <= 11.01
+
+
+@in_virtual_time
+async def test_a_new_value_of_the_annotation_asks_for_a_look_at_once_and_only_once(
+    tmp_path: Path, patch: pytest.MonkeyPatch
+) -> None:
+    async with disconnected(tmp_path) as rig:
+        planned = Planned(rig, patch)
+        planned.observation.advance(key(), running(interval=3600))
+        planned.observation.advance(key(), running(interval=3600, asked="1"))
+        assert planned.launched == [("job", 0)]
+        planned.end("job", StillRunning())
+        for _ in range(3):
+            planned.observation.advance(key(), running(interval=3600, asked="1"))
+        assert len(planned.launched) == 1
+        planned.observation.advance(key(), running(interval=3600, asked="2"))
+        assert len(planned.launched) == 2
+
+
+@in_virtual_time
+async def test_the_value_that_a_restart_finds_asks_for_nothing(tmp_path: Path, patch: pytest.MonkeyPatch) -> None:
+    async with disconnected(tmp_path) as rig:
+        planned = Planned(rig, patch)
+        for _ in range(3):
+            planned.observation.advance(key(), running(interval=3600, asked="long ago"))
+        assert planned.launched == []
+
+
+@in_virtual_time
+async def test_a_look_asked_for_during_another_follows_it(tmp_path: Path, patch: pytest.MonkeyPatch) -> None:
+    async with disconnected(tmp_path) as rig:
+        planned = Planned(rig, patch)
+        planned.observation.advance(key(), running(interval=3600))
+        planned.observation.advance(key(), running(interval=3600, asked="1"))
+        planned.observation.advance(key(), running(interval=3600, asked="2"))
+        assert len(planned.launched) == 1, "one at a time"
+        planned.end("job", StillRunning())
+        planned.observation.advance(key(), running(interval=3600, asked="2"))
+        assert len(planned.launched) == 2, "what was asked for during a look may be newer than what it saw"
+
+
+@in_virtual_time
+async def test_only_so_many_sessions_are_looked_at_at_once_and_none_is_forgotten(
+    tmp_path: Path, patch: pytest.MonkeyPatch
+) -> None:
+    async with disconnected(tmp_path) as rig:
+        planned = Planned(rig, patch)
+        jobs = {key(f"job-{n}"): running(f"job-{n}", interval=1) for n in range(AT_ONCE + 20)}
+        for woken, job in jobs.items():
+            planned.observation.advance(woken, job)
+        await asyncio.sleep(30)
+        for woken in rig.taken():
+            planned.observation.advance(woken, jobs[woken])
+        assert len(planned.launched) == AT_ONCE
+        for name in sorted(planned.flying):
+            planned.end(name, StillRunning())
+        while len({name for name, _ in planned.launched}) < len(jobs):
+            woken = await rig.queue.get()
+            rig.queue.done(woken)
+            planned.observation.advance(woken, jobs[woken])
+        assert now() < 40
+
+
+@pytest.mark.parametrize("phase", ["Queued", "Submitted", "Completed", "Failed"])
+def test_only_running_jobs_are_looked_at(phase: str, tmp_path: Path, patch: pytest.MonkeyPatch) -> None:
+    @in_virtual_time
+    async def run() -> None:
+        async with disconnected(tmp_path) as rig:
+            planned = Planned(rig, patch)
+            planned.observation.advance(key(), running(interval=3600))
+            planned.observation.advance(key(), running(asked="now", phase=phase))
+            assert planned.launched == []
+
+    run()
+
+
+@in_virtual_time
+async def test_a_job_that_is_being_deleted_is_not_looked_at(tmp_path: Path, patch: pytest.MonkeyPatch) -> None:
+    async with disconnected(tmp_path) as rig:
+        planned = Planned(rig, patch)
+        planned.observation.advance(key(), running(interval=3600))
+        planned.observation.advance(key(), running(asked="1", deletionTimestamp="2026-01-01T00:01:00Z"))
+        assert planned.launched == []

@@ -1,0 +1,164 @@
+"""`curation-operator run`: what its options and their CURATION_ variables mean, and what it says of bad ones."""
+
+import socket
+from ipaddress import ip_network
+from pathlib import Path
+
+import click
+import pytest
+from click.testing import CliRunner, Result
+
+from curation.cli import operator
+from curation.cli.operator import main
+from curation.reconciler.process import Exit
+from curation.reconciler.settings import LeaseSettings, Settings
+
+Seen = list[tuple[Settings, Path | None]]
+
+
+@pytest.fixture
+def seen(monkeypatch: pytest.MonkeyPatch) -> Seen:
+    """The settings of the processes that were started; none of them really is."""
+    found: Seen = []
+
+    async def note(settings: Settings, module_cache: Path | None) -> int:
+        found.append((settings, module_cache))
+        return Exit.STOPPED
+
+    monkeypatch.setattr(operator, "_run", note)
+    monkeypatch.setattr(operator, "configure_logging", lambda *_: None)
+    monkeypatch.setattr(operator, "_SERVICE_ACCOUNT", Path("no-such-file"))
+    return found
+
+
+def run(*arguments: str, **environment: str) -> Result:
+    cleared = {f"CURATION_{name}": None for name in ("NAMESPACE", "HTTP_BIND", "NO_LEASE", "LEASE_NAMESPACE")}
+    return CliRunner().invoke(main, ["run", *arguments], env={**cleared, **environment})
+
+
+def test_without_options_it_serves_the_whole_cluster_with_the_documented_defaults(seen: Seen) -> None:
+    result = run()
+    assert result.exit_code == 0, result.output
+    ((settings, module_cache),) = seen
+    assert settings.namespaces == ()
+    assert settings.max_concurrent_runs == 256
+    assert settings.allow_cidrs == ()
+    assert (settings.http_host, settings.http_port) == ("127.0.0.1", 8080)
+    assert settings.lease is None
+    assert settings.identity == socket.gethostname()
+    assert module_cache is None
+
+
+def test_options_become_settings(seen: Seen, tmp_path: Path) -> None:
+    result = run(
+        *("-n", "a", "--namespace", "b", "-n", "a", "--max-concurrent-runs", "7", "--allow-cidr", "127.0.0.0/8"),
+        *("--allow-cidr", "fd00::/8", "--identity", "me", "--lease-namespace", "system", "--lease-name", "mine"),
+        *("--http-bind", "[::1]:0", "--module-cache", str(tmp_path)),
+    )
+    assert result.exit_code == 0, result.output
+    ((settings, module_cache),) = seen
+    assert settings.namespaces == ("a", "b"), "a namespace that is given twice is watched once"
+    assert settings.max_concurrent_runs == 7
+    assert settings.allow_cidrs == (ip_network("127.0.0.0/8"), ip_network("fd00::/8"))
+    assert settings.identity == "me"
+    assert settings.lease == LeaseSettings("system", "mine")
+    assert (settings.http_host, settings.http_port) == ("::1", 0)
+    assert module_cache == tmp_path
+
+
+def test_every_option_can_be_set_in_the_environment_as_curation_and_its_name() -> None:
+    options = [option for option in main.commands["run"].params if isinstance(option, click.Option)]
+    assert len(options) > 8
+    for option in options:
+        longest = max(option.opts, key=len)
+        assert option.envvar == "CURATION_" + longest.removeprefix("--").replace("-", "_").upper()
+
+
+def test_the_environment_means_what_the_options_mean(seen: Seen) -> None:
+    result = run(
+        CURATION_NAMESPACE="a b",
+        CURATION_MAX_CONCURRENT_RUNS="9",
+        CURATION_ALLOW_CIDR="127.0.0.0/8 10.0.0.0/8",
+        CURATION_IDENTITY="env",
+        CURATION_NO_LEASE="true",
+        CURATION_HTTP_BIND="0.0.0.0:9",
+    )
+    assert result.exit_code == 0, result.output
+    ((settings, _),) = seen
+    assert settings.namespaces == ("a", "b")
+    assert settings.max_concurrent_runs == 9
+    assert settings.allow_cidrs == (ip_network("127.0.0.0/8"), ip_network("10.0.0.0/8"))
+    assert settings.identity == "env"
+    assert settings.lease is None
+    assert (settings.http_host, settings.http_port) == ("0.0.0.0", 9)
+
+
+def test_an_option_wins_over_the_environment(seen: Seen) -> None:
+    run("--identity", "option", CURATION_IDENTITY="env")
+    assert seen[0][0].identity == "option"
+
+
+def test_in_a_pod_it_elects_a_leader_in_its_own_namespace(
+    seen: Seen, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    account = tmp_path / "namespace"
+    account.write_text("curation-system\n")
+    monkeypatch.setattr(operator, "_SERVICE_ACCOUNT", account)
+    run()
+    run("--no-lease")
+    assert [settings.lease for settings, _ in seen] == [LeaseSettings("curation-system", "curation-operator"), None]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["--no-lease", "--lease-namespace", "x"], "--no-lease and --lease-namespace exclude each other"),
+        (["-n", "Not_A_Namespace"], "--namespace 'Not_A_Namespace' is not a namespace's name"),
+        (["--allow-cidr", "10.0.0.1/8"], "write a network such as 10.0.0.0/8"),
+        (["--allow-cidr", "everything"], "write a network such as 10.0.0.0/8"),
+        (["--http-bind", "8080"], "'8080' is not HOST:PORT"),
+        (["--http-bind", "localhost:http"], "'localhost:http' is not HOST:PORT"),
+        (["--http-bind", "127.0.0.1:65536"], "'127.0.0.1:65536' is not HOST:PORT"),
+        (["--max-concurrent-runs", "0"], "0 is not in the range 1<=x<=1024"),
+        (["--max-concurrent-runs", "many"], "'many' is not a valid integer range"),
+        (["--log-format", "xml"], "'xml' is not one of 'text', 'json'"),
+        (["--log-level", "loud"], "'loud' is not one of"),
+        (["--unknown"], "No such option"),
+        (["something"], "unexpected extra argument"),
+    ],
+)
+def test_bad_usage_exits_with_2_and_says_what_is_wrong(seen: Seen, arguments: list[str], says: str) -> None:
+    result = run(*arguments)
+    assert result.exit_code == 2
+    assert says in result.output
+    assert seen == []
+
+
+def test_a_bad_variable_is_bad_usage_too(seen: Seen) -> None:
+    result = run(CURATION_HTTP_BIND="nowhere")
+    assert result.exit_code == 2
+    assert "'nowhere' is not HOST:PORT" in result.output
+    assert seen == []
+
+
+def test_a_cluster_access_that_is_no_good_is_a_configuration_error(tmp_path: Path) -> None:
+    result = run("--no-lease", KUBECONFIG=str(tmp_path / "missing"))
+    assert result.exit_code == Exit.USAGE
+    assert "missing" in result.output
+
+
+def test_a_server_that_is_not_there_is_an_error(tmp_path: Path) -> None:
+    kubeconfig = tmp_path / "kubeconfig"
+    kubeconfig.write_text(
+        "{apiVersion: v1, kind: Config, current-context: c, contexts: [{name: c, context: {cluster: c, user: u}}],"
+        " clusters: [{name: c, cluster: {server: 'http://127.0.0.1:1'}}], users: [{name: u, user: {}}]}"
+    )
+    result = run("--no-lease", "--http-bind=127.0.0.1:0", KUBECONFIG=str(kubeconfig))
+    assert result.exit_code == Exit.ERROR
+    assert "curation-operator: cannot start:" in result.output
+
+
+def test_a_holder_is_the_identity_and_something_that_no_other_process_has() -> None:
+    first, second = Settings(identity="me"), Settings(identity="me")
+    assert first.holder.startswith("me/")
+    assert first.holder != second.holder, "a restarted process must not take a dead run for its own"

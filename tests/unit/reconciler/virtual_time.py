@@ -1,0 +1,76 @@
+"""An event loop whose clock jumps to the next timer when nothing is left to do: delays are exact and take no time."""
+
+import asyncio
+import functools
+import selectors
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, ParamSpec
+
+P = ParamSpec("P")
+_DEADLOCK_SECONDS = 10.0
+
+
+class _JumpingSelector(selectors.DefaultSelector):
+    def __init__(self) -> None:
+        super().__init__()
+        self.now = 0.0
+
+    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+        if timeout is None:
+            # No timer is left. Something outside (a thread, a socket) may still come; else a wake-up was lost.
+            ready = super().select(_DEADLOCK_SECONDS)
+            if not ready:
+                raise RuntimeError("deadlock: tasks wait, and nothing will ever wake them")
+            return ready
+        ready = super().select(0)
+        if not ready and timeout > 0:
+            self.now += timeout
+        return ready
+
+
+class VirtualLoop(asyncio.SelectorEventLoop):
+    """Use its `time` as the monotonic clock of what is tested."""
+
+    def __init__(self) -> None:
+        self._jumping = _JumpingSelector()
+        super().__init__(self._jumping)
+
+    def time(self) -> float:
+        """Seconds since the loop was made, all of them waited in virtue only."""
+        return self._jumping.now
+
+    def timers(self) -> list[asyncio.TimerHandle]:
+        """The timers that are armed."""
+        scheduled: list[asyncio.TimerHandle] = getattr(self, "_scheduled")  # noqa: B009 - private, and not typed
+        return [handle for handle in scheduled if not handle.cancelled()]
+
+
+def in_virtual_time(test: Callable[P, Awaitable[None]]) -> Callable[P, None]:
+    """Run an async test on a `VirtualLoop`."""
+
+    @functools.wraps(test)
+    def run(*args: P.args, **kwargs: P.kwargs) -> None:
+        async def whole() -> None:
+            await test(*args, **kwargs)
+
+        with asyncio.Runner(loop_factory=VirtualLoop) as runner:
+            runner.get_loop().set_exception_handler(_fail)
+            runner.run(whole())
+
+    return run
+
+
+def _fail(_: asyncio.AbstractEventLoop, context: Mapping[str, Any]) -> None:
+    raise AssertionError(context)
+
+
+def now() -> float:
+    """The virtual time."""
+    return asyncio.get_running_loop().time()
+
+
+def loop() -> VirtualLoop:
+    """The running loop."""
+    running = asyncio.get_running_loop()
+    assert isinstance(running, VirtualLoop)
+    return running
