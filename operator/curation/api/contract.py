@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, TypeAdapter
 
+from curation.api.digest import MAX_DEPTH, depth
 from curation.api.names import Trigger
 from curation.api.schema import JsonObject, Time
 
@@ -57,6 +58,9 @@ def _storable(value: JsonValue) -> JsonValue:
 
 
 def _storable_object(value: JsonObject) -> JsonObject:
+    # The depth first: what follows is recursive.
+    if depth(value) > MAX_DEPTH:
+        raise ValueError(f"nested deeper than {MAX_DEPTH} levels; send deep data as a string")
     _storable(value)
     return value
 

@@ -1,12 +1,29 @@
 """The template digest: what decides whether a spec asks for a new run."""
 
 import hashlib
-from typing import Any
+from typing import Any, Final
 
 import rfc8785
 from pydantic import JsonValue
 
 from curation.api.job import JobSpec
+
+MAX_DEPTH: Final = 64
+"""Levels of a JSON document that we keep. Parsers give up at a few hundred, and a job whose status nobody can parse
+could never be deleted."""
+
+
+def depth(value: object) -> int:
+    """Levels of nesting of a JSON document: 0 for a scalar. Not recursive: Go's decoder admits 10,000 levels."""
+    deepest, todo = 0, [(value, 0)]
+    while todo:
+        item, level = todo.pop()
+        deepest = max(deepest, level)
+        children = item.values() if isinstance(item, dict) else item if isinstance(item, list) else ()
+        todo.extend((child, level + 1) for child in children)
+        if isinstance(item, dict | list):
+            deepest = max(deepest, level + 1)
+    return deepest
 
 
 def without_nulls(value: JsonValue) -> JsonValue:

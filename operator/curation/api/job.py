@@ -98,8 +98,9 @@ class JobSpec(Model):
 
     module_ref: ModuleReference
     """Template. The CurationModule to run. A change starts a new run."""
+    # Not JsonValue, whose validation is recursive: a job must stay readable however deep its input is.
     input: Annotated[
-        JsonObject,
+        dict[str, Any],
         Field(json_schema_extra=extension(map_type="atomic", preserve_unknown_fields=True)),
     ] = Field(default={})
     """Template. Any JSON object of at most 64 KiB, given to the module without its nulls. A change starts a new run."""

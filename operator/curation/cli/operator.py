@@ -9,6 +9,7 @@ import sys
 from collections.abc import Sequence
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
+from typing import Final
 
 import click
 from pythonjsonlogger.json import JsonFormatter
@@ -156,7 +157,13 @@ def run(
     sys.exit(asyncio.run(_run(settings, module_cache)))
 
 
+# The API server admits JSON of 10,000 levels (Go's decoder), and one such object must not break a watch for all: json
+# counts its levels against this limit. Measured: 20,000 levels fit the stack of a thread (8 MiB).
+RECURSION_LIMIT: Final = 20_000
+
+
 async def _run(settings: Settings, module_cache: Path | None) -> int:
+    sys.setrecursionlimit(RECURSION_LIMIT)
     try:
         return await Process(settings, module_cache).run()
     except ConfigurationError as error:

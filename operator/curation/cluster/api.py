@@ -15,6 +15,7 @@ from curation.cluster.answers import (
     Unknown,
     Unreachable,
 )
+from curation.cluster.cache import revision
 from curation.cluster.connection import JSON, Connection
 from curation.cluster.resources import CONFIG_MAPS, NAMESPACES, SECRETS, ResourceKind
 from curation.cluster.writer import FIELD_MANAGER
@@ -54,6 +55,13 @@ class ClusterAPI:
         query = {"labelSelector": label_selector, "fieldSelector": field_selector}
         chosen = {key: value for key, value in query.items() if value}
         return [item async for item in self._pages(kind, namespace, JSON, chosen)]
+
+    async def revision(self, kind: ResourceKind, namespace: str | None = None) -> int:
+        """The resourceVersion that the objects of this kind are at now."""
+        answer = await self._connection.send("GET", kind.path(namespace), query={"limit": "1"}, accept=METADATA_ONLY)
+        if isinstance(answer, Failure):
+            raise answer.error()
+        return revision(answer["metadata"]["resourceVersion"])
 
     def list_metadata(self, kind: ResourceKind, namespace: str | None = None) -> AsyncIterator[Document]:
         """The metadata of all objects (PartialObjectMetadata), page by page.

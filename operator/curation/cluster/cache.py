@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Final, TypeVar
 
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
 
 from curation.cluster.answers import Document
 from curation.cluster.resources import ResourceKind
@@ -42,7 +42,11 @@ class Stored:
 
     def parse(self, model: type[M]) -> M:
         """The object as a model. Raises pydantic's ValidationError."""
-        return model.model_validate_json(self.body)
+        try:
+            return model.model_validate_json(self.body)
+        except ValidationError:
+            # pydantic's JSON parser gives up at 200 levels; the object must stay readable, to be refused by name.
+            return model.model_validate(self.document())
 
     def document(self) -> Document:
         """The object as a fresh JSON document, without managedFields."""

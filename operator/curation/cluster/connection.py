@@ -22,6 +22,7 @@ from curation.cluster.answers import Document, Failure, Unreachable
 from curation.cluster.clock import ServerClock
 from curation.cluster.credentials import Credentials, load
 from curation.cluster.requests import NO_ANSWER, RequestObserver, describe
+from curation.cluster.sockets import Sockets
 
 logger = logging.getLogger(__name__)
 
@@ -59,7 +60,10 @@ class Connection:
         self._client = ApiClient(configuration)
         context = self._client.rest_client.ssl_context
         credentials.keep_fresh_in(context)
-        self._connector = aiohttp.TCPConnector(limit=0, ssl=context, keepalive_timeout=KEEPALIVE_SECONDS)
+        self._sockets = Sockets()
+        self._connector = aiohttp.TCPConnector(
+            limit=0, ssl=context, keepalive_timeout=KEEPALIVE_SECONDS, socket_factory=self._sockets
+        )
         configuration.client_session_kwargs = self._session_arguments()
 
     @property
@@ -174,6 +178,7 @@ class Connection:
         self._closed = True
         await self._client.close()  # type: ignore[no-untyped-call]
         await self._connector.close()
+        await self._sockets.all_closed()
 
     async def __aenter__(self) -> Self:
         return self

@@ -13,6 +13,7 @@ from curation.api.approval import ApprovalDecision
 from curation.api.job import MAX_ABANDONED_RUNS, CurationJob, JobStatus, Run, RunModule
 from curation.api.names import SESSION_FINALIZER, EventReason, Phase, Reason, RunOutcome
 from curation.lifecycle import conditions, draft
+from curation.lifecycle.deadlines import deadline_of, limit_of, outlived
 from curation.lifecycle.table import LIVE, Cause
 from curation.lifecycle.template import Template, template_changed
 
@@ -92,8 +93,8 @@ def decide(job: CurationJob, facts: Facts) -> Step:
     status = step.status
     if status != job.status:
         status = draft.update(status, conditions=conditions.derive(status, facts.now))
-    wake_at = min((t for t in (step.wake_at, _deadline(job, status)) if t is not None), default=None)
-    if _outlived(job, status, facts):
+    wake_at = min((t for t in (step.wake_at, deadline_of(job, status)) if t is not None), default=None)
+    if outlived(job, status, facts.now):
         return replace(step, status=status, wake_at=None, delete=True)
     return replace(step, status=status, wake_at=wake_at)
 
@@ -187,13 +188,13 @@ def _suspend(job: CurationJob, step: Step, facts: Facts) -> Step:
 
 def _time_out(job: CurationJob, step: Step, facts: Facts) -> Step:
     status = step.status
-    deadline = _deadline(job, status)
+    deadline = deadline_of(job, status)
     if deadline is None or facts.now < deadline or status.phase not in LIVE:
         return step
     phase = status.phase
     if phase is Phase.AWAITING_APPROVAL:
         cause, reason = Cause.APPROVAL_ENDED, Reason.APPROVAL_TIMEOUT
-        limit = f"spec.timeouts.approvalSeconds allows ({_limit(job, phase)} s)"
+        limit = f"spec.timeouts.approvalSeconds allows ({limit_of(job, phase)} s)"
         message = (
             f"No one decided CurationApproval {status.approval.name} for longer than {limit}."
             if status.approval
@@ -202,7 +203,7 @@ def _time_out(job: CurationJob, step: Step, facts: Facts) -> Step:
     else:
         cause, reason = Cause.TIMEOUT, Reason.DEADLINE_EXCEEDED
         field_name = f"spec.timeouts.{phase.lower()}Seconds"
-        message = f"The job was {phase} for longer than {field_name} allows ({_limit(job, phase)} s)."
+        message = f"The job was {phase} for longer than {field_name} allows ({limit_of(job, phase)} s)."
     session = status.session
     status = draft.end_current(status, RunOutcome.FAILED, reason, facts.now)
     status = draft.enter(status, cause, Phase.FAILED, reason, message, facts.now, session=session, approval=None)
@@ -362,36 +363,3 @@ SUBSTEPS: Final = (
     _advance,  # claim, take over, free
     _observe_generation,  # in the same write as the first status of a generation
 )
-
-
-def _limit(job: CurationJob, phase: Phase) -> int | None:
-    timeouts = job.spec.timeouts
-    return {
-        Phase.QUEUED: timeouts.queued_seconds,
-        Phase.SUBMITTED: timeouts.submitted_seconds,
-        Phase.AWAITING_APPROVAL: timeouts.approval_seconds,
-        Phase.RUNNING: timeouts.running_seconds,
-    }.get(phase)
-
-
-def _deadline(job: CurationJob, status: JobStatus) -> datetime | None:
-    """When the phase times out, or a finished job has outlived its TTL."""
-    if status.phase is None or status.phase_since is None:
-        return None
-    if status.phase.terminal:
-        ttl = job.spec.ttl_seconds_after_finished
-        return None if ttl is None else status.phase_since + timedelta(seconds=ttl)
-    limit = _limit(job, status.phase)
-    if limit is None or status.reason in (Reason.SUSPENDED, Reason.WAITING_FOR_CLEANUP):
-        return None
-    since = status.phase_since
-    if status.phase is Phase.QUEUED and status.retry_at is not None:
-        since = max(since, status.retry_at)
-    return since + timedelta(seconds=limit)
-
-
-def _outlived(job: CurationJob, status: JobStatus, facts: Facts) -> bool:
-    if status != job.status or status.phase is None or not status.phase.terminal:
-        return False
-    deadline = _deadline(job, status)
-    return deadline is not None and facts.now >= deadline and job.metadata.generation == job.status.observed_generation

@@ -6,7 +6,7 @@ from functools import cached_property
 
 import rfc8785
 
-from curation.api.digest import template_digest, without_nulls
+from curation.api.digest import MAX_DEPTH, depth, template_digest, without_nulls
 from curation.api.job import MAX_INPUT_BYTES, CurationJob, JobSpec
 
 
@@ -18,6 +18,10 @@ class Template:
 
     @cached_property
     def _digest_or_problem(self) -> tuple[str, str]:
+        if depth(self.spec.input) > MAX_DEPTH:
+            return "v1:invalid", (
+                f"spec.input is nested deeper than {MAX_DEPTH} levels; give the module deep data as a string"
+            )
         try:
             return template_digest(self.spec), ""
         except rfc8785.CanonicalizationError as error:

@@ -122,7 +122,9 @@ class Approvals:
         decision = self._context.gate.judge(key.namespace, approval.request, context)
         waiting = self._waiting.get(Key(APPROVALS, key.namespace, approval.name))
         if waiting is not None:
-            forbids = f"{key.name}: {decision.reason}" if not decision.allowed and decision.policies else ""
+            # A request that nothing permits is not forbidden: approving it is what helps.
+            otherwise = decision.policies or decision.errors or decision.policy_invalid
+            forbids = f"{key.name}: {decision.reason}" if not decision.allowed and otherwise else ""
             if waiting.forbidden.get(key, "") != forbids:
                 waiting.forbidden[key] = forbids
                 self._context.queue.add(Key(APPROVALS, key.namespace, approval.name))

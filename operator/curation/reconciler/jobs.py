@@ -71,7 +71,8 @@ class JobReconciler:
                 step = decide(job, replace(facts, slot=False))
         launched = False
         try:
-            launched = await self._carry_out(key, stored, job, step)
+            with self._runs.hearing(stored.uid) as heard:
+                launched = await self._carry_out(key, stored, job, step, heard)
         finally:
             if reserved and not launched:
                 self._runs.release()
@@ -133,7 +134,9 @@ class JobReconciler:
 
     # -- writes ------------------------------------------------------------------------------------------------------
 
-    async def _carry_out(self, key: Key, stored: Stored, job: CurationJob, step: Step) -> bool:
+    async def _carry_out(
+        self, key: Key, stored: Stored, job: CurationJob, step: Step, heard: list[Stored | None]
+    ) -> bool:
         """Make the one write of a step; True if a run was launched."""
         context, version = self._context, stored.resource_version
         if step.delete:
@@ -157,7 +160,7 @@ class JobReconciler:
             case Written():
                 self._complained.discard(key)
                 context.queue.forget(key)
-                return self._written(key, job, step)
+                return self._written(key, stored, job, step, heard)
             case Conflict() | Gone():
                 context.queue.add_rate_limited(key)
             case Throttled(retry_after):
@@ -165,7 +168,7 @@ class JobReconciler:
             case Unknown(message):
                 log.warning("the answer to a write of %s was lost: %s", key, message)
                 if step.launch is not None and await context.refresh(key) and self._claimed(key, step):
-                    return self._written(key, job, step)
+                    return self._written(key, stored, job, step, heard)
                 context.queue.add_rate_limited(key)
             case Refused(code, reason, message):
                 if key not in self._complained:
@@ -184,7 +187,7 @@ class JobReconciler:
             run is not None and step.launch is not None and (run.id, run.holder) == (step.launch.id, step.launch.holder)
         )
 
-    def _written(self, key: Key, job: CurationJob, step: Step) -> bool:
+    def _written(self, key: Key, stored: Stored, job: CurationJob, step: Step, heard: list[Stored | None]) -> bool:
         context = self._context
         for note in step.notes:
             context.note(regarding(job), note)
@@ -204,9 +207,8 @@ class JobReconciler:
                 "attempt": step.launch.attempt,
             },
         )
-        self._runs.launch(orders.submit(key, job, step.launch))
-        # A change that arrived while the claim was being answered has already passed the fence: ask it again.
-        self._runs.seen(None, self._context.cache(key).get(key.namespace, key.name))
+        # The claim was conditioned on the version that it was computed from: all that is newer came with it or after.
+        self._runs.launch(orders.submit(key, job, step.launch), claimed=stored.resource_version, heard=heard)
         return True
 
     def _forget(self, key: Key) -> None:

@@ -141,6 +141,8 @@ class Process:
             async def stop_work() -> None:
                 await runs.close()
                 await jobs.cleanup.close()
+                # Before kopf's end, which cancels the tasks of executions: their guests would go on in their threads.
+                await executor.close(grace=0.5)
 
             stack.push_async_callback(executor.close, grace=0.5)
             if await self._unless_stopped(self._learn(context, modules)):
@@ -265,7 +267,9 @@ class Process:
             log.error("reconciling %s failed and is tried again: %s", key, error, exc_info=error)
 
         async def started() -> None:
-            takeover.leading_since = context.clock.now()
+            # One namespace tells for all: resourceVersions rise across the objects of a kind.
+            namespace = next(iter(self._settings.namespaces), None)
+            takeover.leading_since = await context.api.revision(JOBS, namespace)
             context.metrics.leader.set(1)
             log.info("working as %s", context.settings.holder, extra={"holder": context.settings.holder})
             workers.extend(

@@ -8,7 +8,8 @@ at once, and is dead for good, even if the run looks current again later.
 import asyncio
 import logging
 from collections import OrderedDict
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final
 
@@ -60,6 +61,7 @@ class Runs:
         self._modules = modules
         self._credentials = credentials
         self._flights: dict[str, set[Flight]] = {}  # by uid
+        self._hearing: dict[str, list[Stored | None]] = {}  # by uid, while a claim is being answered
         self._tasks: set[asyncio.Task[None]] = set()
         self._pending: dict[Key, list[Pending]] = {}
         self._unsettled: set[str] = set()  # run ids of the Submit executions among them
@@ -104,9 +106,27 @@ class Runs:
 
     # -- executions --------------------------------------------------------------------------------------------------
 
-    def launch(self, order: Order) -> None:
-        """Execute a Submit or Observe order; its report becomes a pending completion of its job."""
+    @contextmanager
+    def hearing(self, uid: str) -> Iterator[list[Stored | None]]:
+        """What is heard of a job while its claim is being answered, for `launch` to judge: it may end the run before
+        the run is known here, and look reverted by the time it is."""
+        heard = self._hearing[uid] = []
+        try:
+            yield heard
+        finally:
+            del self._hearing[uid]
+
+    def launch(self, order: Order, claimed: int = 0, heard: Sequence[Stored | None] = ()) -> None:
+        """Execute a Submit or Observe order; its report becomes a pending completion of its job.
+
+        `claimed` is the resourceVersion of the claim: versions heard that are older say nothing about its run.
+        """
         flight = self._take_off(order)
+        for version in heard:
+            if version is None or version.uid != order.run.uid:
+                self._judge(flight, None)
+            elif version.resource_version > claimed:
+                self._judge(flight, version.parse(CurationJob))
 
         async def follow() -> None:
             try:
@@ -133,6 +153,10 @@ class Runs:
 
     def seen(self, old: Stored | None, new: Stored | None) -> None:
         """Listener of the job cache: ask the fence of every execution of this job, now."""
+        for known in (old, new):
+            if known is not None and known.uid in self._hearing:
+                self._hearing[known.uid].append(new)
+                break
         if new is not None and new.uid in self._flights:
             job = new.parse(CurationJob)
             for flight in tuple(self._flights[new.uid]):

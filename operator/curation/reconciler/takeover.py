@@ -3,16 +3,11 @@
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime, timedelta
-from typing import Final
 
 from curation.api.job import CurationJob
 from curation.api.names import Phase
 from curation.reconciler.context import Context, Key
 from curation.reconciler.modules import ModuleReconciler
-
-# Two processes estimate the server's clock from Date headers, which have a resolution of a second.
-CLOCK_TOLERANCE: Final = timedelta(seconds=2)
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,8 +22,9 @@ class _Foreign:
 class Takeover:
     """Says whether a run's holder is to be taken for gone.
 
-    A run claimed before this process began to lead is: its holder was replaced. A later one is only once it has not
-    changed for longer than a run can take, so that two operators without a lease do not chase each other.
+    A run that stood in the cluster when this process began to lead is: its holder was replaced. A later one is only
+    once it has not changed for longer than a run can take, so that two operators without a lease do not chase each
+    other. "Stood" is judged by resourceVersion, not by clocks.
     """
 
     def __init__(
@@ -38,7 +34,8 @@ class Takeover:
         self._modules = modules
         self._monotonic = monotonic
         self._foreign: dict[Key, _Foreign] = {}
-        self.leading_since: datetime | None = None
+        self.leading_since = 0
+        """The revision of the jobs when this process began to lead; 0 before."""
 
     def may_adopt(self, key: Key, job: CurationJob) -> bool:
         """Whether the current run of this job may be abandoned and replaced by this process."""
@@ -47,7 +44,7 @@ class Takeover:
         if job.status.phase is not Phase.SUBMITTED or run is None or run.holder == holder:
             self._foreign.pop(key, None)
             return False
-        if self.leading_since is not None and run.submitted_at < self.leading_since + CLOCK_TOLERANCE:
+        if int(job.metadata.resource_version) <= self.leading_since:
             return True
         now, version = self._monotonic(), job.metadata.resource_version
         known = self._foreign.get(key)

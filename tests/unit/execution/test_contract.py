@@ -4,8 +4,9 @@ import json
 from datetime import UTC, datetime
 
 import pytest
+from pydantic import TypeAdapter, ValidationError
 
-from curation.api.contract import contract_schemas, result_adapter
+from curation.api.contract import StorableObject, contract_schemas, result_adapter
 from curation.execution.context import context_document
 from curation.execution.executor import Invocation, ModuleBuild
 from curation.lifecycle.outcome import RunKey, Trigger
@@ -64,3 +65,13 @@ def test_the_context_is_what_its_schema_requires() -> None:
     assert set(context) == set(contract_schemas()["RunContext"]["required"])
     assert context["deadline"] == "2025-11-22T12:00:30Z"
     assert context["session"] is None
+
+
+def test_an_output_nested_deeper_than_a_status_can_keep_is_refused() -> None:
+    def nested(levels: int) -> str:
+        return '{"a":' * (levels - 1) + "{}" + "}" * (levels - 1)
+
+    adapter = TypeAdapter(StorableObject)
+    adapter.validate_json(nested(64))
+    with pytest.raises(ValidationError, match="nested deeper than 64 levels"):
+        adapter.validate_json(nested(65))

@@ -1,5 +1,6 @@
 """What counts as the template, when it has changed, and a spec that cannot be run."""
 
+import json
 from collections.abc import Callable
 from typing import Any
 
@@ -7,6 +8,7 @@ import pytest
 
 from curation.api.digest import template_digest
 from curation.api.job import MAX_INPUT_BYTES, CurationJob, JobSpec
+from curation.cluster.cache import Stored
 from curation.lifecycle.decide import decide
 from curation.lifecycle.template import Template, template_changed
 from tests.unit.lifecycle.builders import (
@@ -153,3 +155,18 @@ def test_a_control_edit_does_not_fail_an_invalid_job_anew() -> None:
     step = decide(edited(job, observe_interval_seconds=5), facts())
     assert step.status.phase_since == job.status.phase_since
     assert step.status.observed_generation == 3
+
+
+def nested(levels: int) -> dict[str, Any]:
+    document: dict[str, Any] = {}
+    for _ in range(levels - 1):
+        document = {"a": document}
+    return document
+
+
+def test_an_input_that_no_parser_could_keep_is_refused_by_name_and_the_job_stays_readable() -> None:
+    for levels in (65, 300, 900):
+        body = json.dumps({"metadata": {}, "spec": {"moduleRef": {"name": "m"}, "input": nested(levels)}})
+        kept = Stored("ns", "job", "uid", 1, 1, body.encode())
+        assert "spec.input is nested deeper than 64 levels" in Template(kept.parse(CurationJob).spec).problem
+    assert Template(spec(input=nested(64))).problem == ""

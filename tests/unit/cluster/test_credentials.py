@@ -1,0 +1,160 @@
+"""Where the cluster access comes from, and that it stays fresh.
+
+Matrix: KUBECONFIG (one file, several, none there), service account, nothing; token inline, in a file, from a plugin.
+"""
+
+import json
+import os
+import stat
+from pathlib import Path
+
+import pytest
+import yaml
+from kubernetes.aio.config import incluster_config
+
+from curation.cluster import credentials as module
+from curation.cluster.connection import connect
+from curation.cluster.credentials import ConfigurationError, Credentials, load
+
+
+@pytest.fixture(autouse=True)
+def _no_proxies(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in list(os.environ):
+        if name.lower().endswith("_proxy"):
+            monkeypatch.delenv(name)
+
+
+def write_kubeconfig(
+    path: Path, user: dict[str, object], *, context: str = "c", server: str = "http://127.0.0.1:1", current: bool = True
+) -> str:
+    document = {
+        "apiVersion": "v1",
+        "kind": "Config",
+        "clusters": [{"name": context, "cluster": {"server": server}}],
+        "users": [{"name": context, "user": user}],
+        "contexts": [{"name": context, "context": {"cluster": context, "user": context, "namespace": f"ns-{context}"}}],
+    }
+    if current:
+        document["current-context"] = context
+    path.write_text(yaml.safe_dump(document))
+    return str(path)
+
+
+def age(credentials: Credentials) -> None:
+    """Let the minute pass after which credentials are read again."""
+    credentials._refresh_at = credentials._renew_at = 0.0
+
+
+async def test_kubeconfig_gives_server_token_and_namespace(tmp_path: Path) -> None:
+    kubeconfig = write_kubeconfig(tmp_path / "k", {"token": "t1"})
+    async with await connect(environ={"KUBECONFIG": kubeconfig}) as connection:
+        assert connection.server == "http://127.0.0.1:1"
+        assert connection.default_namespace == "ns-c"
+        assert await connection.credentials.authorization() == "Bearer t1"
+
+
+async def test_of_several_files_the_first_current_context_wins_as_in_kubectl(tmp_path: Path) -> None:
+    first = write_kubeconfig(tmp_path / "1", {"token": "t1"}, context="one", server="http://one")
+    second = write_kubeconfig(tmp_path / "2", {"token": "t2"}, context="two", server="http://two")
+    missing = str(tmp_path / "missing")
+    environ = {"KUBECONFIG": os.pathsep.join((missing, first, second))}
+    assert (await load(environ)).configuration.host == "http://one"
+    assert (await load(environ, context="two")).configuration.host == "http://two"
+
+
+async def test_no_kubeconfig_and_no_pod_says_what_to_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    with pytest.raises(ConfigurationError, match="Set KUBECONFIG"):
+        await load({})
+
+
+async def test_a_kubeconfig_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="nowhere does not exist"):
+        await load({"KUBECONFIG": str(tmp_path / "nowhere")})
+
+
+async def test_a_broken_kubeconfig_is_named(tmp_path: Path) -> None:
+    (tmp_path / "k").write_text("current-context: a\nclusters: []\ncontexts: []\n")
+    with pytest.raises(ConfigurationError, match=r"kubeconfig .*k: .*name a"):
+        await load({"KUBECONFIG": str(tmp_path / "k")})
+
+
+async def test_a_token_file_is_read_again(tmp_path: Path) -> None:
+    (tmp_path / "token").write_text("t1\n")
+    kubeconfig = write_kubeconfig(tmp_path / "k", {"tokenFile": str(tmp_path / "token")})
+    credentials = await load({"KUBECONFIG": kubeconfig})
+    assert await credentials.authorization() == "Bearer t1"
+    (tmp_path / "token").write_text("t2\n")
+    assert await credentials.authorization() == "Bearer t1"
+    age(credentials)
+    assert await credentials.authorization() == "Bearer t2"
+
+
+async def test_a_plugin_is_asked_again_when_its_token_expires_or_is_refused(tmp_path: Path) -> None:
+    plugin = tmp_path / "plugin"
+    answer = {"apiVersion": "client.authentication.k8s.io/v1", "kind": "ExecCredential"}
+    long_lived = json.dumps({**answer, "status": {"token": "t$n", "expirationTimestamp": "2999-01-01T00:00:00Z"}})
+    count = tmp_path / "count"
+    plugin.write_text(
+        f"#!/bin/sh\nn=$(( $(cat {count} 2>/dev/null || echo 0) + 1 ))\n"
+        f"echo $n > {count}\ncat <<END\n{long_lived}\nEND\n"
+    )
+    plugin.chmod(plugin.stat().st_mode | stat.S_IXUSR)
+    user: dict[str, object] = {
+        "exec": {"apiVersion": answer["apiVersion"], "command": str(plugin), "interactiveMode": "Never"}
+    }
+    credentials = await load({"KUBECONFIG": write_kubeconfig(tmp_path / "k", user)})
+    assert await credentials.authorization() == "Bearer t1"
+    age(credentials)
+    assert await credentials.authorization() == "Bearer t1"  # not expired: the plugin is not run
+    assert await credentials.renew()  # the server said 401
+    assert await credentials.authorization() == "Bearer t2"
+    assert not await credentials.renew()  # not for every 401 of a burst
+
+
+async def test_credentials_that_cannot_be_refreshed_stay(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (tmp_path / "token").write_text("t1")
+    kubeconfig = write_kubeconfig(tmp_path / "k", {"tokenFile": str(tmp_path / "token")})
+    credentials = await load({"KUBECONFIG": kubeconfig})
+    (tmp_path / "token").unlink()
+    age(credentials)
+    assert await credentials.authorization() == "Bearer t1"
+    assert "Cannot refresh the credentials" in caplog.text
+
+
+async def test_a_service_account_token_is_read_again_and_its_namespace_is_known(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(incluster_config, "SERVICE_TOKEN_FILENAME", str(tmp_path / "token"))
+    monkeypatch.setattr(incluster_config, "SERVICE_CERT_FILENAME", str(tmp_path / "ca.crt"))
+    (tmp_path / "token").write_text("t1\n")
+    (tmp_path / "ca.crt").write_text("any")
+    (tmp_path / "namespace").write_text("curation-system\n")
+    monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "fd00::1")
+    monkeypatch.setenv("KUBERNETES_SERVICE_PORT", "443")
+    credentials = await load({"KUBERNETES_SERVICE_HOST": "fd00::1"})
+    assert credentials.configuration.host == "https://[fd00::1]:443"
+    assert credentials.namespace == "curation-system"
+    assert await credentials.authorization() == "bearer t1"
+    (tmp_path / "token").write_text("t2\n")
+    age(credentials)
+    assert await credentials.renew()
+    assert await credentials.authorization() == "bearer t2"
+
+
+@pytest.mark.parametrize(
+    ("server", "no_proxy", "expected"),
+    [
+        ("https://api.example:6443", "", "http://proxy:3128"),
+        ("https://api.example:6443", ".example", None),
+        ("https://127.0.0.1:6443", "", None),
+        ("https://localhost:6443", "", None),
+        ("https://[::1]:6443", "", None),
+    ],
+)
+def test_a_proxy_is_taken_from_the_environment_but_never_for_this_machine(
+    server: str, no_proxy: str, expected: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HTTPS_PROXY", "http://proxy:3128")
+    monkeypatch.setenv("NO_PROXY", no_proxy)
+    assert module._proxy_from_environment(server) == expected

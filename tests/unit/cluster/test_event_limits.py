@@ -1,0 +1,64 @@
+"""How many events an object may have, and how long their text may be."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from curation.cluster.event_limits import SpamFilter, fit
+
+
+class Clock:
+    """A clock that stands until it is moved."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def test_an_object_has_a_burst_of_25_and_then_one_in_five_minutes() -> None:
+    clock = Clock()
+    spam = SpamFilter(clock)
+    assert [spam.allows("u") for _ in range(30)] == [True] * 25 + [False] * 5
+    clock.now += 299
+    assert not spam.allows("u")
+    clock.now += 2
+    assert spam.allows("u")
+    assert not spam.allows("u")
+
+
+def test_a_long_silence_earns_no_more_than_the_burst() -> None:
+    clock = Clock()
+    spam = SpamFilter(clock)
+    spam.allows("u")
+    clock.now += 1e7
+    assert [spam.allows("u") for _ in range(26)] == [True] * 25 + [False]
+
+
+def test_one_object_does_not_use_up_what_another_may_tell() -> None:
+    spam = SpamFilter(Clock())
+    while spam.allows("u1"):
+        pass
+    assert spam.allows("u2")
+
+
+def test_the_buckets_are_bounded() -> None:
+    spam = SpamFilter(Clock(), burst=1, objects=2)
+    assert spam.allows("u1")
+    assert not spam.allows("u1")
+    spam.allows("u2")
+    spam.allows("u3")
+    assert spam.allows("u1")  # forgotten, so full again
+
+
+@given(st.text(max_size=60), st.integers(3, 40))
+def test_a_text_is_cut_between_characters_to_the_size(text: str, size: int) -> None:
+    cut = fit(text, size)
+    assert len(cut.encode()) <= size
+    assert cut == text or (cut.endswith("...") and text.startswith(cut[:-3]))
+
+
+@pytest.mark.parametrize(("text", "size", "expected"), [("abc", 3, "abc"), ("abcd", 3, "..."), ("aüb", 4, "aüb")])
+def test_a_text_that_fits_is_left_alone(text: str, size: int, expected: str) -> None:
+    assert fit(text, size) == expected

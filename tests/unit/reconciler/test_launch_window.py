@@ -1,0 +1,70 @@
+"""What is heard of a job while its claim is being answered: it may end the run before the run is known here."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from curation.api.digest import template_digest
+from curation.cluster.resources import JOBS
+from curation.reconciler import orders
+from tests.unit.reconciler.disconnected import Rig, disconnected, document, job, key, run_status
+from tests.unit.reconciler.virtual_time import in_virtual_time
+
+CLAIMED = 5
+SUBMITTED = {**run_status("Submitted"), "templateDigest": template_digest(job().spec)}
+
+
+def edited(version: int, generation: int, **spec: Any) -> Any:
+    return document(
+        version=version,
+        status=SUBMITTED,
+        spec=spec,
+        metadata={"generation": generation, "resourceVersion": str(version)},
+    )
+
+
+LABELLED = document(version=6, status=SUBMITTED, metadata={"labels": {"a": "b"}, "resourceVersion": "6"})
+EDIT, REVERSAL = edited(6, 2, rerun="2"), edited(7, 3)
+
+
+async def launched(rig: Rig, *versions: Any, gone: bool = False) -> bool:
+    """Launch a claimed run after these versions were heard; whether its fence is dead."""
+    cache = rig.context.caches[JOBS]
+    cache.listen(rig.runs.seen)
+    cache.put(document(version=CLAIMED - 1))
+    claimed = job(version=CLAIMED, status=SUBMITTED)
+    assert claimed.status.run is not None
+    with rig.runs.hearing("uid-job") as heard:
+        for version in versions:
+            cache.put(version)
+        if gone:
+            cache.forget("ns", "job", "uid-job")
+        assert rig.runs.reserve(key())
+        rig.runs.launch(orders.submit(key(), claimed, claimed.status.run), claimed=CLAIMED - 1, heard=heard)
+    await rig.queue.get()
+    while not (pending := rig.runs.pending(key())):
+        rig.queue.done(key())
+        await rig.queue.get()
+    return pending[0].report.dead
+
+
+@pytest.mark.parametrize(
+    ("versions", "gone", "dead"),
+    [
+        pytest.param([], False, False, id="nothing was heard"),
+        pytest.param([LABELLED], False, False, id="a label was edited"),
+        pytest.param([EDIT], False, True, id="the template was edited"),
+        pytest.param([EDIT, REVERSAL], False, True, id="the template was edited and edited back"),
+        pytest.param([], True, True, id="the job was deleted"),
+    ],
+)
+def test_a_run_is_dead_from_its_launch_if_its_job_moved_on_while_the_claim_was_answered(
+    tmp_path: Path, versions: list[Any], gone: bool, dead: bool
+) -> None:
+    @in_virtual_time
+    async def play() -> None:
+        async with disconnected(tmp_path) as rig:
+            assert await launched(rig, *versions, gone=gone) is dead
+
+    play()
