@@ -1,0 +1,1 @@
+"""What breaks the world on purpose, for the integration tests and the gauntlet."""

@@ -1,0 +1,91 @@
+"""The missed-delete sweep: what nobody watched is found, and nothing is taken for deleted that is not."""
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from curation.cluster.answers import Unreachable
+from curation.cluster.cache import Cache, Stored
+from curation.cluster.resources import JOBS
+from curation.cluster.sweep import MissedDeleteSweep
+from hack.controlplane.connection import Connection as Server
+from tests.faults.proxy import FaultProxy, answered, held_answer, reset
+
+from .conftest import PATIENCE, Client, client
+
+EMPTY_LIST = '{"kind": "PartialObjectMetadataList", "metadata": {}, "items": []}'
+
+
+async def known(cluster: Client, *names: str) -> Cache:
+    cache = Cache(JOBS)
+    for name in names:
+        cache.put(await cluster.create_job(name))
+    return cache
+
+
+async def test_a_missed_deletion_is_found_and_told(cluster: Client) -> None:
+    cache = await known(cluster, "a", "b")
+    told: list[tuple[Stored | None, Stored | None]] = []
+    cache.listen(lambda old, new: told.append((old, new)))
+    await cluster.destroy_job("a")
+    for namespaces in ([cluster.namespace], None):
+        sweep = MissedDeleteSweep(cluster.api, cache, namespaces=namespaces)
+        deleted = await sweep.once()
+        assert [stored.name for stored in deleted] == (["a"] if namespaces else [])
+    assert [(old.name if old else None, new) for old, new in told] == [("a", None)]
+    assert [stored.name for stored in cache] == ["b"]
+
+
+async def test_a_missed_replacement_is_found_and_the_new_object_is_known(cluster: Client) -> None:
+    cache = await known(cluster, "a")
+    await cluster.destroy_job("a")
+    second = await cluster.create_job("a")
+    deleted = await MissedDeleteSweep(cluster.api, cache, namespaces=[cluster.namespace]).once()
+    assert [stored.uid != second["metadata"]["uid"] for stored in deleted] == [True]
+    stored = cache.get(cluster.namespace, "a")
+    assert stored is not None
+    assert stored.uid == second["metadata"]["uid"]
+
+
+async def test_an_absence_in_a_list_alone_deletes_nothing(installed: Server, cluster: Client, tmp_path: Path) -> None:
+    cache = await known(cluster, "a")
+    async with FaultProxy(installed.kubeconfig()) as proxy:
+        proxy.inject(answered(200, "GET", "limit=", body=EMPTY_LIST))
+        async with client(proxy.kubeconfig(tmp_path), cluster.namespace) as beyond:
+            assert await MissedDeleteSweep(beyond.api, cache, namespaces=None).once() == []
+    assert len(cache) == 1
+
+
+async def test_a_sweep_that_cannot_list_or_confirm_deletes_nothing(
+    installed: Server, cluster: Client, tmp_path: Path
+) -> None:
+    cache = await known(cluster, "a")
+    unlisted, unconfirmed = reset("GET", times=None), reset("GET", "/curationjobs/a", times=None)
+    async with FaultProxy(installed.kubeconfig()) as proxy:
+        for faults in ([unlisted], [answered(200, "GET", "limit=", body=EMPTY_LIST), unconfirmed]):
+            proxy.heal()
+            for fault in faults:
+                proxy.inject(fault)
+            async with client(proxy.kubeconfig(tmp_path), cluster.namespace) as beyond:
+                with pytest.raises(Unreachable):
+                    await MissedDeleteSweep(beyond.api, cache, namespaces=None).once()
+            assert all(fault.hits for fault in faults)
+    assert len(cache) == 1
+
+
+async def test_an_object_that_is_seen_first_while_the_list_is_made_stays(
+    installed: Server, cluster: Client, tmp_path: Path
+) -> None:
+    """The list may be older than it; it is not even asked for."""
+    cache = await known(cluster)
+    async with FaultProxy(installed.kubeconfig()) as proxy:
+        fault = proxy.inject(held_answer("GET", "limit="))
+        async with client(proxy.kubeconfig(tmp_path), cluster.namespace) as beyond:
+            sweeping = asyncio.create_task(MissedDeleteSweep(beyond.api, cache, namespaces=None).once())
+            await asyncio.wait_for(fault.reached.wait(), PATIENCE)
+            cache.put(await cluster.create_job("a"))
+            fault.release()
+            assert await sweeping == []
+        assert len(proxy.exchanges) == 1
+    assert [stored.name for stored in cache] == ["a"]
