@@ -1,3 +1,3 @@
-"""Fixtures of every test: the local control plane, started once for all workers of a run and only if a test needs it."""
+"""Fixtures of all tests: the control plane (`hack.controlplane`) and the running operator (`tests.harness`)."""
 
-pytest_plugins = ["hack.controlplane.pytest_plugin"]
+pytest_plugins = ["hack.controlplane.pytest_plugin", "tests.harness.fixtures"]

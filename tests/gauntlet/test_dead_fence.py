@@ -1,0 +1,138 @@
+"""A dead fence stops side effects (DESIGN section 4, rule 6; I5), with the session service's log as the witness.
+
+A run that makes one call after another; a run whose call is on the wire; a run that spins; an edit and its reversal.
+"""
+
+import time
+
+import pytest
+
+from hack.sessions.journal import Entry
+from tests.guests import hostile
+from tests.guests.wat import Script
+from tests.harness import manifests
+from tests.harness.slow_runs import Point, assert_completions, hold, sessions_of, until_counted, until_dropped
+from tests.harness.world import JOBS, World
+
+# 100 ms by the invariant; the API server's watch and a machine that is busy with other tests come on top.
+GENEROUS_SECONDS = 3.0
+# As many as a module may make.
+CALLS = 1000
+
+
+@pytest.mark.parametrize("end", ["rerun", "suspend", "delete"])
+async def test_no_request_leaves_a_run_of_many_calls_after_the_change_that_ended_it(world: World, end: str) -> None:
+    call = {"method": "GET", "url": f"{world.service.url}/sessions?live=true"}
+    many = Script().call(call, times=CALLS).ok({"action": "Completed", "output": {}})
+    for document in (*manifests.wasm_module("many", many, httpCalls=1024), manifests.policy()):
+        await world.cluster.create(document)
+    operator = await world.start_operator()
+    # Each call is slowed, so that the run is in the midst of them for as long as the test takes.
+    world.service.add_rule("delay", seconds=0.02, generation=1)
+    await world.create_job(moduleRef={"name": "many"})
+    await world.until(lambda: len(calls_of_the_first_run(world)) >= 5, "the run is in the midst of its calls")
+    changed_at = time.time()
+    match end:
+        case "rerun":
+            # The new template is another module's, which completes at once.
+            await world.cluster.create(manifests.module())
+            changed_at = time.time()
+            await world.edit("job-0", moduleRef={"name": manifests.MODULE})
+        case "suspend":
+            await world.edit("job-0", suspend=True)
+        case _:
+            await world.cluster.delete(JOBS, "job-0")
+    await until_dropped(world, operator, 1)
+
+    last = max(entry.time for entry in calls_of_the_first_run(world))
+    assert last - changed_at < GENEROUS_SECONDS
+    ended = next(line for line in operator.log if "dropped a stale completion" in line["message"])
+    assert ended["objection"] in ("Superseded", "TemplateChanged", "PhasePassed", "Suspended", "Deleted")
+    assert len(calls_of_the_first_run(world)) < CALLS
+
+
+def calls_of_the_first_run(world: World) -> list[Entry]:
+    """Its Submit calls."""
+    return [entry for entry in world.service.log() if (entry.caller.trigger, entry.caller.generation) == ("Submit", 1)]
+
+
+async def test_the_answer_of_a_call_on_the_wire_is_awaited_and_no_further_call_is_made(world: World) -> None:
+    await world.prepare()
+    operator = await world.start_operator()
+    rule = hold(world, Point.CREATE)
+    await world.create_jobs(1)
+    await world.service.wait_held(rule)
+    await world.edit("job-0", rerun="1")
+    await world.until_phase("Running")
+    # The call still waits: it was not cut short.
+    assert rule.held == 1
+    rule.release()
+    await until_dropped(world, operator, 1)
+    await world.settled()
+
+    old = [entry for entry in world.service.log(run=world.run_id(generation=1)) if entry.caller.trigger == "Submit"]
+    assert [(entry.path, entry.status) for entry in old] == [("/workspaces", 201), ("/sessions", 201)]
+    assert [session.state for session in sessions_of(world, ["job-0"], generation=1)] == ["cancelled"]
+
+
+async def test_a_spinning_run_is_interrupted_when_its_fence_dies(world: World) -> None:
+    for document in manifests.wasm_module("spins", hostile.spins(), cpuSeconds=300):
+        await world.cluster.create(document)
+    await world.prepare()
+    operator = await world.start_operator()
+    await world.create_job(moduleRef={"name": "spins"})
+    await world.until_phase("Submitted")
+    await world.edit("job-0", moduleRef={"name": manifests.MODULE})
+
+    await until_dropped(world, operator, 1)
+    await world.until_phase("Running")
+    await world.settled()
+
+    await assert_completions(operator, applied=1, stale=1)
+    assert world.service.log(run=world.run_id(generation=1)) == []
+
+
+@pytest.mark.parametrize("point", list(Point))
+async def test_an_edit_and_its_reversal_during_a_run_end_the_run_for_good(world: World, point: Point) -> None:
+    await world.prepare()
+    operator = await world.start_operator()
+    rule = hold(world, point)
+    await world.create_jobs(1, rerun="a")
+    await world.service.wait_held(rule)
+    await world.edit("job-0", rerun="b")
+    await world.edit("job-0", rerun="a")
+    await world.until(lambda: world.status()["observedGeneration"] == 3, "the operator has seen both edits")
+    rule.release()
+    await until_dropped(world, operator, 1)
+    await world.until_phase("Running")
+    await world.settled()
+
+    # Attempt 1 of the third generation, or attempt 2 of the first where both edits came before the next decision.
+    assert world.status()["run"]["id"] != world.run_id(generation=1)
+    assert not any(session.live for session in sessions_of(world, ["job-0"], generation=1))
+    counts = await until_counted(operator, "applied", 1)
+    assert counts["applied"] == 1
+    assert counts["stale"] in (1, 2)
+
+
+@pytest.mark.parametrize("point", list(Point))
+async def test_an_edit_and_its_reversal_while_the_operator_is_frozen_leave_one_live_session(
+    world: World, point: Point
+) -> None:
+    await world.prepare()
+    operator = await world.start_operator()
+    rule = hold(world, point)
+    await world.create_jobs(1, rerun="a")
+    await world.service.wait_held(rule)
+    operator.pause()
+    await world.edit("job-0", rerun="b")
+    await world.edit("job-0", rerun="a")
+    # The answer and both edits reach the operator at the same time: which it reads first is open.
+    rule.release()
+    operator.resume()
+    await world.until(lambda: world.status()["observedGeneration"] == 3, "the operator has seen both edits")
+    await world.until_phase("Running")
+    await world.settled()
+
+    assert (await until_counted(operator, "applied", 1))["applied"] == 1
+    assert len(world.service.live_sessions()) == 1

@@ -1,0 +1,188 @@
+"""The operator as it is shipped: its own process, as the service account with the shipped role, never as admin."""
+
+import asyncio
+import json
+import signal
+import sys
+import sysconfig
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+from prometheus_client.parser import text_string_to_metric_families
+
+PROGRAM = Path(sysconfig.get_path("scripts")) / "curation-operator"
+
+READY_SECONDS = 60.0
+"""Several test workers start operators on few cores."""
+STOP_SECONDS = 20.0
+_LOOK_SECONDS = 0.02
+
+# Dies with the thread that started it, also when the tests are killed. A program of its own, since code between fork
+# and exec must not touch what other threads may hold; prctl's effect survives an exec. 1 is PR_SET_PDEATHSIG.
+_LAUNCH = """
+import os, signal, sys
+if sys.platform.startswith("linux"):
+    import ctypes
+    ctypes.CDLL(None).prctl(1, signal.SIGKILL)
+os.execv(sys.argv[1], sys.argv[1:])
+"""
+
+LogLine = dict[str, Any]
+
+
+class Metrics:
+    """One reading of /metrics."""
+
+    def __init__(self, text: str) -> None:
+        self._samples = [sample for family in text_string_to_metric_families(text) for sample in family.samples]
+
+    def value(self, name: str, **labels: str) -> float:
+        """Sum of the samples with these labels; 0 if there are none."""
+        return sum(
+            sample.value
+            for sample in self._samples
+            if sample.name == name and all(sample.labels.get(key) == text for key, text in labels.items())
+        )
+
+
+class OperatorProcess:
+    """One run of `curation-operator run`. Start it by `await operator.start()`, end it by `stop` or `kill`."""
+
+    def __init__(
+        self, environment: Mapping[str, str], arguments: Sequence[str], changed: Callable[[], None] = lambda: None
+    ) -> None:
+        self._environment = {**environment, "PYTHONFAULTHANDLER": "1"}
+        self._arguments = tuple(arguments)
+        self._changed = changed
+        self._process: asyncio.subprocess.Process | None = None
+        self._reader: asyncio.Task[None] | None = None
+        self._paused = False
+        self.url = ""
+        self.log: list[LogLine] = []
+        """Its log, one document a line; a line that is none stands under `message`."""
+
+    @property
+    def running(self) -> bool:
+        """Whether it was started and has not ended."""
+        return self._process is not None and self._process.returncode is None
+
+    async def launch(self) -> None:
+        """Start it, and wait for nothing."""
+        assert self._process is None, "this operator was started already; make another"
+        self._process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-I", "-S", "-c", _LAUNCH),
+            *(str(PROGRAM), "run", *self._arguments),
+            env=self._environment,
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.DEVNULL,
+            stderr=asyncio.subprocess.PIPE,
+            limit=2**22,
+        )
+        self._reader = asyncio.create_task(self._read(), name="operator log")
+
+    async def start(self, seconds: float = READY_SECONDS) -> None:
+        """Start it and wait until it is ready. Raises AssertionError with its log if it does not become so."""
+        await self.launch()
+        try:
+            async with asyncio.timeout(seconds):
+                while not await self._is_ready():
+                    assert self.running, f"the operator ended with {await self.exit_code()}:\n{self.text()}"
+                    await asyncio.sleep(_LOOK_SECONDS)
+        except TimeoutError:
+            raise AssertionError(f"the operator was not ready in {seconds:g} s:\n{self.text()}") from None
+
+    async def metrics(self) -> Metrics:
+        """What it counts now."""
+        return Metrics((await self.fetch("/metrics"))[1])
+
+    async def fetch(self, path: str) -> tuple[int, str]:
+        """Status and text of one of its pages."""
+        async with aiohttp.ClientSession() as session, session.get(self.url + path) as answer:
+            return answer.status, await answer.text()
+
+    def logged(self, text: str, **fields: object) -> list[LogLine]:
+        """The lines whose message has this text and that have these fields."""
+        return [
+            line
+            for line in self.log
+            if text in str(line.get("message", "")) and all(line.get(key) == value for key, value in fields.items())
+        ]
+
+    def text(self, last: int = 60) -> str:
+        """The end of its log, for a person."""
+        return "\n".join(
+            f"{line.get('level', '')} {line.get('message', '')} {line.get('exc_info', '')}" for line in self.log[-last:]
+        )
+
+    def terminate(self) -> None:
+        """Ask it to stop, as a kubelet does."""
+        self._signal(signal.SIGTERM)
+
+    def pause(self) -> None:
+        """Freeze it, as a machine that sleeps does."""
+        self._signal(signal.SIGSTOP)
+        self._paused = True
+
+    def resume(self) -> None:
+        """End the freeze."""
+        self._signal(signal.SIGCONT)
+        self._paused = False
+
+    async def stop(self, code: int = 0, seconds: float = STOP_SECONDS) -> None:
+        """Stop it in good order; raises AssertionError if it ends with another code, or not in time."""
+        if self._paused:
+            self.resume()
+        self.terminate()
+        ended = await self.exit_code(seconds)
+        assert ended == code, f"the operator ended with {ended}, not {code}:\n{self.text()}"
+
+    async def kill(self) -> None:
+        """End it as a crash does; returns when it has ended."""
+        if self.running:
+            self._signal(signal.SIGKILL)
+        await self.exit_code()
+
+    async def exit_code(self, seconds: float = STOP_SECONDS) -> int:
+        """Wait for its end; then its log is complete. Negative when a signal ended it."""
+        assert self._process is not None
+        assert self._reader is not None
+        try:
+            async with asyncio.timeout(seconds):
+                code = await self._process.wait()
+                await self._reader
+        except TimeoutError:
+            # With PYTHONFAULTHANDLER in its environment it says where each of its threads hangs.
+            self._process.send_signal(signal.SIGABRT)
+            await self._process.wait()
+            await self._reader
+            raise AssertionError(f"the operator did not end in {seconds:g} s:\n{self.text()}") from None
+        return code
+
+    def _signal(self, number: signal.Signals) -> None:
+        assert self._process is not None
+        self._process.send_signal(number)
+
+    async def _is_ready(self) -> bool:
+        if not self.url:
+            return False
+        try:
+            return (await self.fetch("/readyz"))[0] == 200
+        except aiohttp.ClientError:
+            return False
+
+    async def _read(self) -> None:
+        assert self._process is not None
+        assert self._process.stderr is not None
+        async for raw in self._process.stderr:
+            text = raw.decode(errors="replace").rstrip("\n")
+            try:
+                line = json.loads(text)
+            except ValueError:
+                line = {"message": text}
+            self.log.append(line if isinstance(line, dict) else {"message": text})
+            if not self.url and "url" in self.log[-1]:
+                self.url = self.log[-1]["url"]
+            self._changed()
+        self._changed()

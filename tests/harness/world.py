@@ -1,0 +1,212 @@
+"""One test's world: a namespace, a session service, operators, and the history of all that happens to its jobs."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from hack.controlplane.connection import Connection
+from hack.controlplane.install import OPERATOR_GROUPS, OPERATOR_USER
+from hack.sessions import SessionService
+from hack.sessions.changes import Changes
+from tests.harness import manifests, verdict
+from tests.harness.cluster import Cluster, Document
+from tests.harness.history import History
+from tests.harness.operator_process import OperatorProcess
+
+SECONDS = 45.0
+"""How long a test waits for what takes well under a second on an idle machine."""
+
+JOBS = "curationjobs"
+
+
+class World:
+    """See `world`; made by `open_world`."""
+
+    def __init__(self, cluster: Cluster, service: SessionService, module_cache: Path) -> None:
+        self.cluster = cluster
+        self.service = service
+        self.namespace = cluster.namespace
+        self._changes = Changes()
+        self._module_cache = module_cache
+        self.jobs = History(cluster, JOBS, self._changes.notify)
+        self.events = History(cluster, "events", self._changes.notify)
+        self.operators: list[OperatorProcess] = []
+        # kopf leaves the generator of a watch to the garbage collector when it is stopped.
+        self.tolerated: list[str] = ["async_generator object infinite_watch"]
+        """Texts of log lines with a traceback that a test expects."""
+
+    # -- operators ---------------------------------------------------------------------------------------------------
+
+    def operator_environment(self, **more: str) -> dict[str, str]:
+        """The environment of a program that is the operator's service account."""
+        own = self.cluster.connection.environment(OPERATOR_USER, OPERATOR_GROUPS)
+        return {**{name: value for name, value in own.items() if not name.startswith("CURATION_")}, **more}
+
+    def operator(
+        self, *options: str, kubeconfig: Path | None = None, environment: Mapping[str, str] | None = None
+    ) -> OperatorProcess:
+        """An operator for this namespace, not started yet. A `kubeconfig` is that of a proxy."""
+        full = self.operator_environment(**(environment or {}))
+        if kubeconfig is not None:
+            full["KUBECONFIG"] = str(kubeconfig)
+        arguments = (
+            *("-n", self.namespace, "--no-lease", "--allow-cidr", "127.0.0.0/8", "--http-bind", "127.0.0.1:0"),
+            *("--log-format", "json", "--module-cache", str(self._module_cache), *options),
+        )
+        made = OperatorProcess(full, arguments, self._changes.notify)
+        self.operators.append(made)
+        return made
+
+    async def start_operator(self, *options: str, kubeconfig: Path | None = None) -> OperatorProcess:
+        """An operator that is ready."""
+        operator = self.operator(*options, kubeconfig=kubeconfig)
+        await operator.start()
+        return operator
+
+    # -- objects -----------------------------------------------------------------------------------------------------
+
+    async def prepare(self, *, wall_seconds: int = manifests.WALL_SECONDS) -> None:
+        """The shipped module, and a policy that lets it reach the session service."""
+        await self.cluster.create(manifests.module(wall_seconds=wall_seconds))
+        await self.cluster.create(manifests.policy())
+
+    async def create_jobs(self, count: int = 1, **spec: Any) -> list[str]:
+        """So many jobs, made at once; their names."""
+        names = [f"job-{number}" for number in range(count)]
+        await asyncio.gather(*(self.create_job(name, **spec) for name in names))
+        return names
+
+    async def create_job(self, name: str = "job-0", **spec: Any) -> Document:
+        """A job of the shipped module."""
+        return await self.cluster.create(manifests.job(name, self.service.url, **spec))
+
+    async def edit(self, *names: str, **spec: Any) -> list[Document]:
+        """Merge into the spec of these jobs, at once."""
+        return list(
+            await asyncio.gather(*(self.cluster.patch(JOBS, name, {"spec": spec}) for name in names)),
+        )
+
+    def job(self, name: str = "job-0") -> Document:
+        """The job in the newest version that was seen."""
+        return self.jobs.present[name]
+
+    def status(self, name: str = "job-0") -> Document:
+        """The status of the job in the newest version that was seen; empty if there is none."""
+        return self.jobs.present.get(name, {}).get("status") or {}
+
+    def run_id(self, name: str = "job-0", *, generation: int, attempt: int = 1) -> str:
+        """The id of one of the job's runs."""
+        return f"{self.job(name)['metadata']['uid']}.g{generation}.a{attempt}"
+
+    def event_count(self, reason: str, *, name: str | None = None, note: str = "") -> int:
+        """How often an Event of this reason happened, of one job or of all: a series counts as often as it says."""
+        return sum(
+            (event.get("series") or {}).get("count", 1)
+            for event in self.events.present.values()
+            if event["reason"] == reason
+            and note in event.get("note", "")
+            and (name is None or event["regarding"]["name"] == name)
+        )
+
+    # -- waiting -----------------------------------------------------------------------------------------------------
+
+    async def until(self, condition: Callable[[], bool], what: str, seconds: float = SECONDS) -> None:
+        """Wait until the condition, looked at after each change of a job, an Event, the service and a log, holds."""
+        try:
+            await self._changes.until(condition, seconds, what)
+        except TimeoutError:
+            self.jobs.check_complete()
+            self.events.check_complete()
+            raise AssertionError(f"waited {seconds:g} s in vain until {what}\n{self.picture()}") from None
+
+    async def until_phase(self, phase: str, *names: str, seconds: float = SECONDS, **fields: object) -> None:
+        """Wait until all these jobs (job-0 if none is named) are in a phase, with these fields of the status."""
+        wanted = names or ("job-0",)
+
+        def reached() -> bool:
+            return all(
+                self.status(name).get("phase") == phase
+                and all(self.status(name).get(field) == value for field, value in fields.items())
+                for name in wanted
+            )
+
+        await self.until(reached, f"{len(wanted)} jobs are {phase} {fields or ''}", seconds)
+
+    async def until_gone(self, *names: str, seconds: float = SECONDS) -> None:
+        """Wait until these jobs are gone."""
+        await self.until(
+            lambda: not any(name in self.jobs.present for name in names), f"{', '.join(names)} are gone", seconds
+        )
+
+    async def settled(self, seconds: float = SECONDS) -> None:
+        """Wait until the operator is done with every job, and the witness's verdict is good."""
+        await self.until(lambda: not self.problems(), "all jobs are settled and own their sessions", seconds)
+
+    def problems(self) -> list[str]:
+        """What is not settled, or wrong."""
+        jobs = list(self.jobs.present.values())
+        return [*verdict.unsettled(jobs), *verdict.wrong_sessions(jobs, self.service)]
+
+    def picture(self) -> str:
+        """The present state, for a person who reads a failed test."""
+        jobs = [
+            f"  {name}: {job.get('status', {}).get('phase')} {job.get('status', {}).get('reason')} "
+            f"run {job.get('status', {}).get('run', {}).get('id')} {job.get('status', {}).get('message')}"
+            for name, job in sorted(self.jobs.present.items())
+        ]
+        calls = [
+            f"  {entry.caller.trigger} {entry.caller.run_id} {entry.method} {entry.path} -> {entry.status}"
+            for entry in self.service.log()
+        ]
+        logs = [f"operator {number}:\n{operator.text(30)}" for number, operator in enumerate(self.operators)]
+        return "\n".join(["problems:", *self.problems(), "jobs:", *jobs[:20], "calls:", *calls[-40:], *logs])
+
+    # -- the end -----------------------------------------------------------------------------------------------------
+
+    def check(self) -> None:
+        """What must hold at the end of every test: the invariants of the history, and no traceback in any log."""
+        self.jobs.check()
+        for operator in self.operators:
+            for line in operator.log:
+                text = f"{line.get('message', '')}\n{line.get('exc_info', '')}"
+                if "Traceback" in text and not any(known in text for known in self.tolerated):
+                    raise AssertionError(f"an operator logged a traceback: {text}")
+
+    async def follow_service(self) -> None:
+        """Wake those who wait whenever the session service has changed."""
+
+        def changed() -> bool:
+            self._changes.notify()
+            return False
+
+        await self.service.wait_until(changed, seconds=3600)
+
+    async def stop_operators(self) -> None:
+        """Stop in good order what still runs; raises AssertionError if one does not end with 0."""
+        await asyncio.gather(*(operator.stop() for operator in self.operators if operator.running))
+
+    async def kill_operators(self) -> None:
+        """End what still runs, whatever its state."""
+        for operator in self.operators:
+            if operator.running:
+                await operator.kill()
+
+
+@asynccontextmanager
+async def open_world(connection: Connection, namespace: str, module_cache: Path) -> AsyncIterator[World]:
+    """A world in a namespace. At its end no operator runs, and the history of its jobs is checked."""
+    async with Cluster(connection, namespace) as cluster, SessionService() as service:
+        world = World(cluster, service, module_cache)
+        async with world.jobs, world.events:
+            follower = asyncio.create_task(world.follow_service(), name="follow the session service")
+            try:
+                yield world
+                await world.stop_operators()
+                world.check()
+            finally:
+                await world.kill_operators()
+                follower.cancel()
+                with suppress(asyncio.CancelledError):
+                    await follower

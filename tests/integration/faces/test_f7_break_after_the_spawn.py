@@ -1,0 +1,100 @@
+"""F7: something breaks after SessionSpawned was recorded. The same run can no longer fail the job.
+
+Broken: the service answers errors, nonsense or nothing to observations, or a policy denies them.
+"""
+
+from functools import partial
+from typing import Any, Literal
+
+import pytest
+
+from hack.sessions.faults import Rule
+from tests.harness import manifests
+from tests.harness.world import JOBS, World
+
+BLIND = manifests.PERMIT_LOCAL.removesuffix(";") + ' unless { context.trigger == "Observe" };'
+
+
+def _hit(rule: Rule, times: int) -> bool:
+    return rule.hits >= times
+
+
+async def observe_now(world: World, value: str) -> None:
+    """Ask for an observation of job-0."""
+    annotations = {"curation.dev/observe-requested-at": value}
+    await world.cluster.patch(JOBS, "job-0", {"metadata": {"annotations": annotations}})
+
+
+def condition(world: World, kind: str) -> dict[str, Any]:
+    """A condition of job-0."""
+    return next((found for found in world.status()["conditions"] if found["type"] == kind), {})
+
+
+async def assert_goes_on_and_completes(world: World, session: str) -> None:
+    """job-0 still runs its one session, and its completion still counts."""
+    assert (world.status()["phase"], world.status()["session"]["id"]) == ("Running", session)
+    await world.settled()
+    world.service.complete(session, {"answer": 42})
+    await observe_now(world, "at last")
+    await world.until_phase("Completed", output={"answer": 42})
+    await world.settled()
+
+
+@pytest.mark.parametrize("action", ["fail", "malformed", "drop"])
+async def test_f7_an_observation_that_goes_wrong_does_not_fail_the_job(
+    world: World, action: Literal["fail", "malformed", "drop"]
+) -> None:
+    await world.prepare()
+    await world.start_operator()
+    await world.create_jobs(1)
+    await world.until_phase("Running")
+    session = world.status()["session"]["id"]
+    rule = world.service.add_rule(action, "before" if action != "malformed" else "after", trigger="Observe")
+
+    for number in (1, 2, 3):
+        await observe_now(world, str(number))
+        await world.until(partial(_hit, rule, number), f"observation {number} has reached the service")
+    await world.until(lambda: "could not be observed" in condition(world, "Reconciling")["message"], "it is shown")
+    world.service.remove_rule(rule)
+
+    await assert_goes_on_and_completes(world, session)
+
+
+async def test_f7_an_observation_that_is_denied_does_not_fail_the_job(world: World) -> None:
+    await world.prepare()
+    operator = await world.start_operator()
+    await world.create_jobs(1, onDenied="Fail")
+    await world.until_phase("Running")
+    session = world.status()["session"]["id"]
+    await world.cluster.patch("curationpolicies", "allow", {"spec": {"cedar": BLIND}})
+
+    await observe_now(world, "1")
+    await world.until(lambda: condition(world, "Authorized")["status"] == "False", "the denial is shown")
+    assert (world.status()["phase"], world.status()["session"]["id"]) == ("Running", session)
+    assert (await operator.metrics()).value("curation_http_calls_total", decision="denied") >= 1
+    await world.cluster.patch("curationpolicies", "allow", {"spec": {"cedar": manifests.PERMIT_LOCAL}})
+    await observe_now(world, "2")
+    await world.until(lambda: condition(world, "Authorized")["status"] == "True", "it is allowed again")
+
+    await assert_goes_on_and_completes(world, session)
+
+
+async def test_f7_a_module_that_breaks_does_not_fail_a_job_whose_session_runs(world: World) -> None:
+    await world.prepare()
+    await world.start_operator()
+    await world.create_jobs(1)
+    await world.until_phase("Running")
+    session = world.status()["session"]["id"]
+    nothing = {
+        "source": {"builtin": None, "configMap": {"name": "none", "key": "none"}},
+        "digest": "sha256:" + "0" * 64,
+    }
+    await world.cluster.patch("curationmodules", manifests.MODULE, {"spec": nothing})
+
+    await observe_now(world, "1")
+    await world.until(
+        lambda: any(entry.caller.trigger == "Observe" for entry in world.service.log()),
+        "the build that runs is known still, and observes",
+    )
+
+    await assert_goes_on_and_completes(world, session)

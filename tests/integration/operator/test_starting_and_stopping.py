@@ -1,0 +1,123 @@
+"""The process from outside: what it needs to start, how it stops, that the next one goes on, and bad usage."""
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from hack.controlplane import namespaces
+from hack.controlplane.install import OPERATOR_GROUPS, OPERATOR_USER
+from hack.controlplane.server import ControlPlane
+from tests.harness.operator_process import PROGRAM, OperatorProcess
+from tests.harness.slow_runs import Point, hold, sessions_of
+from tests.harness.world import World, open_world
+
+STOP_SECONDS = 15.0
+"""The bound is 5 s on a machine that is not busy with other tests."""
+
+
+async def test_sigterm_stops_an_idle_operator_with_code_0(world: World) -> None:
+    await world.prepare()
+    operator = await world.start_operator()
+    await world.create_jobs(2)
+    await world.until_phase("Running", "job-0", "job-1")
+    await operator.stop(code=0, seconds=STOP_SECONDS)
+
+
+@pytest.mark.parametrize("point", [Point.CREATE, Point.LAST_ANSWER])
+async def test_sigterm_stops_an_operator_in_a_run_with_code_0_and_the_next_start_goes_on(
+    world: World, point: Point
+) -> None:
+    await world.prepare(wall_seconds=8)
+    operator = await world.start_operator()
+    slow = hold(world, point)
+    await world.create_jobs(1)
+    await world.service.wait_held(slow)
+
+    await operator.stop(code=0, seconds=STOP_SECONDS)
+    assert world.status()["phase"] == "Submitted"
+    await world.start_operator()
+    await world.until_phase("Running")
+    slow.release()
+    await world.settled()
+
+    assert world.status()["run"]["id"] == world.run_id(generation=1, attempt=2)
+    assert not any(session.live for session in sessions_of(world, ["job-0"], generation=1))
+
+
+async def test_jobs_in_every_phase_go_on_after_a_restart_without_a_needless_write(world: World) -> None:
+    await world.prepare()
+    operator = await world.start_operator()
+    await world.create_job("running")
+    await world.create_job("suspended", suspend=True)
+    await world.create_job("completed")
+    await world.create_job("waiting", moduleRef={"name": "none"})
+    await world.until_phase("Running", "running", "completed")
+    await world.until_phase("Queued", "waiting", reason="WaitingForModule")
+    await world.until_phase("Queued", "suspended", reason="Suspended")
+    world.service.complete(world.status("completed")["session"]["id"], {"n": 1})
+    await world.cluster.patch(
+        "curationjobs", "completed", {"metadata": {"annotations": {"curation.dev/observe-requested-at": "1"}}}
+    )
+    await world.until_phase("Completed", "completed")
+    await operator.stop()
+    before = {name: job["metadata"]["resourceVersion"] for name, job in world.jobs.present.items()}
+
+    again = await world.start_operator()
+    await world.create_job("new")
+    await world.until_phase("Running", "new")
+
+    after = {name: job["metadata"]["resourceVersion"] for name, job in world.jobs.present.items() if name != "new"}
+    assert after == before
+    metrics = await again.metrics()
+    assert metrics.value("curation_api_requests_total", verb="patch", resource="curationjobs/status") <= 2
+    await world.edit("suspended", suspend=False)
+    await world.until_phase("Running", "suspended")
+    await world.settled()
+
+
+async def test_it_runs_for_the_whole_cluster_with_nothing_but_a_kubeconfig_and_the_shipped_role(
+    private_control_plane: ControlPlane, module_cache: Path
+) -> None:
+    connection = private_control_plane.connection
+    async with open_world(connection, namespaces.create(connection, "whole cluster"), module_cache) as world:
+        kubeconfig = str(connection.kubeconfig(OPERATOR_USER, OPERATOR_GROUPS))
+        # PATH is what any program has; the rest are options that a test cannot go without.
+        operator = OperatorProcess(
+            {"KUBECONFIG": kubeconfig, "PATH": os.environ["PATH"]},
+            ("--http-bind", "127.0.0.1:0", "--allow-cidr", "127.0.0.0/8", "--log-format", "json"),
+            lambda: None,
+        )
+        world.operators.append(operator)
+        await operator.start()
+        await world.prepare()
+        await world.create_jobs(1)
+        await world.until_phase("Running")
+        await world.settled()
+        metrics = await operator.metrics()
+        assert metrics.value("curation_api_requests_total", code="403") == 0
+        await operator.stop(code=0, seconds=STOP_SECONDS)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["--no-such-option"], "--no-such-option"),
+        (["-n", "Not_A_Namespace"], "Not_A_Namespace"),
+        (["--allow-cidr", "300.0.0.0/8"], "300.0.0.0/8"),
+        (["--http-bind", "nowhere"], "nowhere"),
+        (["--max-concurrent-runs", "0"], "--max-concurrent-runs"),
+        (["--no-lease", "--lease-namespace", "default"], "--lease-namespace"),
+        (["--log-level", "loud"], "loud"),
+        ([], "kubeconfig"),
+    ],
+)
+def test_bad_usage_ends_with_2_and_names_what_is_wrong(arguments: list[str], says: str, tmp_path: Path) -> None:
+    environment = {"PATH": os.environ["PATH"], "KUBECONFIG": str(tmp_path / "none"), "HOME": str(tmp_path)}
+    ended = subprocess.run(
+        [str(PROGRAM), "run", *arguments], env=environment, capture_output=True, text=True, check=False, timeout=60
+    )
+    assert ended.returncode == 2, ended.stderr
+    assert says.lower() in ended.stderr.lower()
+    assert "Traceback" not in ended.stderr
