@@ -244,7 +244,8 @@ class InProcessExecutor:
             for execution in tuple(self._executions):
                 execution.abort()
             await asyncio.wait([execution.task for execution in self._executions], timeout=0.1)
-        self.pool.shutdown(wait=True)
+        # Off the loop: a guest whose execution was cancelled from outside may still wait for this very loop.
+        await asyncio.to_thread(self.pool.shutdown, wait=True)
         self.watchdog.stop()
 
     def tell(self, what: Callable[[ExecutionObserver], None]) -> None:

@@ -167,7 +167,7 @@ class JobReconciler:
                 context.queue.add_after(key, retry_after)
             case Unknown(message):
                 log.warning("the answer to a write of %s was lost: %s", key, message)
-                if step.launch is not None and await context.refresh(key) and self._claimed(key, step):
+                if await context.refresh(key) and self._landed(key, step):
                     return self._written(key, stored, job, step, heard)
                 context.queue.add_rate_limited(key)
             case Refused(code, reason, message):
@@ -178,13 +178,17 @@ class JobReconciler:
                 context.queue.add_rate_limited(key)
         return False
 
-    def _claimed(self, key: Key, step: Step) -> bool:
-        """Whether a claim whose answer was lost has landed: the object names this very run and this process."""
+    def _landed(self, key: Key, step: Step) -> bool:
+        """Whether a status whose answer was lost has been written; of a claim, that it names this very process."""
         stored = self._context.cache(key).get(key.namespace, key.name)
-        job = stored.parse(CurationJob) if stored is not None else None
-        run = job.status.run if job is not None else None
-        return (
-            run is not None and step.launch is not None and (run.id, run.holder) == (step.launch.id, step.launch.holder)
+        if stored is None or step.add_finalizer or step.remove_finalizer:
+            return False
+        status, planned = stored.parse(CurationJob).status, step.status
+        runs = [(run.id, run.holder) if run is not None else None for run in (status.run, planned.run)]
+        return runs[0] == runs[1] and (status.phase, status.reason, status.phase_since) == (
+            planned.phase,
+            planned.reason,
+            planned.phase_since,
         )
 
     def _written(self, key: Key, stored: Stored, job: CurationJob, step: Step, heard: list[Stored | None]) -> bool:
