@@ -9,7 +9,7 @@ CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/curation-operator
 TESTS ?= tests/unit tests/integration
 WORKERS ?= 4
 
-.PHONY: help demo test unit controlplane lint format generate verify modules bench gauntlet e2e lock clean
+.PHONY: help demo test unit controlplane lint format generate verify modules bench gauntlet lock clean
 
 help: ## List the targets.
 	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -36,6 +36,10 @@ unit: $(READY) ## Unit tests only.
 gauntlet: $(READY) ## Fault tests: killed processes, lost answers, paused servers.
 	@$(BIN)/python -m hack.controlplane build > /dev/null
 	@$(BIN)/python -m pytest tests/gauntlet -n $(WORKERS) --dist worksteal
+
+bench: $(READY) ## Throughput, latency and scale, as ratios to a baseline in the same run.
+	@$(BIN)/python -m hack.controlplane build > /dev/null
+	@$(BIN)/python -m bench $(BENCH)
 
 controlplane: $(READY) ## Build or find etcd, kube-apiserver and kubectl; the last line is their folder.
 	@$(BIN)/python -m hack.controlplane build

@@ -39,7 +39,7 @@ def jobs_table(board: Board) -> Table:
     table.add_column("PHASE", no_wrap=True, min_width=18)
     table.add_column("RUN", no_wrap=True, min_width=5)
     table.add_column("SESSION", no_wrap=True, min_width=len(_WIDEST_SESSION))
-    table.add_column("EARLIER ATTEMPT", no_wrap=True, min_width=31)
+    table.add_column("EARLIER ATTEMPT", no_wrap=True, min_width=29)
     for name in sorted(board.jobs, key=_number):
         job = board.jobs[name]
         note, style = earlier_attempt(board, job)
@@ -62,7 +62,7 @@ def earlier_attempt(board: Board, job: Job) -> tuple[str, str]:
         if any(call.run_id == run and not call.answered for call in board.calls):
             if run == job.run_id:
                 return "its answer is held back", "yellow"
-            return f"{label} superseded, no answer yet", "yellow"
+            return f"{label} superseded, unanswered", "yellow"
         if run in board.dropped.get(job.name, ()):
             alive = any(session.run_id == run for session in board.live())
             return f"{label} dropped, orphan {'alive' if alive else 'cancelled'}", "bold green"

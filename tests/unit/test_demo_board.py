@@ -79,7 +79,7 @@ def test_the_table_follows_an_earlier_attempt_to_its_end() -> None:
     board.saw_sessions([Session("session-1", OLD, UID, "running")], [Call(OLD, answered=False)])
     assert note(board) == "its answer is held back"
     board.saw_job("MODIFIED", document("Running", NEW, "session-2", (OLD,)))
-    assert note(board) == "g1.a1 superseded, no answer yet"
+    assert note(board) == "g1.a1 superseded, unanswered"
     board.saw_sessions(board.sessions, [Call(OLD, answered=True)])
     assert note(board) == "g1.a1 superseded"
     board.saw_event(event(OLD))

@@ -96,8 +96,7 @@ class Approvals:
 
     async def request(self, **changes: Any) -> EvaluatedRequest:
         """A request of the shipped module to the session service."""
-        module = await self._world.cluster.get(MODULES, changes.get("module", manifests.MODULE))
-        digest = module["spec"].get("digest") or module["status"]["digest"]
+        digest = await self._digest(changes.get("module", manifests.MODULE))
         host, port = self._world.service.url.removeprefix("http://").split(":")
         fields: Document = {
             "module": manifests.MODULE,
@@ -111,6 +110,17 @@ class Approvals:
             "query": "",
         }
         return EvaluatedRequest.model_validate({**fields, **changes})
+
+    async def _digest(self, module: str) -> str:
+        """The digest of a module, as soon as the operator has told it."""
+        modules = self._others[MODULES].present
+
+        def told() -> str:
+            found = modules.get(module, {})
+            return str(found.get("spec", {}).get("digest") or found.get("status", {}).get("digest") or "")
+
+        await self._world.until(lambda: bool(told()), f"the digest of module {module} is told")
+        return told()
 
     async def ask(self, request: EvaluatedRequest, name: str = "") -> str:
         """Make a Pending approval by hand; the operator removes one that nobody waits for after some seconds."""
