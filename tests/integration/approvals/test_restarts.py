@@ -6,7 +6,7 @@ from hack.controlplane.install import OPERATOR_GROUPS, OPERATOR_USER
 from tests.faults.proxy import FaultProxy, held_answer, held_request
 from tests.harness import manifests
 from tests.harness.operator_process import OperatorProcess
-from tests.harness.slow_runs import Point, hold
+from tests.harness.slow_runs import Point, hold, until_answered
 from tests.harness.world import World
 from tests.integration.approvals.decisions import NO_SESSIONS, Approvals, transitions
 
@@ -65,8 +65,7 @@ async def test_a_restart_before_the_approval_is_created(world: World, approvals:
         await world.start_operator()
         name = (await approvals.one(waiting=JOBS))["metadata"]["name"]
         late.release()  # the dead operator's request arrives after all
-        await world.until(lambda: late.upstream_status is not None, "the late request is answered")
-        assert late.upstream_status == 409
+        assert await until_answered(late) == 409
         await approvals.curation("approve", name)
         await assert_same_end(world, approvals, names, (2,))
 
@@ -125,8 +124,7 @@ async def test_a_restart_with_the_writes_that_free_the_jobs_under_way(
         await world.start_operator()
         await world.until_phase("Running", *names)
         late.release()
-        await world.until(lambda: late.upstream_status is not None, "the late write is answered")
-        assert late.upstream_status == 409
+        assert await until_answered(late) == 409
         await assert_same_end(world, approvals, names, (2,))
 
 
