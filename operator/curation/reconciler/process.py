@@ -230,6 +230,8 @@ class Process:
             if watcher in done:
                 watcher.result()
                 raise RuntimeError("kopf has stopped by itself")
+            if lead in done:
+                lead.result()  # raises if this process could not begin to work
             if self._exit is Exit.STOPPED:
                 runs.closing = True
                 # Runs in flight get a moment to end and be written; what is left is the next holder's.

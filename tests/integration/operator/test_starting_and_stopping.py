@@ -9,6 +9,7 @@ import pytest
 from hack.controlplane import namespaces
 from hack.controlplane.install import OPERATOR_GROUPS, OPERATOR_USER
 from hack.controlplane.server import ControlPlane
+from tests.faults.proxy import FaultProxy, reset
 from tests.harness.operator_process import PROGRAM, OperatorProcess
 from tests.harness.slow_runs import Point, hold, sessions_of
 from tests.harness.world import World, open_world
@@ -121,3 +122,15 @@ def test_bad_usage_ends_with_2_and_names_what_is_wrong(arguments: list[str], say
     assert ended.returncode == 2, ended.stderr
     assert says.lower() in ended.stderr.lower()
     assert "Traceback" not in ended.stderr
+
+
+async def test_an_operator_that_cannot_begin_to_work_ends_with_code_1_and_says_why(
+    world: World, tmp_path: Path
+) -> None:
+    connection = world.cluster.connection
+    async with FaultProxy(connection.kubeconfig(OPERATOR_USER, OPERATOR_GROUPS)) as proxy:
+        proxy.inject(reset("GET", r"/curationjobs\?limit=1$", times=None))
+        operator = world.operator(kubeconfig=proxy.kubeconfig(tmp_path))
+        await operator.launch()
+        assert await operator.exit_code() == 1
+        assert "cannot start" in operator.text()
