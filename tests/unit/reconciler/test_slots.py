@@ -133,7 +133,8 @@ def test_whatever_jobs_do_with_their_offers_no_slot_stays_free_while_a_job_wants
                         await asyncio.sleep(0.05)
             await asyncio.sleep(1000)
             assert most <= 3
-            assert len(running) == min(3, len(wants)), f"{wants - running} wait while a slot is free"
+            # A job that was given up while its claim was being written runs all the same: it holds a slot too.
+            assert not wants - running or len(running) == 3, f"{wants - running} wait while a slot is free"
             for worker in workers:
                 worker.cancel()
             await asyncio.gather(*workers, return_exceptions=True)
