@@ -283,6 +283,6 @@ class CurationJob(ResourceModel):
     """What the operator has seen and done."""
 
 
-def status_to_wire(status: JobStatus) -> dict[str, Any]:
+def status_to_wire(status: Model) -> dict[str, Any]:
     """The status as it is written: what is empty is left out."""
     return {key: value for key, value in status.to_wire().items() if value not in ("", [])}

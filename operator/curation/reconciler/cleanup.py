@@ -41,7 +41,6 @@ class _Progress:
     session: SessionRef | None = None
     """The session that a dropped completion named."""
     done: bool = False
-    error: str = ""
 
 
 class Cleanup:
@@ -148,17 +147,15 @@ class Cleanup:
                 progress.next_at = settled_at
             return
         progress.attempts += 1
-        progress.error = _error(report)
+        error = _error(report)
         if now < since + GIVE_UP_AFTER and not lost:
             progress.next_at = now + timedelta(seconds=_backoff(progress.attempts))
-            log.warning("run %s could not be cleaned yet: %s", entry.id, progress.error, extra={"run_id": entry.id})
+            log.warning("run %s could not be cleaned yet: %s", entry.id, error, extra={"run_id": entry.id})
             return
         progress.done = True
         context.metrics.cleanups_failed.inc()
         bound = "after its namespace was deleted" if lost else "within 10 minutes"
-        message = (
-            f"Run {entry.id} could not be cleaned {bound} and is given up; its session may still run: {progress.error}"
-        )
+        message = f"Run {entry.id} could not be cleaned {bound} and is given up; its session may still run: {error}"
         log.error(message, extra={"run_id": entry.id})
         context.note(regarding(job), Note(EventReason.CLEANUP_FAILED, message, warning=True))
 

@@ -23,7 +23,6 @@ class Health:
         self._monotonic = monotonic
         self._watches: dict[str, float] = {}
         self._beat = monotonic()
-        self.started = monotonic()
         self.synced = False
         self.leading: Callable[[], bool] | None = None
         self.was_leading = False

@@ -197,9 +197,6 @@ class Runs:
         """The calls of a Submit run that ended in this process, if it is remembered."""
         return self._ended.get(run_id)
 
-    def __len__(self) -> int:
-        return sum(len(flights) for flights in self._flights.values())
-
     @property
     def unsettled(self) -> int:
         """Submit executions and completions that are under way."""

@@ -2,11 +2,12 @@
 
 import logging
 from datetime import datetime
-from typing import Any
 
+from curation.api.job import status_to_wire
 from curation.api.schema import Condition, Model
 from curation.cluster.answers import Answer, Conflict, Gone, Refused, Throttled, Unknown, Written
 from curation.cluster.cache import Stored
+from curation.lifecycle import conditions
 from curation.reconciler.context import Context, Key
 
 log = logging.getLogger(__name__)
@@ -14,7 +15,9 @@ log = logging.getLogger(__name__)
 
 async def write_own_status(context: Context, key: Key, stored: Stored, old: Model, new: Model) -> None:
     """Write a status computed from `stored` if it differs; what does not land is computed anew from the newest."""
-    after_write(context, key, await context.write_status(key, stored.resource_version, _wire(old), _wire(new)))
+    after_write(
+        context, key, await context.write_status(key, stored.resource_version, status_to_wire(old), status_to_wire(new))
+    )
 
 
 def after_write(context: Context, key: Key, answer: Answer | None) -> None:
@@ -34,16 +37,12 @@ def after_write(context: Context, key: Key, answer: Answer | None) -> None:
             context.queue.add_rate_limited(key)
 
 
-def _wire(status: Model) -> dict[str, Any]:
-    return {key: value for key, value in status.to_wire().items() if value not in ("", [])}
-
-
 def ready_condition(
     before: tuple[Condition, ...], value: bool, reason: str, message: str, generation: int, now: datetime
 ) -> tuple[Condition, ...]:
     """The Ready condition, which keeps its time while its status stays, and the other conditions as they were."""
     status = "True" if value else "False"
-    old = next((condition for condition in before if condition.type == "Ready"), None)
+    old = conditions.find(before, "Ready")
     since = old.last_transition_time if old is not None and old.status == status else now.replace(microsecond=0)
     new = Condition.model_construct(
         type="Ready",
