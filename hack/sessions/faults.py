@@ -16,7 +16,6 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from hack.sessions.caller import Caller
 from hack.sessions.errors import Refusal
 
-
 Sleep = Callable[[float], Awaitable[object]]
 
 
