@@ -24,7 +24,7 @@ _HOST_FUNCTIONS = {
     HTTP_CALL: "func(request: string) -> result<string, string>",
     LOG: "func(level: string, message: string)",
 }
-RUN_TYPE = "func(context: string) -> result<string, string>"
+_RUN_TYPE = "func(context: string) -> result<string, string>"
 
 
 def binary_problem(wasm: bytes) -> str | None:
@@ -80,11 +80,11 @@ def _export_problems(engine: Engine, component: ComponentType) -> Iterator[str]:
     exports = component.exports(engine)
     if RUN not in exports:
         others = ", ".join(sorted(exports)) or "nothing"
-        yield f"it must export {RUN}: `{RUN_TYPE}`; it exports {others}"
+        yield f"it must export {RUN}: `{_RUN_TYPE}`; it exports {others}"
         return
     actual = _describe(exports[RUN].ty)
-    if actual != RUN_TYPE:
-        yield f"export {RUN} must be `{RUN_TYPE}`, not `{actual}`"
+    if actual != _RUN_TYPE:
+        yield f"export {RUN} must be `{_RUN_TYPE}`, not `{actual}`"
 
 
 def _describe(item: Any) -> str:

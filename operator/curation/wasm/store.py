@@ -19,7 +19,7 @@ from pathlib import Path
 from wasmtime import Engine, WasmtimeError
 from wasmtime.component import Component
 
-from curation.wasm.abi import RUN, RUN_TYPE, abi_problems, binary_problem
+from curation.wasm.abi import RUN, abi_problems, binary_problem
 from curation.wasm.artifacts import Artifact, ArtifactDir
 from curation.wasm.engine import new_engine, new_store
 from curation.wasm.host import NO_HOST, link
@@ -263,7 +263,7 @@ def _link_problems(engine: Engine, component: Component) -> list[str]:
     except WasmtimeError as error:
         text = " ".join(str(error).split())
         if "async-lifted" in text:
-            return [f"export {RUN} must be `{RUN_TYPE}`, not an async one"]
+            return [f"export {RUN} is async: declare it as a plain `func`, as the contract does"]
         if "linker" in text or "import" in text:
             return [f"it cannot be linked: {text}"]
         # A trap or a limit: the run's to tell.

@@ -56,10 +56,7 @@ def precompiled() -> bytes:
             hostile.imports_log_of_another_type,
             "must be `func(level: string, message: string)`, not `func(message: string)`",
         ),
-        (
-            hostile.exports_async_run,
-            "export run must be `func(context: string) -> result<string, string>`, not an async",
-        ),
+        (hostile.exports_async_run, "export run is async: declare it as a plain `func`"),
         (hostile.imports_async_http_call, "this import is declared `async func`"),
         (lambda: b"\0asm\x0d\x00\x01\x00" + bytes(MAX_MODULE_BYTES), f"at most {MAX_MODULE_BYTES}"),
     ],
