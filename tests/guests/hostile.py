@@ -132,6 +132,35 @@ def exports_run_of_another_type() -> bytes:
     return bytes(wat2wasm(text))
 
 
+def exports_async_run() -> bytes:
+    """Its run has the right type but for being async; and there is a start function, as in toolchains' guests."""
+    text = """
+(component
+  (core module $m (memory (export "memory") 1) (func $nothing) (start $nothing)
+    (func (export "realloc") (param i32 i32 i32 i32) (result i32) unreachable)
+    (func (export "callback") (param i32 i32 i32) (result i32) unreachable)
+    (func (export "run") (param i32 i32) (result i32) unreachable))
+  (core instance $m (instantiate $m))
+  (func (export "run") async (param "context" string) (result (result string (error string)))
+    (canon lift (core func $m "run") async (callback (core func $m "callback"))
+      (memory (core memory $m "memory")) (realloc (core func $m "realloc")))))
+"""
+    return bytes(wat2wasm(text))
+
+
+def imports_async_http_call() -> bytes:
+    """Imports http-call as an async function."""
+    return component(
+        "(i32.const 0)", imports=HOST.replace('"http-call" (func (param', '"http-call" (func async (param')
+    )
+
+
+def spins_at_start() -> bytes:
+    """Loops for ever before anybody calls it."""
+    spin = "(core module $s (func $spin (loop $forever (br $forever))) (start $spin)) (core instance (instantiate $s))"
+    return component("(i32.const 0)", lowered=spin)
+
+
 def core_module() -> bytes:
     """A core module with a function named run."""
     return bytes(wat2wasm('(module (func (export "run")))'))

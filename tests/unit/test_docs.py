@@ -173,6 +173,14 @@ def test_every_option_of_the_operator_is_in_operations_with_its_variable_and_def
     assert len(rows) == len(run.params)
 
 
+def test_every_verb_of_the_plugin_and_every_option_of_it_is_on_its_page() -> None:
+    text = (DOCS / "kubectl-curation.md").read_text(encoding="utf-8")
+    said = set(re.findall(r"(?<![\w-])--?[\w-]+", text))
+    options = [option for verb in cli.commands.values() for option in verb.params if isinstance(option, click.Option)]
+    assert [verb for verb in cli.commands if f"`{verb} " not in text] == []
+    assert [option.opts for option in options if not said & set(option.opts)] == []
+
+
 def test_every_verb_of_the_plugin_that_a_page_names_exists() -> None:
     named = {
         f"{name(page)}: {verb}"

@@ -28,7 +28,10 @@ DataKey = Annotated[
     ),
 ]
 # Headers that HTTP itself or the host sets (DESIGN sections 4 and 6): no credential may stand in for them.
-_HOST_HEADERS = ("connection", "content-length", "host", "keep-alive", "te", "trailer", "transfer-encoding", "upgrade")
+_HOST_HEADERS = (
+    *("connection", "content-length", "expect", "host", "http2-settings", "keep-alive", "te", "trailer"),
+    *("transfer-encoding", "upgrade"),
+)
 
 
 def quantity_bytes(quantity: str) -> int:
@@ -143,14 +146,15 @@ class Credential(Model):
         Field(
             min_length=1,
             max_length=253,
-            pattern=r"^([a-z0-9_]([-a-z0-9_.]*[a-z0-9_])?|[0-9a-f]*:[0-9a-f:.]+)$",
+            # What the host of a canonical URL can be: any other would never match, in silence.
+            pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?([.][a-z0-9]([-a-z0-9]*[a-z0-9])?)*$",
             json_schema_extra=spelled(
-                "must be a host alone, in lower-case ASCII, such as api.example.com: no scheme, port, path, brackets"
-                " or trailing dot"
+                "must be a host alone, in lower-case ASCII, such as api.example.com: no scheme, port, path, underscore"
+                " or trailing dot, and no IPv6 address"
             ),
         ),
     ]
-    """Host of the origin: a name in lower-case ASCII (IDNA), or an address (IPv6 without brackets)."""
+    """Host of the origin: a name in lower-case ASCII (IDNA), or an IPv4 address."""
     port: Annotated[int, Field(ge=1, le=65535)] = 443
     """Port of the origin."""
     header: Annotated[
@@ -163,8 +167,9 @@ class Credential(Model):
                 **spelled("must be the name of a header alone, such as Authorization; its value comes from the Secret"),
                 **extension(
                     cel(
-                        f"!(self.lowerAscii() in {list(_HOST_HEADERS)})"
-                        " && !self.lowerAscii().startsWith('curation-') && !self.lowerAscii().startsWith('proxy-')",
+                        f"!(self.lowerAscii().replace('_', '-') in {list(_HOST_HEADERS)})"
+                        " && !self.lowerAscii().replace('_', '-').startsWith('curation-')"
+                        " && !self.lowerAscii().replace('_', '-').startsWith('proxy-')",
                         "is a header that the host itself sets or refuses; name the one that the service reads the"
                         " credential from",
                     )

@@ -11,6 +11,7 @@ SIGSEGV, which no `except` can catch. Measured with cedarpy 4.12.2 on x86-64, fi
     a && b && c, ||, +, *             1640 operators  390 operators  "recursion limit reached" in each decision
     a.b.c.d  (chains of members)      1640            390            the same
     context has a.a.a.a               32740: 50 s of validation, cubic in the length
+    path like "*aa...ab"              0.7 s in each decision, for 64 KiB of it and a path of 8 KiB
     !!!!!! and ------                 Cedar itself refuses more than four
 
 Python threads have 8 MiB where `ulimit -s` says so, 2 MiB where it says unlimited. The bounds hold for both, but for
@@ -31,6 +32,9 @@ MAX_OPERATORS: Final = 1000
 """`&&`, `||`, `+`, `-`, `*` in one policy: a chain of n nests n deep in Cedar's tree."""
 MAX_MEMBERS: Final = 16
 """`.a`, `.f()`, `["a"]` after one another on the same value; our schema needs two."""
+
+MAX_SEARCHED: Final = 2048
+"""Characters after the first `*` of all `like` patterns of one text: each is looked for at every place of a value."""
 
 _OPEN: Final = {"(": ")", "[": "]", "{": "}"}
 _CLOSE: Final = frozenset(_OPEN.values())
@@ -81,6 +85,8 @@ class _Scan:
         self._frames = [_Frame("", False)]
         self._ifs = 0
         self._operators = 0
+        self._searched = 0
+        self._after_like = False
         self._statements: list[Statement] = []
         self._current: list[Token] = []
 
@@ -114,6 +120,14 @@ class _Scan:
             frame.on_value = True
         elif token.text not in _OPEN and token.text not in _CLOSE:
             frame.on_value, frame.members = False, 0
+        if self._after_like and token.kind is Kind.STRING:
+            self._searched += len(token.text.partition("*")[2])
+            if self._searched > MAX_SEARCHED:
+                raise ScanRefused(
+                    f"line {token.line}: more than {MAX_SEARCHED} characters after the first * of `like` patterns in "
+                    "one text; split it, or compare with == where nothing varies"
+                )
+        self._after_like = token.text == "like"
         if token.text == "if":
             self._ifs += 1
             if self._ifs > MAX_IFS:

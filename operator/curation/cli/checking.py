@@ -77,7 +77,7 @@ def _manifests(file: str, text: str) -> list[dict[str, Any]] | None:
         return None
     try:
         loaded = [json.loads(text)] if file.endswith(".json") else list(yaml.safe_load_all(text))
-    except (ValueError, yaml.YAMLError) as error:
+    except (ValueError, yaml.YAMLError, RecursionError) as error:
         if named:
             raise PluginError(f"{file} is not valid: {error}") from None
         return None

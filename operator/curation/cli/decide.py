@@ -17,8 +17,11 @@ from curation.cli.completion import APPROVED_APPROVAL, PENDING_APPROVAL
 from curation.cli.decided import decided_by, report, state
 from curation.cli.errors import ChangedMeanwhile, Forbidden, Invalid, PluginError
 from curation.cli.options import OBJECT_FORMATS, OneOf, output_option, with_cluster
+from curation.cli.output import note
+from curation.cli.ownership import applied_by
 from curation.cli.text import plural
 from curation.cli.when import Moment
+from curation.cluster.answers import Document
 from curation.cluster.resources import APPROVALS
 
 TRIES: Final = 5
@@ -26,6 +29,7 @@ TRIES: Final = 5
 _dry_run = click.option(
     "--dry-run", is_flag=True, help="Show what would be granted and whether you may; change nothing."
 )
+_force = click.option("--force", is_flag=True, help="Decide even if another manager has applied the decision.")
 
 
 @dataclass(frozen=True)
@@ -51,6 +55,7 @@ class Wanted:
     help="Request: exactly this request (default). Path: any query. Host: anything on this scheme, host and port.",
 )
 @click.option("--expires", type=Moment(), metavar="24h|TIME", help="When the grant ends; default: never.")
+@_force
 @_dry_run
 @output_option(OBJECT_FORMATS)
 @with_cluster
@@ -59,6 +64,7 @@ async def approve(
     name: str,
     scope: Scope | None,
     expires: timedelta | datetime | None,
+    force: bool,
     dry_run: bool,
     output: str | None,
 ) -> None:
@@ -66,36 +72,38 @@ async def approve(
 
     Prints the Cedar policy that the approval now stands for.
     """
-    await _decide(cluster, name, Wanted(ApprovalDecision.APPROVED, scope, expires), dry_run, output)
+    await _decide(cluster, name, Wanted(ApprovalDecision.APPROVED, scope, expires), force, dry_run, output)
 
 
 @click.command()
 @click.argument("name", type=PENDING_APPROVAL)
+@_force
 @_dry_run
 @output_option(OBJECT_FORMATS)
 @with_cluster
-async def deny(cluster: Cluster, name: str, dry_run: bool, output: str | None) -> None:
+async def deny(cluster: Cluster, name: str, force: bool, dry_run: bool, output: str | None) -> None:
     """Refuse a denied request; the jobs that wait fail.
 
     Their reason is ApprovalDenied. Deleting the approval lets jobs ask anew.
     """
-    await _decide(cluster, name, Wanted(ApprovalDecision.DENIED), dry_run, output)
+    await _decide(cluster, name, Wanted(ApprovalDecision.DENIED), force, dry_run, output)
 
 
 @click.command()
 @click.argument("name", type=APPROVED_APPROVAL)
+@_force
 @_dry_run
 @output_option(OBJECT_FORMATS)
 @with_cluster
-async def revoke(cluster: Cluster, name: str, dry_run: bool, output: str | None) -> None:
+async def revoke(cluster: Cluster, name: str, force: bool, dry_run: bool, output: str | None) -> None:
     """Take an approval back.
 
     The next call that needs it is denied, of runs in flight too.
     """
-    await _decide(cluster, name, Wanted(ApprovalDecision.REVOKED), dry_run, output)
+    await _decide(cluster, name, Wanted(ApprovalDecision.REVOKED), force, dry_run, output)
 
 
-async def _decide(cluster: Cluster, name: str, wanted: Wanted, dry_run: bool, output: str | None) -> None:
+async def _decide(cluster: Cluster, name: str, wanted: Wanted, force: bool, dry_run: bool, output: str | None) -> None:
     seen = await cluster.get(APPROVALS, name)
     first = parse(CurationApproval, seen)
     for _ in range(TRIES):
@@ -108,6 +116,7 @@ async def _decide(cluster: Cluster, name: str, wanted: Wanted, dry_run: bool, ou
         if spec is None:
             report(cluster, current, current, seen, output, f"is already {current.spec.decision}")
             return
+        _check_owners(cluster, seen, force)
         try:
             after = await cluster.patch(APPROVALS, seen, {"spec": spec}, dry_run=dry_run)
         except ChangedMeanwhile:
@@ -120,6 +129,20 @@ async def _decide(cluster: Cluster, name: str, wanted: Wanted, dry_run: bool, ou
         report(cluster, current, parse(CurationApproval, after), after, output, done)
         return
     raise PluginError(f"{cluster.named(APPROVALS, name)} changed {plural(TRIES, 'time')} meanwhile; try again")
+
+
+def _check_owners(cluster: Cluster, seen: Document, force: bool) -> None:
+    owners = applied_by(seen, ("spec", "decision"))
+    if not owners:
+        return
+    applied = f"spec.decision of {cluster.named(APPROVALS, seen['metadata']['name'])} was applied by "
+    applied += " and ".join(map(str, owners))
+    if not force:
+        raise PluginError(
+            f"{applied}, whose next apply would object.\nApprovals are not for Git: take it out of that manifest, "
+            "or use --force to decide here all the same."
+        )
+    note(f"{applied}: the next apply of that manifest will fail; take the approval out of it")
 
 
 def _spec(cluster: Cluster, current: CurationApproval, wanted: Wanted) -> dict[str, Any] | None:

@@ -114,7 +114,7 @@ def _check_owners(cluster: Cluster, seen: Document, field: str, wanted: Any, for
     owners = applied_by(seen, ("spec", field))
     if not owners:
         return
-    who = " and ".join(f"{owner.manager!r} ({owner.how})" for owner in owners)
+    who = " and ".join(map(str, owners))
     name = cluster.named(JOBS, seen["metadata"]["name"])
     text = "true" if wanted is True else "false" if wanted is False else f'"{wanted}"'
     if force:

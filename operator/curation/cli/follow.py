@@ -82,7 +82,10 @@ async def watch(
                         break
     except TimeoutError:
         open_ones = sorted(name for (_, name), job in jobs.items() if not _finished(job))
-        raise PluginError(f"not finished in time: {', '.join(open_ones[:10])}") from None
+        # Without --until-finished all may have finished, and a watch of what is to come may show none.
+        raise PluginError(
+            f"not finished in time: {', '.join(open_ones[:10])}" if open_ones else "--timeout is over"
+        ) from None
     except asyncio.CancelledError:
         # Ctrl-C is how a watch ends; only one that was to see the end has then failed.
         if until_finished:

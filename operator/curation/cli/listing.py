@@ -14,7 +14,7 @@ from curation.cli.errors import PluginError
 from curation.cli.options import ANSWER_FORMATS, LIST_FORMATS, OneOf, all_namespaces_option, output_option, with_cluster
 from curation.cli.output import note, print_document, print_list, say
 from curation.cli.requests import short_request
-from curation.cli.text import age, clip, duration, safe, table
+from curation.cli.text import age, duration, safe, table
 from curation.cluster.resources import APPROVALS, JOBS
 
 # A table is read by lines: a URL that fills three of them hides the rest.
@@ -130,11 +130,9 @@ async def logs(cluster: Cluster, name: str) -> None:
         why = f"run {run.id} has not failed (the job is {job.status.phase})"
     else:
         why = f"run {run.id} left no log: it did not fail, or its module logged nothing"
-    operator = "kubectl logs -n curation-system deployment/curation-operator"
+    # By label: of a Deployment kubectl shows one pod, which may be the one that stands by.
+    operator = "kubectl logs -n curation-system -l app.kubernetes.io/name=curation-operator --tail=-1"
     raise PluginError(
-        clip(
-            f"{whole} has no log: {why}. The status keeps the end of a failed run's log; all lines are in the "
-            f"operator's: {operator} | grep {run.id}",
-            2000,
-        )
+        f"{whole} has no log: {why}. What a module logs is kept of a failed run alone; what the operator did: "
+        f"{operator} | grep {run.id}"
     )

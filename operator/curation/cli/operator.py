@@ -59,6 +59,26 @@ class _Address(click.ParamType[tuple[str, int]]):
         return host.strip("[]"), int(port)
 
 
+class _Name(click.ParamType[str]):
+    """A text of a form that ends up in the API: a bad one would be refused there, again and again, by each write."""
+
+    def __init__(self, what: str, form: str) -> None:
+        self.name = what
+        self._form = re.compile(form)
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """See click."""
+        if not self._form.fullmatch(str(value)):
+            self.fail(f"{value!r} is not {self.name}", param, ctx)
+        return str(value)
+
+
+_NAMESPACE = _Name("a namespace's name", r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
+_LEASE = _Name("a Lease's name: lower-case letters, digits, '-' and '.'", r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?")
+# With the process's own suffix it must fit status.run.holder.
+_IDENTITY = _Name("1 to 253 visible ASCII characters", r"[!-~]{1,253}")
+
+
 @click.group(context_settings={"max_content_width": 100})
 @click.version_option(package_name="curation-operator", prog_name="curation-operator")
 def main() -> None:
@@ -67,7 +87,14 @@ def main() -> None:
 
 @main.command()
 @click.option(
-    "-n", "--namespace", "namespaces", multiple=True, envvar="CURATION_NAMESPACE", help="Only this namespace."
+    "-n",
+    "--namespace",
+    "namespaces",
+    type=_NAMESPACE,
+    multiple=True,
+    metavar="NAMESPACE",
+    envvar="CURATION_NAMESPACE",
+    help="Only this namespace.",
 )
 @click.option(
     "--max-concurrent-runs",
@@ -85,11 +112,29 @@ def main() -> None:
     envvar="CURATION_ALLOW_CIDR",
     help="A private or loopback network that modules may reach.",
 )
-@click.option("--identity", envvar="CURATION_IDENTITY", help="Name of this replica; the host name by default.")
-@click.option("--no-lease", is_flag=True, envvar="CURATION_NO_LEASE", help="Work without electing a leader.")
-@click.option("--lease-namespace", envvar="CURATION_LEASE_NAMESPACE", help="Namespace of the Lease.")
 @click.option(
-    "--lease-name", default="curation-operator", show_default=True, envvar="CURATION_LEASE_NAME", help="Its name."
+    "--identity",
+    type=_IDENTITY,
+    metavar="NAME",
+    envvar="CURATION_IDENTITY",
+    help="Name of this replica; the host name by default.",
+)
+@click.option("--no-lease", is_flag=True, envvar="CURATION_NO_LEASE", help="Work without electing a leader.")
+@click.option(
+    "--lease-namespace",
+    type=_NAMESPACE,
+    metavar="NAMESPACE",
+    envvar="CURATION_LEASE_NAMESPACE",
+    help="Namespace of the Lease.",
+)
+@click.option(
+    "--lease-name",
+    type=_LEASE,
+    default="curation-operator",
+    show_default=True,
+    metavar="NAME",
+    envvar="CURATION_LEASE_NAME",
+    help="Its name.",
 )
 @click.option(
     "--http-bind",
@@ -140,9 +185,6 @@ def run(
     """
     if no_lease and lease_namespace:
         raise click.UsageError("--no-lease and --lease-namespace exclude each other; leave one out")
-    for namespace in namespaces:
-        if not re.fullmatch(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?", namespace):
-            raise click.UsageError(f"--namespace {namespace!r} is not a namespace's name")
     configure_logging(log_format, log_level)
     host, port = http_bind
     settings = Settings(

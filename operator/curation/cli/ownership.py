@@ -21,6 +21,9 @@ class Applied:
     manager: str
     how: str
 
+    def __str__(self) -> str:
+        return f"{self.manager!r} ({self.how})"
+
 
 def applied_by(document: Document, path: tuple[str, ...]) -> list[Applied]:
     """The managers, other than the plugin, that have applied the field at ``path`` (such as ``("spec", "rerun")``)."""

@@ -102,7 +102,7 @@ def _floor(url: CanonicalURL) -> list[str]:
     except ValueError:
         return []
     refusal = AddressFloor(()).refusal(address)
-    return [f"whatever the policies say: {refusal}"] if refusal else []
+    return [f"beneath all policies is the address floor: {refusal}"] if refusal else []
 
 
 async def _job(cluster: Cluster, name: str) -> Caller:

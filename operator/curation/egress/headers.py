@@ -35,18 +35,26 @@ _METHOD_OVERRIDES: Final = frozenset({"x-http-method", "x-http-method-override",
 _NOT_SHOWN: Final = _HOP_BY_HOP | {"set-cookie", "set-cookie2", "proxy-authenticate", "proxy-authentication-info"}
 
 
+def folded(name: str) -> str:
+    """A header's name as servers compare it: in one case, and with ``-`` for ``_``, which are one to CGI and WSGI.
+
+    ``X_Forwarded_For`` is ``X-Forwarded-For`` to them (both are HTTP_X_FORWARDED_FOR), so it is to us.
+    """
+    return name.lower().replace("_", "-")
+
+
 def module_headers(headers: Mapping[str, str]) -> dict[str, str]:
     """What a module's headers become on the wire. Raises `EgressRefused` naming the header.
 
     Dropped: what the host sets by itself (Connection, Content-Length, Accept-Encoding, TE, Keep-Alive). Refused: all
     else that frames or routes the request, that says who is calling, that names another method than was judged.
     """
-    kept = {name: value for name, value in headers.items() if name.lower() not in _DROPPED}
+    kept = {name: value for name, value in headers.items() if folded(name) not in _DROPPED}
     for name in kept:
-        lower = name.lower()
-        if lower in _IDENTITY or lower.startswith(_IDENTITY_PREFIXES):
+        plain = folded(name)
+        if plain in _IDENTITY or plain.startswith(_IDENTITY_PREFIXES):
             raise EgressRefused(f"header {name[:64]!r} says who is calling, which only the operator may; remove it")
-        if lower in _METHOD_OVERRIDES:
+        if plain in _METHOD_OVERRIDES:
             raise EgressRefused(f"header {name[:64]!r} would change the method that was judged; use that method itself")
     return wire_headers(kept)
 
@@ -58,18 +66,18 @@ def wire_headers(headers: Mapping[str, str]) -> dict[str, str]:
     out: dict[str, str] = {}
     seen: set[str] = set()
     for name, value in headers.items():
-        lower = name.lower()
+        plain = folded(name)
         if not _NAME.fullmatch(name) or len(name) > MAX_NAME:
             raise EgressRefused(f"header name {name[:64]!r} is not valid; use letters, digits and hyphens")
-        if lower in seen:
-            raise EgressRefused(f"header {name!r} is given twice, in different case; give it once")
-        if lower in _HOP_BY_HOP or lower in _FRAMING:
+        if plain in seen:
+            raise EgressRefused(f"header {name!r} is given twice, in different case or with _ for -; give it once")
+        if plain in _HOP_BY_HOP or plain in _FRAMING:
             raise EgressRefused(f"header {name!r} is set by the operator; remove it")
         if not _VALUE.fullmatch(value):
             raise EgressRefused(f"the value of header {name!r} has a control or non-ASCII character; encode it")
         if len(value) > MAX_VALUE:
             raise EgressRefused(f"the value of header {name!r} has {len(value)} bytes, {MAX_VALUE} are allowed")
-        seen.add(lower)
+        seen.add(plain)
         out[name] = value.strip(" \t")
     total = sum(len(name) + len(value) for name, value in out.items())
     if total > MAX_TOTAL:

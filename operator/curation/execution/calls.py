@@ -18,9 +18,10 @@ from curation.api.contract import CallErrorCode, HttpCallError, HttpCallRequest,
 from curation.authz.gate import JudgeContext
 from curation.egress.client import OutboundRequest
 from curation.egress.errors import EgressRefused, ResponseTooLarge, Unavailable
-from curation.egress.headers import module_headers
+from curation.egress.headers import folded, module_headers
 from curation.egress.url import CanonicalURL, canonical_method, parse_url
-from curation.execution.executor import CredentialUnavailable, Invocation, Judge, Sender
+from curation.execution.credentials import masked, of_origin
+from curation.execution.executor import Invocation, Judge, Sender
 from curation.lifecycle.outcome import Calls, Trigger
 from curation.wasm.limits import LimitHit, LimitName, size_text
 
@@ -136,10 +137,11 @@ class GatedCalls:
         self._refuse_if_denied(evaluated)
         self.allowed += 1
         limits = self._invocation.module.limits
+        credentials = of_origin(self._invocation.credentials, url)
         outbound = OutboundRequest(
             method=evaluated.method,
             url=url,
-            headers=self._headers(number, request, url),
+            headers=self._headers(number, request, credentials),
             body=None if request.body is None else request.body.encode(),
         )
         response = await self._sender.send(
@@ -149,8 +151,12 @@ class GatedCalls:
             on_departure=lambda: self._depart(evaluated),
         )
         self.answered += 1
-        body = response.body.decode("utf-8", "replace")
-        document = HttpCallResponse(status=response.status, headers=response.headers, body=body)
+        secret = credentials.values()
+        document = HttpCallResponse(
+            status=response.status,
+            headers={name: masked(value, secret) for name, value in response.headers.items()},
+            body=masked(response.body.decode("utf-8", "replace"), secret),
+        )
         return Answer(None, document.model_dump_json(), status=response.status)
 
     def _depart(self, evaluated: EvaluatedRequest) -> None:
@@ -199,7 +205,7 @@ class GatedCalls:
             raise EgressRefused(f"the request's {'.'.join(map(str, field['loc']))}: {field['msg']}") from None
         return url, evaluated
 
-    def _headers(self, number: int, request: HttpCallRequest, url: CanonicalURL) -> dict[str, str]:
+    def _headers(self, number: int, request: HttpCallRequest, credentials: dict[str, str]) -> dict[str, str]:
         invocation = self._invocation
         run = invocation.run
         own = {name: value for name, value in request.headers.items() if not name.lower().startswith(_OWN_PREFIX)}
@@ -210,12 +216,11 @@ class GatedCalls:
         headers["Curation-Trigger"] = invocation.trigger.value
         if invocation.trigger is not Trigger.SUBMIT:
             _remove(headers, IDEMPOTENCY_KEY)  # a replayed answer would lie about the session
-        elif not any(name.lower() == IDEMPOTENCY_KEY.lower() for name in headers):
+        elif not any(folded(name) == folded(IDEMPOTENCY_KEY) for name in headers):
             headers[IDEMPOTENCY_KEY] = f"{run.id}/{number}"
-        for credential in invocation.credentials:
-            if (credential.scheme, credential.host, credential.port) == (url.scheme, url.host, url.port):
-                _remove(headers, credential.header)
-                headers[credential.header] = credential.value()
+        for header, value in credentials.items():
+            _remove(headers, header)
+            headers[header] = value
         return headers
 
     def _cancelled(self) -> Answer:
@@ -230,7 +235,7 @@ class GatedCalls:
                 allowed = size_text(error.allowed)
                 hit = LimitHit(LimitName.RESPONSE_SIZE, f"{error.used} bytes or more", allowed)
                 return Answer.error("limit", str(hit), hit=hit)
-            case Unavailable() | CredentialUnavailable():
+            case Unavailable():
                 return Answer.error("unavailable", str(error))
             case _:
                 logger.error("an outbound call failed inside the operator", exc_info=error)
@@ -238,5 +243,5 @@ class GatedCalls:
 
 
 def _remove(headers: dict[str, str], name: str) -> None:
-    for each in [each for each in headers if each.lower() == name.lower()]:
+    for each in [each for each in headers if folded(each) == folded(name)]:
         del headers[each]

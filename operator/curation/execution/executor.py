@@ -8,25 +8,10 @@ from curation.api.approval import EvaluatedRequest
 from curation.api.schema import JsonObject
 from curation.authz.gate import Decision, JudgeContext
 from curation.egress.client import OutboundRequest, OutboundResponse
+from curation.execution.credentials import OriginCredential
 from curation.lifecycle.outcome import Report, RunKey, SessionRef, Trigger
 from curation.wasm.limits import Limits
 from curation.wasm.store import Fetch
-
-
-class CredentialUnavailable(Exception):
-    """A credential's Secret or key is missing; the message names it."""
-
-
-@dataclass(frozen=True, slots=True)
-class OriginCredential:
-    """A header that the host adds to requests to exactly one origin; the module never sees it."""
-
-    scheme: str
-    host: str
-    port: int
-    header: str
-    value: Callable[[], str] = field(repr=False)
-    """Called for each request, so that a rotated Secret counts at once. Raises CredentialUnavailable."""
 
 
 @dataclass(frozen=True, slots=True)

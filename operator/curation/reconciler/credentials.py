@@ -3,12 +3,13 @@
 import base64
 import time
 from collections.abc import Callable
-from functools import partial
 
 from curation.api.module import Credential, ModuleSpec
 from curation.cluster.answers import APIError
 from curation.cluster.api import ClusterAPI
-from curation.execution.executor import OriginCredential
+from curation.egress.errors import EgressRefused
+from curation.egress.headers import wire_headers
+from curation.execution.credentials import OriginCredential
 
 # A rotated Secret is in use after this many seconds; without a bound a burst of runs would be a burst of reads.
 FRESH_SECONDS = 30.0
@@ -35,7 +36,7 @@ class Credentials:
         found = []
         for each in spec.credentials:
             value = await self._value(namespace, each, last_known)
-            found.append(OriginCredential(each.scheme, each.host, each.port, each.header, partial(str, value)))
+            found.append(OriginCredential(each.scheme, each.host, each.port, each.header, value))
         return tuple(found)
 
     async def _value(self, namespace: str, credential: Credential, last_known: bool) -> str:
@@ -45,10 +46,18 @@ class Credentials:
             raise CredentialError(
                 f"Secret {reference.name} has no key {reference.key} (spec.credentials[].secretKeyRef of the module)"
             )
+        where = f"Secret {reference.name}, key {reference.key}"
         try:
-            return base64.b64decode(data[reference.key], validate=True).decode().strip()
+            value = base64.b64decode(data[reference.key], validate=True).decode().strip()
         except ValueError:
-            raise CredentialError(f"Secret {reference.name}, key {reference.key} is not text") from None
+            raise CredentialError(f"{where} is not text") from None
+        try:
+            wire_headers({credential.header: value})
+        except EgressRefused as error:
+            raise CredentialError(f"{where} cannot be sent: {error}") from None
+        if not value:
+            raise CredentialError(f"{where} is empty; put the whole value of the header {credential.header} there")
+        return value
 
     async def _secret(self, namespace: str, name: str, last_known: bool) -> dict[str, str]:
         place, now = (namespace, name), self._monotonic()

@@ -155,6 +155,8 @@ class ModuleReconciler:
 
     async def _load(self, namespace: str, spec: ModuleSpec) -> LoadedModule:
         source = spec.source
+        if source.oci is not None:  # before the store is asked: it may have the build from another source
+            raise _no_oci()
         if source.builtin is not None:
             loaded = await self._store.load_builtin(source.builtin)
             if spec.digest is not None and loaded.digest != spec.digest:
@@ -175,9 +177,7 @@ class ModuleReconciler:
                 return builtin_bytes(source.builtin)
             if source.config_map is not None:
                 return await self._read(namespace, source.config_map)
-            raise ModuleLoadError(
-                ModuleReason.INVALID, "spec.source.oci is not supported by this release; use configMap or builtin"
-            )
+            raise _no_oci()
 
         return fetch
 
@@ -201,3 +201,8 @@ class ModuleReconciler:
             ModuleReason.NOT_FOUND,
             f"ConfigMap {source.name} has no key {source.key} (spec.source.configMap.key); it has: {keys}",
         )
+
+
+def _no_oci() -> ModuleLoadError:
+    message = "spec.source.oci is not supported by this release; use configMap or builtin"
+    return ModuleLoadError(ModuleReason.INVALID, message)

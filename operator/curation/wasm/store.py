@@ -10,6 +10,7 @@ import tempfile
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass
 from enum import StrEnum
 from importlib import resources
@@ -18,10 +19,12 @@ from pathlib import Path
 from wasmtime import Engine, WasmtimeError
 from wasmtime.component import Component
 
-from curation.wasm.abi import abi_problems, binary_problem
+from curation.wasm.abi import RUN, abi_problems, binary_problem
 from curation.wasm.artifacts import Artifact, ArtifactDir
-from curation.wasm.engine import new_engine
+from curation.wasm.engine import new_engine, new_store
 from curation.wasm.host import NO_HOST, link
+from curation.wasm.limits import Limits
+from curation.wasm.watchdog import Watchdog
 
 MAX_MODULE_BYTES = 8 << 20
 """A compilation cannot be interrupted; measured, the shipped module's 80 KB take 0.1 s of one core."""
@@ -242,8 +245,28 @@ def _compile(wasm: bytes) -> bytes:
 
 
 def _link_problems(engine: Engine, component: Component) -> list[str]:
+    """What only an instance shows, since the types of functions do not say whether they are `async`.
+
+    It takes a short run, that of the start functions; `run` is interrupted before its first instruction.
+    """
+    watchdog, limits = Watchdog(), Limits(cpu_seconds=1, wall_seconds=5)
     try:
-        link(engine, component, NO_HOST).close()
+        with (
+            link(engine, component, NO_HOST) as linker,
+            closing(new_store(engine, limits)) as store,
+            watchdog.watch(store, limits),
+        ):
+            function = linker.instantiate(store, component).get_func(store, RUN)
+            assert function is not None, "its type was checked before"
+            engine.increment_epoch()
+            function(store, "")
     except WasmtimeError as error:
-        return [f"it cannot be linked: {' '.join(str(error).split())}"]
+        text = " ".join(str(error).split())
+        if "async-lifted" in text:
+            return [f"export {RUN} is async: declare it as a plain `func`, as the contract does"]
+        if "linker" in text or "import" in text:
+            return [f"it cannot be linked: {text}"]
+        # A trap or a limit: the run's to tell.
+    finally:
+        watchdog.stop()
     return []

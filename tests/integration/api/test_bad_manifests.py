@@ -131,6 +131,14 @@ _BAD: dict[str, tuple[Document, str, str]] = {
         _credential(host="API.example.com"), "spec.credentials[0].host", "in lower-case ASCII"),
     "a credential for a host with a trailing dot": (
         _credential(host="api.example.com."), "spec.credentials[0].host", "or trailing dot"),
+    "a credential for an IPv6 address, which no URL of a module may name": (
+        _credential(host="fd00::1"), "spec.credentials[0].host", "no IPv6 address"),
+    "a credential for a host that is no DNS name": (
+        _credential(host="my_service"), "spec.credentials[0].host", "underscore"),
+    "a credential as a header that servers take for the run's": (
+        _credential(header="Curation_Run_Id"), "spec.credentials[0].header", "the host itself sets or refuses"),
+    "a credential as a header that every request would be refused for": (
+        _credential(header="Expect"), "spec.credentials[0].header", "the host itself sets or refuses"),
     "a credential of another scheme": (
         _credential(scheme="ftp"), "spec.credentials[0].scheme", 'supported values: "http", "https"'),
     "a credential for port 0": (

@@ -92,7 +92,7 @@ def test_an_address_below_the_floor_is_noted(plugin: Plugin, objects: Objects) -
     objects.policy("allow", "permit (principal, action, resource);")
     result = plugin("can-i", "GET", "http://127.0.0.1:8080/x")
     assert result.stdout.startswith("yes")
-    assert "whatever the policies say: 127.0.0.1 is a loopback address" in result.stderr
+    assert "beneath all policies is the address floor: 127.0.0.1 is a loopback address" in result.stderr
 
 
 @pytest.mark.parametrize(

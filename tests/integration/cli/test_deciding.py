@@ -168,3 +168,24 @@ def test_who_may_patch_but_not_approve_is_told_the_same_by_admission(
 def test_an_approval_that_does_not_exist_is_named_with_its_namespace(plugin: Plugin) -> None:
     said = plugin("approve", "build-00", code=1).stderr
     assert said.startswith(f"error: there is no CurationApproval {plugin.namespace}/build-00;")
+
+
+def test_a_decision_that_another_manager_has_applied_is_left_alone_unless_forced(
+    plugin: Plugin, objects: Objects, kubectl: Kubectl
+) -> None:
+    name = objects.approval(request())
+    seen = objects.get(APPROVALS, name)
+    applied = {
+        "apiVersion": seen["apiVersion"],
+        "kind": seen["kind"],
+        "metadata": {"name": name, "namespace": objects.namespace},
+        "spec": {**seen["spec"], "decision": "Approved"},
+    }
+    apply = ("apply", "--server-side", "--force-conflicts", "--field-manager=argocd", "-f", "-")
+    kubectl(*apply, input=json.dumps(applied))
+    said = plugin("revoke", name, code=1).stderr
+    assert f"error: spec.decision of CurationApproval {objects.namespace}/{name} was applied by 'argocd'" in said
+    assert "take it out of that manifest, or use --force" in said
+    assert objects.get(APPROVALS, name)["spec"]["decision"] == "Approved"
+    assert "the next apply of that manifest will fail" in plugin("revoke", name, "--force").stderr
+    assert objects.get(APPROVALS, name)["spec"]["decision"] == "Revoked"

@@ -93,4 +93,5 @@ def test_logs_of_a_job_without_any_says_where_they_are(plugin: Plugin, objects: 
     objects.status(JOBS, "build", phase="Running", run=run)
     said = plugin("logs", "build", code=1).stderr
     assert "has not failed (the job is Running)" in said
-    assert f"kubectl logs -n curation-system deployment/curation-operator | grep {run['id']}" in said
+    assert "What a module logs is kept of a failed run alone" in said
+    assert f"-l app.kubernetes.io/name=curation-operator --tail=-1 | grep {run['id']}" in said

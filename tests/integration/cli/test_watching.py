@@ -82,6 +82,12 @@ def test_an_end_of_an_older_generation_is_not_the_end(plugin: Plugin, objects: O
     assert "not finished in time: build" in said
 
 
+def test_a_watch_that_ends_by_its_time_with_nothing_left_open_says_just_that(plugin: Plugin, objects: Objects) -> None:
+    objects.job()
+    objects.status(JOBS, "build", phase="Completed", reason="Completed", phaseSince=micro(-1))
+    assert plugin("watch", "build", "--timeout", "2s", code=1).stderr == "error: --timeout is over\n"
+
+
 def test_a_job_that_is_deleted_meanwhile_fails_the_wait(plugin: Plugin, objects: Objects) -> None:
     objects.job()
     with watching(plugin, "build", "--until-finished") as process:

@@ -69,3 +69,11 @@ def test_a_full_list_of_requesters_may_lack_the_one_who_asks(
     write_status(installed, namespace, "curationapprovals", "approval", full)
     refused = _decide(kubectl, approver, "Approved")
     assert "allow the request by a CurationPolicy instead" in refused.stderr
+
+
+def test_before_the_operator_has_said_who_asks_nobody_decides(
+    installed: Connection, namespace: str, kubectl: Kubectl, approver: str
+) -> None:
+    write_status(installed, namespace, "curationapprovals", "approval", {})
+    refused = _decide(kubectl, approver, "Approved")
+    assert "status.requesters is empty, so who has asked is not known" in refused.stderr

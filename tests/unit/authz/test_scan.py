@@ -2,7 +2,7 @@
 
 import pytest
 
-from curation.authz.scan import MAX_DEPTH, MAX_IFS, MAX_MEMBERS, MAX_OPERATORS, ScanRefused, scan
+from curation.authz.scan import MAX_DEPTH, MAX_IFS, MAX_MEMBERS, MAX_OPERATORS, MAX_SEARCHED, ScanRefused, scan
 
 
 def policy(expression: str) -> str:
@@ -21,6 +21,9 @@ WITHIN = {
     "brackets in a comment": f"// {'(' * 500}\n{policy('true')}",
     "ifs in a string": policy(f'context.path == "{"if " * 500}"'),
     "words that begin with if": policy(" || ".join(["context.iffy"] * 500)),
+    "patterns that search as much as allowed": policy(f'context.path like "*{"a" * (MAX_SEARCHED - 1)}"'),
+    "long patterns that begin with what they mean": policy(f'context.path like "{"/a" * 4000}/*"'),
+    "stars in a string that is no pattern": policy(f'context.path == "{"*a" * 4000}"'),
     "many flat brackets": policy(" || ".join(['["a"].contains(context.method)'] * 500)),
     "sets after one another are no index": policy(" || ".join(["[1] == [1]"] * 500)),
 }
@@ -41,6 +44,11 @@ OVER = {
     "members by calls": (policy("context" + '.getTag("a")' * (MAX_MEMBERS + 1)), "more than 16 members"),
     "members after has": (policy("context has a" + ".a" * (MAX_MEMBERS + 1)), "more than 16 members"),
     "members behind brackets": (policy("(context.a)" + ".a" * (MAX_MEMBERS + 1)), "more than 16 members"),
+    "patterns that search": (policy(f'context.path like "*{"a" * MAX_SEARCHED}b"'), "after the first * of `like`"),
+    "patterns that search, over several policies": (
+        3 * policy(f'context.path like // a comment\n "*{"a" * 700}"'),
+        "line 4: more than 2048 characters after the first *",
+    ),
     "bytes": ("// " + "é" * 33_000, "the text has 66003 bytes, 65536 are allowed"),
     "no Unicode": ("\ud800", "not Unicode"),
 }

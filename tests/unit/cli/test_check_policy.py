@@ -42,6 +42,8 @@ def folder(tmp_path: Path) -> Path:
         "kind: Namespace\n---\nkind: ClusterCurationPolicy\nmetadata: {name: c}\n"
         f"spec: {{cedar: {json.dumps(GOOD)}}}\n"
     )
+    for name in ("deep.json", "deep.yaml"):
+        (tmp_path / name).write_text("[" * 20_000 + "]" * 20_000)
     (tmp_path / "none.yaml").write_text("kind: Namespace\n")
     (tmp_path / "empty.yaml").write_text("kind: CurationPolicy\nmetadata: {name: d}\n")
     return tmp_path
@@ -83,6 +85,8 @@ def test_standard_input_may_be_either(text: str, code: int) -> None:
 @pytest.mark.parametrize(
     ("name", "code", "said"),
     [
+        ("deep.json", 1, "is not valid"),
+        ("deep.yaml", 1, "is not valid"),
         ("missing.cedar", 2, "No such file"),
         ("none.yaml", 1, "holds no CurationPolicy"),
         ("empty.yaml", 1, "CurationPolicy d has no spec.cedar"),

@@ -18,7 +18,8 @@ from curation.authz.book import PolicyBook
 from curation.authz.gate import Gate
 from curation.egress.client import EgressClient
 from curation.egress.floor import AddressFloor
-from curation.execution.executor import Invocation, ModuleBuild, OriginCredential
+from curation.execution.credentials import OriginCredential
+from curation.execution.executor import Invocation, ModuleBuild
 from curation.execution.in_process import InProcessExecution, InProcessExecutor
 from curation.lifecycle.outcome import Report, RunKey, SessionRef, Trigger
 from curation.wasm.limits import Limits
@@ -75,6 +76,9 @@ class Peer:
                 return web.Response(body=b"x" * int(request.query["size"]))
             case "/binary":
                 return web.Response(body=b"\xff\xfe!", headers={"X-One": "1"})
+            case "/echo":
+                sent = request.headers["Authorization"]
+                return web.json_response({"you": sent}, headers={"X-You-Sent": sent.removeprefix("Bearer ")})
             case "/hang-up":
                 assert request.transport is not None
                 request.transport.close()

@@ -52,7 +52,7 @@ class Case:
     async def header(self, namespace: str = "ns", *, last_known: bool = False) -> str:
         (found,) = await self.credentials.of(namespace, SPEC, last_known=last_known)
         assert (found.scheme, found.host, found.port, found.header) == ("https", "api.example", 443, "Authorization")
-        return found.value()
+        return found.value
 
 
 async def test_a_value_is_decoded_without_the_line_end_that_editors_add() -> None:
@@ -95,6 +95,11 @@ async def test_a_module_without_credentials_reads_nothing() -> None:
         ({}, "Secret token has no key value"),
         ({"data": {"value": "?"}}, "Secret token, key value is not text"),
         ({"data": {"value": base64.b64encode(b"\xff\xfe").decode()}}, "Secret token, key value is not text"),
+        (
+            {"data": {"value": base64.b64encode(b"Bearer a\nb").decode()}},
+            "Secret token, key value cannot be sent: the value of header 'Authorization' has a control",
+        ),
+        ({"data": {"value": ""}}, "Secret token, key value is empty"),
         (APIError(403, "Forbidden", "no"), "Secret token cannot be read (Forbidden); let the operator read it"),
     ],
 )

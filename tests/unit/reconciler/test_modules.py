@@ -69,6 +69,19 @@ async def test_a_builtin_that_this_release_has_not_names_the_ones_it_has(tmp_pat
 
 
 @in_virtual_time
+async def test_an_oci_source_is_refused_even_if_another_module_has_brought_the_same_build(tmp_path: Path) -> None:
+    async with disconnected(tmp_path) as rig:
+        put(rig, {"source": {"builtin": BUILTIN}})
+        assert await rig.modules.load(module_key())
+        digest = digest_of(builtin_bytes(BUILTIN))
+        put(rig, {"source": {"oci": {"ref": "registry.example/m", "digest": digest}}, "digest": digest}, version=2)
+        verdict = await rig.modules.load(module_key())
+        assert verdict is not None
+        assert (verdict.digest, verdict.reason) == (None, "Invalid")
+        assert "spec.source.oci is not supported by this release; use configMap or builtin" in verdict.message
+
+
+@in_virtual_time
 async def test_a_source_that_the_server_could_not_tell_is_asked_for_again_ever_less_often(tmp_path: Path) -> None:
     async with disconnected(tmp_path) as rig:
         put(rig, {"source": {"configMap": {"name": "c", "key": "k"}}, "digest": f"sha256:{'1' * 64}"})

@@ -113,7 +113,11 @@ def test_in_a_pod_it_elects_a_leader_in_its_own_namespace(
     ("arguments", "says"),
     [
         (["--no-lease", "--lease-namespace", "x"], "--no-lease and --lease-namespace exclude each other"),
-        (["-n", "Not_A_Namespace"], "--namespace 'Not_A_Namespace' is not a namespace's name"),
+        (["-n", "Not_A_Namespace"], "'Not_A_Namespace' is not a namespace's name"),
+        (["--identity", "i" * 254], "is not 1 to 253 visible ASCII characters"),
+        (["--identity", "two words"], "'two words' is not 1 to 253 visible ASCII characters"),
+        (["--lease-namespace", "a/b"], "'a/b' is not a namespace's name"),
+        (["--lease-name", "a/b"], "'a/b' is not a Lease's name"),
         (["--allow-cidr", "10.0.0.1/8"], "write a network such as 10.0.0.0/8"),
         (["--allow-cidr", "everything"], "write a network such as 10.0.0.0/8"),
         (["--http-bind", "8080"], "'8080' is not HOST:PORT"),

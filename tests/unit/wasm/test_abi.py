@@ -56,6 +56,8 @@ def precompiled() -> bytes:
             hostile.imports_log_of_another_type,
             "must be `func(level: string, message: string)`, not `func(message: string)`",
         ),
+        (hostile.exports_async_run, "export run is async: declare it as a plain `func`"),
+        (hostile.imports_async_http_call, "this import is declared `async func`"),
         (lambda: b"\0asm\x0d\x00\x01\x00" + bytes(MAX_MODULE_BYTES), f"at most {MAX_MODULE_BYTES}"),
     ],
 )
@@ -68,6 +70,10 @@ def test_what_is_no_module_is_refused_with_the_reason_and_the_remedy(wasm: Calla
 def test_all_problems_are_told_at_once() -> None:
     problems = check_module(hostile.imports_log_of_another_type().replace(b"run", b"ran"))
     assert len(problems) == 2, problems
+
+
+def test_a_module_that_never_finishes_to_start_is_let_through_and_its_runs_tell() -> None:
+    assert check_module(hostile.spins_at_start()) == []
 
 
 def test_an_unknown_builtin_is_refused_with_the_names_there_are() -> None:
