@@ -25,6 +25,7 @@ from curation.cluster.writer import Writer
 from curation.egress.client import EgressClient
 from curation.egress.floor import AddressFloor
 from curation.execution.in_process import InProcessExecutor
+from curation.reconciler import cleanup, observation
 from curation.reconciler.approval_metrics import ApprovalMetrics
 from curation.reconciler.approval_status import ApprovalReconciler
 from curation.reconciler.approvals import Approvals
@@ -102,7 +103,7 @@ class Process:
             egress = EgressClient(AddressFloor(settings.allow_cidrs))
             stack.push_async_callback(egress.close)
             # Observations and Cancels have threads of their own, so that a burst of runs cannot starve them.
-            threads = settings.max_concurrent_runs + max(16, settings.max_concurrent_runs // 4)
+            threads = settings.max_concurrent_runs + observation.AT_ONCE + cleanup.AT_ONCE
             executor = InProcessExecutor(
                 store, MeasuredGate(gate, metrics), egress, observer=metrics, max_concurrent=threads
             )
