@@ -20,7 +20,7 @@ from curation.cluster.connection import Connection, connect
 from curation.cluster.events import EventRecorder
 from curation.cluster.lease import LeaseElector
 from curation.cluster.resources import APPROVALS, CLUSTER_POLICIES, JOBS, MODULES, POLICIES, ResourceKind
-from curation.cluster.sweep import MissedDeleteSweep
+from curation.cluster.sweep import sweeps
 from curation.cluster.writer import Writer
 from curation.egress.client import EgressClient
 from curation.egress.floor import AddressFloor
@@ -206,11 +206,11 @@ class Process:
         # Tasks that are to outlive kopf's own shutdown are started before it: it cancels all later ones.
         workers: list[asyncio.Task[None]] = []
         lead = asyncio.create_task(self._lead(context, reconcilers, takeover, workers, stop_work), name="lead")
-        sweep = MissedDeleteSweep(context.api, context.caches[JOBS], namespaces=self._settings.namespaces or None)
+        all_sweeps = sweeps(context.api, context.caches, self._settings.namespaces)
         tasks = [
             lead,
             asyncio.create_task(self.health.beat(), name="beat"),
-            asyncio.create_task(sweep.run(), name="sweep"),
+            *(asyncio.create_task(sweep.run(), name="sweep") for sweep in all_sweeps),
         ]
         kopf_stop = asyncio.Event()
         before = asyncio.all_tasks()
