@@ -12,7 +12,7 @@ import kopf
 
 from curation.authz.book import PolicyBook
 from curation.authz.gate import Gate
-from curation.cluster.answers import APIError
+from curation.cluster.answers import APIError, Unreachable
 from curation.cluster.api import ClusterAPI
 from curation.cluster.cache import Stored
 from curation.cluster.clock import ServerClock
@@ -266,6 +266,9 @@ class Process:
                 await reconcilers[key.kind](key)
 
         def failed(key: Key, error: Exception) -> None:
+            if isinstance(error, APIError | Unreachable):
+                log.warning("reconciling %s is tried again: %s", key, error)
+                return
             context.metrics.reconcile_errors.labels(kind=key.kind.kind).inc()
             log.error("reconciling %s failed and is tried again: %s", key, error, exc_info=error)
 
