@@ -76,10 +76,11 @@ class JobReconciler:
         finally:
             if reserved and not launched:
                 self._runs.release()
-        if step.wake_at is not None:
-            self._context.queue.add_after(key, (step.wake_at - self._context.clock.now()).total_seconds())
         if step.status == job.status and not (step.add_finalizer or step.remove_finalizer or step.delete):
-            # Only a job that is as it should be is looked after: anything else is decided again first.
+            # Only a job that is as it should be is looked after: anything else is decided again first, when the write
+            # is heard of or tried again.
+            if step.wake_at is not None:
+                self._context.queue.add_after(key, (step.wake_at - self._context.clock.now()).total_seconds())
             self.cleanup.advance(key, job)
             self._observation.advance(key, job)
             await self._approvals.advance(key, job)
@@ -154,12 +155,10 @@ class JobReconciler:
                 return False
             answer = written
         else:
-            context.queue.forget(key)
             return False
         match answer:
             case Written():
                 self._complained.discard(key)
-                context.queue.forget(key)
                 return self._written(key, stored, job, step, heard)
             case Conflict() | Gone():
                 context.queue.add_rate_limited(key)
@@ -216,6 +215,9 @@ class JobReconciler:
         return True
 
     def _forget(self, key: Key) -> None:
+        if not self._runs.pending(key):
+            self._context.queue.drop(key)
+        self._modules.forget(key)
         self._freed_for.pop(key, None)
         self._complained.discard(key)
         self._observation.forget(key)
