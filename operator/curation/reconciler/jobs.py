@@ -9,11 +9,11 @@ from dataclasses import replace
 from typing import Final
 
 from curation.api.job import CurationJob, status_to_wire
-from curation.api.names import SESSION_FINALIZER, Phase
+from curation.api.names import SESSION_FINALIZER, EventReason, Phase
 from curation.cluster.answers import Conflict, Gone, Refused, Throttled, Unknown, Written
 from curation.cluster.cache import Stored
 from curation.lifecycle.complete import Ruling
-from curation.lifecycle.decide import Facts, Step, decide
+from curation.lifecycle.decide import Facts, Note, Step, decide
 from curation.lifecycle.outcome import Report, Trigger
 from curation.reconciler import orders
 from curation.reconciler.approvals import Approvals
@@ -172,7 +172,9 @@ class JobReconciler:
             case Refused(code, reason, message):
                 if key not in self._complained:
                     self._complained.add(key)
-                    log.error("the API server refuses a write of %s: %s %s: %s", key, code, reason, message)
+                    why = f"The API server refuses to write this job, which is tried again: {code} {reason}: {message}"
+                    log.error("%s: %s", key, why, extra={"job": f"{key.namespace}/{key.name}"})
+                    context.note(regarding(job), Note(EventReason.RETRY_SCHEDULED, why, warning=True))
                 await context.refresh(key)
                 context.queue.add_rate_limited(key)
         return False

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import kopf
 
+from curation.api.module import CurationModule
 from curation.authz.book import PolicyBook
 from curation.authz.gate import Gate
 from curation.cluster.answers import APIError, Unreachable
@@ -68,6 +69,7 @@ class Process:
         self._module_cache = module_cache
         self._stop = asyncio.Event()
         self._exit = Exit.STOPPED
+        self._working = False
         self.metrics = Metrics()
         self.health = Health()
 
@@ -137,7 +139,7 @@ class Process:
             context.caches[JOBS].listen(index.seen)
             metrics.registry.register(WatchAge(health.ages))
             for kind, cache in context.caches.items():
-                cache.listen(_waker(queue, kind))
+                cache.listen(self._waker(queue, kind))
 
             async def stop_work() -> None:
                 await runs.close()
@@ -147,12 +149,12 @@ class Process:
 
             stack.push_async_callback(executor.close, grace=0.5)
             if await self._unless_stopped(self._learn(context, modules)):
-                await self._serve(connection, context, reconcilers, takeover, runs, stop_work)
+                await self._serve(connection, context, reconcilers, modules, takeover, runs, stop_work)
         return self._exit
 
     async def _learn(self, context: Context, modules: ModuleReconciler) -> None:
         await self._read_first(context)
-        await self._preload_modules(context, modules)
+        await self._load_modules(context, modules)
 
     async def _unless_stopped(self, work: Coroutine[None, None, None]) -> bool:
         """Do this unless asked to stop before it is done."""
@@ -187,8 +189,11 @@ class Process:
                 )
                 del context.caches[kind]
 
-    async def _preload_modules(self, context: Context, modules: ModuleReconciler) -> None:
-        for stored in tuple(context.caches[MODULES]):
+    async def _load_modules(self, context: Context, modules: ModuleReconciler) -> None:
+        """Load those that are new, or another than the one that was loaded."""
+        for stored in context.caches[MODULES]:
+            if modules.state(stored.namespace, stored.name).spec == stored.parse(CurationModule).spec:
+                continue
             try:
                 await modules.load(Key(MODULES, stored.namespace, stored.name))
             except Exception:
@@ -199,13 +204,14 @@ class Process:
         connection: Connection,
         context: Context,
         reconcilers: dict[ResourceKind, Reconcile],
+        modules: ModuleReconciler,
         takeover: Takeover,
         runs: Runs,
         stop_work: Callable[[], Awaitable[None]],
     ) -> None:
         # Tasks that are to outlive kopf's own shutdown are started before it: it cancels all later ones.
         workers: list[asyncio.Task[None]] = []
-        lead = asyncio.create_task(self._lead(context, reconcilers, takeover, workers, stop_work), name="lead")
+        lead = asyncio.create_task(self._lead(context, reconcilers, modules, takeover, workers, stop_work), name="lead")
         all_sweeps = sweeps(context.api, context.caches, self._settings.namespaces)
         tasks = [
             lead,
@@ -255,6 +261,7 @@ class Process:
         self,
         context: Context,
         reconcilers: dict[ResourceKind, Reconcile],
+        modules: ModuleReconciler,
         takeover: Takeover,
         workers: list[asyncio.Task[None]],
         stop_work: Callable[[], Awaitable[None]],
@@ -276,6 +283,12 @@ class Process:
             # One namespace tells for all: resourceVersions rise across the objects of a kind.
             namespace = next(iter(self._settings.namespaces), None)
             takeover.leading_since = await context.api.revision(JOBS, namespace)
+            # A run that is taken over is replaced in one write, which takes its module.
+            await self._load_modules(context, modules)
+            self._working = True
+            for kind, cache in context.caches.items():
+                for stored in cache:
+                    context.queue.add(Key(kind, stored.namespace, stored.name))
             context.metrics.leader.set(1)
             log.info("working as %s", context.settings.holder, extra={"holder": context.settings.holder})
             workers.extend(
@@ -316,11 +329,11 @@ class Process:
             except (NotImplementedError, RuntimeError, ValueError):
                 return  # not in the main thread: whoever embeds this calls stop()
 
+    def _waker(self, queue: WorkQueue[Key], kind: ResourceKind) -> Callable[[Stored | None, Stored | None], None]:
+        def wake(old: Stored | None, new: Stored | None) -> None:
+            known = new or old
+            # A replica that waits for the lease has no workers: what it queued would only grow.
+            if self._working and known is not None:
+                queue.add(Key(kind, known.namespace, known.name))
 
-def _waker(queue: WorkQueue[Key], kind: ResourceKind) -> Callable[[Stored | None, Stored | None], None]:
-    def wake(old: Stored | None, new: Stored | None) -> None:
-        known = new or old
-        assert known is not None
-        queue.add(Key(kind, known.namespace, known.name))
-
-    return wake
+        return wake
