@@ -3,17 +3,10 @@
 import json
 
 from curation.api.names import Phase
-from curation.cluster.answers import Document
 from curation.cluster.cache import Stored
 from curation.reconciler.metrics import Metrics
 
 _IN_FLIGHT = frozenset({Phase.SUBMITTED.value, Phase.RUNNING.value})
-
-
-def may_own_session(job: Document) -> bool:
-    """Whether the job has a run or a session that may have to be cancelled."""
-    status = job.get("status") or {}
-    return status.get("phase") in _IN_FLIGHT or bool(status.get("abandonedRuns"))
 
 
 class JobIndex:

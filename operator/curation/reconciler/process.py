@@ -15,9 +15,10 @@ from curation.authz.book import PolicyBook
 from curation.authz.gate import Gate
 from curation.cluster.answers import APIError, Unreachable
 from curation.cluster.api import ClusterAPI
-from curation.cluster.cache import Stored
+from curation.cluster.cache import Listener, Stored
 from curation.cluster.clock import ServerClock
 from curation.cluster.connection import Connection, connect
+from curation.cluster.credentials import ConfigurationError
 from curation.cluster.events import EventRecorder
 from curation.cluster.lease import LeaseElector
 from curation.cluster.resources import APPROVALS, CLUSTER_POLICIES, JOBS, MODULES, POLICIES, ResourceKind
@@ -139,7 +140,7 @@ class Process:
             context.caches[JOBS].listen(index.seen)
             metrics.registry.register(WatchAge(health.ages))
             for kind, cache in context.caches.items():
-                cache.listen(self._waker(queue, kind))
+                cache.listen(self._while_working(_waker(queue, kind)))
 
             async def stop_work() -> None:
                 await runs.close()
@@ -151,6 +152,10 @@ class Process:
             if await self._unless_stopped(self._learn(context, modules)):
                 await self._serve(connection, context, reconcilers, modules, takeover, runs, stop_work)
         return self._exit
+
+    def _while_working(self, listener: Listener) -> Listener:
+        """A replica that waits for the lease has no workers: what it queued would only grow."""
+        return lambda old, new: listener(old, new) if self._working else None
 
     async def _learn(self, context: Context, modules: ModuleReconciler) -> None:
         await self._read_first(context)
@@ -180,6 +185,11 @@ class Process:
                     for obj in await context.api.list(kind, namespace):
                         context.caches[kind].put(obj)
             except APIError as error:
+                if error.code == 404:
+                    raise ConfigurationError(
+                        f"the API server has no {kind.plural}.{kind.group}; install the CRDs first: "
+                        "curation-operator crds | kubectl apply --server-side -f -"
+                    ) from error
                 if kind is not CLUSTER_POLICIES or error.code != 403 or not self._settings.namespaces:
                     raise
                 log.warning(
@@ -329,11 +339,11 @@ class Process:
             except (NotImplementedError, RuntimeError, ValueError):
                 return  # not in the main thread: whoever embeds this calls stop()
 
-    def _waker(self, queue: WorkQueue[Key], kind: ResourceKind) -> Callable[[Stored | None, Stored | None], None]:
-        def wake(old: Stored | None, new: Stored | None) -> None:
-            known = new or old
-            # A replica that waits for the lease has no workers: what it queued would only grow.
-            if self._working and known is not None:
-                queue.add(Key(kind, known.namespace, known.name))
 
-        return wake
+def _waker(queue: WorkQueue[Key], kind: ResourceKind) -> Callable[[Stored | None, Stored | None], None]:
+    def wake(old: Stored | None, new: Stored | None) -> None:
+        known = new or old
+        assert known is not None
+        queue.add(Key(kind, known.namespace, known.name))
+
+    return wake
