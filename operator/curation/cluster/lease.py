@@ -235,14 +235,9 @@ class LeaseElector:
     async def release(self) -> None:
         """Give the Lease back at once, for others to take. Stop all work before. It may fail: then it expires."""
         self._deadline = None
-        free = {"holderIdentity": "", "renewTime": self._time(), "leaseDurationSeconds": 1}
         with suppress(TimeoutError):
             async with asyncio.timeout(RELEASE_SECONDS):
-                # A renewal that the stop has cut off may have landed, or somebody has edited the Lease.
-                while isinstance(answer := await self._patch(free), Conflict):
-                    refused = self._resource_version
-                    if await self._still_ours() is None or self._resource_version == refused:
-                        break
+                answer = await self._patch({"holderIdentity": "", "renewTime": self._time(), "leaseDurationSeconds": 1})
                 logger.info("Released the lease %s/%s: %s", *self._where, type(answer).__name__)
 
     async def _patch(self, spec: Document) -> object:
