@@ -3,6 +3,7 @@
 import asyncio
 
 from tests.harness.operator_process import OperatorProcess
+from tests.harness.slow_runs import Point, hold
 from tests.harness.world import JOBS, SECONDS, World
 
 
@@ -27,7 +28,7 @@ async def test_a_replica_that_waits_for_the_lease_queues_nothing_and_can_go_on_a
     leader = await replica(world)
     await until_metric(leader, "curation_leader", 1)
     standby = await replica(world)
-    await world.prepare()
+    await world.prepare(wall_seconds=8)
     names = await world.create_jobs(5)
     await world.until_phase("Running", *names)
     await until_metric(standby, "curation_jobs", 5, phase="Running")
@@ -38,17 +39,16 @@ async def test_a_replica_that_waits_for_the_lease_queues_nothing_and_can_go_on_a
     metrics = await standby.metrics()
     assert (metrics.value("curation_leader"), metrics.value("curation_queue_depth")) == (0, 0)
 
+    # The module is newer than the replica, which loads it before it looks at a job: so the run of the holder that is
+    # gone is replaced in one write, and the job never waits.
+    slow = hold(world, Point.LAST_ANSWER)
+    await world.create_job("in-flight")
+    await world.service.wait_held(slow)
+    await world.until_phase("Submitted", "in-flight")
     await leader.stop()
-    await until_metric(standby, "curation_leader", 1)
-    await world.edit(names[0], rerun="1")
-    await world.until(
-        lambda: (
-            world.status(names[0]).get("run", {}).get("generation") == 2
-            and world.status(names[0])["phase"] == "Running"
-        ),
-        "the new run is Running",
-    )
+    await world.until(lambda: world.status("in-flight")["run"]["attempt"] == 2, "the next attempt is claimed")
+    slow.release()
+    await world.until_phase("Running", "in-flight")
     await world.settled()
-    # The module is newer than the replica: it was loaded before the first job was looked at.
-    versions = world.jobs.versions[world.job(names[0])["metadata"]["uid"]]
-    assert "WaitingForModule" not in {version.get("status", {}).get("reason") for version in versions}
+    versions = world.jobs.versions[world.job("in-flight")["metadata"]["uid"]]
+    assert {version.get("status", {}).get("phase") for version in versions} == {None, "Submitted", "Running"}
