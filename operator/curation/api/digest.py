@@ -1,6 +1,7 @@
 """The template digest: what decides whether a spec asks for a new run."""
 
 import hashlib
+import json
 from typing import Any, Final
 
 import rfc8785
@@ -33,6 +34,11 @@ def without_nulls(value: JsonValue) -> JsonValue:
     if isinstance(value, list):
         return [without_nulls(item) for item in value]
     return value
+
+
+def json_size(value: JsonValue) -> int:
+    """Bytes of the document as compact JSON, which is how it is stored and how its limits are meant."""
+    return len(json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode())
 
 
 def template_digest(spec: JobSpec) -> str:

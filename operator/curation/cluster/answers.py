@@ -1,12 +1,14 @@
 """What the API server may answer, as types: each is handled differently (DESIGN section 4, rule 4)."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from curation.cluster.resources import ResourceKind
 
 Document = dict[str, Any]
 """A Kubernetes object as its JSON document."""
+
+MAX_WAIT: Final = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,5 +108,6 @@ class Failure:
 
     @property
     def wait(self) -> float:
-        """Seconds to wait after a 429; a server that names no time means about one."""
-        return 1.0 if self.retry_after is None else self.retry_after
+        """Seconds to wait after a 429; a server that names no time, or none to be waited, means about one."""
+        named = self.retry_after
+        return min(named, MAX_WAIT) if named is not None and named > 0 else 1.0

@@ -110,10 +110,6 @@ class Cache:
         """The objects of a namespace, as of now: the cache may change while the caller goes through them."""
         return iter(list(self._objects.get(namespace, {}).values()))
 
-    def namespaces(self) -> list[str]:
-        """Those that hold an object."""
-        return list(self._objects)
-
     def __iter__(self) -> Iterator[Stored]:
         return iter([stored for siblings in self._objects.values() for stored in siblings.values()])
 

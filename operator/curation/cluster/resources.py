@@ -57,7 +57,5 @@ KINDS: Final = {kind.kind: kind for kind in (JOBS, MODULES, POLICIES, CLUSTER_PO
 CONFIG_MAPS: Final = ResourceKind("ConfigMap", "configmaps", "", "v1")
 SECRETS: Final = ResourceKind("Secret", "secrets", "", "v1")
 NAMESPACES: Final = ResourceKind("Namespace", "namespaces", "", "v1", namespaced=False)
-PODS: Final = ResourceKind("Pod", "pods", "", "v1")
 EVENTS: Final = ResourceKind("Event", "events", "events.k8s.io", "v1")
 LEASES: Final = ResourceKind("Lease", "leases", "coordination.k8s.io", "v1")
-BATCH_JOBS: Final = ResourceKind("Job", "jobs", "batch", "v1")

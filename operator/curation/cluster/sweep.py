@@ -7,17 +7,35 @@ the metadata of all objects is listed and compared with the cache.
 import asyncio
 import logging
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from curation.cluster.answers import APIError, Unreachable
 from curation.cluster.api import ClusterAPI
 from curation.cluster.cache import Cache, Stored
+from curation.cluster.resources import JOBS, ResourceKind
 
 logger = logging.getLogger(__name__)
 
 # It is a net below the watch, not the way that deletions are learnt: at 10,000 jobs it costs 20 pages of metadata.
 INTERVAL: Final = 600.0
+# Of the other kinds there are few, and one that is gone counts until it is found: a policy, a grant.
+FEW_INTERVAL: Final = 60.0
+
+
+def sweeps(
+    api: ClusterAPI, caches: Mapping[ResourceKind, Cache], namespaces: Sequence[str]
+) -> tuple["MissedDeleteSweep", ...]:
+    """One for each kind; no namespaces mean all."""
+    return tuple(
+        MissedDeleteSweep(
+            api,
+            cache,
+            namespaces=namespaces if namespaces and kind.namespaced else None,
+            interval=INTERVAL if kind == JOBS else FEW_INTERVAL,
+        )
+        for kind, cache in caches.items()
+    )
 
 
 class MissedDeleteSweep:
@@ -35,6 +53,11 @@ class MissedDeleteSweep:
         self._cache = cache
         self._namespaces: Sequence[str | None] = (None,) if namespaces is None else namespaces
         self._interval = interval
+
+    @property
+    def kind(self) -> ResourceKind:
+        """The kind that it sweeps."""
+        return self._cache.kind
 
     async def once(self) -> list[Stored]:
         """Sweep now; returns what turned out to be deleted. Raises `APIError` or `Unreachable`."""

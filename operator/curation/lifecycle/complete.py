@@ -4,13 +4,13 @@ A completion is judged against the newest known object. If the fence objects, it
 a session that it holds and the job does not own is an orphan, to be cancelled.
 """
 
-import json
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Final
 
 from curation.api.approval import EvaluatedRequest, approval_name, request_digest
+from curation.api.digest import json_size
 from curation.api.job import MAX_OUTPUT_BYTES, CurationJob, JobApproval, JobStatus, OnDenied, Run, Session
 from curation.api.names import EventReason, FailureClass, Phase, Reason, RunOutcome, Trigger
 from curation.lifecycle import conditions, draft
@@ -115,7 +115,7 @@ def _submitted(job: CurationJob, run: Run, report: Report, moment: Moment) -> Ve
         case SessionSpawned(session):
             return _spawned(job, run, session, report.calls, now)
         case Completed(output):
-            size = len(json.dumps(output, ensure_ascii=False).encode())
+            size = json_size(output)
             if size > MAX_OUTPUT_BYTES:
                 return _failed(job, run, _too_large(size), report, moment)
             status = draft.finish_run(status, now)
@@ -211,7 +211,7 @@ def _observed(job: CurationJob, run: Run, report: Report, moment: Moment) -> Ver
     status, now = job.status, moment.now
     match report.result:
         case Completed(output):
-            size = len(json.dumps(output, ensure_ascii=False).encode())
+            size = json_size(output)
             message = "The session completed."
             if size > MAX_OUTPUT_BYTES:
                 message = f"The session completed. Its output of {size} bytes is over {MAX_OUTPUT_BYTES} and left out."

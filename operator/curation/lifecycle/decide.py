@@ -21,6 +21,10 @@ from curation.lifecycle.template import Template, template_changed
 SLOT_PATIENCE: Final = timedelta(seconds=5)
 
 
+MAX_PATH_SHOWN: Final = 300
+"""Characters of a path in a sentence for people."""
+
+
 @dataclass(frozen=True, slots=True)
 class Facts:
     """What the reconciler knows beyond the object, at the time of the decision."""
@@ -204,6 +208,8 @@ def _time_out(job: CurationJob, step: Step, facts: Facts) -> Step:
         cause, reason = Cause.TIMEOUT, Reason.DEADLINE_EXCEEDED
         field_name = f"spec.timeouts.{phase.lower()}Seconds"
         message = f"The job was {phase} for longer than {field_name} allows ({limit_of(job, phase)} s)."
+        if phase is Phase.QUEUED:
+            message = f"{message} It waited: {status.message}"
     session = status.session
     status = draft.end_current(status, RunOutcome.FAILED, reason, facts.now)
     status = draft.enter(status, cause, Phase.FAILED, reason, message, facts.now, session=session, approval=None)
@@ -328,7 +334,7 @@ def _await_approval(job: CurationJob, step: Step, facts: Facts) -> Step:
             return step
         return _queue_freed(step, facts, "The policies of the namespace are valid again.")
     if facts.approval is ApprovalDecision.DENIED:
-        message = f"CurationApproval {waits.name} was denied."
+        message = f"CurationApproval {waits.name} was denied. To ask anew, delete it and set a new spec.rerun."
         status = draft.enter(
             status, Cause.APPROVAL_ENDED, Phase.FAILED, Reason.APPROVAL_DENIED, message, facts.now, approval=None
         )
@@ -338,7 +344,7 @@ def _await_approval(job: CurationJob, step: Step, facts: Facts) -> Step:
             return replace(step, wake_at=status.retry_at)
         return _queue_freed(step, facts, "The denied request is now allowed.")
     denied, name = waits.request, waits.name
-    call = f"{denied.method} {denied.scheme}://{denied.host}:{denied.port}{denied.path}"
+    call = f"{denied.method} {denied.scheme}://{denied.host}:{denied.port}{draft.clip(denied.path, MAX_PATH_SHOWN)}"
     reason = Reason.DENIED
     message = f"{call} was denied. Waits for CurationApproval {name}, or a policy that allows the call."
     if facts.too_many_approvals:
@@ -346,7 +352,7 @@ def _await_approval(job: CurationJob, step: Step, facts: Facts) -> Step:
         message = "As many CurationApprovals as allowed are Pending in this namespace; decide or delete some of them."
     if status.reason == reason:
         return step
-    return replace(step, status=draft.update(status, reason=reason.value, message=message))
+    return replace(step, status=draft.update(status, reason=reason.value, message=draft.clip(message)))
 
 
 def _queue_freed(step: Step, facts: Facts, message: str) -> Step:

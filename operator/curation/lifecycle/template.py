@@ -1,12 +1,11 @@
 """Whether a spec asks for a new run, and whether it can be run at all."""
 
-import json
 from dataclasses import dataclass
 from functools import cached_property
 
 import rfc8785
 
-from curation.api.digest import MAX_DEPTH, depth, template_digest, without_nulls
+from curation.api.digest import MAX_DEPTH, depth, json_size, template_digest, without_nulls
 from curation.api.job import MAX_INPUT_BYTES, CurationJob, JobSpec
 
 
@@ -40,7 +39,7 @@ class Template:
         """What admission could not refuse: one sentence that names the field and the remedy, or nothing."""
         if self._digest_or_problem[1]:
             return self._digest_or_problem[1]
-        size = len(json.dumps(without_nulls(self.spec.input), ensure_ascii=False, separators=(",", ":")).encode())
+        size = json_size(without_nulls(self.spec.input))
         if size > MAX_INPUT_BYTES:
             return (
                 f"spec.input is {size} bytes, more than the {MAX_INPUT_BYTES} allowed; "

@@ -70,7 +70,7 @@ class Approvals:
         self._grants = grants
         self._waiting: dict[Key, Waiting] = {}  # by approval
         self._waits_for: dict[Key, Key | None] = {}  # by job; None: for a policy to be mended
-        self._crowded: dict[str, set[Key]] = {}  # jobs that wait for room, by namespace
+        self._crowded: set[Key] = set()  # jobs that wait for room
         self._making: set[Key] = set()  # approvals whose creation is under way
         context.book.subscribe(self._policies_changed)
 
@@ -81,7 +81,7 @@ class Approvals:
         known = new or old
         assert known is not None
         self.wake(Key(APPROVALS, known.namespace, known.name))
-        crowd = self._crowded.get(known.namespace)
+        crowd = [job for job in self._crowded if job.namespace == known.namespace]
         if crowd and self._room(known.namespace):
             for job in crowd:
                 self._context.queue.add(job)
@@ -112,7 +112,7 @@ class Approvals:
             allowed=decision.allowed,
             policy_invalid=decision.policy_invalid,
             decision=found.spec.decision if found is not None else None,
-            too_many=key in self._crowded.get(key.namespace, ()),
+            too_many=key in self._crowded,
         )
 
     def _judge(self, key: Key, job: CurationJob, approval: JobApproval) -> Decision:
@@ -145,7 +145,7 @@ class Approvals:
     def forget(self, job: Key) -> None:
         """The job is gone, or no longer waits."""
         approval = self._waits_for.pop(job, None)
-        self._crowded.get(job.namespace, set()).discard(job)
+        self._crowded.discard(job)
         if approval is None or approval not in self._waiting:
             return
         waiting = self._waiting[approval]
@@ -199,9 +199,8 @@ class Approvals:
             or found.metadata.deletion_timestamp is not None
             or not self._grants.spent(found)
         ):
-            crowd = self._crowded.get(key.namespace, set())
-            if key in crowd:
-                crowd.discard(key)
+            if key in self._crowded:
+                self._crowded.discard(key)
                 context.queue.add(key)
             return
         self._making.add(place)
@@ -213,19 +212,18 @@ class Approvals:
                     APPROVALS, key.namespace, wanted.name, uid=stored.uid, resource_version=version
                 )
                 await context.refresh(place)
-            await self._make(key, place, wanted)
+            await self._make(key, job, place, wanted)
         finally:
             self._making.discard(place)
 
-    async def _make(self, key: Key, place: Key, wanted: JobApproval) -> None:
+    async def _make(self, key: Key, job: CurationJob, place: Key, wanted: JobApproval) -> None:
         context = self._context
-        crowd = self._crowded.setdefault(key.namespace, set())
         if not self._room(key.namespace):
-            if key not in crowd:
-                crowd.add(key)
+            if key not in self._crowded:
+                self._crowded.add(key)
                 self.wake(place)
             return
-        crowd.discard(key)
+        self._crowded.discard(key)
         match await context.api.create(APPROVALS, key.namespace, _new(key.namespace, wanted)):
             case Created(obj):
                 context.caches[APPROVALS].put(obj)
@@ -235,7 +233,9 @@ class Approvals:
             case Throttled(retry_after):
                 context.queue.add_after(key, retry_after)
             case Refused(code, reason, message):
-                log.error("the API server refuses the approval %s: %s %s: %s", wanted.name, code, reason, message)
+                why = f"CurationApproval {wanted.name} cannot be made: {code} {reason}: {message}"
+                log.error("%s/%s: %s", key.namespace, key.name, why, extra={"job": f"{key.namespace}/{key.name}"})
+                context.note(regarding(job), Note(EventReason.AWAITING_APPROVAL, why, warning=True))
                 context.queue.add_rate_limited(key)
             case Unknown(message):
                 log.warning("the answer to the creation of approval %s was lost: %s", wanted.name, message)

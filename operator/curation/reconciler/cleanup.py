@@ -29,6 +29,10 @@ log = logging.getLogger(__name__)
 GIVE_UP_AFTER: Final = timedelta(minutes=10)
 FIRST_RETRY_SECONDS: Final = 1.0
 LAST_RETRY_SECONDS: Final = 30.0
+# What a process that finds a deletion which is older than that still tries, once.
+LATE_TRY: Final = timedelta(seconds=30)
+# Cancels at once: a service that answers none must not take the threads of the runs that use another.
+AT_ONCE: Final = 256
 
 
 @dataclass(slots=True)
@@ -36,6 +40,13 @@ class _Progress:
     """How far the cleaning of one run has come in this process."""
 
     attempts: int = 0
+    error: str = "no Cancel of it has ended"
+    """Why it is not cleaned yet."""
+    begun: datetime | None = None
+    """When it was first tried here."""
+    failing_since: datetime | None = None
+    cancelled: bool = False
+    """A Cancel has succeeded, and is to be repeated."""
     next_at: datetime | None = None
     task: asyncio.Task[None] | None = None
     session: SessionRef | None = None
@@ -52,6 +63,7 @@ class Cleanup:
         self._modules = modules
         self._progress: dict[Key, dict[str, _Progress]] = {}
         self._orphans: set[asyncio.Task[None]] = set()
+        self._slots = asyncio.Semaphore(AT_ONCE)
 
     def cleaned(self, key: Key) -> frozenset[str]:
         """The runs of a job that are cleaned, or were given up."""
@@ -73,7 +85,10 @@ class Cleanup:
         self.forget(key, frozenset(wanted))
         for run_id in wanted:
             progress = self._progress.setdefault(key, {}).setdefault(run_id, _Progress())
-            if progress.done or progress.task is not None or self._runs.lives(job.metadata.uid, run_id):
+            lives = self._runs.lives(job.metadata.uid, run_id)
+            if progress.done or self._overdue(key, job, run_id, progress, lives=lives):
+                continue
+            if progress.task is not None or lives:
                 continue  # an execution that is alive still may tell its session; its end wakes this key
             calls = self._runs.ended(run_id)
             if calls is not None and calls.left == 0:
@@ -84,7 +99,30 @@ class Cleanup:
             if progress.next_at is not None and now < progress.next_at:
                 self._context.queue.add_after(key, (progress.next_at - now).total_seconds())
                 continue
+            progress.begun = progress.begun or now
             progress.task = asyncio.create_task(self._clean(key, job, run_id, progress), name=f"clean {run_id}")
+
+    def _overdue(self, key: Key, job: CurationJob, run_id: str, progress: _Progress, *, lives: bool) -> bool:
+        """Whether the job's deletion has waited for this run as long as it may, whatever still hangs: then it is over.
+
+        A process that started too late for any try makes one.
+        """
+        deleted, now = job.metadata.deletion_timestamp, self._context.clock.now()
+        if deleted is None:
+            return False
+        bound, begun = deleted + GIVE_UP_AFTER, progress.begun or now
+        if begun >= bound and not lives:
+            bound = begun + LATE_TRY
+        if now < bound:
+            self._context.queue.add_after(key, (bound - now).total_seconds())
+            return False
+        entry = _entry(job, run_id)
+        if progress.cancelled:
+            self._cleaned(job, entry, progress)
+        else:
+            self._give_up(job, entry, progress, lost=False)
+        self._context.queue.add(key)
+        return True
 
     def orphan(self, key: Key, job: CurationJob | None, order: Order, session: SessionRef | None) -> None:
         """Cancel the session that a dropped completion holds; None: whatever its run has created.
@@ -95,8 +133,9 @@ class Cleanup:
         run = order.run
         if job is not None and job.metadata.uid == run.uid and run.id in runs_to_clean(job):
             progress = self._progress.setdefault(key, {}).setdefault(run.id, _Progress())
-            progress.session, progress.done, progress.next_at = session, False, None
-            return
+            if not progress.done:  # else the deletion is not held up any longer
+                progress.session, progress.next_at = session, None
+                return
         task = asyncio.create_task(self._clean_orphan(orders.cancel_orphan(order, session)), name=f"orphan {run.id}")
         self._orphans.add(task)
         task.add_done_callback(self._orphans.discard)
@@ -111,7 +150,8 @@ class Cleanup:
     async def _clean(self, key: Key, job: CurationJob, run_id: str, progress: _Progress) -> None:
         try:
             entry = _entry(job, run_id)
-            report = await self._runs.cancel(orders.cancel(key, job, entry, progress.session))
+            async with self._slots:
+                report = await self._runs.cancel(orders.cancel(key, job, entry, progress.session))
             self._judge(job, entry, report, progress, lost=await self._lost_for_good(key, job, report))
         finally:
             progress.task = None
@@ -130,34 +170,47 @@ class Cleanup:
         return False
 
     def _judge(self, job: CurationJob, entry: AbandonedRun, report: Report, progress: _Progress, *, lost: bool) -> None:
-        context, now = self._context, self._context.clock.now()
-        since = job.metadata.deletion_timestamp or entry.since
+        if progress.done:
+            return  # given up meanwhile
+        now = self._context.clock.now()
         if isinstance(report.result, Cancelled):
             settled_at = entry.since + timedelta(
                 seconds=self._modules.wall_seconds(job.metadata.namespace, entry.module.name)
             )
             if self._all_answered(entry) or now >= settled_at:
-                progress.done = True
-                session = progress.session or entry.session
-                what = f"Session {session.id}" if session is not None else "Whatever it had created"
-                note = Note(EventReason.SESSION_CANCELLED, f"Run {entry.id} is cleaned: {what} is cancelled.")
-                context.note(regarding(job), note)
+                self._cleaned(job, entry, progress)
             else:
                 # A request of a process that died may still be carried out by the service after this Cancel.
-                progress.next_at = settled_at
+                progress.cancelled, progress.next_at = True, settled_at
+                progress.attempts, progress.failing_since = 0, None
             return
         progress.attempts += 1
-        error = _error(report)
+        progress.error = _error(report)
+        progress.failing_since = progress.failing_since or now
+        # A job that stays is not held up: a run that was abandoned long ago, by a process that died, is tried as long.
+        since = job.metadata.deletion_timestamp or progress.failing_since
         if now < since + GIVE_UP_AFTER and not lost:
             progress.next_at = now + timedelta(seconds=_backoff(progress.attempts))
-            log.warning("run %s could not be cleaned yet: %s", entry.id, error, extra={"run_id": entry.id})
+            log.warning("run %s could not be cleaned yet: %s", entry.id, progress.error, extra={"run_id": entry.id})
             return
+        self._give_up(job, entry, progress, lost=lost)
+
+    def _cleaned(self, job: CurationJob, entry: AbandonedRun, progress: _Progress) -> None:
         progress.done = True
-        context.metrics.cleanups_failed.inc()
+        session = progress.session or entry.session
+        what = f"Session {session.id}" if session is not None else "Whatever it had created"
+        note = Note(EventReason.SESSION_CANCELLED, f"Run {entry.id} is cleaned: {what} is cancelled.")
+        self._context.note(regarding(job), note)
+
+    def _give_up(self, job: CurationJob, entry: AbandonedRun, progress: _Progress, *, lost: bool) -> None:
+        progress.done = True
+        self._context.metrics.cleanups_failed.inc()
         bound = "after its namespace was deleted" if lost else "within 10 minutes"
-        message = f"Run {entry.id} could not be cleaned {bound} and is given up; its session may still run: {error}"
+        message = (
+            f"Run {entry.id} could not be cleaned {bound} and is given up; its session may still run: {progress.error}"
+        )
         log.error(message, extra={"run_id": entry.id})
-        context.note(regarding(job), Note(EventReason.CLEANUP_FAILED, message, warning=True))
+        self._context.note(regarding(job), Note(EventReason.CLEANUP_FAILED, message, warning=True))
 
     def _all_answered(self, entry: AbandonedRun) -> bool:
         """Whether the host saw the answers of all the run's requests; of a run that spawned its session, it did."""
@@ -167,7 +220,8 @@ class Cleanup:
     async def _clean_orphan(self, order: Order) -> None:
         started, attempts = self._context.clock.now(), 0
         while True:
-            report = await self._runs.cancel(order)
+            async with self._slots:
+                report = await self._runs.cancel(order)
             if isinstance(report.result, Cancelled):
                 log.info("what run %s had created is cancelled", order.run.id, extra={"run_id": order.run.id})
                 return

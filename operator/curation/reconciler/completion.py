@@ -147,8 +147,11 @@ def _landed(job: CurationJob, pending: Pending) -> bool:
     """Whether the write whose answer was lost has been applied: compare run id, phase and session id."""
     planned, status = pending.planned, job.status
     assert planned is not None
+    assert pending.before is not None
     if job.metadata.uid != pending.report.run.uid or status.run is None or planned.run is None:
         return False
+    if planned.phase == pending.before.status.phase:
+        return status == planned  # what an observation saw: the phase does not tell
     if planned.history and any(entry == planned.history[-1] for entry in status.history):
         return True
     ids = [s.session.id if s.session else None for s in (planned, status)]

@@ -1,11 +1,12 @@
 """What the reconcilers of one process share."""
 
+import logging
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from curation.authz.book import PolicyBook
 from curation.authz.gate import Gate
-from curation.cluster.answers import Answer, Conflict, Gone, Unreachable, Written
+from curation.cluster.answers import Answer, APIError, Conflict, Gone, Unreachable, Written
 from curation.cluster.api import ClusterAPI
 from curation.cluster.cache import Cache
 from curation.cluster.clock import ServerClock
@@ -17,6 +18,8 @@ from curation.lifecycle.decide import Note
 from curation.reconciler.metrics import Metrics
 from curation.reconciler.queue import WorkQueue
 from curation.reconciler.settings import Settings
+
+log = logging.getLogger(__name__)
 
 Document = dict[str, Any]
 
@@ -64,12 +67,13 @@ class Context:
         )
 
     async def refresh(self, key: Key) -> bool:
-        """Read an object anew after a write that did not land; False if the API server gave no answer."""
+        """Read an object anew after a write that did not land; False if the API server did not let us."""
         cache = self.cache(key)
         known = cache.get(key.namespace, key.name)
         try:
             found = await self.api.get(key.kind, key.namespace, key.name)
-        except Unreachable:
+        except (APIError, Unreachable) as error:
+            log.warning("%s could not be read anew: %s", key, error)
             return False
         if found is not None:
             cache.put(found)

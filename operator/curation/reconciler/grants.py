@@ -39,6 +39,7 @@ class Grants:
             return
         if self._jobs.may_own_sessions(key.namespace):
             self._kept[key] = self._context.clock.now()
+            self._context.queue.add(key)  # to be dropped in time
             self._context.book.put_policy(key.namespace, _kept_name(key), grant.to_cedar_text(), cancel_only=True)
         self._context.book.remove_grant(key.namespace, key.name)
 

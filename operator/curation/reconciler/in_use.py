@@ -7,9 +7,10 @@ stays, and counts for Cancel only, while a job of the namespace may own a sessio
 from datetime import timedelta
 from typing import Final
 
-from curation.api.names import IN_USE_FINALIZER
+from curation.api.names import IN_USE_FINALIZER, Phase
 from curation.api.schema import ObjectMeta
-from curation.reconciler.context import Context, Key
+from curation.cluster.resources import JOBS
+from curation.reconciler.context import Context, Document, Key
 from curation.reconciler.job_index import JobIndex
 from curation.reconciler.writes import after_write
 
@@ -37,13 +38,31 @@ class InUse:
             return await self._write(key, meta, [*meta.finalizers, IN_USE_FINALIZER])
         if held:
             expired = context.clock.now() >= meta.deletion_timestamp + HELD_AT_MOST
-            if expired or not of_use or not self._jobs.may_own_sessions(key.namespace):
+            if expired or not of_use or not await self._needed(key.namespace):
                 await self._write(key, meta, [name for name in meta.finalizers if name != IN_USE_FINALIZER])
             else:
                 context.queue.add_after(key, _LOOK_AGAIN_SECONDS)
         return True
 
+    async def _needed(self, namespace: str) -> bool:
+        """Whether a job of the namespace (empty: of any) may own a session. Raises `APIError` or `Unreachable`.
+
+        That none does is read from the API server: a process that has just started has not seen all jobs yet, and what
+        is gone does not come back.
+        """
+        if self._jobs.may_own_sessions(namespace):
+            return True
+        for place in (namespace,) if namespace else self._context.settings.namespaces or (None,):
+            if any(map(_may_own_session, await self._context.api.list(JOBS, place))):
+                return True
+        return False
+
     async def _write(self, key: Key, meta: ObjectMeta, finalizers: list[str]) -> bool:
         body = {"metadata": {"finalizers": finalizers}}
         after_write(self._context, key, await self._context.write(key, int(meta.resource_version), body))
         return True
+
+
+def _may_own_session(job: Document) -> bool:
+    status = job.get("status") or {}
+    return status.get("phase") in (Phase.SUBMITTED, Phase.RUNNING) or bool(status.get("abandonedRuns"))

@@ -9,11 +9,11 @@ from dataclasses import replace
 from typing import Final
 
 from curation.api.job import CurationJob, status_to_wire
-from curation.api.names import SESSION_FINALIZER, Phase
+from curation.api.names import SESSION_FINALIZER, EventReason, Phase
 from curation.cluster.answers import Conflict, Gone, Refused, Throttled, Unknown, Written
 from curation.cluster.cache import Stored
 from curation.lifecycle.complete import Ruling
-from curation.lifecycle.decide import Facts, Step, decide
+from curation.lifecycle.decide import Facts, Note, Step, decide
 from curation.lifecycle.outcome import Report, Trigger
 from curation.reconciler import orders
 from curation.reconciler.approvals import Approvals
@@ -76,10 +76,11 @@ class JobReconciler:
         finally:
             if reserved and not launched:
                 self._runs.release()
-        if step.wake_at is not None:
-            self._context.queue.add_after(key, (step.wake_at - self._context.clock.now()).total_seconds())
         if step.status == job.status and not (step.add_finalizer or step.remove_finalizer or step.delete):
-            # Only a job that is as it should be is looked after: anything else is decided again first.
+            # Only a job that is as it should be is looked after: anything else is decided again first, when the write
+            # is heard of or tried again.
+            if step.wake_at is not None:
+                self._context.queue.add_after(key, (step.wake_at - self._context.clock.now()).total_seconds())
             self.cleanup.advance(key, job)
             self._observation.advance(key, job)
             await self._approvals.advance(key, job)
@@ -154,12 +155,10 @@ class JobReconciler:
                 return False
             answer = written
         else:
-            context.queue.forget(key)
             return False
         match answer:
             case Written():
                 self._complained.discard(key)
-                context.queue.forget(key)
                 return self._written(key, stored, job, step, heard)
             case Conflict() | Gone():
                 context.queue.add_rate_limited(key)
@@ -173,7 +172,9 @@ class JobReconciler:
             case Refused(code, reason, message):
                 if key not in self._complained:
                     self._complained.add(key)
-                    log.error("the API server refuses a write of %s: %s %s: %s", key, code, reason, message)
+                    why = f"The API server refuses to write this job, which is tried again: {code} {reason}: {message}"
+                    log.error("%s: %s", key, why, extra={"job": f"{key.namespace}/{key.name}"})
+                    context.note(regarding(job), Note(EventReason.RETRY_SCHEDULED, why, warning=True))
                 await context.refresh(key)
                 context.queue.add_rate_limited(key)
         return False
@@ -216,6 +217,9 @@ class JobReconciler:
         return True
 
     def _forget(self, key: Key) -> None:
+        if not self._runs.pending(key):
+            self._context.queue.drop(key)
+        self._modules.forget(key)
         self._freed_for.pop(key, None)
         self._complained.discard(key)
         self._observation.forget(key)

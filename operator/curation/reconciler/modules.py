@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from curation.api.module import ConfigMapSource, CurationModule, ModuleLimits, ModuleSpec, ModuleStatus
 from curation.cluster.answers import APIError, Unreachable
+from curation.cluster.resources import MODULES
 from curation.execution.executor import ModuleBuild
 from curation.reconciler.context import Context, Key
 from curation.reconciler.in_use import InUse
@@ -52,14 +53,21 @@ class ModuleReconciler:
 
     def state(self, namespace: str, name: str) -> ModuleState:
         """What is known of a module now."""
+        if self._context.caches[MODULES].get(namespace, name) is None:
+            return ModuleState(None, f"CurationModule {name} does not exist in namespace {namespace}; apply it.")
         found = self._states.get((namespace, name))
-        if found is not None:
-            return found
-        return ModuleState(None, f"CurationModule {name} does not exist in namespace {namespace}; apply it.")
+        return found or ModuleState(None, f"CurationModule {name} is being loaded.")
 
     def wake_when_changed(self, namespace: str, name: str, job: Key) -> None:
         """Ask for work on a job once the module's state changes."""
         self._waiting.setdefault((namespace, name), set()).add(job)
+
+    def forget(self, job: Key) -> None:
+        """The job is gone."""
+        for place, jobs in tuple(self._waiting.items()):
+            jobs.discard(job)
+            if not jobs:
+                del self._waiting[place]
 
     def build(self, namespace: str, name: str, digest: str) -> tuple[ModuleBuild, ModuleSpec]:
         """The build of a module to execute, and the spec that bounds it.
@@ -84,6 +92,8 @@ class ModuleReconciler:
         stored = self._context.cache(key).get(key.namespace, key.name)
         if stored is None:
             self._set((key.namespace, key.name), None)
+            self._failures.pop(key, None)
+            self._context.queue.drop(key)
             return
         module = stored.parse(CurationModule)
         if await self._in_use.advance(key, module.metadata):
@@ -122,12 +132,18 @@ class ModuleReconciler:
             self._try_later(key, error.reason)
             return _Verdict(None, error.reason.value, error.message, None)
         except (APIError, Unreachable, OSError) as error:
-            # The server's trouble says nothing about the module: a build that was ready stays so.
             log.warning("module %s/%s could not be read: %s", *place, error)
             self._try_later(key, ModuleReason.NOT_FOUND)
-            return None
+            known = self._states.get(place)
+            if known is not None and known.digest is not None:
+                return None  # the server's trouble says nothing about the module: a build that was ready stays so
+            message = f"its source cannot be read: {error}"
+            self._set(place, ModuleState(None, f"CurationModule {key.name} is not ready: {message}", module.spec))
+            refused = isinstance(error, APIError)
+            return _Verdict(None, ModuleReason.NOT_FOUND.value, message, None) if refused else None
         self._failures.pop(key, None)
         self._set(place, ModuleState(loaded.digest, "", module.spec))
+        self._mark_deleted(key, module)
         return _Verdict(loaded.digest, ModuleReason.COMPILED.value, "The module can be run.", loaded.size_bytes)
 
     def _mark_deleted(self, key: Key, module: CurationModule) -> None:

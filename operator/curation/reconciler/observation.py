@@ -1,8 +1,6 @@
 """When the session of a Running job is looked at."""
 
 import random
-import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
@@ -32,12 +30,11 @@ class _Plan:
 class Observation:
     """Plans the observations of all Running jobs. Nothing of it needs to survive a restart."""
 
-    def __init__(self, context: Context, runs: Runs, monotonic: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, context: Context, runs: Runs) -> None:
         self._context = context
         self._runs = runs
-        self._monotonic = monotonic
+        self._monotonic = context.clock.monotonic
         self._plans: dict[Key, _Plan] = {}
-        self._flying = 0
 
     def advance(self, key: Key, job: CurationJob) -> None:
         """Look at the session if that is due, else ask for work on the job when it will be."""
@@ -51,7 +48,7 @@ class Observation:
         if plan is None or plan.run_id != run.id:
             # The first look after a restart is spread over the interval too.
             plan = self._plans[key] = _Plan(run.id, now + job.spec.observe_interval_seconds * random.random(), 0, asked)  # noqa: S311
-        if self._runs.observing(job.metadata.uid):
+        if self._runs.observing(key, job.metadata.uid):
             # Its end wakes this key. A request that came meanwhile is honoured then: it may be for newer news.
             return
         if asked != plan.asked:
@@ -59,15 +56,13 @@ class Observation:
         if now < plan.due:
             self._context.queue.add_after(key, plan.due - now)
             return
-        if self._flying >= AT_ONCE:
+        if self._runs.observations >= AT_ONCE:
             self._context.queue.add_after(key, random.uniform(0.2, 1.0))  # noqa: S311 - jitter
             return
-        self._flying += 1
         self._runs.launch(orders.observe(key, job, run))
 
     def ended(self, key: Key, job: CurationJob | None, report: Report) -> None:
         """An observation has ended: plan the next, later if it told nothing."""
-        self._flying -= 1
         plan = self._plans.get(key)
         if plan is None or job is None or plan.run_id != report.run.id:
             return

@@ -10,21 +10,24 @@ from pathlib import Path
 
 import kopf
 
+from curation.api.module import CurationModule
 from curation.authz.book import PolicyBook
 from curation.authz.gate import Gate
-from curation.cluster.answers import APIError
+from curation.cluster.answers import APIError, Unreachable
 from curation.cluster.api import ClusterAPI
-from curation.cluster.cache import Stored
+from curation.cluster.cache import Listener, Stored
 from curation.cluster.clock import ServerClock
 from curation.cluster.connection import Connection, connect
+from curation.cluster.credentials import ConfigurationError
 from curation.cluster.events import EventRecorder
 from curation.cluster.lease import LeaseElector
 from curation.cluster.resources import APPROVALS, CLUSTER_POLICIES, JOBS, MODULES, POLICIES, ResourceKind
-from curation.cluster.sweep import MissedDeleteSweep
+from curation.cluster.sweep import sweeps
 from curation.cluster.writer import Writer
 from curation.egress.client import EgressClient
 from curation.egress.floor import AddressFloor
 from curation.execution.in_process import InProcessExecutor
+from curation.reconciler import cleanup, observation
 from curation.reconciler.approval_metrics import ApprovalMetrics
 from curation.reconciler.approval_status import ApprovalReconciler
 from curation.reconciler.approvals import Approvals
@@ -67,6 +70,7 @@ class Process:
         self._module_cache = module_cache
         self._stop = asyncio.Event()
         self._exit = Exit.STOPPED
+        self._working = False
         self.metrics = Metrics()
         self.health = Health()
 
@@ -102,7 +106,7 @@ class Process:
             egress = EgressClient(AddressFloor(settings.allow_cidrs))
             stack.push_async_callback(egress.close)
             # Observations and Cancels have threads of their own, so that a burst of runs cannot starve them.
-            threads = settings.max_concurrent_runs + max(16, settings.max_concurrent_runs // 4)
+            threads = settings.max_concurrent_runs + observation.AT_ONCE + cleanup.AT_ONCE
             executor = InProcessExecutor(
                 store, MeasuredGate(gate, metrics), egress, observer=metrics, max_concurrent=threads
             )
@@ -136,7 +140,7 @@ class Process:
             context.caches[JOBS].listen(index.seen)
             metrics.registry.register(WatchAge(health.ages))
             for kind, cache in context.caches.items():
-                cache.listen(_waker(queue, kind))
+                cache.listen(self._while_working(_waker(queue, kind)))
 
             async def stop_work() -> None:
                 await runs.close()
@@ -146,12 +150,16 @@ class Process:
 
             stack.push_async_callback(executor.close, grace=0.5)
             if await self._unless_stopped(self._learn(context, modules)):
-                await self._serve(connection, context, reconcilers, takeover, runs, stop_work)
+                await self._serve(connection, context, reconcilers, modules, takeover, runs, stop_work)
         return self._exit
+
+    def _while_working(self, listener: Listener) -> Listener:
+        """A replica that waits for the lease has no workers: what it queued would only grow."""
+        return lambda old, new: listener(old, new) if self._working else None
 
     async def _learn(self, context: Context, modules: ModuleReconciler) -> None:
         await self._read_first(context)
-        await self._preload_modules(context, modules)
+        await self._load_modules(context, modules)
 
     async def _unless_stopped(self, work: Coroutine[None, None, None]) -> bool:
         """Do this unless asked to stop before it is done."""
@@ -177,6 +185,11 @@ class Process:
                     for obj in await context.api.list(kind, namespace):
                         context.caches[kind].put(obj)
             except APIError as error:
+                if error.code == 404:
+                    raise ConfigurationError(
+                        f"the API server has no {kind.plural}.{kind.group}; install the CRDs first: "
+                        "curation-operator crds | kubectl apply --server-side -f -"
+                    ) from error
                 if kind is not CLUSTER_POLICIES or error.code != 403 or not self._settings.namespaces:
                     raise
                 log.warning(
@@ -186,8 +199,11 @@ class Process:
                 )
                 del context.caches[kind]
 
-    async def _preload_modules(self, context: Context, modules: ModuleReconciler) -> None:
-        for stored in tuple(context.caches[MODULES]):
+    async def _load_modules(self, context: Context, modules: ModuleReconciler) -> None:
+        """Load those that are new, or another than the one that was loaded."""
+        for stored in context.caches[MODULES]:
+            if modules.state(stored.namespace, stored.name).spec == stored.parse(CurationModule).spec:
+                continue
             try:
                 await modules.load(Key(MODULES, stored.namespace, stored.name))
             except Exception:
@@ -198,18 +214,19 @@ class Process:
         connection: Connection,
         context: Context,
         reconcilers: dict[ResourceKind, Reconcile],
+        modules: ModuleReconciler,
         takeover: Takeover,
         runs: Runs,
         stop_work: Callable[[], Awaitable[None]],
     ) -> None:
         # Tasks that are to outlive kopf's own shutdown are started before it: it cancels all later ones.
         workers: list[asyncio.Task[None]] = []
-        lead = asyncio.create_task(self._lead(context, reconcilers, takeover, workers, stop_work), name="lead")
-        sweep = MissedDeleteSweep(context.api, context.caches[JOBS], namespaces=self._settings.namespaces or None)
+        lead = asyncio.create_task(self._lead(context, reconcilers, modules, takeover, workers, stop_work), name="lead")
+        all_sweeps = sweeps(context.api, context.caches, self._settings.namespaces)
         tasks = [
             lead,
             asyncio.create_task(self.health.beat(), name="beat"),
-            asyncio.create_task(sweep.run(), name="sweep"),
+            *(asyncio.create_task(sweep.run(), name="sweep") for sweep in all_sweeps),
         ]
         kopf_stop = asyncio.Event()
         before = asyncio.all_tasks()
@@ -254,6 +271,7 @@ class Process:
         self,
         context: Context,
         reconcilers: dict[ResourceKind, Reconcile],
+        modules: ModuleReconciler,
         takeover: Takeover,
         workers: list[asyncio.Task[None]],
         stop_work: Callable[[], Awaitable[None]],
@@ -265,6 +283,9 @@ class Process:
                 await reconcilers[key.kind](key)
 
         def failed(key: Key, error: Exception) -> None:
+            if isinstance(error, APIError | Unreachable):
+                log.warning("reconciling %s is tried again: %s", key, error)
+                return
             context.metrics.reconcile_errors.labels(kind=key.kind.kind).inc()
             log.error("reconciling %s failed and is tried again: %s", key, error, exc_info=error)
 
@@ -272,6 +293,12 @@ class Process:
             # One namespace tells for all: resourceVersions rise across the objects of a kind.
             namespace = next(iter(self._settings.namespaces), None)
             takeover.leading_since = await context.api.revision(JOBS, namespace)
+            # A run that is taken over is replaced in one write, which takes its module.
+            await self._load_modules(context, modules)
+            self._working = True
+            for kind, cache in context.caches.items():
+                for stored in cache:
+                    context.queue.add(Key(kind, stored.namespace, stored.name))
             context.metrics.leader.set(1)
             log.info("working as %s", context.settings.holder, extra={"holder": context.settings.holder})
             workers.extend(

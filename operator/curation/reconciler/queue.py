@@ -82,6 +82,11 @@ class WorkQueue(Generic[K]):
         """The key succeeded: its next failure starts at the base delay again."""
         self._failures.pop(key, None)
 
+    def drop(self, key: K) -> None:
+        """The object is gone: forget its failures, and the delays that it still had."""
+        self._failures.pop(key, None)
+        self._due.pop(key, None)
+
     async def get(self) -> K:
         """Take a key; nobody else gets it until `done`."""
         while not self._ready:
@@ -102,11 +107,17 @@ class WorkQueue(Generic[K]):
             self._push(key)
 
     async def work(self, reconcile: Callable[[K], Awaitable[None]], failed: Callable[[K, Exception], None]) -> None:
-        """A worker: takes keys until it is cancelled. An exception is told to `failed` and the key asked for again."""
+        """A worker: takes keys until it is cancelled. An exception is told to `failed` and the key asked for again.
+
+        Work that raised nothing and asked for no retry has succeeded: the key's next failure starts at the base delay.
+        """
         while True:
             key = await self.get()
+            failures = self._failures.get(key)
             try:
                 await reconcile(key)
+                if self._failures.get(key) == failures:
+                    self.forget(key)
             except Exception as error:
                 failed(key, error)
                 self.add_rate_limited(key)

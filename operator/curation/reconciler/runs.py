@@ -67,6 +67,8 @@ class Runs:
         self._unsettled: set[str] = set()  # run ids of the Submit executions among them
         self._ended: OrderedDict[str, Calls] = OrderedDict()
         self._calmer = asyncio.Event()
+        self.observations = 0
+        """Observations that have not ended."""
         self.closing = False
         """The process stops: no further run is claimed, which it would only abandon."""
         self._reserved = 0
@@ -80,7 +82,8 @@ class Runs:
         self._offered.discard(key)
         if self.closing:
             return False
-        if self._reserved >= self._context.settings.max_concurrent_runs:
+        # A slot that is offered is kept for whom it was offered to: a newcomer must not overtake those that wait.
+        if self._reserved + len(self._offered) >= self._context.settings.max_concurrent_runs:
             self._waiters[key] = None
             return False
         self._waiters.pop(key, None)
@@ -174,9 +177,11 @@ class Runs:
             return True
         return run_id in self._unsettled
 
-    def observing(self, uid: str) -> bool:
-        """Whether an observation of this job is under way."""
-        return any(flight.order.trigger is Trigger.OBSERVE for flight in self._flights.get(uid, ()))
+    def observing(self, key: Key, uid: str) -> bool:
+        """Whether an observation of this job is under way, or its completion is still to be settled."""
+        return any(flight.order.trigger is Trigger.OBSERVE for flight in self._flights.get(uid, ())) or any(
+            pending.report.trigger is Trigger.OBSERVE for pending in self._pending.get(key, ())
+        )
 
     def pending(self, key: Key) -> list[Pending]:
         """The completions of a job that are still to be settled, in the order in which they ended."""
@@ -220,11 +225,13 @@ class Runs:
 
     def _take_off(self, order: Order) -> Flight:
         flight = Flight(order)
+        self.observations += order.trigger is Trigger.OBSERVE
         self._flights.setdefault(order.run.uid, set()).add(flight)
         return flight
 
     def _land(self, flight: Flight) -> None:
         uid = flight.order.run.uid
+        self.observations -= flight.order.trigger is Trigger.OBSERVE
         flights = self._flights.get(uid, set())
         flights.discard(flight)
         if not flights:

@@ -24,9 +24,10 @@ def after_write(context: Context, key: Key, answer: Answer | None) -> None:
     """Ask for work on the key again, when and as the answer of its write demands."""
     match answer:
         case None | Written():
-            context.queue.forget(key)
+            pass
         case Conflict() | Gone():
-            context.queue.add(key)
+            # What the write's own read has shown wakes the key at once; this is for a read that failed.
+            context.queue.add_rate_limited(key)
         case Throttled(retry_after):
             context.queue.add_after(key, retry_after)
         case Unknown(message):

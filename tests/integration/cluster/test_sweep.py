@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from curation.cluster.answers import Unreachable
+from curation.cluster.answers import Created, Unreachable
 from curation.cluster.cache import Cache, Stored
-from curation.cluster.resources import JOBS
-from curation.cluster.sweep import MissedDeleteSweep
+from curation.cluster.resources import JOBS, KINDS, MODULES, POLICIES
+from curation.cluster.sweep import MissedDeleteSweep, sweeps
 from hack.controlplane.connection import Connection as Server
 from tests.faults.proxy import FaultProxy, answered, held_answer, reset
 
@@ -89,3 +89,28 @@ async def test_an_object_that_is_seen_first_while_the_list_is_made_stays(
             assert await sweeping == []
         assert len(proxy.exchanges) == 1
     assert [stored.name for stored in cache] == ["a"]
+
+
+async def test_each_kind_is_swept_for_a_policy_that_is_gone_must_not_count_for_ever(cluster: Client) -> None:
+    caches = {kind: Cache(kind) for kind in KINDS.values()}
+    specs = {
+        MODULES: {"source": {"builtin": "b"}},
+        POLICIES: {"cedar": "permit(principal, action, resource);"},
+    }
+    for kind, spec in specs.items():
+        body = {
+            "apiVersion": kind.api_version,
+            "kind": kind.kind,
+            "metadata": {"name": cluster.namespace},
+            "spec": spec,
+        }
+        made = await cluster.api.create(kind, cluster.namespace, body)
+        assert isinstance(made, Created), made
+        caches[kind].put(made.obj)
+        uid = made.obj["metadata"]["uid"]
+        assert await cluster.api.delete(kind, cluster.namespace, cluster.namespace, uid=uid, resource_version=None)
+    all_sweeps = sweeps(cluster.api, caches, [cluster.namespace])
+    assert {sweep.kind for sweep in all_sweeps} == set(caches)
+    for sweep in all_sweeps:
+        assert len(await sweep.once()) == (sweep.kind in specs)
+    assert not any(map(len, caches.values()))

@@ -156,3 +156,42 @@ async def test_a_throttled_completion_lands_when_the_server_takes_it(
     assert busy.hits == 2
     await assert_completions(operator, applied=1)
     assert phases(world) == ["Submitted", "Running"]
+
+
+async def test_a_server_in_trouble_is_no_bug_of_ours(world: World, proxy: FaultProxy, tmp_path: Path) -> None:
+    """It answers neither the write nor the read after it: the outcome is kept, and the log has no traceback."""
+    await world.prepare()
+    operator = await world.start_operator(kubeconfig=proxy.kubeconfig(tmp_path))
+    last_answer = hold(world, Point.LAST_ANSWER)
+    await world.create_jobs(1)
+    await world.service.wait_held(last_answer)
+    await world.until_phase("Submitted")
+    unwritten = proxy.inject(answered(503, "PATCH", STATUS, times=3))
+    unread = proxy.inject(answered(500, "GET", r"/curationjobs/job-0$", times=3))
+    last_answer.release()
+
+    await world.until_phase("Running")
+    await world.settled()
+
+    assert (unwritten.hits, unread.hits) == (3, 3)
+    await assert_completions(operator, applied=1)
+    assert (await operator.metrics()).value("curation_reconcile_errors_total") == 0
+    assert len(world.service.sessions()) == 1
+
+
+async def test_a_claim_that_is_refused_is_told_of_once_and_made_when_the_server_takes_it(
+    world: World, proxy: FaultProxy, tmp_path: Path
+) -> None:
+    await world.prepare()
+    operator = await world.start_operator(kubeconfig=proxy.kubeconfig(tmp_path))
+    body = '{"kind": "Status", "reason": "Forbidden", "message": "no job runs today"}'
+    refusal = proxy.inject(answered(403, "PATCH", STATUS, times=4, body=body))
+    await world.create_jobs(1)
+
+    await world.until_phase("Running")
+    await world.settled()
+
+    assert refusal.hits == 4
+    assert world.event_count("RetryScheduled", note="no job runs today") == 1
+    assert len(operator.logged("refuses to write")) == 1
+    assert world.status()["run"]["attempt"] == 1

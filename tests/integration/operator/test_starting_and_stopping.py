@@ -9,7 +9,7 @@ import pytest
 from hack.controlplane import namespaces
 from hack.controlplane.install import OPERATOR_GROUPS, OPERATOR_USER
 from hack.controlplane.server import ControlPlane
-from tests.faults.proxy import FaultProxy, reset
+from tests.faults.proxy import FaultProxy, answered, reset
 from tests.harness.operator_process import PROGRAM, OperatorProcess
 from tests.harness.slow_runs import Point, hold, sessions_of
 from tests.harness.world import World, open_world
@@ -134,3 +134,16 @@ async def test_an_operator_that_cannot_begin_to_work_ends_with_code_1_and_says_w
         await operator.launch()
         assert await operator.exit_code() == 1
         assert "cannot start" in operator.text()
+
+
+async def test_an_operator_whose_crds_are_not_installed_ends_with_code_2_and_says_how_to_install_them(
+    world: World, tmp_path: Path
+) -> None:
+    connection = world.cluster.connection
+    async with FaultProxy(connection.kubeconfig(OPERATOR_USER, OPERATOR_GROUPS)) as proxy:
+        # What the API server answers about a path that it does not serve.
+        proxy.inject(answered(404, "GET", "/apis/curation.dev/", times=None, body="404 page not found"))
+        operator = world.operator(kubeconfig=proxy.kubeconfig(tmp_path))
+        await operator.launch()
+        assert await operator.exit_code() == 2
+        assert "curation-operator crds | kubectl apply --server-side -f -" in operator.text()

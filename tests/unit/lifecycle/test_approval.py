@@ -3,7 +3,7 @@
 import pytest
 
 from curation.api.approval import ApprovalDecision, approval_name, request_digest
-from curation.api.job import OnDenied
+from curation.api.job import MAX_MESSAGE, OnDenied
 from curation.lifecycle.decide import decide
 from tests.unit.lifecycle.builders import (
     NOW,
@@ -80,6 +80,14 @@ def test_a_job_says_when_there_are_too_many_approvals_and_when_there_are_not() -
     assert job.status.approval.name in job.status.message
     assert job.status.phase_since == NOW
     assert stepped(stepped(awaiting(), too_many_approvals=True), request_allowed=True).status.reason == "Approved"
+
+
+def test_a_long_path_fits_into_the_message_and_leaves_room_for_what_to_do() -> None:
+    job = stepped(stepped(completed(claimed(), denied("/" + "x" * 8000)), too_many_approvals=True))
+    assert job.status.reason == "Denied"
+    assert len(job.status.message) <= MAX_MESSAGE
+    assert job.status.approval is not None
+    assert job.status.approval.name in job.status.message
 
 
 @pytest.mark.parametrize("on_denied", ["AwaitApproval", "Fail"])

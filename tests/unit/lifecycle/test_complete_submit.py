@@ -1,5 +1,7 @@
 """What the end of a Submit run means for its job, if it is current."""
 
+import json
+
 import pytest
 
 from curation.api.job import MAX_OUTPUT_BYTES
@@ -152,8 +154,17 @@ def test_an_output_that_is_too_large_fails_the_job_and_says_how_large() -> None:
 
 
 def test_an_output_of_just_the_allowed_size_is_kept() -> None:
-    output: JsonObject = {"x": "y" * (MAX_OUTPUT_BYTES - len('{"x": ""}'))}
+    output: JsonObject = {"x": "y" * (MAX_OUTPUT_BYTES - len('{"x":""}'))}
     assert completed(claimed(), Completed(output)).status.output == output
+
+
+def test_the_size_of_an_output_is_that_of_its_compact_form() -> None:
+    """Which is what the module was bound by: spaces of our own must not fail a run that has done its work."""
+    output: JsonObject = {f"{number:04}": number % 10 for number in range(3000)}
+    compact = json.dumps(output, separators=(",", ":"))
+    assert len(compact) < MAX_OUTPUT_BYTES < len(json.dumps(output))
+    assert completed(claimed(), Completed(output)).status.output == output
+    assert completed(running(), Completed(output), Trigger.OBSERVE).status.output == output
 
 
 @pytest.mark.parametrize("result", [StillRunning(), SessionFailed("x"), Cancelled()])

@@ -101,3 +101,28 @@ async def test_the_wall_limit_is_the_modules_or_the_default_while_it_is_not_know
         put(rig, {"source": {"builtin": BUILTIN}, "limits": {"wallSeconds": 7}})
         await rig.modules.load(module_key())
         assert rig.modules.wall_seconds(NAMESPACE, "m") == 7
+
+
+@in_virtual_time
+async def test_a_module_that_is_there_is_never_said_to_be_missing(tmp_path: Path) -> None:
+    """Not while it is loaded, nor while its source cannot be read: applying it again would help nobody."""
+    async with disconnected(tmp_path) as rig:
+        put(rig, {"source": {"configMap": {"name": "c", "key": "k"}}, "digest": f"sha256:{'1' * 64}"})
+        assert rig.modules.state(NAMESPACE, "m").message == "CurationModule m is being loaded."
+        rig.modules.wake_when_changed(NAMESPACE, "m", key("waits"))
+        await rig.modules.load(module_key())
+        state = rig.modules.state(NAMESPACE, "m")
+        assert state.digest is None
+        assert state.message.startswith("CurationModule m is not ready: its source cannot be read: ")
+        assert rig.taken() == [key("waits")], "what it waits for is told"
+
+
+@in_virtual_time
+async def test_a_job_that_is_gone_waits_for_no_module(tmp_path: Path) -> None:
+    async with disconnected(tmp_path) as rig:
+        rig.modules.wake_when_changed(NAMESPACE, "m", key("gone"))
+        rig.modules.wake_when_changed(NAMESPACE, "m", key("waits"))
+        rig.modules.forget(key("gone"))
+        put(rig, {"source": {"builtin": BUILTIN}})
+        await rig.modules.load(module_key())
+        assert rig.taken() == [key("waits")]

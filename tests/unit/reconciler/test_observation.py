@@ -11,7 +11,7 @@ from curation.api.job import CurationJob
 from curation.lifecycle.outcome import Failed, FailureClass, Report, Result, RunKey, StillRunning, Trigger
 from curation.reconciler.observation import AT_ONCE, MAX_BACKOFF_SECONDS, Observation
 from tests.unit.reconciler.disconnected import Rig, disconnected, document, key, run_status
-from tests.unit.reconciler.virtual_time import in_virtual_time, loop, now
+from tests.unit.reconciler.virtual_time import in_virtual_time, now
 
 ASK = "curation.dev/observe-requested-at"
 RUN = RunKey("uid-job", "uid-job.g1.a1", 1, 1, "v1:x")
@@ -37,16 +37,18 @@ class Planned:
         self.launched: list[tuple[str, float]] = []
         self.flying: set[str] = set()
         monkeypatch.setattr(rig.runs, "launch", self._launch)
-        monkeypatch.setattr(rig.runs, "observing", lambda uid: uid.removeprefix("uid-") in self.flying)
-        self.observation = Observation(rig.context, rig.runs, loop().time)
+        monkeypatch.setattr(rig.runs, "observing", lambda key, _: key.name in self.flying)
+        self.observation = Observation(rig.context, rig.runs)
 
     def _launch(self, order: Any) -> None:
         assert order.trigger is Trigger.OBSERVE
         self.launched.append((order.key.name, now()))
         self.flying.add(order.key.name)
+        self.rig.runs.observations = len(self.flying)
 
     def end(self, name: str, result: Result) -> None:
         self.flying.discard(name)
+        self.rig.runs.observations = len(self.flying)
         report = Report(Trigger.OBSERVE, RUN, result)
         self.observation.ended(key(name), running(name), report)
 

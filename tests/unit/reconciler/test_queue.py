@@ -135,6 +135,41 @@ async def test_the_time_that_a_key_waited_counts_from_when_it_was_ready() -> Non
 
 
 @in_virtual_time
+async def test_a_key_that_is_dropped_comes_no_more_and_keeps_no_failures() -> None:
+    q = queue()
+    q.add_after("a", 5)
+    for _ in range(8):
+        q.add_rate_limited("a")
+    q.drop("a")
+    q.add_after("b", 100)
+    assert await q.get() == "b"
+    before = now()
+    q.add_rate_limited("a")
+    assert await q.get() == "a"
+    assert now() - before <= BASE_DELAY
+
+
+@in_virtual_time
+async def test_work_that_asks_for_a_retry_without_an_exception_backs_off_and_a_success_starts_over() -> None:
+    q = queue()
+    times: list[float] = []
+
+    async def reconcile(key: str) -> None:
+        times.append(now())
+        if len(times) != 10:
+            q.add_rate_limited(key)
+        else:
+            q.add_after(key, 1000)
+
+    worker = asyncio.create_task(q.work(reconcile, lambda *_: None))
+    q.add("a")
+    await asyncio.sleep(2000)
+    await stop(worker)
+    assert times[9] - times[8] >= BASE_DELAY * 2**8 / 2
+    assert times[11] - times[10] <= BASE_DELAY
+
+
+@in_virtual_time
 async def test_failures_back_off_to_a_cap_with_jitter_and_a_success_starts_over() -> None:
     q = queue()
     delays = []

@@ -31,6 +31,19 @@ async def test_a_freed_slot_is_offered_to_the_job_that_waited_longest(tmp_path: 
 
 
 @in_virtual_time
+async def test_a_newcomer_does_not_overtake_the_job_that_was_offered_the_slot(tmp_path: Path) -> None:
+    async with disconnected(tmp_path, max_concurrent_runs=1) as rig:
+        assert rig.runs.reserve(key("a"))
+        assert not rig.runs.reserve(key("waited"))
+        rig.runs.release()
+        assert not rig.runs.reserve(key("newcomer"))
+        assert rig.taken() == [key("waited")]
+        assert rig.runs.reserve(key("waited"))
+        rig.runs.release()
+        assert rig.taken() == [key("newcomer")]
+
+
+@in_virtual_time
 async def test_a_job_that_asks_again_keeps_its_place(tmp_path: Path) -> None:
     async with disconnected(tmp_path, max_concurrent_runs=1) as rig:
         rig.runs.reserve(key("a"))

@@ -1,0 +1,54 @@
+"""A replica that waits for the lease: it knows all, queues nothing, and goes on where the other one stopped."""
+
+import asyncio
+
+from tests.harness.operator_process import OperatorProcess
+from tests.harness.slow_runs import Point, hold
+from tests.harness.world import JOBS, SECONDS, World
+
+
+async def replica(world: World) -> OperatorProcess:
+    """One of two that elect a leader by a lease of the test's namespace, which the shipped role does not cover."""
+    environment = world.operator_environment(KUBECONFIG=str(world.cluster.connection.kubeconfig()))
+    options = ("-n", world.namespace, "--lease-namespace", world.namespace, "--allow-cidr", "127.0.0.0/8")
+    made = OperatorProcess(environment, (*options, "--http-bind", "127.0.0.1:0", "--log-format", "json"))
+    world.operators.append(made)
+    await made.start()
+    return made
+
+
+async def until_metric(operator: OperatorProcess, name: str, value: float, **labels: str) -> None:
+    """Wait until it counts so many."""
+    async with asyncio.timeout(SECONDS):
+        while (await operator.metrics()).value(name, **labels) != value:  # noqa: ASYNC110 - a page that is read
+            await asyncio.sleep(0.05)
+
+
+async def test_a_replica_that_waits_for_the_lease_queues_nothing_and_can_go_on_at_once(world: World) -> None:
+    leader = await replica(world)
+    await until_metric(leader, "curation_leader", 1)
+    standby = await replica(world)
+    await world.prepare(wall_seconds=8)
+    names = await world.create_jobs(5)
+    await world.until_phase("Running", *names)
+    await until_metric(standby, "curation_jobs", 5, phase="Running")
+    await asyncio.gather(*(world.cluster.delete(JOBS, name) for name in names[1:]))
+    await world.until_gone(*names[1:])
+    await until_metric(standby, "curation_jobs", 1)
+
+    metrics = await standby.metrics()
+    assert (metrics.value("curation_leader"), metrics.value("curation_queue_depth")) == (0, 0)
+
+    # The module is newer than the replica, which loads it before it looks at a job: so the run of the holder that is
+    # gone is replaced in one write, and the job never waits.
+    slow = hold(world, Point.LAST_ANSWER)
+    await world.create_job("in-flight")
+    await world.service.wait_held(slow)
+    await world.until_phase("Submitted", "in-flight")
+    await leader.stop()
+    await world.until(lambda: world.status("in-flight")["run"]["attempt"] == 2, "the next attempt is claimed")
+    slow.release()
+    await world.until_phase("Running", "in-flight")
+    await world.settled()
+    versions = world.jobs.versions[world.job("in-flight")["metadata"]["uid"]]
+    assert {version.get("status", {}).get("phase") for version in versions} == {None, "Submitted", "Running"}

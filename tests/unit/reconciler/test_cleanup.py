@@ -1,0 +1,161 @@
+"""How long a run is cancelled, and how long a deletion waits for it: 10 minutes, whatever hangs, whoever restarts."""
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from curation.api.job import CurationJob
+from curation.cluster.resources import MODULES
+from curation.lifecycle.outcome import Cancelled, Failed, FailureClass, Report
+from curation.reconciler.cleanup import AT_ONCE, Cleanup
+from curation.reconciler.orders import Order
+from tests.unit.reconciler.disconnected import DIGEST, NAMESPACE, Rig, disconnected, job, key, module_key, run_status
+from tests.unit.reconciler.virtual_time import in_virtual_time, now
+
+RUN = "uid-job.g1.a1"
+BOUND = 600.0
+START, AN_HOUR_AGO = "2026-01-01T00:00:00Z", "2025-12-31T23:00:00Z"
+
+Answer = Callable[[Order], Coroutine[Any, Any, Report]]
+
+
+async def succeeds(order: Order) -> Report:
+    return Report(order.trigger, order.run, Cancelled())
+
+
+async def fails(order: Order) -> Report:
+    return Report(order.trigger, order.run, Failed(FailureClass.HTTP_UNAVAILABLE, "connection refused"))
+
+
+async def hangs(_: Order) -> Report:
+    await asyncio.sleep(1e6)
+    raise AssertionError("it was to be given up long ago")
+
+
+def deleted(at: str = START) -> CurationJob:
+    """A job that was deleted while its run was in flight."""
+    return job(status=run_status("Submitted"), metadata={"deletionTimestamp": at})
+
+
+def abandoned(since: str, runs: int = 1) -> CurationJob:
+    """A job that stays, with runs to be cleaned."""
+    module = {"name": "m", "digest": DIGEST}
+    entries = [{"id": f"uid-job.g1.a{number + 1}", "module": module, "since": since} for number in range(runs)]
+    return job(status={**run_status("Completed"), "abandonedRuns": entries})
+
+
+class Cleaning:
+    """The cleaning of one job, whose Cancels end as the test says."""
+
+    def __init__(self, rig: Rig, monkeypatch: pytest.MonkeyPatch, answer: Answer, *, lives: bool = False) -> None:
+        self.tries: list[float] = []
+        self._rig = rig
+        self._answer = answer
+        monkeypatch.setattr(rig.runs, "cancel", self._cancel)
+        monkeypatch.setattr(rig.runs, "lives", lambda _uid, _run: lives)
+        self.cleanup = Cleanup(rig.context, rig.runs, rig.modules)
+
+    async def _cancel(self, order: Order) -> Report:
+        self.tries.append(now())
+        return await self._answer(order)
+
+    async def over(self, found: CurationJob) -> float:
+        """Work on the job until its run is cleaned or given up; returns when that was."""
+        self.cleanup.advance(key(), found)
+        while RUN not in self.cleanup.cleaned(key()):
+            self._rig.queue.done(await self._rig.queue.get())
+            assert now() < 2 * BOUND, "it waits for ever"
+            self.cleanup.advance(key(), found)
+        at = now()
+        await self.cleanup.close()
+        return at
+
+    @property
+    def given_up(self) -> bool:
+        return self._rig.context.metrics.registry.get_sample_value("curation_cleanups_failed_total") == 1
+
+
+async def long_module(rig: Rig) -> None:
+    """The run's module may run for an hour: so long a request of a dead process may still be carried out."""
+    metadata = {"name": "m", "namespace": NAMESPACE, "uid": "u", "resourceVersion": "1", "generation": 1}
+    spec = {"source": {"builtin": "build-session-message-v1"}, "limits": {"wallSeconds": 3600}}
+    rig.context.caches[MODULES].put({"metadata": metadata, "spec": spec})
+    await rig.modules.load(module_key())
+    rig.taken()
+
+
+@in_virtual_time
+async def test_a_deletion_does_not_wait_for_a_long_wall_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with disconnected(tmp_path) as rig:
+        await long_module(rig)
+        cleaning = Cleaning(rig, monkeypatch, succeeds)
+        assert await cleaning.over(deleted()) == pytest.approx(BOUND, abs=1)
+        assert not cleaning.given_up
+
+
+@pytest.mark.parametrize(
+    ("answer", "lives"),
+    [
+        pytest.param(fails, False, id="each Cancel fails"),
+        pytest.param(hangs, False, id="the Cancel hangs"),
+        pytest.param(fails, True, id="the run itself hangs"),
+    ],
+)
+def test_a_deletion_waits_for_ten_minutes_whatever_hangs(
+    answer: Answer, lives: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    @in_virtual_time
+    async def play() -> None:
+        async with disconnected(tmp_path) as rig:
+            cleaning = Cleaning(rig, monkeypatch, answer, lives=lives)
+            assert await cleaning.over(deleted()) == pytest.approx(BOUND, abs=1)
+            assert cleaning.given_up
+
+    play()
+
+
+@pytest.mark.parametrize(
+    ("answer", "seconds", "given_up"),
+    [
+        pytest.param(succeeds, 0, False, id="it succeeds"),
+        pytest.param(fails, 0, True, id="it fails"),
+        pytest.param(hangs, 30, True, id="it hangs"),
+    ],
+)
+def test_a_process_that_finds_an_older_deletion_tries_once(
+    answer: Answer, seconds: float, given_up: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    @in_virtual_time
+    async def play() -> None:
+        async with disconnected(tmp_path) as rig:
+            cleaning = Cleaning(rig, monkeypatch, answer)
+            assert await cleaning.over(deleted(AN_HOUR_AGO)) == pytest.approx(seconds, abs=1)
+            assert (len(cleaning.tries), cleaning.given_up) == (1, given_up)
+
+    play()
+
+
+@in_virtual_time
+async def test_a_run_that_was_abandoned_long_ago_is_tried_for_ten_minutes_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its operator died, and the next one came an hour later: one failure is not the end of its session."""
+    async with disconnected(tmp_path) as rig:
+        cleaning = Cleaning(rig, monkeypatch, fails)
+        assert await cleaning.over(abandoned(AN_HOUR_AGO)) == pytest.approx(BOUND, abs=31)
+        assert len(cleaning.tries) > 10
+        assert cleaning.given_up
+
+
+@in_virtual_time
+async def test_only_so_many_cancels_run_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with disconnected(tmp_path) as rig:
+        cleaning = Cleaning(rig, monkeypatch, hangs)
+        for number in range(AT_ONCE):
+            cleaning.cleanup.advance(key(f"job-{number}"), abandoned(START, runs=2))
+        await asyncio.sleep(1)
+        assert len(cleaning.tries) == AT_ONCE
+        await cleaning.cleanup.close()

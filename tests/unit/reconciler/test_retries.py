@@ -1,0 +1,108 @@
+"""What could not be written is tried again ever less often, and meanwhile nothing is done twice for it."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from curation.api.approval import approval_name, request_digest
+from curation.api.digest import template_digest
+from curation.cluster.resources import JOBS
+from curation.reconciler import orders
+from curation.reconciler.approvals import Approvals
+from curation.reconciler.grants import Grants
+from curation.reconciler.job_index import JobIndex
+from curation.reconciler.jobs import JobReconciler
+from curation.reconciler.observation import AT_ONCE
+from curation.reconciler.takeover import Takeover
+from tests.unit.lifecycle.builders import request
+from tests.unit.reconciler.disconnected import Rig, disconnected, document, job, key, run_status
+from tests.unit.reconciler.virtual_time import in_virtual_time
+
+HALF_A_MINUTE = 30.0
+# Backoff from 0.05 s that doubles, each delay at least half of that, and a first try.
+TRIES = 13
+
+
+def status(phase: str, **more: Any) -> dict[str, Any]:
+    """A status to which nothing is to be added."""
+    return {**run_status(phase), "templateDigest": template_digest(job().spec), **more}
+
+
+@asynccontextmanager
+async def working(rig: Rig, *documents: Any) -> AsyncIterator[None]:
+    """Reconcile these jobs, with no API server to be reached."""
+    context = rig.context
+    index = JobIndex(context.metrics)
+    context.caches[JOBS].listen(index.seen)
+    context.caches[JOBS].listen(rig.runs.seen)
+    approvals = Approvals(context, Grants(context, index))
+    jobs = JobReconciler(context, rig.runs, rig.modules, approvals, Takeover(context, rig.modules))
+    for found in documents:
+        context.caches[JOBS].put(found)
+        context.queue.add(key(found["metadata"]["name"]))
+    worker = asyncio.create_task(context.queue.work(jobs.reconcile, _raise))
+    try:
+        yield
+    finally:
+        worker.cancel()
+        await asyncio.gather(worker, return_exceptions=True)
+
+
+def _raise(_: object, error: Exception) -> None:
+    raise error
+
+
+@in_virtual_time
+async def test_an_outcome_that_cannot_be_written_is_tried_again_ever_less_often(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with disconnected(tmp_path) as rig:
+        found = document(status=status("Submitted"))
+        submitted = job(status=found["status"])
+        assert submitted.status.run is not None
+        assert rig.runs.reserve(key())
+        async with working(rig, found):
+            rig.runs.launch(orders.submit(key(), submitted, submitted.status.run))
+            await asyncio.sleep(HALF_A_MINUTE)
+        tries = [record for record in caplog.records if "the answer to a status write was lost" in record.message]
+        assert 5 < len(tries) <= TRIES
+        assert len(rig.runs.pending(key())) == 1, "it is kept"
+
+
+@in_virtual_time
+async def test_an_approval_that_cannot_be_made_is_tried_again_ever_less_often(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with disconnected(tmp_path) as rig:
+        waits = {
+            "name": approval_name(request()),
+            "requestDigest": request_digest(request()),
+            "request": request().to_wire(),
+            "since": "2026-01-01T00:00:10Z",
+        }
+        async with working(rig, document(status=status("AwaitingApproval", reason="Denied", approval=waits))):
+            await asyncio.sleep(HALF_A_MINUTE)
+        tries = [record for record in caplog.records if "the answer to the creation of approval" in record.message]
+        assert 5 < len(tries) <= TRIES
+
+
+@in_virtual_time
+async def test_a_session_is_not_looked_at_again_while_what_was_seen_cannot_be_written(tmp_path: Path) -> None:
+    async with disconnected(tmp_path) as rig:
+        async with working(rig, document(status=status("Running"))):
+            await asyncio.sleep(HALF_A_MINUTE)
+        assert len(rig.runs.pending(key())) == 1
+
+
+@in_virtual_time
+async def test_looks_whose_news_cannot_be_written_keep_no_other_session_from_being_looked_at(tmp_path: Path) -> None:
+    async with disconnected(tmp_path) as rig:
+        names = [f"job-{number}" for number in range(AT_ONCE + 10)]
+        found = [document(name, status=status("Running")) for name in names]
+        async with working(rig, *found):
+            await asyncio.sleep(15)  # longer than their interval
+        assert all(rig.runs.pending(key(name)) for name in names)
