@@ -10,7 +10,6 @@ import rfc8785
 from curation.api.digest import MAX_DEPTH, depth, template_digest, without_nulls
 from curation.api.job import MAX_INPUT_BYTES, CurationJob, JobSpec
 
-
 # Specs of which the template is remembered: one decision asks several times, and each time costs 65 us or more.
 REMEMBERED: Final = 512
 

@@ -44,7 +44,7 @@ async def recording(server: Server, namespace: str) -> AsyncIterator[EventRecord
 
 async def until(condition: Callable[[], bool]) -> None:
     async with asyncio.timeout(30):
-        while not condition():
+        while not condition():  # noqa: ASYNC110 - nobody announces it
             await asyncio.sleep(0.01)
 
 
