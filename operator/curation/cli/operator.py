@@ -1,6 +1,5 @@
 """`curation-operator`: run the operator, print what it publishes, check a module."""
 
-import asyncio
 import json
 import logging
 import os
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import Final
 
 import click
+import uvloop
 from pythonjsonlogger.json import JsonFormatter
 
 from curation.api.contract import contract_schemas
@@ -154,7 +154,7 @@ def run(
         http_host=host,
         http_port=port,
     )
-    sys.exit(asyncio.run(_run(settings, module_cache)))
+    sys.exit(uvloop.run(_run(settings, module_cache)))
 
 
 # The API server admits JSON of 10,000 levels (Go's decoder), and one such object must not break a watch for all: json
