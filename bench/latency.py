@@ -8,7 +8,6 @@ the last request of its old run at the session service (zero if none left after 
 import asyncio
 import time
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 import aiohttp
 
@@ -17,6 +16,7 @@ from bench.client import JOBS, Client
 from bench.phases import Phases
 from bench.results import Result, percentile
 from bench.stage import Stage
+from curation.reconciler.approvals import MAX_PENDING
 
 OPEN = "arrivals"
 CLOSED = "approvals"
@@ -48,21 +48,28 @@ async def arrivals(stage: Stage, client: Client, rate: float, seconds: float) ->
 
 async def approvals(stage: Stage, client: Client, count: int) -> list[float]:
     """An approval's update to the next attempt of its job. Each job waits for an approval of its own (its host's)."""
+    waited: list[float] = []
+    for first in range(0, count, MAX_PENDING):
+        waited += await _approved(stage, client, range(first, min(count, first + MAX_PENDING)))
+    return waited
+
+
+async def _approved(stage: Stage, client: Client, numbers: range) -> list[float]:
+    """The same of as many as may be Pending in a namespace."""
     phases = Phases(client, CLOSED)
     await phases.start()
     port = stage.sessions_url.rpartition(":")[2]
     # Loopback addresses of their own, so that each job misses another permission.
-    hosts = {f"waiting-{n}": f"http://127.0.1.{n + 1}:{port}" for n in range(count)}
+    hosts = {f"waiting-{n}": f"http://127.0.1.{n + 1}:{port}" for n in numbers}
     jobs = [fixtures.job(name, fixtures.WITH_SESSION, url) for name, url in hosts.items()]
     try:
         await fixtures.create(client, CLOSED, jobs)
         await phases.reached("AwaitingApproval", set(hosts))
-        waiting = {item["metadata"]["name"]: item for item in await _until_all(client, count)}
+        await _until_all(client, numbers.stop)
         jobs_now = (await client.call("GET", JOBS.format(namespace=CLOSED)))["items"]
         waited = []
-        for item in jobs_now:
+        for item in (item for item in jobs_now if item["metadata"]["name"] in hosts):
             name, approval = item["metadata"]["name"], item["status"]["approval"]["name"]
-            assert approval in waiting
             expires = datetime.now(UTC) + timedelta(hours=1)
             decision = {"decision": "Approved", "scope": "Host", "expiresAt": expires.strftime("%Y-%m-%dT%H:%M:%SZ")}
             began = time.monotonic()
@@ -74,13 +81,12 @@ async def approvals(stage: Stage, client: Client, count: int) -> list[float]:
         await phases.close()
 
 
-async def _until_all(client: Client, count: int) -> list[dict[str, Any]]:
-    """All the approvals, once there are so many."""
+async def _until_all(client: Client, count: int) -> None:
+    """Wait until there are so many approvals, the decided ones included."""
     async with asyncio.timeout(60):
         while True:
-            items: list[dict[str, Any]] = (await client.call("GET", _APPROVALS))["items"]
-            if len(items) >= count:
-                return items
+            if len((await client.call("GET", _APPROVALS))["items"]) >= count:
+                return
             await asyncio.sleep(0.02)
 
 

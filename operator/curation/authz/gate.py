@@ -40,6 +40,8 @@ class Decision:
     policies: tuple[str, ...] = ()
     errors: tuple[str, ...] = ()
     policy_invalid: bool = False
+    by: EffectiveSet | None = field(default=None, compare=False, repr=False)
+    """The set that allowed it; None of a denial."""
 
 
 class Gate:
@@ -67,6 +69,12 @@ class Gate:
             error = f"the policies could not be evaluated: {type(exc).__name__}: {exc}"
             return Decision(False, f"denied: {error}", errors=(error,))
 
+    def stands(self, namespace: str, request: EvaluatedRequest, decision: Decision) -> bool:
+        """Whether that decision about the request would be made again now: by the same set, no grant having ended."""
+        return decision.by is not None and decision.by is self._book.effective(
+            namespace, request.trigger, self._clock()
+        )
+
 
 def request_url(request: EvaluatedRequest) -> str:
     """The canonical URL of the tuple, as the policy sees it and as it is sent."""
@@ -83,7 +91,7 @@ def _decision(effective: EffectiveSet, result: cedarpy.AuthzResult, request: Eva
         # Cedar skips a policy that fails to evaluate, a forbid too: an Allow beside an error proves nothing.
         return Decision(False, f"denied: {call}: {'; '.join(errors)}", policies, errors)
     if result.decision is cedarpy.Decision.Allow:
-        return Decision(True, f"{call} is permitted by {', '.join(policies)}", policies)
+        return Decision(True, f"{call} is permitted by {', '.join(policies)}", policies, by=effective)
     if policies:
         return Decision(False, f"{call} is forbidden by {', '.join(policies)}", policies)
     return Decision(False, f"no policy permits {call}")

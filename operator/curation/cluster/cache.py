@@ -14,6 +14,7 @@ import logging
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final, TypeVar
 
 from pydantic import BaseModel, ValidationError
@@ -27,6 +28,8 @@ M = TypeVar("M", bound=BaseModel)
 
 # A late answer comes within the request timeout (10 s); at 1,000 deletions a second that is this many.
 TOMBSTONES: Final = 10_000
+# Versions kept as models: what is in flight is asked about several times, what has finished hardly ever.
+PARSED: Final = 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,17 +44,24 @@ class Stored:
     body: bytes
 
     def parse(self, model: type[M]) -> M:
-        """The object as a model. Raises pydantic's ValidationError."""
-        try:
-            return model.model_validate_json(self.body)
-        except ValidationError:
-            # pydantic's JSON parser gives up at 200 levels; the object must stay readable, to be refused by name.
-            return model.model_validate(self.document())
+        """The object as a model, which others may hold too: not to be changed. Raises pydantic's ValidationError."""
+        parsed = _parse(self, model)
+        assert isinstance(parsed, model)
+        return parsed
 
     def document(self) -> Document:
         """The object as a fresh JSON document, without managedFields."""
         document: Document = json.loads(self.body)
         return document
+
+
+@lru_cache(maxsize=PARSED)
+def _parse(stored: Stored, model: type[BaseModel]) -> BaseModel:
+    try:
+        return model.model_validate_json(stored.body)
+    except ValidationError:
+        # pydantic's JSON parser gives up at 200 levels; the object must stay readable, to be refused by name.
+        return model.model_validate(stored.document())
 
 
 Listener = Callable[[Stored | None, Stored | None], None]

@@ -1,6 +1,6 @@
 """Events (events.k8s.io/v1): what ``kubectl describe`` shows. Told and forgotten: no caller waits or fails for one.
 
-One background task writes them. The same event again within six minutes becomes a series: one object with a count.
+A few background tasks write them. The same event again within six minutes becomes a series: one object with a count.
 """
 
 import asyncio
@@ -29,6 +29,9 @@ SERIES_SECONDS: Final = 360.0
 CAPACITY: Final = 1024
 REMEMBERED: Final = 4096
 ATTEMPTS: Final = 4
+# One at a time is some 60 a second on a busy server: a burst of jobs would overrun the queue, and an event that has to
+# be tried again would hold up all others.
+WRITERS: Final = 4
 # The Kubernetes validation of an Event: note in bytes, the others in characters; the name with its suffix in 253.
 NOTE_BYTES: Final = 1024
 WORD: Final = 128
@@ -47,6 +50,7 @@ class _Series:
     resource_version: str | None = None
     """Of the Event object, once it is there."""
     queued: bool = field(default=False)
+    """It waits to be written, or is being written."""
 
 
 class EventRecorder:
@@ -71,15 +75,15 @@ class EventRecorder:
         self._filter = SpamFilter(monotonic)
         self._series: OrderedDict[tuple[str, ...], _Series] = OrderedDict()
         self._queue: asyncio.Queue[_Series] = asyncio.Queue(CAPACITY)
-        self._task: asyncio.Task[None] | None = None
+        self._tasks: list[asyncio.Task[None]] = []
         self._closed = False
         self.dropped = 0
         """Events lost to the rate limit or to a full queue."""
 
     def start(self) -> None:
         """Begin to write. What was recorded before waits in the queue."""
-        if self._task is None:
-            self._task = asyncio.create_task(self._run(), name="event-recorder")
+        if not self._tasks:
+            self._tasks = [asyncio.create_task(self._run(), name=f"event-recorder {n}") for n in range(WRITERS)]
 
     def record(
         self,
@@ -160,12 +164,15 @@ class EventRecorder:
     async def _run(self) -> None:
         while True:
             series = await self._queue.get()
-            series.queued = False  # from here on another repetition is another write
+            told = series.count
             try:
                 await self._write(series)
             except Exception:
                 logger.exception("Cannot write the event %s", _line(series))
             finally:
+                series.queued = False
+                if series.count != told:
+                    self._enqueue(series)  # repeated meanwhile: no other task may write it before this one has
                 self._queue.task_done()
 
     async def _write(self, series: _Series) -> None:
@@ -211,18 +218,19 @@ class EventRecorder:
         )
 
     async def close(self, timeout: float = 2.0) -> None:  # noqa: ASYNC109 (a bound of the flush, not of the caller)
-        """Take no more, write what is waiting for at most ``timeout`` seconds, and end the task."""
+        """Take no more, write what is waiting for at most ``timeout`` seconds, and end the tasks."""
         self._closed = True
-        if self._task is None:
+        if not self._tasks:
             return
         with suppress(TimeoutError):
             async with asyncio.timeout(timeout):
                 await self._queue.join()
         if not self._queue.empty():
             logger.warning("Lost %d events at the end", self._queue.qsize())
-        self._task.cancel()
-        await asyncio.gather(self._task, return_exceptions=True)
-        self._task = None
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._tasks.clear()
 
 
 def _series_block(series: _Series) -> Document:

@@ -15,7 +15,7 @@ from pydantic import ValidationError
 
 from curation.api.approval import EvaluatedRequest
 from curation.api.contract import CallErrorCode, HttpCallError, HttpCallRequest, HttpCallResponse
-from curation.authz.gate import JudgeContext
+from curation.authz.gate import Decision, JudgeContext
 from curation.egress.client import OutboundRequest
 from curation.egress.errors import EgressRefused, ResponseTooLarge, Unavailable
 from curation.egress.headers import folded, module_headers
@@ -134,7 +134,7 @@ class GatedCalls:
     async def _attempt(self, number: int, request: HttpCallRequest, seconds: float) -> Answer:
         self._refuse_if_stopped()
         url, evaluated = self._evaluated(request)
-        self._refuse_if_denied(evaluated)
+        decision = self._allowed(evaluated)
         self.allowed += 1
         limits = self._invocation.module.limits
         credentials = of_origin(self._invocation.credentials, url)
@@ -148,7 +148,7 @@ class GatedCalls:
             outbound,
             timeout=seconds,
             max_response_bytes=limits.response_size,
-            on_departure=lambda: self._depart(evaluated),
+            on_departure=lambda: self._depart(evaluated, decision),
         )
         self.answered += 1
         secret = credentials.values()
@@ -159,10 +159,11 @@ class GatedCalls:
         )
         return Answer(None, document.model_dump_json(), status=response.status)
 
-    def _depart(self, evaluated: EvaluatedRequest) -> None:
+    def _depart(self, evaluated: EvaluatedRequest, decision: Decision) -> None:
         """The last moment: the connection stands, and nothing has left on it."""
         self._refuse_if_stopped()
-        self._refuse_if_denied(evaluated)
+        if not self._gate.stands(self._invocation.namespace, evaluated, decision):
+            self._allowed(evaluated)
         self._departed = True
         self.left += 1
 
@@ -170,7 +171,8 @@ class GatedCalls:
         if self._stopped is not None:
             raise _Refused(self._cancelled())
 
-    def _refuse_if_denied(self, evaluated: EvaluatedRequest) -> None:
+    def _allowed(self, evaluated: EvaluatedRequest) -> Decision:
+        """The gate's leave. Raises _Refused without it."""
         invocation = self._invocation
         context = JudgeContext(
             job=invocation.job,
@@ -183,6 +185,7 @@ class GatedCalls:
         if not decision.allowed:
             self.last_denied = DeniedCall(evaluated, decision.reason, decision.policy_invalid)
             raise _Refused(Answer.error("denied", decision.reason))
+        return decision
 
     def _evaluated(self, request: HttpCallRequest) -> tuple[CanonicalURL, EvaluatedRequest]:
         module = self._invocation.module

@@ -104,6 +104,10 @@ class Judge(Protocol):
         """Decide one request. Never raises."""
         ...
 
+    def stands(self, namespace: str, request: EvaluatedRequest, decision: Decision) -> bool:
+        """Whether `judge` would decide this request in the same way again, as far as can be told at once."""
+        ...
+
 
 class Sender(Protocol):
     """Sends a request that may leave: `egress.client.EgressClient`."""

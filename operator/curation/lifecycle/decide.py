@@ -15,7 +15,7 @@ from curation.api.names import SESSION_FINALIZER, EventReason, Phase, Reason, Ru
 from curation.lifecycle import conditions, draft
 from curation.lifecycle.deadlines import deadline_of, limit_of, outlived
 from curation.lifecycle.table import LIVE, Cause
-from curation.lifecycle.template import Template, template_changed
+from curation.lifecycle.template import template_changed, template_of
 
 # A job that is given a slot within this time is never shown as waiting for one: that saves a write in a burst.
 SLOT_PATIENCE: Final = timedelta(seconds=5)
@@ -135,7 +135,7 @@ def _restart(job: CurationJob, step: Step, facts: Facts) -> Step:
         notes = (*notes, Note(EventReason.SUPERSEDED, f"The template was changed; run {status.run.id} is abandoned."))
     status = draft.end_current(status, RunOutcome.SUPERSEDED, "TemplateChanged", facts.now)
     fields = {
-        "template_digest": Template(job.spec).digest,
+        "template_digest": template_of(job.spec).digest,
         "template_generation": job.metadata.generation,
         "approval": None,
     }
@@ -149,7 +149,7 @@ def _restart(job: CurationJob, step: Step, facts: Facts) -> Step:
 
 def _observe_generation(job: CurationJob, step: Step, facts: Facts) -> Step:
     """Record what the decision was made from. For a job that has not been shown yet, the first shown phase does it."""
-    digest = Template(job.spec).digest
+    digest = template_of(job.spec).digest
     status = step.status
     if status.phase is None:
         return step if status == job.status else replace(step, status=job.status)
@@ -164,7 +164,7 @@ def _refuse_invalid(job: CurationJob, step: Step, facts: Facts) -> Step:
     status = step.status
     if status.phase is not None and (status.phase.terminal or not template_changed(job)):
         return step
-    problem = Template(job.spec).problem
+    problem = template_of(job.spec).problem
     if not problem:
         return step
     status = draft.enter(status, Cause.INVALID_SPEC, Phase.FAILED, Reason.INVALID_SPEC, problem, facts.now)
@@ -290,7 +290,7 @@ def _next_run(job: CurationJob, status: JobStatus, facts: Facts) -> Run:
         generation=generation,
         attempt=attempt,
         retries=retries,
-        template_digest=Template(job.spec).digest,
+        template_digest=template_of(job.spec).digest,
         module=RunModule(name=job.spec.module_ref.name, digest=facts.module_digest),
         holder=facts.holder,
         config={**facts.module_config, **job.spec.config} or None,

@@ -1,12 +1,25 @@
 """What other reconcilers and a scrape ask about all jobs, kept as they change so that nobody looks at each of them."""
 
-import json
+from typing import Annotated, Any
+
+from pydantic import BaseModel, Field
 
 from curation.api.names import Phase
 from curation.cluster.cache import Stored
 from curation.reconciler.metrics import Metrics
 
 _IN_FLIGHT = frozenset({Phase.SUBMITTED.value, Phase.RUNNING.value})
+
+
+class _Status(BaseModel):
+    phase: str | None = None
+    abandoned_runs: Annotated[list[Any], Field(alias="abandonedRuns")] = []
+
+
+class _Glance(BaseModel):
+    """All that the index needs of a job. It holds whatever a release of ours, older or newer, has written."""
+
+    status: _Status = _Status()
 
 
 class JobIndex:
@@ -25,8 +38,8 @@ class JobIndex:
         if before is not None:
             self._count(*before, -1)
         if new is not None:
-            status = json.loads(new.body).get("status") or {}
-            now = (str(status.get("phase") or Phase.QUEUED), len(status.get("abandonedRuns") or ()))
+            status = new.parse(_Glance).status
+            now = (status.phase or Phase.QUEUED.value, len(status.abandoned_runs))
             jobs[known.name] = now
             self._count(*now, 1)
         if not jobs:

@@ -130,6 +130,10 @@ class MeasuredGate:
         self._observe(time.perf_counter() - started)
         return decision
 
+    def stands(self, namespace: str, request: EvaluatedRequest, decision: Decision) -> bool:
+        """See `Gate.stands`."""
+        return self._gate.stands(namespace, request, decision)
+
 
 class WatchAge(Collector):
     """`curation_watch_age_seconds`, computed when it is read."""

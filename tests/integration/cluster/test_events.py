@@ -5,7 +5,7 @@ Matrix: first, repeated, another message; many; terminating namespace; forbidden
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -40,6 +40,12 @@ async def recording(server: Server, namespace: str) -> AsyncIterator[EventRecord
         recorder_of(operator) as recorder,
     ):
         yield recorder
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(30):
+        while not condition():  # noqa: ASYNC110 - nobody announces it
+            await asyncio.sleep(0.01)
 
 
 async def events(cluster: Client) -> list[Document]:
@@ -124,9 +130,9 @@ async def test_what_is_forbidden_is_logged_and_the_next_event_is_written(
         proxy.inject(answered(403, "POST", body='{"reason": "Forbidden", "message": "not allowed"}'))
         async with client(proxy.kubeconfig(tmp_path), namespace) as beyond, recorder_of(beyond) as recorder:
             recorder.record(job, "Submitted", "first", action="Submit")
+            await until(lambda: "The event was refused (not allowed): Normal Submitted" in caplog.text)
             recorder.record(job, "Submitted", "second", action="Submit")
     assert [event["note"] for event in await events(cluster)] == ["second"]
-    assert "The event was refused (not allowed): Normal Submitted" in caplog.text
 
 
 async def test_an_event_outlives_errors_and_a_lost_answer_makes_no_second_one(
@@ -140,6 +146,36 @@ async def test_an_event_outlives_errors_and_a_lost_answer_makes_no_second_one(
             recorder.record(job, "Submitted", "once", action="Submit")
             await eventually(lambda: events(cluster), "no event")
     assert [event["note"] for event in await events(cluster)] == ["once"]
+
+
+async def test_an_event_in_trouble_holds_up_no_other(
+    installed: Server, cluster: Client, namespace: str, tmp_path: Path
+) -> None:
+    job = await cluster.create_job()
+    async with FaultProxy(installed.kubeconfig()) as proxy:
+        proxy.inject(answered(503, "POST"))
+        async with client(proxy.kubeconfig(tmp_path), namespace) as beyond:
+            recorder = EventRecorder(
+                beyond.api, beyond.writer, identity="i", clock=beyond.connection.clock, retry_delay=3600
+            )
+            recorder.start()
+            recorder.record(job, "Submitted", "one", action="Submit")
+            recorder.record(job, "Submitted", "other", action="Submit")
+            await eventually(lambda: events(cluster), "the second event waits for the first")
+            await recorder.close(timeout=0)
+    assert len(await events(cluster)) == 1
+
+
+async def test_an_event_that_is_repeated_while_it_is_written_is_counted(
+    installed: Server, cluster: Client, namespace: str
+) -> None:
+    job = await cluster.create_job()
+    async with recording(installed, namespace) as recorder:
+        for _ in range(10):
+            recorder.record(job, "Denied", "again", action="Submit")
+            await asyncio.sleep(0)  # the first one is on its way by now
+    [event] = await events(cluster)
+    assert event["series"]["count"] == 10
 
 
 async def test_a_series_goes_on_when_its_object_has_expired(installed: Server, cluster: Client, namespace: str) -> None:
@@ -175,7 +211,7 @@ async def test_the_end_is_bounded_and_nothing_is_taken_after_it(cluster: Client)
     await recorder.close(timeout=30)
     recorder.record(job, "Submitted", "after the end", action="Submit")
     assert [event["note"] for event in await events(cluster)] == ["before the start"]
-    assert not [task for task in asyncio.all_tasks() if task.get_name() == "event-recorder"]
+    assert not [task for task in asyncio.all_tasks() if task.get_name().startswith("event-recorder")]
 
 
 async def test_a_full_queue_loses_events_and_not_the_caller(cluster: Client, caplog: pytest.LogCaptureFixture) -> None:

@@ -1,14 +1,15 @@
 """The gate: default deny, errors deny, invalid policies deny, and every decision names what made it."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import cedarpy
 import pytest
 
-from curation.api.approval import EvaluatedRequest
+from curation.api.approval import EvaluatedRequest, Scope
 from curation.api.names import Trigger
 from curation.authz.book import PolicyBook
 from curation.authz.gate import Decision, Gate, JudgeContext
+from curation.authz.grant import Grant
 
 NOW = datetime(2025, 11, 22, 12, 0, tzinfo=UTC)
 GET = EvaluatedRequest(
@@ -176,3 +177,32 @@ def test_names_that_are_cedar_stay_names() -> None:
     request = GET.model_copy(update={"module": hostile, "host": 'h" == "h'})
     assert not judge(when('principal == Agent::"m"'), request=request).allowed
     assert judge(ALL, request=request).allowed
+
+
+def test_a_decision_stands_until_what_is_in_force_in_its_namespace_changes() -> None:
+    book = PolicyBook()
+    book.put_policy("ns", "p", ALL)
+    gate = Gate(book, lambda: NOW)
+    decision = gate.judge("ns", GET, JOB)
+    book.put_policy("other", "p", when("true", "forbid"))
+    assert gate.stands("ns", GET, decision)
+    book.put_policy(None, "floor", when("true", "forbid"))
+    assert not gate.stands("ns", GET, decision)
+
+
+def test_a_decision_stands_until_a_grant_expires() -> None:
+    now = [NOW]
+    book, expires = PolicyBook(), NOW + timedelta(seconds=1)
+    book.put_grant(Grant("ns", "a", GET, Scope.HOST, expires))
+    gate = Gate(book, lambda: now[0])
+    decision = gate.judge("ns", GET, JOB)
+    assert gate.stands("ns", GET, decision)
+    now[0] = expires
+    assert not gate.stands("ns", GET, decision)
+    assert not gate.judge("ns", GET, JOB).allowed
+
+
+def test_a_denial_never_stands() -> None:
+    book = PolicyBook()
+    gate = Gate(book, lambda: NOW)
+    assert not gate.stands("ns", GET, gate.judge("ns", GET, JOB))

@@ -5,7 +5,7 @@ import threading
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
@@ -134,6 +134,11 @@ class Rig:
     executor: InProcessExecutor
     notes: Notes
     numbers: list[int] = field(default_factory=list)
+    later: timedelta = timedelta()
+    """How far the gate's clock is put forward."""
+
+    def now(self) -> datetime:
+        return datetime.now(UTC) + self.later
 
     def permit(self, text: str = PERMIT) -> None:
         assert self.book.put_policy(NAMESPACE, "p", text).valid
@@ -198,7 +203,7 @@ async def rig(tmp_path: Path) -> AsyncIterator[Rig]:
     peer.port = runner.addresses[0][1]
     book, names, modules, notes = PolicyBook(), Names(), ModuleStore(tmp_path / "cache"), Notes()
     client = EgressClient(AddressFloor([ip_network("127.0.0.0/8")]), resolver=names)
-    gate = Gate(book, lambda: datetime.now(UTC))
+    gate = Gate(book, lambda: made.now())
     executor = InProcessExecutor(modules, gate, client, observer=notes)
     made = Rig(peer, book, names, modules, client, executor, notes)
     made.permit()

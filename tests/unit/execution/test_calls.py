@@ -5,6 +5,7 @@
 | permitted                             | (response)  | yes    |
 | no policy permits it                  | denied      | no     |
 | revoked while the connection is made  | denied      | no     |
+| expires while the connection is made  | denied      | no     |
 | address floor, malformed URL, headers | invalid     | no     |
 | malformed document                    | invalid     | no     |
 | nothing listens, hangs up             | unavailable | no/yes |
@@ -13,10 +14,13 @@
 """
 
 import json
+from datetime import timedelta
 from typing import Any
 
 import pytest
 
+from curation.api.approval import Scope
+from curation.authz.grant import Grant
 from curation.execution.credentials import OriginCredential
 from curation.lifecycle.outcome import Calls, Completed, Denied, Failed, FailureClass, Report, Trigger
 from curation.wasm.limits import MAX_REQUEST_BYTES, Limits
@@ -170,6 +174,21 @@ async def test_a_permission_revoked_while_the_connection_is_made_counts(rig: Rig
     execution = rig.start(Script().call(post(rig.peer.url("/", host="slow.test"))).answer())
     await rig.names.asked.wait()
     rig.book.remove_policy(NAMESPACE, "p")
+    rig.names.go_on.set()
+    report = await ended(execution)
+    assert isinstance(report.result, Denied)
+    assert (report.calls.left, report.calls.allowed) == (0, 1)
+    assert rig.peer.seen == []
+
+
+async def test_a_grant_that_expires_while_the_connection_is_made_counts(rig: Rig) -> None:
+    rig.book.remove_policy(NAMESPACE, "p")
+    asked = await rig.run(Script().call(post(rig.peer.url("/", host="slow.test"))).answer())
+    assert isinstance(asked.result, Denied)
+    rig.book.put_grant(Grant(NAMESPACE, "a", asked.result.request, Scope.HOST, rig.now() + timedelta(hours=1)))
+    execution = rig.start(Script().call(post(rig.peer.url("/", host="slow.test"))).answer())
+    await rig.names.asked.wait()
+    rig.later = timedelta(hours=1)
     rig.names.go_on.set()
     report = await ended(execution)
     assert isinstance(report.result, Denied)

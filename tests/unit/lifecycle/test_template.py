@@ -10,7 +10,7 @@ from curation.api.digest import template_digest
 from curation.api.job import MAX_INPUT_BYTES, CurationJob, JobSpec
 from curation.cluster.cache import Stored
 from curation.lifecycle.decide import decide
-from curation.lifecycle.template import Template, template_changed
+from curation.lifecycle.template import Template, template_changed, template_of
 from tests.unit.lifecycle.builders import (
     IN_EVERY_PHASE,
     awaiting,
@@ -170,3 +170,10 @@ def test_an_input_that_no_parser_could_keep_is_refused_by_name_and_the_job_stays
         kept = Stored("ns", "job", "uid", 1, 1, body.encode())
         assert "spec.input is nested deeper than 64 levels" in Template(kept.parse(CurationJob).spec).problem
     assert Template(spec(input=nested(64))).problem == ""
+
+
+def test_the_template_is_remembered_by_the_very_spec_and_not_carried_to_a_copy() -> None:
+    one = spec(input={"a": 1})
+    assert template_of(one) is template_of(one)
+    other = one.model_copy(update={"rerun": "again"})
+    assert template_of(other).digest == template_digest(other) != template_of(one).digest
