@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import AsyncExitStack
 from enum import IntEnum
 from pathlib import Path
+from typing import Final
 
 import kopf
 
@@ -48,6 +49,9 @@ from curation.wasm.store import ModuleStore
 log = logging.getLogger(__name__)
 
 Reconcile = Callable[[Key], Awaitable[None]]
+
+# Of a call on the wire when its run is stopped. With the time to drain it is most of the 2 s that a failover may take.
+_GRACE_SECONDS: Final = 0.25
 
 
 class Exit(IntEnum):
@@ -142,9 +146,9 @@ class Process:
                 await runs.close()
                 await jobs.cleanup.close()
                 # Before kopf's end, which cancels the tasks of executions: their guests would go on in their threads.
-                await executor.close(grace=0.5)
+                await executor.close(grace=_GRACE_SECONDS)
 
-            stack.push_async_callback(executor.close, grace=0.5)
+            stack.push_async_callback(executor.close, grace=_GRACE_SECONDS)
             if await self._unless_stopped(self._learn(context, modules)):
                 await self._serve(connection, context, reconcilers, takeover, runs, stop_work)
         return self._exit
@@ -260,7 +264,12 @@ class Process:
     ) -> None:
         """Work while this process leads; without a lease, from now on."""
 
+        def leads() -> bool:
+            return elector is None or elector.leading
+
         async def reconcile(key: Key) -> None:
+            if not leads():
+                return  # paused or blocked past the deadline: the loss is noticed a moment later, and ends the process
             with context.metrics.reconcile.labels(kind=key.kind.kind).time():
                 await reconcilers[key.kind](key)
 
@@ -287,20 +296,12 @@ class Process:
                 worker.cancel()
             await stop_work()
 
-        lease = context.settings.lease
-        if lease is None:
+        elector = _elector(context)
+        if elector is None:
             await started()
             await self._stop.wait()
             return
-        elector = LeaseElector(
-            context.api,
-            context.writer,
-            namespace=lease.namespace,
-            name=lease.name,
-            identity=context.settings.holder,
-            clock=context.clock,
-        )
-        self.health.leading = lambda: elector.leading
+        self.health.leading = leads
         await elector.run(started, lost)
 
     def _own_signals(self) -> None:
@@ -311,6 +312,20 @@ class Process:
                 loop.add_signal_handler(number, self.stop)
             except (NotImplementedError, RuntimeError, ValueError):
                 return  # not in the main thread: whoever embeds this calls stop()
+
+
+def _elector(context: Context) -> LeaseElector | None:
+    lease = context.settings.lease
+    if lease is None:
+        return None
+    return LeaseElector(
+        context.api,
+        context.writer,
+        namespace=lease.namespace,
+        name=lease.name,
+        identity=context.settings.holder,
+        clock=context.clock,
+    )
 
 
 def _waker(queue: WorkQueue[Key], kind: ResourceKind) -> Callable[[Stored | None, Stored | None], None]:
