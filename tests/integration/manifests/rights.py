@@ -113,13 +113,12 @@ class Rights:
 
     async def until_refused(self, *wanted: Right) -> None:
         """Wait until the operator has asked for all of these and was refused, with 403."""
-        await self._until(lambda: set(wanted) <= self._answered(lambda code: code == 403), "refused", wanted)
+        await self._until("refused", set(wanted), lambda code: code == 403)
         self.needed.update(wanted)
 
     async def until_allowed(self, wanted: Iterable[Right]) -> None:
         """Wait until each of these was asked for and carried out. A watch is recorded when it ends."""
-        wanted = set(wanted)
-        await self._until(lambda: wanted <= self._answered(lambda code: 200 <= code < 300), "carried out", wanted)
+        await self._until("allowed", set(wanted), lambda code: 200 <= code < 300)
 
     def refused(self) -> set[Right]:
         """All that the operator was ever refused for want of a right."""
@@ -158,10 +157,10 @@ class Rights:
         assert status in (200, 201), answer
         return dict(answer)
 
-    async def _until(self, condition: Callable[[], bool], what: str, wanted: Iterable[Right]) -> None:
+    async def _until(self, what: str, wanted: set[Right], which: Callable[[int], bool]) -> None:
         deadline = time.monotonic() + _SECONDS
-        while not condition():
-            assert time.monotonic() < deadline, f"waited in vain until the operator was {what}: {sorted(wanted)}"
+        while missing := wanted - self._answered(which):
+            assert time.monotonic() < deadline, f"the operator was not {what}: {', '.join(map(str, sorted(missing)))}"
             await asyncio.sleep(_LOOK_SECONDS)
 
 
