@@ -42,9 +42,9 @@ async def test_a_leader_that_cannot_reach_the_api_server_has_stopped_before_anot
 
         proxy.inject(reset(times=None) if broken == "connections break" else held_request(times=None))
         await world.until(lambda: bool(first.logged("the lease was lost; stopping")), "the leader gives up", SECONDS)
+        # 5 s before the other one may start; the end of the process follows (see bench/failover.py).
         assert not second.logged("working as")
-        assert await first.exit_code() == LEASE_LOST
-        assert not second.logged("working as")
+        assert await first.exit_code(SECONDS) == LEASE_LOST
 
         held.release()
         assert await lease.leader(first) is second
@@ -58,12 +58,12 @@ async def test_a_leader_that_cannot_reach_the_api_server_has_stopped_before_anot
         assert [session.state for session in sessions_of(world, ["job-0"], generation=1)] == ["cancelled"]
 
 
-@pytest.mark.parametrize("point", [Point.CREATED, Point.LAST_ANSWER])
-async def test_a_leader_that_slept_past_its_lease_ends_with_3_and_harms_nothing(world: World, point: Point) -> None:
+@pytest.mark.parametrize("path", ["/sessions", "/sessions/*/configure"])
+async def test_a_leader_that_slept_past_its_lease_ends_with_3_and_harms_nothing(world: World, path: str) -> None:
     await world.prepare(wall_seconds=WALL_SECONDS)
     async with election(world) as lease:
         first, second = await leader_and_standby(world, lease)
-        held = hold(world, point)
+        held = world.service.add_rule("hold", "after", method="POST", path=path, times=1)
         await world.create_jobs(1)
         await world.service.wait_held(held)
         first.pause()
@@ -75,7 +75,7 @@ async def test_a_leader_that_slept_past_its_lease_ends_with_3_and_harms_nothing(
         # The answer, all that happened since, and the end of the lease reach the sleeper at the same time.
         held.release()
         first.resume()
-        assert await first.exit_code() == LEASE_LOST
+        assert await first.exit_code(SECONDS) == LEASE_LOST
         await world.settled()
 
         assert world.status()["run"]["attempt"] == 2
@@ -94,7 +94,7 @@ async def test_a_leader_that_slept_past_its_lease_claims_nothing_though_nobody_w
         names = await world.create_jobs(20)
 
         first.resume()
-        assert await first.exit_code() == LEASE_LOST
+        assert await first.exit_code(SECONDS) == LEASE_LOST
 
         assert [name for name in names if "run" in world.status(name)] == []
         assert world.service.log() == []
@@ -115,7 +115,7 @@ async def test_two_leaders_at_once_leave_one_live_session_for_each_job(world: Wo
         await world.cluster.patch("leases", "curation-operator", {"spec": {"holderIdentity": ""}})
 
         assert await lease.leader(first) is second
-        assert await first.exit_code() == LEASE_LOST
+        assert await first.exit_code(SECONDS) == LEASE_LOST
         held.release()
         await world.until_phase("Running", *names)
         await world.settled()

@@ -258,9 +258,10 @@ class LeaseElector:
         self._deadline = None
         with suppress(TimeoutError):
             async with asyncio.timeout(RELEASE_SECONDS):
-                while not await self._released():
+                while True:
+                    if await self._released():
+                        return
                     await asyncio.sleep(_RELEASE_RETRY_SECONDS)
-                return
         logger.warning("Could not release the lease %s/%s: others wait until it expires", *self._where)
 
     async def _released(self) -> bool:

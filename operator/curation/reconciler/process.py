@@ -95,7 +95,11 @@ class Process:
             api, writer = ClusterAPI(connection), Writer(connection)
             events = EventRecorder(api, writer, identity=settings.identity, clock=clock)
             events.start()
-            stack.push_async_callback(events.close)
+
+            async def close_events() -> None:
+                await events.close(timeout=self._patience(2.0))
+
+            stack.push_async_callback(close_events)
             book = PolicyBook()
             gate = Gate(book, clock.now)
             queue: WorkQueue[Key] = WorkQueue(metrics)
@@ -152,6 +156,10 @@ class Process:
             if await self._unless_stopped(self._learn(context, modules)):
                 await self._serve(connection, context, reconcilers, takeover, runs, stop_work)
         return self._exit
+
+    def _patience(self, seconds: float) -> float:
+        """How long the end may wait for what is only tidy: not at all when another process is about to lead."""
+        return 0.0 if self._exit is Exit.LEASE_LOST else seconds
 
     async def _learn(self, context: Context, modules: ModuleReconciler) -> None:
         await self._read_first(context)
@@ -250,7 +258,7 @@ class Process:
                 await asyncio.gather(*stopped, return_exceptions=True)
                 await stop_work()
             kopf_stop.set()
-            await asyncio.wait({watcher}, timeout=3)
+            await asyncio.wait({watcher}, timeout=self._patience(3.0))
             watcher.cancel()
             await asyncio.gather(watcher, return_exceptions=True)
 
