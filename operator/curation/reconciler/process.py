@@ -272,12 +272,7 @@ class Process:
     ) -> None:
         """Work while this process leads; without a lease, from now on."""
 
-        def leads() -> bool:
-            return elector is None or elector.leading
-
         async def reconcile(key: Key) -> None:
-            if not leads():
-                return  # paused or blocked past the deadline: the loss is noticed a moment later, and ends the process
             with context.metrics.reconcile.labels(kind=key.kind.kind).time():
                 await reconcilers[key.kind](key)
 
@@ -304,12 +299,20 @@ class Process:
                 worker.cancel()
             await stop_work()
 
-        elector = _elector(context)
-        if elector is None:
+        lease = context.settings.lease
+        if lease is None:
             await started()
             await self._stop.wait()
             return
-        self.health.leading = leads
+        elector = LeaseElector(
+            context.api,
+            context.writer,
+            namespace=lease.namespace,
+            name=lease.name,
+            identity=context.settings.holder,
+            clock=context.clock,
+        )
+        self.health.leading = lambda: elector.leading
         await elector.run(started, lost)
 
     def _own_signals(self) -> None:
@@ -320,20 +323,6 @@ class Process:
                 loop.add_signal_handler(number, self.stop)
             except (NotImplementedError, RuntimeError, ValueError):
                 return  # not in the main thread: whoever embeds this calls stop()
-
-
-def _elector(context: Context) -> LeaseElector | None:
-    lease = context.settings.lease
-    if lease is None:
-        return None
-    return LeaseElector(
-        context.api,
-        context.writer,
-        namespace=lease.namespace,
-        name=lease.name,
-        identity=context.settings.holder,
-        clock=context.clock,
-    )
 
 
 def _waker(queue: WorkQueue[Key], kind: ResourceKind) -> Callable[[Stored | None, Stored | None], None]:
