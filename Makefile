@@ -37,7 +37,7 @@ gauntlet: $(READY) ## Fault tests: killed processes, lost answers, paused server
 	@$(BIN)/python -m hack.controlplane build > /dev/null
 	@$(BIN)/python -m pytest tests/gauntlet -n $(WORKERS) --dist worksteal
 
-bench: $(READY) ## Throughput, latency and scale, as ratios to a baseline in the same run.
+bench: $(READY) ## Throughput, latency, scale and failover, as ratios to what was measured in the same run.
 	@$(BIN)/python -m hack.controlplane build > /dev/null
 	@$(BIN)/python -m bench $(BENCH)
 

@@ -2,7 +2,7 @@
 
 import asyncio
 
-from bench import latency, options, scale, throughput
+from bench import failover, latency, options, scale, throughput
 
 
 def main() -> None:
@@ -12,11 +12,13 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3, help="bursts of each kind")
     parser.add_argument("--rate", type=float, default=30, help="arrivals a second, for ten seconds")
     parser.add_argument("--finished", type=int, default=2000, help="finished jobs of the restart")
+    parser.add_argument("--failovers", type=int, default=2, help="failovers after SIGTERM, and after SIGKILL")
     given = parser.parse_args()
     results = [
         *asyncio.run(throughput.measure(given.jobs, given.rounds)),
         *asyncio.run(latency.measure(given.rate, 10, 50)),
         *asyncio.run(scale.measure(given.finished)),
+        *asyncio.run(failover.measure(given.failovers, 5)),
     ]
     options.report(given, "benchmarks", results)
 

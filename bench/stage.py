@@ -39,7 +39,8 @@ class Stage:
         self._options = options
         self.folder = Path(tempfile.mkdtemp(prefix="curation-bench-"))
         self._processes = Processes(self.folder, keep=False)
-        self._operators = 0
+        self.operators = 0
+        """How many operators were started; the first is number 1."""
         self.sessions_url = ""
         self.operator_url = ""
         self.operator_pid = 0
@@ -64,16 +65,24 @@ class Stage:
 
     @property
     def _operator(self) -> str:
-        return f"operator-{self._operators}"
+        return f"operator-{self.operators}"
 
     @property
     def operator_log(self) -> Path:
         """What the operator of now says."""
-        return self.folder / f"{self._operator}.log"
+        return self.log_of(self.operators)
+
+    def log_of(self, number: int) -> Path:
+        """What the operator of this number says."""
+        return self.folder / f"operator-{number}.log"
+
+    def signal(self, number: int, what: signal.Signals) -> None:
+        """Send a signal to the operator of this number."""
+        self._processes.signal(f"operator-{number}", what)
 
     async def start_operator(self) -> float:
         """Start the operator; returns the seconds until it said that it is ready."""
-        self._operators += 1
+        self.operators += 1
         kubeconfig = self.control_plane.kubeconfig(OPERATOR_USER, OPERATOR_GROUPS)
         options = ("--allow-cidr=127.0.0.0/8", "--http-bind=127.0.0.1:0", *self._options)
         module = [sys.executable, "-m", "curation.cli.operator", "run", *options]

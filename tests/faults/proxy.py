@@ -41,6 +41,7 @@ class Action(Enum):
     RESET = "the connection is reset before the server hears of it"
     HOLD_REQUEST = "waits, before the server hears of it, until released"
     HOLD_ANSWER = "carried out by the server; its answer waits until released"
+    SILENCE = "carried out by the server; its answer begins, and nothing more of it comes until released"
     ANSWER = "answered by the proxy with a status of its own; the server does not hear of it"
 
 
@@ -94,6 +95,11 @@ def held_request(method: str | None = None, path: str = "", times: int | None = 
 def held_answer(method: str | None = None, path: str = "", times: int | None = 1) -> Fault:
     """The write is applied at once; the answer comes when released."""
     return Fault(Action.HOLD_ANSWER, matching(method, path), times)
+
+
+def silent(method: str | None = None, path: str = "", times: int | None = 1) -> Fault:
+    """The answer begins and then says no more, as over a half-open connection; when released, the connection breaks."""
+    return Fault(Action.SILENCE, matching(method, path), times)
 
 
 def answered(status: int, method: str | None = None, path: str = "", times: int | None = 1, **more: Any) -> Fault:
@@ -196,7 +202,7 @@ class FaultProxy:
                 self._note(request, fault.upstream_status)
                 fault.reached.set()
                 return _break(request)
-            case Action.HOLD_ANSWER:
+            case Action.HOLD_ANSWER | Action.SILENCE:
                 return await self._forward(request, body, fault)
 
     def _next(self, method: str, path: str) -> Fault | None:
@@ -232,6 +238,9 @@ class FaultProxy:
                     if name.lower() not in _HOP_BY_HOP:
                         response.headers.add(name, value)
                 await response.prepare(request)
+                if fault is not None and fault.action is Action.SILENCE:
+                    await fault.wait_released()
+                    return _break(request)
                 async for chunk in answer.content.iter_any():
                     await response.write(chunk)
                 await response.write_eof()

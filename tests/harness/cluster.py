@@ -24,6 +24,9 @@ _PREFIXES = {
     "configmaps": "/api/v1",
     "secrets": "/api/v1",
     "events": "/apis/events.k8s.io/v1",
+    "leases": "/apis/coordination.k8s.io/v1",
+    "roles": "/apis/rbac.authorization.k8s.io/v1",
+    "rolebindings": "/apis/rbac.authorization.k8s.io/v1",
 }
 _PLURALS = {
     "CurationJob": "curationjobs",
@@ -32,6 +35,9 @@ _PLURALS = {
     "CurationApproval": "curationapprovals",
     "ConfigMap": "configmaps",
     "Secret": "secrets",
+    "Lease": "leases",
+    "Role": "roles",
+    "RoleBinding": "rolebindings",
 }
 _SECONDS = 60.0
 

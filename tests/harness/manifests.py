@@ -35,7 +35,8 @@ def job(name: str, api_url: str, *, labels: dict[str, str] | None = None, **spec
         "observeIntervalSeconds": 3600,
         **spec,
     }
-    return _object("CurationJob", name, full, labels=labels or {})
+    # Empty labels would be dropped by the server, and so be a change in each apply.
+    return _object("CurationJob", name, full, **({"labels": labels} if labels else {}))
 
 
 def module(name: str = MODULE, *, wall_seconds: int = WALL_SECONDS, **limits: object) -> Document:

@@ -13,7 +13,7 @@ from hack.sessions.changes import Changes
 from tests.harness import manifests, verdict
 from tests.harness.cluster import Cluster, Document
 from tests.harness.history import History
-from tests.harness.operator_process import OperatorProcess
+from tests.harness.operator_process import PROGRAM, OperatorProcess
 
 SECONDS = 45.0
 """How long a test waits for what takes well under a second on an idle machine."""
@@ -45,23 +45,35 @@ class World:
         return {**{name: value for name, value in own.items() if not name.startswith("CURATION_")}, **more}
 
     def operator(
-        self, *options: str, kubeconfig: Path | None = None, environment: Mapping[str, str] | None = None
+        self,
+        *options: str,
+        kubeconfig: Path | None = None,
+        environment: Mapping[str, str] | None = None,
+        lease: bool = False,
+        program: Path = PROGRAM,
     ) -> OperatorProcess:
-        """An operator for this namespace, not started yet. A `kubeconfig` is that of a proxy."""
+        """An operator for this namespace, not started yet. A `kubeconfig` is that of a proxy.
+
+        With `lease` it elects a leader in this namespace, where `leases.grant` lets it. Another `program` is one that
+        ends in the operator's.
+        """
         full = self.operator_environment(**(environment or {}))
         if kubeconfig is not None:
             full["KUBECONFIG"] = str(kubeconfig)
         arguments = (
-            *("-n", self.namespace, "--no-lease", "--allow-cidr", "127.0.0.0/8", "--http-bind", "127.0.0.1:0"),
+            *(("--lease-namespace", self.namespace) if lease else ("--no-lease",)),
+            *("-n", self.namespace, "--allow-cidr", "127.0.0.0/8", "--http-bind", "127.0.0.1:0"),
             *("--log-format", "json", "--module-cache", str(self._module_cache), *options),
         )
-        made = OperatorProcess(full, arguments, self._changes.notify)
+        made = OperatorProcess(full, arguments, self._changes.notify, program)
         self.operators.append(made)
         return made
 
-    async def start_operator(self, *options: str, kubeconfig: Path | None = None) -> OperatorProcess:
+    async def start_operator(
+        self, *options: str, kubeconfig: Path | None = None, lease: bool = False
+    ) -> OperatorProcess:
         """An operator that is ready."""
-        operator = self.operator(*options, kubeconfig=kubeconfig)
+        operator = self.operator(*options, kubeconfig=kubeconfig, lease=lease)
         await operator.start()
         return operator
 
@@ -143,6 +155,10 @@ class World:
     async def settled(self, seconds: float = SECONDS) -> None:
         """Wait until the operator is done with every job, and the witness's verdict is good."""
         await self.until(lambda: not self.problems(), "all jobs are settled and own their sessions", seconds)
+
+    def notify(self) -> None:
+        """Let those who wait look again."""
+        self._changes.notify()
 
     def problems(self) -> list[str]:
         """What is not settled, or wrong."""

@@ -10,6 +10,9 @@ It is never what makes a write safe: two operators that both believe they lead b
    machines are never compared.
 
 With ``renew_deadline < duration`` the holder has stopped before anyone else may start.
+
+A write that was cut short (a stop, a connection that hangs) may have landed all the same. So a release reads first, and
+each try has a part of the deadline only: the next one goes out on another connection.
 """
 
 import asyncio
@@ -39,11 +42,16 @@ from curation.cluster.writer import Writer
 
 logger = logging.getLogger(__name__)
 
-# client-go's defaults for controllers are 15, 10 and 2 s. Candidates ask every second: a release must be seen within 2.
+# client-go's defaults for controllers are 15, 10 and 2 s.
 DURATION: Final = 15.0
 RENEW_DEADLINE: Final = 10.0
 RETRY_PERIOD: Final = 1.0
+# How often a candidate looks: of the 2 s that a takeover after a stop may take, the stop itself needs most.
+LOOK_PERIOD: Final = 0.3
+# client-go gives a request half of the renew deadline too.
+TRIES_IN_DEADLINE: Final = 2
 RELEASE_SECONDS: Final = 2.0
+_RELEASE_RETRY_SECONDS: Final = 0.1
 
 Callback = Callable[[], Awaitable[None]]
 
@@ -63,6 +71,7 @@ class LeaseElector:
         duration: float = DURATION,
         renew_deadline: float = RENEW_DEADLINE,
         retry_period: float = RETRY_PERIOD,
+        look_period: float = LOOK_PERIOD,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         if not 0 < retry_period < renew_deadline < duration:
@@ -75,6 +84,9 @@ class LeaseElector:
         self._duration = duration
         self._renew_deadline = renew_deadline
         self._retry_period = retry_period
+        self._look_period = look_period
+        self._try_seconds = renew_deadline / TRIES_IN_DEADLINE
+        self._taking = False
         self._monotonic = monotonic
         self._resource_version = ""
         self._transitions = 0
@@ -101,16 +113,18 @@ class LeaseElector:
             logger.info("Became the leader: %s holds the lease %s/%s", self.identity, *self._where)
             await self._lead(on_started)
         finally:
-            if self.leading:
+            if self.leading or self._taking:
                 await self.release()
         logger.error("Lost the lease %s/%s, held by %r now", *self._where, self.holder)
         await on_lost()
 
     async def _acquire(self) -> None:
         while True:
-            if await self.try_acquire():
-                return
-            await asyncio.sleep(self._retry_period * random.uniform(0.8, 1.2))  # noqa: S311 (spreads, no secret)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self._try_seconds):
+                    if await self.try_acquire():
+                        return
+            await asyncio.sleep(self._look_period * random.uniform(0.8, 1.2))  # noqa: S311 (spreads, no secret)
 
     async def _lead(self, on_started: Callback) -> None:
         async def start() -> None:
@@ -135,7 +149,7 @@ class LeaseElector:
             logger.warning("Cannot read the lease %s/%s: %s", *self._where, error)
             return False
         if lease is None:
-            return await self._create()
+            return await self._take(self._create())
         spec = lease["spec"]
         if self.holder not in ("", self.identity):
             promised = float(spec.get("leaseDurationSeconds") or self._duration)
@@ -144,7 +158,13 @@ class LeaseElector:
         changed = self.holder != self.identity
         self._transitions = int(spec.get("leaseTransitions") or 0) + changed
         taken = {"acquireTime": self._time()} if changed else {}
-        return await self._renew({"leaseTransitions": self._transitions, **taken}) is True
+        return await self._take(self._renew({"leaseTransitions": self._transitions, **taken}))
+
+    async def _take(self, write: Awaitable[bool | None]) -> bool:
+        self._taking = True  # and so it stays if this is cut short: the write may have landed
+        taken = await write is True
+        self._taking = False
+        return taken
 
     async def _hold(self) -> None:
         """Renew until the Lease is lost or the deadline has passed."""
@@ -153,8 +173,9 @@ class LeaseElector:
                 with suppress(TimeoutError):
                     async with asyncio.timeout(left):
                         await asyncio.sleep(self._retry_period)
-                        if await self._renew({}) is None:
-                            break
+                        async with asyncio.timeout(self._try_seconds):
+                            if await self._renew({}) is None:
+                                break
         except Exception:
             logger.exception("Cannot go on renewing the lease %s/%s", *self._where)
         self._deadline = None
@@ -237,8 +258,24 @@ class LeaseElector:
         self._deadline = None
         with suppress(TimeoutError):
             async with asyncio.timeout(RELEASE_SECONDS):
-                answer = await self._patch({"holderIdentity": "", "renewTime": self._time(), "leaseDurationSeconds": 1})
-                logger.info("Released the lease %s/%s: %s", *self._where, type(answer).__name__)
+                while True:
+                    if await self._released():
+                        return
+                    await asyncio.sleep(_RELEASE_RETRY_SECONDS)
+        logger.warning("Could not release the lease %s/%s: others wait until it expires", *self._where)
+
+    async def _released(self) -> bool:
+        """Whether it is another's, nobody's, or given back now."""
+        try:
+            lease = await self._read()
+        except (APIError, Unreachable):
+            return False
+        if lease is None or self.holder != self.identity:
+            return True
+        answer = await self._patch({"holderIdentity": "", "renewTime": self._time(), "leaseDurationSeconds": 1})
+        if isinstance(answer, Written):
+            logger.info("Released the lease %s/%s", *self._where)
+        return isinstance(answer, Written)
 
     async def _patch(self, spec: Document) -> object:
         return await self._writer.patch(

@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import AsyncExitStack
 from enum import IntEnum
 from pathlib import Path
+from typing import Final
 
 import kopf
 
@@ -52,6 +53,9 @@ log = logging.getLogger(__name__)
 
 Reconcile = Callable[[Key], Awaitable[None]]
 
+# Of a call on the wire when its run is stopped. With the time to drain it is most of the 2 s that a failover may take.
+_GRACE_SECONDS: Final = 0.25
+
 
 class Exit(IntEnum):
     """Exit codes of `curation-operator run`."""
@@ -95,7 +99,11 @@ class Process:
             api, writer = ClusterAPI(connection), Writer(connection)
             events = EventRecorder(api, writer, identity=settings.identity, clock=clock)
             events.start()
-            stack.push_async_callback(events.close)
+
+            async def close_events() -> None:
+                await events.close(timeout=self._patience(2.0))
+
+            stack.push_async_callback(close_events)
             book = PolicyBook()
             gate = Gate(book, clock.now)
             queue: WorkQueue[Key] = WorkQueue(metrics)
@@ -146,9 +154,9 @@ class Process:
                 await runs.close()
                 await jobs.cleanup.close()
                 # Before kopf's end, which cancels the tasks of executions: their guests would go on in their threads.
-                await executor.close(grace=0.5)
+                await executor.close(grace=_GRACE_SECONDS)
 
-            stack.push_async_callback(executor.close, grace=0.5)
+            stack.push_async_callback(executor.close, grace=_GRACE_SECONDS)
             if await self._unless_stopped(self._learn(context, modules)):
                 await self._serve(connection, context, reconcilers, modules, takeover, runs, stop_work)
         return self._exit
@@ -156,6 +164,10 @@ class Process:
     def _while_working(self, listener: Listener) -> Listener:
         """A replica that waits for the lease has no workers: what it queued would only grow."""
         return lambda old, new: listener(old, new) if self._working else None
+
+    def _patience(self, seconds: float) -> float:
+        """How long the end may wait for what is only tidy: not at all when another process is about to lead."""
+        return 0.0 if self._exit is Exit.LEASE_LOST else seconds
 
     async def _learn(self, context: Context, modules: ModuleReconciler) -> None:
         await self._read_first(context)
@@ -263,7 +275,7 @@ class Process:
                 await asyncio.gather(*stopped, return_exceptions=True)
                 await stop_work()
             kopf_stop.set()
-            await asyncio.wait({watcher}, timeout=3)
+            await asyncio.wait({watcher}, timeout=self._patience(3.0))
             watcher.cancel()
             await asyncio.gather(watcher, return_exceptions=True)
 

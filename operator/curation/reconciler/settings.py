@@ -29,7 +29,7 @@ class Settings:
     http_port: int = 8080
     workers: int = 48
     """Keys worked on at once; most of them wait for the API server."""
-    drain_seconds: float = 2.0
+    drain_seconds: float = 1.0
     """How long a stop waits for runs in flight to end by themselves."""
     holder: str = ""
     """<identity>/<random per process>; made if empty."""

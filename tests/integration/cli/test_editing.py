@@ -102,6 +102,22 @@ def test_force_changes_an_applied_field_and_says_that_it_will_not_last(
     assert objects.get(JOBS, "build")["spec"]["suspend"] is False
 
 
+def test_a_field_that_was_taken_by_force_is_no_longer_git_s_and_an_apply_without_force_is_told(
+    plugin: Plugin, objects: Objects, kubectl: Kubectl
+) -> None:
+    apply = ("apply", "--server-side", "--field-manager=flux", "-f", "-")
+    kubectl(*apply, input=manifest(objects.namespace, 'rerun: "1"'))
+    plugin("rerun", "build", "--force")
+    taken = objects.get(JOBS, "build")["spec"]["rerun"]
+    refused = kubectl(*apply, input=manifest(objects.namespace, 'rerun: "1"'), check=False)
+    assert refused.returncode == 1
+    assert 'conflict with "curation"' in refused.stderr
+    assert ".spec.rerun" in refused.stderr
+    assert objects.get(JOBS, "build")["spec"]["rerun"] == taken
+    plugin("rerun", "build")
+    assert objects.get(JOBS, "build")["spec"]["rerun"] > taken
+
+
 def test_a_field_that_the_applied_manifest_leaves_out_is_free(
     plugin: Plugin, objects: Objects, kubectl: Kubectl
 ) -> None:

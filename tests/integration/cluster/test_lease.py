@@ -18,7 +18,7 @@ from curation.cluster.resources import LEASES
 from hack.controlplane.connection import Connection as Server
 from hack.controlplane.install import OPERATOR_GROUPS, OPERATOR_USER
 from hack.controlplane.server import ControlPlane
-from tests.faults.proxy import FaultProxy, lost_answer, reset
+from tests.faults.proxy import FaultProxy, held_answer, held_request, lost_answer, reset
 
 from .conftest import PATIENCE, Client, client, eventually
 
@@ -274,6 +274,63 @@ async def test_a_lost_answer_to_the_taking_is_found_out(installed: Server, clust
             assert await first.try_acquire()
     held = await spec(cluster)
     assert (held["holderIdentity"], held["leaseTransitions"]) == ("a", 0)
+
+
+async def test_a_renewal_that_the_stop_cuts_short_does_not_keep_the_lease_from_being_released(
+    installed: Server, cluster: Client, tmp_path: Path
+) -> None:
+    history: list[str] = []
+    async with (
+        FaultProxy(installed.kubeconfig()) as proxy,
+        client(proxy.kubeconfig(tmp_path), cluster.namespace) as beyond,
+        candidate(elector(beyond, "a"), history) as first,
+    ):
+        await soon(first.started)
+        landed = proxy.inject(held_answer("PATCH"))
+        await soon(landed.reached)
+        await first.stop()
+        assert (await spec(cluster)).get("holderIdentity", "") == ""
+    assert history == ["a started"]
+
+
+@pytest.mark.parametrize("method", ["POST", "PATCH"])
+async def test_a_taking_that_the_stop_cuts_short_does_not_leave_the_lease_taken(
+    installed: Server, cluster: Client, tmp_path: Path, method: str
+) -> None:
+    history: list[str] = []
+    if method == "PATCH":
+        before = elector(cluster, "before")
+        assert await before.try_acquire()
+        await before.release()
+    async with (
+        FaultProxy(installed.kubeconfig()) as proxy,
+        client(proxy.kubeconfig(tmp_path), cluster.namespace) as beyond,
+    ):
+        landed = proxy.inject(held_answer(method))
+        async with candidate(elector(beyond, "a"), history) as first:
+            await soon(landed.reached)
+            assert (await spec(cluster))["holderIdentity"] == "a"
+            await first.stop()
+        assert (await spec(cluster)).get("holderIdentity", "") == ""
+    assert history == []
+
+
+async def test_a_renewal_on_a_connection_that_hangs_does_not_cost_the_lease(
+    installed: Server, cluster: Client, tmp_path: Path
+) -> None:
+    history: list[str] = []
+    async with (
+        FaultProxy(installed.kubeconfig()) as proxy,
+        client(proxy.kubeconfig(tmp_path), cluster.namespace) as beyond,
+        candidate(elector(beyond, "a", duration=15.0, renew_deadline=10.0), history) as first,
+    ):
+        await soon(first.started)
+        hangs = proxy.inject(held_request("PATCH"))
+        await soon(hangs.reached)
+        await renewed(cluster)
+        assert first.elector.leading
+        assert (await spec(cluster))["leaseTransitions"] == 0
+    assert history == ["a started"]
 
 
 async def test_an_edit_of_a_label_does_not_cost_the_lease(cluster: Client) -> None:

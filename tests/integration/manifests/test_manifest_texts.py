@@ -12,6 +12,7 @@ import wasmtime
 import yaml
 
 from curation.authz.policy import check_policy
+from curation.reconciler.health import WATCH_STALE_SECONDS
 from curation.wasm.abi import abi_problems
 from curation.wasm.engine import new_engine
 
@@ -66,6 +67,17 @@ def test_the_namespaced_role_is_the_cluster_role_without_cluster_policies() -> N
     for rule in cluster:
         rule["resources"] = [name for name in rule["resources"] if not name.startswith("clustercurationpolicies")]
     assert _documents(_MANIFESTS / "components" / "namespaced" / "role.yaml")[0]["rules"] == cluster
+
+
+def test_the_probes_learn_within_90_s_that_a_watch_hangs_or_the_loop_is_blocked() -> None:
+    (container,) = _documents(_MANIFESTS / "base" / "deployment.yaml")[0]["spec"]["template"]["spec"]["containers"]
+    for name, path in (("livenessProbe", "/healthz"), ("readinessProbe", "/readyz")):
+        probe = container[name]
+        assert probe["httpGet"]["path"] == path
+        next_answer = probe["periodSeconds"] + probe["timeoutSeconds"]
+        # A hung watch is told by the answer; a blocked loop gives none.
+        assert WATCH_STALE_SECONDS + next_answer <= 90
+        assert next_answer * probe.get("failureThreshold", 3) <= 90
 
 
 def test_the_image_has_the_version_of_the_project() -> None:

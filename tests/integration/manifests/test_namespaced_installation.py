@@ -1,0 +1,40 @@
+"""An operator that is limited to one namespace works there with the role of `components/namespaced` and no other."""
+
+from pathlib import Path
+
+import yaml
+
+from hack.controlplane import audit
+from tests.harness.world import JOBS, World
+
+_ROLE = Path(__file__).parents[3] / "manifests" / "components" / "namespaced" / "role.yaml"
+
+
+async def test_the_role_of_the_namespaced_component_is_enough_and_cluster_policies_are_said_to_be_left_out(
+    world: World,
+) -> None:
+    user = f"operator-of-{world.namespace}"[:64]
+    for document in yaml.safe_load_all(_ROLE.read_text(encoding="utf-8")):
+        document["metadata"]["namespace"] = world.namespace
+        if document["kind"] == "RoleBinding":
+            document["subjects"] = [{"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": user}]
+        await world.cluster.create(document)
+    connection = world.cluster.connection
+    operator = world.operator(environment={"KUBECONFIG": str(connection.kubeconfig(user))})
+    await operator.start()
+    (line,) = operator.logged("cluster policies may not be read")
+    assert "grant list and watch on clustercurationpolicies to have them" in line["message"]
+
+    await world.prepare()
+    await world.create_jobs(2)
+    await world.until_phase("Running", "job-0", "job-1")
+    await world.cluster.delete(JOBS, "job-0")
+    await world.until_gone("job-0")
+    await world.settled()
+
+    await operator.stop()
+    asked = [record for record in audit.read(connection.folder) if record.user == user]
+    assert {(record.verb, record.resource) for record in asked if record.code == 403} == {
+        ("list", "clustercurationpolicies")
+    }
+    assert {record.namespace for record in asked if record.code < 300} == {world.namespace}

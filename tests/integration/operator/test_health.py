@@ -1,0 +1,76 @@
+"""/healthz of a running operator tells the truth: a watch that hangs, a loop that does not turn.
+
+A lost lease ends the process: see `tests/gauntlet/test_lost_leases.py`. What is measured against what, by an injected
+clock, is in `tests/unit/reconciler/test_health.py`.
+"""
+
+import asyncio
+import sys
+from pathlib import Path
+
+import pytest
+
+from hack.controlplane.install import OPERATOR_GROUPS, OPERATOR_USER
+from tests.faults.proxy import FaultProxy, held_request, silent
+from tests.harness.operator_process import OperatorProcess
+from tests.harness.world import World
+
+SECONDS = 60.0
+# The operator with a watch of 3 s for 45, that is stale after 5 s for 75.
+QUICK = f"""#!{sys.executable}
+from curation.reconciler import handlers, health
+handlers.WATCH_SECONDS = 3
+health.WATCH_STALE_SECONDS = 5.0
+from curation.cli.operator import main
+main()
+"""
+
+
+async def until_healthz(operator: OperatorProcess, status: int) -> list[str]:
+    """Wait until /healthz answers with this status; its lines."""
+    async with asyncio.timeout(SECONDS):
+        while True:
+            found, text = await operator.fetch("/healthz")
+            if found == status:
+                return text.splitlines()
+            await asyncio.sleep(0.05)
+
+
+@pytest.mark.parametrize("kind", ["curationjobs", "curationapprovals"])
+@pytest.mark.parametrize("fault", [held_request, silent], ids=["is-never-answered", "goes-silent"])
+async def test_a_watch_that_hangs_is_unhealthy_until_it_is_heard_of_again(
+    world: World, tmp_path: Path, kind: str, fault: object
+) -> None:
+    program = tmp_path / "quick-operator"
+    program.write_text(QUICK, encoding="utf-8")
+    program.chmod(0o700)
+    user = world.cluster.connection.kubeconfig(OPERATOR_USER, OPERATOR_GROUPS)
+    async with FaultProxy(user) as proxy:
+        operator = world.operator(kubeconfig=proxy.kubeconfig(tmp_path), program=program)
+        await operator.start()
+        hang = proxy.inject(fault("GET", rf"/{kind}\?.*watch=", times=None))  # type: ignore[operator]
+        await hang.reached.wait()
+        (problem,) = await until_healthz(operator, 503)
+        assert problem.startswith(f"the watch of {kind} was last alive ")
+        assert (await operator.fetch("/readyz"))[0] == 503
+        metrics = await operator.metrics()
+        assert metrics.value("curation_watch_age_seconds", resource=kind) > 5
+        assert metrics.value("curation_watch_age_seconds", resource="curationmodules") < 5
+
+        proxy.heal()
+        assert await until_healthz(operator, 200) == ["ok"]
+        await world.prepare()
+        await world.create_jobs(1)
+        await world.until_phase("Running")
+        await world.settled()
+        await operator.stop()
+
+
+async def test_a_process_whose_loop_does_not_turn_gives_a_probe_no_answer(world: World) -> None:
+    operator = await world.start_operator()
+    operator.pause()
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(1):
+            await operator.fetch("/healthz")
+    operator.resume()
+    assert await until_healthz(operator, 200) == ["ok"]
