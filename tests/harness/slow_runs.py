@@ -8,7 +8,7 @@ from typing import Literal
 
 from hack.sessions.faults import Rule
 from hack.sessions.store import Session
-from tests.faults.proxy import Fault
+from tests.faults.proxy import Fault, Stall
 from tests.harness.operator_process import OperatorProcess
 from tests.harness.world import SECONDS, World
 
@@ -115,6 +115,25 @@ async def until_counted(operator: OperatorProcess, verdict: str, count: int) -> 
         if counts.get(verdict, 0) >= count:
             return counts
         assert time.monotonic() < deadline, f"waited in vain for {count} {verdict} completions: {counts}"
+        await asyncio.sleep(_LOOK_SECONDS)
+
+
+async def until_stalled(stall: Stall, pieces: int = 1) -> None:
+    """Wait until a proxy holds so many pieces of watches back."""
+    deadline = time.monotonic() + SECONDS
+    while stall.waiting < pieces:
+        assert time.monotonic() < deadline, f"{stall.waiting} pieces of the watch are held back, not {pieces}"
+        await asyncio.sleep(_LOOK_SECONDS)
+
+
+async def until_heard(operator: OperatorProcess, resource: str, since: float) -> None:
+    """Wait until the operator has worked on something that a watch told after a time (`time.monotonic()`)."""
+    deadline = time.monotonic() + SECONDS
+    while True:
+        metrics = await operator.metrics()
+        if metrics.value("curation_watch_age_seconds", resource=resource) < time.monotonic() - since:
+            return
+        assert time.monotonic() < deadline, f"the operator hears nothing of {resource}"
         await asyncio.sleep(_LOOK_SECONDS)
 
 

@@ -1,6 +1,7 @@
 """One test's world: a namespace, a session service, operators, and the history of all that happens to its jobs."""
 
 import asyncio
+import os
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
@@ -15,7 +16,7 @@ from tests.harness.cluster import Cluster, Document
 from tests.harness.history import History
 from tests.harness.operator_process import OperatorProcess
 
-SECONDS = 90.0
+SECONDS = float(os.environ.get("CURATION_TEST_SECONDS", "90"))
 """How long a test waits for what takes well under a second, with fifty jobs a few, on an idle machine."""
 
 JOBS = "curationjobs"
