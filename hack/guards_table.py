@@ -113,7 +113,7 @@ GUARDS = (
         (("reconciler/runs.py", "            flight.kill(against.message)\n", "            pass\n"),),
         (
             "tests/gauntlet/test_dead_fence.py::"
-            "test_no_request_leaves_a_run_of_many_calls_after_the_change_that_ended_it[rerun]",
+            "test_no_request_leaves_a_run_of_many_calls_after_the_operator_has_heard_of_its_end[rerun-Submit]",
             "tests/gauntlet/test_dead_fence.py::"
             "test_the_answer_of_a_call_on_the_wire_is_awaited_and_no_further_call_is_made",
         ),

@@ -2,7 +2,7 @@
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -14,9 +14,10 @@ from hack.sessions.changes import Changes
 from tests.harness import manifests, verdict
 from tests.harness.cluster import Cluster, Document
 from tests.harness.history import History
+from tests.harness.lender import Lender
 from tests.harness.operator_process import OperatorProcess
 
-SECONDS = float(os.environ.get("CURATION_TEST_SECONDS", "90"))
+SECONDS = float(os.environ.get("CURATION_TEST_SECONDS", "180"))
 """How long a test waits for what takes well under a second, with fifty jobs a few, on an idle machine."""
 
 JOBS = "curationjobs"
@@ -25,8 +26,11 @@ JOBS = "curationjobs"
 class World:
     """See `world`; made by `open_world`."""
 
-    def __init__(self, cluster: Cluster, service: SessionService, module_cache: Path) -> None:
+    def __init__(
+        self, cluster: Cluster, service: SessionService, module_cache: Path, lender: Lender | None = None
+    ) -> None:
         self.cluster = cluster
+        self._lender = lender
         self.service = service
         self.namespace = cluster.namespace
         self._changes = Changes()
@@ -52,16 +56,27 @@ class World:
         full = self.operator_environment(**(environment or {}))
         if kubeconfig is not None:
             full["KUBECONFIG"] = str(kubeconfig)
-        arguments = (
-            *("-n", self.namespace, "--no-lease", "--allow-cidr", "127.0.0.0/8", "--http-bind", "127.0.0.1:0"),
-            *("--log-format", "json", "--module-cache", str(self._module_cache), *options),
-        )
-        made = OperatorProcess(full, arguments, self._changes.notify)
+        made = self._make(self.namespace, options=options, environment=full)
         self.operators.append(made)
         return made
 
-    async def start_operator(self, *options: str, kubeconfig: Path | None = None) -> OperatorProcess:
-        """An operator that is ready."""
+    def _make(
+        self, *namespaces: str, options: Sequence[str] = (), environment: Mapping[str, str] | None = None
+    ) -> OperatorProcess:
+        arguments = (
+            *(word for namespace in namespaces for word in ("-n", namespace)),
+            *("--no-lease", "--allow-cidr", "127.0.0.0/8", "--http-bind", "127.0.0.1:0"),
+            *("--log-format", "json", "--module-cache", str(self._module_cache), *options),
+        )
+        return OperatorProcess(environment or self.operator_environment(), arguments, self._changes.notify)
+
+    async def start_operator(self, *options: str, kubeconfig: Path | None = None, own: bool = False) -> OperatorProcess:
+        """An operator that is ready; with `own`, one that the test may kill."""
+        if self._lender is not None and not (own or self.operators or options or kubeconfig):
+            lent = await self._lender.lend(self._make, self._changes.notify)
+            if lent is not None:
+                self.operators.append(lent)
+                return lent
         operator = self.operator(*options, kubeconfig=kubeconfig)
         await operator.start()
         return operator
@@ -186,20 +201,24 @@ class World:
 
     async def stop_operators(self) -> None:
         """Stop in good order what still runs; raises AssertionError if one does not end with 0."""
-        await asyncio.gather(*(operator.stop() for operator in self.operators if operator.running))
+        await asyncio.gather(*(operator.stop() for operator in self._own_operators()))
 
     async def kill_operators(self) -> None:
         """End what still runs, whatever its state."""
-        for operator in self.operators:
-            if operator.running:
-                await operator.kill()
+        for operator in self._own_operators():
+            await operator.kill()
+
+    def _own_operators(self) -> list[OperatorProcess]:
+        return [operator for operator in self.operators if operator.running and not operator.lent]
 
 
 @asynccontextmanager
-async def open_world(connection: Connection, namespace: str, module_cache: Path) -> AsyncIterator[World]:
-    """A world in a namespace. At its end no operator runs, and the history of its jobs is checked."""
+async def open_world(
+    connection: Connection, namespace: str, module_cache: Path, lender: Lender | None = None
+) -> AsyncIterator[World]:
+    """A world in a namespace. At its end no operator of its own runs, and the history of its jobs is checked."""
     async with Cluster(connection, namespace) as cluster, SessionService() as service:
-        world = World(cluster, service, module_cache)
+        world = World(cluster, service, module_cache, lender)
         async with world.jobs, world.events:
             follower = asyncio.create_task(world.follow_service(), name="follow the session service")
             try:

@@ -56,10 +56,10 @@ async def test_f8_an_operator_that_dies_in_a_run_leaves_one_live_session(
     rules = [hold(world, point, attempt=attempt) for attempt in range(1, stale + 1)]
     names = await world.create_jobs(jobs)
     for rule in rules:
-        operator = await world.start_operator()
+        operator = await world.start_operator(own=True)
         await until_held(world, rule, jobs)
         await operator.kill()
-    await world.start_operator()
+    await world.start_operator(own=True)
     await world.until_phase("Running", *names)
     for rule in rules:
         rule.release()  # the service carries out what it has, although nobody waits for it
@@ -80,7 +80,7 @@ async def test_f8_an_operator_that_dies_with_its_status_write_under_way_leaves_o
         rule.release()
         await late.reached.wait()
         await operator.kill()
-        await world.start_operator()
+        await world.start_operator(own=True)
         await world.until_phase("Running", *names)
         late.release()  # the dead operator's write arrives after all
         assert await until_answered(late) == 409
