@@ -14,7 +14,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 PROGRAM = Path(sysconfig.get_path("scripts")) / "curation-operator"
 
-READY_SECONDS = 60.0
+READY_SECONDS = 180.0
 """Several test workers start operators on few cores."""
 STOP_SECONDS = 20.0
 _LOOK_SECONDS = 0.02
