@@ -8,8 +8,11 @@ READY := $(VENV)/.ready
 CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/curation-operator
 TESTS ?= tests/unit tests/integration
 WORKERS ?= 4
+FACES ?= 1
+# One event loop for all tests, so that an operator can serve several of them.
+LENT := --lend-operators 25 -o asyncio_default_test_loop_scope=session -o asyncio_default_fixture_loop_scope=session
 
-.PHONY: help demo test unit controlplane lint format generate verify modules bench gauntlet lock clean
+.PHONY: help demo test unit controlplane lint format generate verify modules bench gauntlet faces guards lock clean
 
 help: ## List the targets.
 	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -33,9 +36,17 @@ test: $(READY) ## Unit and integration tests, the latter on a real local API ser
 unit: $(READY) ## Unit tests only.
 	@$(BIN)/python -m pytest tests/unit -n $(WORKERS)
 
-gauntlet: $(READY) ## Fault tests: killed processes, lost answers, paused servers.
-	@$(BIN)/python -m hack.controlplane build > /dev/null
+gauntlet: $(READY) faces guards ## Fault tests: killed processes, lost answers; the faces in all variants; the guards taken off.
 	@$(BIN)/python -m pytest tests/gauntlet -n $(WORKERS) --dist worksteal
+
+faces: $(READY) ## The nine faces in all variants, FACES=50 times in a row.
+	@$(BIN)/python -m hack.controlplane build > /dev/null
+	@$(BIN)/python -m pytest tests/integration/faces --all-variants --count $(FACES) --repeat-scope session \
+		-n $(WORKERS) --maxfail 1 $(LENT)
+
+guards: $(READY) ## Take each guard of the fence off the source, and see a test fail.
+	@$(BIN)/python -m hack.controlplane build > /dev/null
+	@$(BIN)/python -m hack.guards -n $(WORKERS)
 
 bench: $(READY) ## Throughput, latency, scale and failover, as ratios to what was measured in the same run.
 	@$(BIN)/python -m hack.controlplane build > /dev/null

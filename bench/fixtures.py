@@ -17,13 +17,19 @@ POLICY = 'permit(principal, action == Action::"http_call", resource == HttpEndpo
 async def prepare(client: Client, namespace: str) -> None:
     """A namespace with a policy and two modules: the shipped one, and one that completes without a session."""
     await client.call("POST", "/api/v1/namespaces", {"metadata": {"name": namespace}})
-    wasm = Script().ok({"action": "Completed", "output": {"answer": "42"}})
-    config_map = {"metadata": {"name": "guests"}, "binaryData": {"answer.wasm": base64.b64encode(wasm).decode()}}
-    await client.call("POST", f"/api/v1/namespaces/{namespace}/configmaps", config_map)
-    plain = {"source": {"configMap": {"name": "guests", "key": "answer.wasm"}}, "digest": digest_of(wasm)}
     shipped = {"source": {"builtin": "build-session-message-v1"}}
     await client.call("POST", f"{GROUP}/{namespace}/curationmodules", _object("CurationModule", WITH_SESSION, shipped))
-    await client.call("POST", f"{GROUP}/{namespace}/curationmodules", _object("CurationModule", WITHOUT_SESSION, plain))
+    answer = Script().ok({"action": "Completed", "output": {"answer": "42"}})
+    await add_module(client, namespace, WITHOUT_SESSION, answer)
+
+
+async def add_module(client: Client, namespace: str, name: str, wasm: bytes, **limits: object) -> None:
+    """A module of these bytes."""
+    config_map = {"metadata": {"name": name}, "binaryData": {"module.wasm": base64.b64encode(wasm).decode()}}
+    await client.call("POST", f"/api/v1/namespaces/{namespace}/configmaps", config_map)
+    source = {"configMap": {"name": name, "key": "module.wasm"}}
+    spec = {"source": source, "digest": digest_of(wasm), "limits": limits}
+    await client.call("POST", f"{GROUP}/{namespace}/curationmodules", _object("CurationModule", name, spec))
 
 
 async def allow(client: Client, namespace: str) -> None:

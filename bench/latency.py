@@ -17,9 +17,12 @@ from bench.phases import Phases
 from bench.results import Result, percentile
 from bench.stage import Stage
 from curation.reconciler.approvals import MAX_PENDING
+from tests.guests.wat import Script
 
 OPEN = "arrivals"
 CLOSED = "approvals"
+CALLS_ON = "calls-on"
+CALLS = 1000
 _APPROVALS = "/apis/curation.dev/v1alpha1/namespaces/approvals/curationapprovals"
 
 
@@ -91,44 +94,50 @@ async def _until_all(client: Client, count: int) -> None:
 
 
 async def edits(stage: Stage, client: Client, count: int) -> list[float]:
-    """An edit's answer to the old run's last request. Each run is held in its second call, so it has more to send."""
+    """An edit's answer to the old run's last request. Each run is held in its first call, and has many more to make.
+
+    So what is measured is how long the fence took to die, not how soon the run had nothing left to send.
+    """
     path = JOBS.format(namespace=OPEN)
+    await fixtures.add_module(client, OPEN, CALLS_ON, _calls_on(stage.sessions_url), httpCalls=CALLS)
     last: list[float] = []
     async with aiohttp.ClientSession(stage.sessions_url) as http:
         for number in range(count):
             name = f"edited-{number}"
-            rule = {"action": "hold", "when": "after", "method": "POST", "path": "/sessions", "generation": 1}
+            rule = {"action": "hold", "method": "GET", "path": "/sessions", "times": 1}
             async with http.post("/control/rules", json=rule) as answer:
                 held = (await answer.json())["id"]
-            job = await client.call(
-                "POST", path, fixtures.job(name, fixtures.WITH_SESSION, stage.sessions_url, onDenied="Fail")
-            )
+            job = await client.call("POST", path, fixtures.job(name, CALLS_ON, stage.sessions_url))
             async with http.get(f"/control/rules/{held}", params={"held": "1", "seconds": "30"}) as answer:
                 answer.raise_for_status()
-            await client.call("PATCH", f"{path}/{name}", {"spec": {"rerun": "again"}})
+            await client.call("PATCH", f"{path}/{name}", {"spec": {"moduleRef": {"name": fixtures.WITHOUT_SESSION}}})
             edited = time.time()
             # The answer comes at once: what the old run sends now has passed a fence that had not heard of the edit.
-            async with http.post(f"/control/rules/{held}/release", json={}) as answer:
-                answer.raise_for_status()
             async with http.delete(f"/control/rules/{held}") as answer:
-                await answer.read()
-            uid = job["metadata"]["uid"]
-            await _ended(http, uid)
-            async with http.get("/log", params={"run": f"{uid}.g1.a1"}) as answer:
+                answer.raise_for_status()
+            await _ended(client, f"{path}/{name}")
+            async with http.get("/log", params={"run": f"{job['metadata']['uid']}.g1.a1"}) as answer:
                 calls = await answer.json()
-            last.append(
-                max(0.0, *(call["time"] - edited for call in calls if call["trigger"] in ("Submit", "Observe")))
-            )
+            assert len(calls) < CALLS, "the run ended by itself"
+            last.append(max(0.0, *(call["time"] - edited for call in calls)))
     return last
 
 
-async def _ended(http: aiohttp.ClientSession, uid: str) -> None:
-    """Wait until the new run's session lives and the old run's does not: nothing of the old run is left."""
+def _calls_on(url: str) -> bytes:
+    """A guest that makes one call after another, as many as a module may."""
+    script = Script()
+    script.on("Cancel", script.returning({"action": "Cancelled"}))
+    return script.call({"method": "GET", "url": f"{url}/sessions"}, times=CALLS).ok(
+        {"action": "Completed", "output": {}}
+    )
+
+
+async def _ended(client: Client, path: str) -> None:
+    """Wait until the new run is over and the old one is cleaned, which it is only after its end."""
     async with asyncio.timeout(60):
         while True:
-            async with http.get("/sessions", params={"job": uid, "live": "true"}) as answer:
-                live = {session["runID"] for session in await answer.json()}
-            if live == {f"{uid}.g2.a1"}:
+            status = (await client.call("GET", path)).get("status") or {}
+            if status.get("phase") == "Completed" and not status.get("abandonedRuns"):
                 return
             await asyncio.sleep(0.05)
 

@@ -1,3 +1,3 @@
-"""Fixtures of all tests: the control plane (`hack.controlplane`) and the running operator (`tests.harness`)."""
+"""Fixtures of all tests: the control plane (`hack.controlplane`), the running operator and the faces' variants."""
 
-pytest_plugins = ["hack.controlplane.pytest_plugin", "tests.harness.fixtures"]
+pytest_plugins = ["hack.controlplane.pytest_plugin", "tests.harness.fixtures", "tests.harness.variants"]

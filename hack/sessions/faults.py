@@ -53,9 +53,13 @@ class Match(BaseModel):
 
 
 class Fault(Match):
-    """A rule as it is asked for: which calls, how many of them, and what happens, after `seconds` where given."""
+    """A rule as it is asked for: which calls, how many of them, and what happens, after `seconds` where given.
+
+    `then` is what becomes of a call that was held, once it is released.
+    """
 
     action: Literal["hold", "delay", "fail", "drop", "malformed"]
+    then: Literal["answer", "fail", "drop"] = "answer"
     when: Literal["before", "after"] = "before"
     times: int | None = Field(default=None, ge=1)
     seconds: float = Field(default=0, ge=0, le=600)
@@ -65,6 +69,8 @@ class Fault(Match):
     def _complete(self) -> "Fault":
         if self.action == "delay" and self.seconds == 0:
             raise ValueError("a delay needs `seconds`")
+        if self.then != "answer" and self.action != "hold":
+            raise ValueError("`then` says what follows a hold")
         return self
 
 
@@ -112,11 +118,19 @@ class Rule:
         match self.fault.action:
             case "hold":
                 await self._hold()
+                self._end(self.fault.then)
+            case "fail" | "drop":
+                self._end(self.fault.action)
+            case "delay" | "malformed":
+                pass
+
+    def _end(self, how: Literal["answer", "fail", "drop"]) -> None:
+        match how:
             case "fail":
                 raise Refusal(self.fault.status, "the session service was told to fail")
             case "drop":
                 raise Dropped
-            case "delay" | "malformed":
+            case "answer":
                 pass
 
     def release(self, count: int | None = None) -> int:

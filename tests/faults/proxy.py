@@ -107,6 +107,35 @@ def answered(status: int, method: str | None = None, path: str = "", times: int 
     return Fault(Action.ANSWER, matching(method, path), times, status=status, **more)
 
 
+@dataclass
+class Stall:
+    """Answers that are watches, of paths that match: what the server tells is held back, until it is let pass."""
+
+    matches: Predicate
+    waiting: int = 0
+    """Pieces of answers that were read from the server and are held back now: a change is one piece."""
+    _passes: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(0))
+    _over: bool = False
+
+    def let_pass(self, count: int = 1) -> None:
+        """Pass so many pieces on."""
+        for _ in range(count):
+            self._passes.release()
+
+    def end(self) -> None:
+        """Pass on all that is held back, and whatever comes."""
+        self._over = True
+        self.let_pass(self.waiting)
+
+    async def wait(self, method: str, path: str) -> None:
+        """Hold a piece back."""
+        if self._over or "watch=" not in path or not self.matches(method, path):
+            return
+        self.waiting += 1
+        await self._passes.acquire()
+        self.waiting -= 1
+
+
 @dataclass(frozen=True)
 class Exchange:
     """One request that came to the proxy, and the server's status for it (None: it did not hear of it)."""
@@ -122,6 +151,7 @@ class FaultProxy:
     def __init__(self, kubeconfig: Path) -> None:
         self._server, self._tls = _read(kubeconfig)
         self._faults: list[Fault] = []
+        self._stalls: list[Stall] = []
         self._runner: web.AppRunner | None = None
         self._session: aiohttp.ClientSession | None = None
         self.url = ""
@@ -132,8 +162,16 @@ class FaultProxy:
         self._faults.append(fault)
         return fault
 
+    def stall(self, path: str) -> Stall:
+        """Let the watches of a path (a regular expression), also those that are open, be late from now on."""
+        self._stalls.append(Stall(matching("GET", path)))
+        return self._stalls[-1]
+
     def heal(self) -> None:
         """End all faults, and let go all that is held."""
+        for stall in self._stalls:
+            stall.end()
+        self._stalls.clear()
         for fault in self._faults:
             fault.release()
         self._faults.clear()
@@ -242,6 +280,8 @@ class FaultProxy:
                     await fault.wait_released()
                     return _break(request)
                 async for chunk in answer.content.iter_any():
+                    for stall in tuple(self._stalls):
+                        await stall.wait(request.method, request.path_qs)
                     await response.write(chunk)
                 await response.write_eof()
                 return response

@@ -2,7 +2,7 @@
 
 from wasmtime import wat2wasm
 
-from tests.guests.wat import HOST, component, returns
+from tests.guests.wat import HOST, RETURN_AREA, Script, component, returns
 
 SPIN = "(loop $forever (br $forever)) (i32.const 0)"
 """Instructions that never end."""
@@ -11,6 +11,19 @@ SPIN = "(loop $forever (br $forever)) (i32.const 0)"
 def spins() -> bytes:
     """Loops for ever."""
     return component("(call $spin) (i32.const 0)", functions="(func $spin (loop $forever (br $forever)))")
+
+
+def breaks_when_it_observes(url: str, how: str) -> bytes:
+    """Names a session, and looks at it by a call; while that has no answer, it does this instead of telling so.
+
+    As soon as the call has an answer, the session has completed.
+    """
+    script = Script()
+    script.on("Submit", script.returning({"action": "SessionSpawned", "session": {"id": "s"}}))
+    script.on("Cancel", script.returning({"action": "Cancelled"}))
+    script.call({"method": "GET", "url": url})
+    script.repeat(f"(if (i32.load8_u (i32.const {RETURN_AREA})) (then {how}))")
+    return script.ok({"action": "Completed", "output": {"seen": True}})
 
 
 def traps() -> bytes:

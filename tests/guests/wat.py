@@ -88,6 +88,17 @@ class Script:
         call = f"(call $http (i32.const {pointer}) (i32.const {length}) (i32.const {RETURN_AREA}))"
         return self.repeat(call, times)
 
+    def on(self, trigger: str, instructions: str) -> Self:
+        """Does more instructions when it runs for this trigger: the argument of run begins with it."""
+        letter = f"(i32.load8_u offset=12 (local.get $context)) (i32.const {ord(trigger[0])})"
+        self._steps.append(f"(if (i32.eq {letter}) (then {instructions}))")
+        return self
+
+    def returning(self, result: Any) -> str:
+        """Instructions that end it with ok and a document."""
+        pointer, length = self._text(json.dumps(result))
+        return f"(return {returns(0, f'(i32.const {pointer})', f'(i32.const {length})')})"
+
     def log(self, message: str, *, level: str = "info", times: int = 1) -> Self:
         """Logs a line."""
         where, what = self._text(level), self._text(message)

@@ -14,7 +14,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 PROGRAM = Path(sysconfig.get_path("scripts")) / "curation-operator"
 
-READY_SECONDS = 60.0
+READY_SECONDS = 180.0
 """Several test workers start operators on few cores."""
 STOP_SECONDS = 20.0
 _LOOK_SECONDS = 0.02
@@ -33,18 +33,21 @@ LogLine = dict[str, Any]
 
 
 class Metrics:
-    """One reading of /metrics."""
+    """One reading of /metrics; of counters, what was added since an earlier one."""
 
-    def __init__(self, text: str) -> None:
+    def __init__(self, text: str, since: "Metrics | None" = None) -> None:
         self._samples = [sample for family in text_string_to_metric_families(text) for sample in family.samples]
+        self._since = since
 
     def value(self, name: str, **labels: str) -> float:
         """Sum of the samples with these labels; 0 if there are none."""
-        return sum(
+        total = sum(
             sample.value
             for sample in self._samples
             if sample.name == name and all(sample.labels.get(key) == text for key, text in labels.items())
         )
+        counts = name.endswith(("_total", "_count", "_sum", "_bucket"))
+        return total - self._since.value(name, **labels) if self._since is not None and counts else total
 
 
 class OperatorProcess:
@@ -64,6 +67,9 @@ class OperatorProcess:
         self._process: asyncio.subprocess.Process | None = None
         self._reader: asyncio.Task[None] | None = None
         self._paused = False
+        self._since: Metrics | None = None
+        self.lent = False
+        """It serves other tests too: what ends a test does not end it."""
         self.url = ""
         self.log: list[LogLine] = []
         """Its log, one document a line; a line that is none stands under `message`."""
@@ -72,6 +78,11 @@ class OperatorProcess:
     def running(self) -> bool:
         """Whether it was started and has not ended."""
         return self._process is not None and self._process.returncode is None
+
+    async def lend(self, changed: Callable[[], None]) -> None:
+        """Let it serve another test: its log and its counters begin anew, and `changed` is called from now on."""
+        self._changed, self.log, self._since, self.lent = changed, [], None, True
+        self._since = await self.metrics()
 
     async def launch(self) -> None:
         """Start it, and wait for nothing."""
@@ -100,7 +111,7 @@ class OperatorProcess:
 
     async def metrics(self) -> Metrics:
         """What it counts now."""
-        return Metrics((await self.fetch("/metrics"))[1])
+        return Metrics((await self.fetch("/metrics"))[1], self._since)
 
     async def fetch(self, path: str) -> tuple[int, str]:
         """Status and text of one of its pages."""

@@ -4,10 +4,11 @@ import asyncio
 import time
 from collections.abc import Sequence
 from enum import StrEnum
+from typing import Literal
 
 from hack.sessions.faults import Rule
 from hack.sessions.store import Session
-from tests.faults.proxy import Fault
+from tests.faults.proxy import Fault, Stall
 from tests.harness.operator_process import OperatorProcess
 from tests.harness.world import SECONDS, World
 
@@ -27,7 +28,7 @@ class Point(StrEnum):
     """All is done; the run does not know of it yet."""
 
 
-_CALLS = {
+_CALLS: dict[Point, tuple[str, Literal["before", "after"]]] = {
     Point.CREATE: ("/sessions", "before"),
     Point.CREATED: ("/sessions", "after"),
     Point.CONFIGURE: ("/sessions/*/configure", "before"),
@@ -35,18 +36,34 @@ _CALLS = {
 }
 
 
-def hold(world: World, point: Point, *, generation: int = 1, attempt: int = 1, job: str | None = None) -> Rule:
+def hold(
+    world: World, point: Point, *, generation: int = 1, attempt: int = 1, job: str | None = None, then: str = "answer"
+) -> Rule:
     """Hold this run of every job (or of the job with this uid) at a point, until the rule is released."""
     path, when = _CALLS[point]
-    match when:
-        case "before":
-            return world.service.add_rule(
-                "hold", "before", method="POST", path=path, generation=generation, attempt=attempt, job=job
-            )
-        case _:
-            return world.service.add_rule(
-                "hold", "after", method="POST", path=path, generation=generation, attempt=attempt, job=job
-            )
+    which = {"method": "POST", "path": path, "generation": generation, "attempt": attempt, "job": job}
+    return world.service.add_rule("hold", when, then=then, **which)
+
+
+def hold_to_fail(world: World, point: Point, *, generation: int = 1) -> Rule:
+    """The same, and the run fails when the rule is released after the run was superseded.
+
+    At its create it fails by itself: no further call of a superseded run leaves.
+    """
+    ends = {Point.CONFIGURE: "fail", Point.LAST_ANSWER: "drop"}
+    return hold(world, point, generation=generation, then=ends.get(point, "answer"))
+
+
+async def supersede(world: World, rules: Sequence[Rule], names: Sequence[str]) -> None:
+    """As soon as the runs of these jobs are held by a rule, ask for the next ones; after the last rule too."""
+    for number, rule in enumerate(rules, start=1):
+        await until_held(world, rule, len(names))
+        await world.edit(*names, rerun=str(number))
+
+
+async def until_held(world: World, rule: Rule, count: int) -> None:
+    """Wait until the rule holds so many calls."""
+    await world.until(lambda: rule.held >= count, f"{rule.id} holds {count} calls")
 
 
 def sessions_of(world: World, names: Sequence[str], *, generation: int, attempt: int = 1) -> list[Session]:
@@ -98,6 +115,25 @@ async def until_counted(operator: OperatorProcess, verdict: str, count: int) -> 
         if counts.get(verdict, 0) >= count:
             return counts
         assert time.monotonic() < deadline, f"waited in vain for {count} {verdict} completions: {counts}"
+        await asyncio.sleep(_LOOK_SECONDS)
+
+
+async def until_stalled(stall: Stall, pieces: int = 1) -> None:
+    """Wait until a proxy holds so many pieces of watches back."""
+    deadline = time.monotonic() + SECONDS
+    while stall.waiting < pieces:
+        assert time.monotonic() < deadline, f"{stall.waiting} pieces of the watch are held back, not {pieces}"
+        await asyncio.sleep(_LOOK_SECONDS)
+
+
+async def until_heard(operator: OperatorProcess, resource: str, since: float) -> None:
+    """Wait until the operator has worked on something that a watch told after a time (`time.monotonic()`)."""
+    deadline = time.monotonic() + SECONDS
+    while True:
+        metrics = await operator.metrics()
+        if metrics.value("curation_watch_age_seconds", resource=resource) < time.monotonic() - since:
+            return
+        assert time.monotonic() < deadline, f"the operator hears nothing of {resource}"
         await asyncio.sleep(_LOOK_SECONDS)
 
 

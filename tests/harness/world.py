@@ -1,7 +1,8 @@
 """One test's world: a namespace, a session service, operators, and the history of all that happens to its jobs."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping
+import os
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -13,10 +14,11 @@ from hack.sessions.changes import Changes
 from tests.harness import manifests, verdict
 from tests.harness.cluster import Cluster, Document
 from tests.harness.history import History
+from tests.harness.lender import Lender
 from tests.harness.operator_process import PROGRAM, OperatorProcess
 
-SECONDS = 45.0
-"""How long a test waits for what takes well under a second on an idle machine."""
+SECONDS = float(os.environ.get("CURATION_TEST_SECONDS", "180"))
+"""How long a test waits for what takes well under a second, with fifty jobs a few, on an idle machine."""
 
 JOBS = "curationjobs"
 
@@ -24,8 +26,11 @@ JOBS = "curationjobs"
 class World:
     """See `world`; made by `open_world`."""
 
-    def __init__(self, cluster: Cluster, service: SessionService, module_cache: Path) -> None:
+    def __init__(
+        self, cluster: Cluster, service: SessionService, module_cache: Path, lender: Lender | None = None
+    ) -> None:
         self.cluster = cluster
+        self._lender = lender
         self.service = service
         self.namespace = cluster.namespace
         self._changes = Changes()
@@ -60,19 +65,34 @@ class World:
         full = self.operator_environment(**(environment or {}))
         if kubeconfig is not None:
             full["KUBECONFIG"] = str(kubeconfig)
-        arguments = (
-            *(("--lease-namespace", self.namespace) if lease else ("--no-lease",)),
-            *("-n", self.namespace, "--allow-cidr", "127.0.0.0/8", "--http-bind", "127.0.0.1:0"),
-            *("--log-format", "json", "--module-cache", str(self._module_cache), *options),
-        )
-        made = OperatorProcess(full, arguments, self._changes.notify, program)
+        electing = ("--lease-namespace", self.namespace) if lease else ("--no-lease",)
+        made = self._make(self.namespace, options=(*electing, *options), environment=full, program=program)
         self.operators.append(made)
         return made
 
-    async def start_operator(
-        self, *options: str, kubeconfig: Path | None = None, lease: bool = False
+    def _make(
+        self,
+        *namespaces: str,
+        options: Sequence[str] = ("--no-lease",),
+        environment: Mapping[str, str] | None = None,
+        program: Path = PROGRAM,
     ) -> OperatorProcess:
-        """An operator that is ready."""
+        arguments = (
+            *(word for namespace in namespaces for word in ("-n", namespace)),
+            *("--allow-cidr", "127.0.0.0/8", "--http-bind", "127.0.0.1:0"),
+            *("--log-format", "json", "--module-cache", str(self._module_cache), *options),
+        )
+        return OperatorProcess(environment or self.operator_environment(), arguments, self._changes.notify, program)
+
+    async def start_operator(
+        self, *options: str, kubeconfig: Path | None = None, own: bool = False, lease: bool = False
+    ) -> OperatorProcess:
+        """An operator that is ready; with `own`, one that the test may kill."""
+        if self._lender is not None and not (own or lease or self.operators or options or kubeconfig):
+            lent = await self._lender.lend(self._make, self._changes.notify)
+            if lent is not None:
+                self.operators.append(lent)
+                return lent
         operator = self.operator(*options, kubeconfig=kubeconfig, lease=lease)
         await operator.start()
         return operator
@@ -201,20 +221,24 @@ class World:
 
     async def stop_operators(self) -> None:
         """Stop in good order what still runs; raises AssertionError if one does not end with 0."""
-        await asyncio.gather(*(operator.stop() for operator in self.operators if operator.running))
+        await asyncio.gather(*(operator.stop() for operator in self._own_operators()))
 
     async def kill_operators(self) -> None:
         """End what still runs, whatever its state."""
-        for operator in self.operators:
-            if operator.running:
-                await operator.kill()
+        for operator in self._own_operators():
+            await operator.kill()
+
+    def _own_operators(self) -> list[OperatorProcess]:
+        return [operator for operator in self.operators if operator.running and not operator.lent]
 
 
 @asynccontextmanager
-async def open_world(connection: Connection, namespace: str, module_cache: Path) -> AsyncIterator[World]:
-    """A world in a namespace. At its end no operator runs, and the history of its jobs is checked."""
+async def open_world(
+    connection: Connection, namespace: str, module_cache: Path, lender: Lender | None = None
+) -> AsyncIterator[World]:
+    """A world in a namespace. At its end no operator of its own runs, and the history of its jobs is checked."""
     async with Cluster(connection, namespace) as cluster, SessionService() as service:
-        world = World(cluster, service, module_cache)
+        world = World(cluster, service, module_cache, lender)
         async with world.jobs, world.events:
             follower = asyncio.create_task(world.follow_service(), name="follow the session service")
             try:

@@ -47,7 +47,8 @@ class ApiServer:
         self._now = now
         self._defaults = defaults
         self._objects: dict[str, Document] = {}
-        self._revision = 0
+        self.revision = 0
+        """The newest resourceVersion."""
         self._uids = 0
         self.events: list[WatchEvent] = []
 
@@ -145,8 +146,8 @@ class ApiServer:
         return gone
 
     def _revised(self, obj: Document) -> Document:
-        self._revision += 1
-        return {**obj, "metadata": {**obj["metadata"], "resourceVersion": str(self._revision)}}
+        self.revision += 1
+        return {**obj, "metadata": {**obj["metadata"], "resourceVersion": str(self.revision)}}
 
 
 def merge(target: Any, patch: Any) -> Any:

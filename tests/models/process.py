@@ -1,19 +1,25 @@
 """One operator process: what the reconciler does around `decide` and `complete`.
 
-The guards that are the driver's to keep can be taken off, to show that each of them is needed.
+Its cache and its rule for takeovers are the real ones. The guards that are the driver's to keep can be taken off, to
+show that each of them is needed.
 """
 
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import TYPE_CHECKING
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
 
 from curation.api.approval import ApprovalDecision
 from curation.api.job import AbandonedRun, CurationJob, Run
 from curation.api.names import Phase, Reason, Trigger
+from curation.cluster.cache import Cache
+from curation.cluster.resources import JOBS
 from curation.lifecycle.decide import Facts, Step, decide, runs_to_clean
 from curation.lifecycle.draft import abandoned_entry
 from curation.lifecycle.fence import objection
 from curation.lifecycle.outcome import Report
+from curation.reconciler.context import Key
+from curation.reconciler.takeover import Takeover
 from tests.models.apiserver import Reply
 from tests.models.documents import DIGEST, NAME, WALL, Document, finalized, parse, unfinalized
 from tests.models.executions import Behaviour, Execution, Task, observe, run_key, settle, submit
@@ -40,19 +46,15 @@ class Process:
     judging: list[str] = field(default_factory=list)
     reports: list[Report] = field(default_factory=list)
     cleaned: set[str] = field(default_factory=set)
-    adoptable: str = ""
-    """The run in flight that this process found at its start."""
-    unchanged: tuple[str, datetime] = ("", datetime.min)
-    """The current run, and since when this process has known it."""
     freed_for: str = ""
     _spawned: int = 0
 
     def __post_init__(self) -> None:
+        self.cache = Cache(JOBS)
+        self.takeover = _takeover(self.world, self.holder)
+        self.takeover.leading_since = self.world.api.revision
         self.heard = len(self.world.api.events)
         self.refresh()
-        job = self.job()
-        if job is not None and job.status.run is not None and job.status.phase is Phase.SUBMITTED:
-            self.adoptable = job.status.run.id
 
     # -- what it knows -----------------------------------------------------------------------------------------------
 
@@ -72,21 +74,18 @@ class Process:
 
     def receive(self, obj: Document) -> None:
         """Take in a version, and ask the fence of every execution."""
-        if self.world.guards.forward_only and (
-            obj["metadata"]["uid"] in self.deleted or (self.known is not None and revision(obj) <= revision(self.known))
-        ):
+        if not self.cache.put(obj) and self.world.guards.forward_only:
             return
         self.known = obj
         self.received.append(obj)
         job = parse(obj)
-        if job.status.run is not None and self.unchanged[0] != job.status.run.id:
-            self.unchanged = (job.status.run.id, self.world.now)
         for execution in self.executions.values():
             self._judge(execution, job)
 
     def forget(self, uid: str) -> None:
         """The object is gone."""
         self.deleted.add(uid)
+        self.cache.forget("", NAME, uid)
         if self.known is not None and self.known["metadata"]["uid"] == uid:
             self.known = None
         for execution in self.executions.values():
@@ -231,13 +230,12 @@ class Process:
 
     def _facts(self, job: CurationJob) -> Facts:
         run_id = job.status.run.id if job.status.run is not None else ""
-        known_id, since = self.unchanged
         return Facts(
             now=self.world.now,
             holder=self.holder,
             module_digest=DIGEST,
             run_lives=self.lives(run_id),
-            adopt=run_id == self.adoptable or (run_id == known_id and self.world.now > since + WALL),
+            adopt=self.takeover.may_adopt(_KEY, job),
             request_allowed=self.world.allowed,
             approval=ApprovalDecision.DENIED if self.world.refused else ApprovalDecision.PENDING,
             cleaned=frozenset(self.cleaned),
@@ -299,6 +297,19 @@ class Process:
         yield "about to cancel"
         self.world.service.cancel(run_id, session)
         yield "cancelled"
+
+
+_KEY = Key(JOBS, "", NAME)
+
+
+def _takeover(world: "World", holder: str) -> Takeover:
+    """The real rule, in the time of the model. What it would be woken for, the model finds by itself."""
+    context: Any = SimpleNamespace(
+        settings=SimpleNamespace(holder=holder), queue=SimpleNamespace(add_after=lambda key, seconds: None)
+    )
+    modules: Any = SimpleNamespace(wall_seconds=lambda namespace, module: WALL.total_seconds())
+    began = world.now
+    return Takeover(context, modules, lambda: (world.now - began).total_seconds())
 
 
 def _entry(job: CurationJob, run_id: str, now: datetime) -> AbandonedRun:

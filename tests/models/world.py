@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from curation.api.job import CurationJob, JobStatus, Run, status_to_wire
 from curation.cluster.mergepatch import merge_patch
+from curation.cluster.writer import condition
 from curation.lifecycle.outcome import Report
 from tests.models.apiserver import ApiServer, Reply
 from tests.models.documents import NAME, WALL, Document, Request, parse, version, with_defaults
@@ -26,7 +27,7 @@ ROUNDS = 150
 
 @dataclass(frozen=True)
 class Guards:
-    """Those guards that are the driver's to keep; the others are the fence's and `decide`'s own."""
+    """Those guards that can be taken off where the model uses them; the others are taken off where they are."""
 
     conditioned_writes: bool = True
     claim_before_launch: bool = True
@@ -143,7 +144,7 @@ class World:
         if fault == "refused":
             return Reply(403)
         if self.guards.conditioned_writes:
-            body = {**body, "metadata": {**body.get("metadata", {}), "resourceVersion": version(base)}}
+            body = condition(body, version(base))
         before = self.api.get(NAME).obj
         reply = self.api.patch(NAME, body, subresource)
         if reply.code == 200:

@@ -57,6 +57,29 @@ async def test_a_call_held_before_the_work_has_done_nothing_until_it_is_released
     assert (entry.status, entry.performed) == (201, True)
 
 
+@pytest.mark.parametrize("when", ["before", "after"])
+async def test_a_held_call_fails_when_it_is_released_if_its_rule_says_so(
+    service: SessionService, http: aiohttp.ClientSession, when: Any
+) -> None:
+    failing = service.add_rule("hold", when, path="/workspaces", then="fail", times=1)
+    dropping = service.add_rule("hold", when, path="/workspaces", then="drop", times=1)
+    calls = [asyncio.create_task(workspace(http)) for _ in range(2)]
+    await service.wait_held(failing)
+    await service.wait_held(dropping)
+    failing.release()
+    dropping.release()
+    ends = await asyncio.gather(*calls, return_exceptions=True)
+    assert sum(isinstance(end, aiohttp.ServerDisconnectedError) for end in ends) == 1
+    assert [end[0] for end in ends if isinstance(end, tuple)] == [503]
+    assert len(service.live_workspaces()) == (2 if when == "after" else 0)
+
+
+async def test_what_follows_a_hold_is_refused_of_any_other_action(http: aiohttp.ClientSession) -> None:
+    async with http.post("/control/rules", json={"action": "drop", "then": "fail"}) as answer:
+        assert answer.status == 422
+        assert "what follows a hold" in await answer.text()
+
+
 async def test_a_call_held_after_the_work_has_done_it_and_its_answer_waits(
     service: SessionService, http: aiohttp.ClientSession
 ) -> None:

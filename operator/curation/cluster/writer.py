@@ -51,7 +51,7 @@ class Writer:
 
         Never raises for what the server or the network does; raises ValueError for a write that is not conditioned.
         """
-        conditioned = _condition(body, resource_version)
+        conditioned = condition(body, resource_version)
         try:
             answer = await self._connection.send(
                 "PATCH",
@@ -68,7 +68,8 @@ class Writer:
         return _judge(answer, kind, name)
 
 
-def _condition(body: Document, resource_version: str) -> Document:
+def condition(body: Document, resource_version: str) -> Document:
+    """The patch, under the condition of this resourceVersion. Raises ValueError if there is none, or two."""
     if not resource_version:
         raise ValueError("a patch needs the resourceVersion that it was computed from")
     metadata = body.get("metadata") or {}

@@ -9,7 +9,7 @@ from curation.api.schema import JsonObject
 from curation.authz.gate import Decision, JudgeContext
 from curation.egress.client import OutboundRequest, OutboundResponse
 from curation.execution.credentials import OriginCredential
-from curation.lifecycle.outcome import Report, RunKey, SessionRef, Trigger
+from curation.lifecycle.outcome import Calls, Report, RunKey, SessionRef, Trigger
 from curation.wasm.limits import Limits
 from curation.wasm.store import Fetch
 
@@ -52,6 +52,11 @@ class Execution(Protocol):
     @property
     def dead(self) -> bool:
         """Its fence died while it ran; that cannot be undone."""
+        ...
+
+    @property
+    def calls(self) -> Calls:
+        """Its calls so far."""
         ...
 
     def kill(self, reason: str) -> None:

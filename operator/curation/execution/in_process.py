@@ -20,7 +20,7 @@ from curation.execution.context import context_document
 from curation.execution.executor import ExecutionObserver, Invocation, Judge, Sender
 from curation.execution.guest_host import GuestHost
 from curation.execution.verdict import verdict
-from curation.lifecycle.outcome import Failed, FailureClass, Report, Result, Trigger
+from curation.lifecycle.outcome import Calls, Failed, FailureClass, Report, Result, Trigger
 from curation.wasm.engine import new_store
 from curation.wasm.guest import GuestEnd, Stopped, Trapped, interrupted, run_guest
 from curation.wasm.store import LoadedModule, ModuleLoadError, ModuleReason, ModuleStore
@@ -62,6 +62,11 @@ class InProcessExecution:
     def dead(self) -> bool:
         """Its fence died while it ran."""
         return self._dead
+
+    @property
+    def calls(self) -> Calls:
+        """Its calls so far."""
+        return self._calls.counts
 
     def kill(self, reason: str) -> None:
         """No further request of it leaves; one on the wire is awaited; a spinning guest is interrupted."""

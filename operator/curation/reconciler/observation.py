@@ -4,8 +4,10 @@ import random
 from dataclasses import dataclass
 from typing import Final
 
-from curation.api.job import CurationJob
+from curation.api.approval import EvaluatedRequest
+from curation.api.job import CurationJob, Run
 from curation.api.names import ANNOTATION_OBSERVE_REQUESTED_AT, Phase
+from curation.authz.gate import JudgeContext
 from curation.lifecycle.outcome import Denied, Failed, Report
 from curation.reconciler import orders
 from curation.reconciler.context import Context, Key
@@ -25,6 +27,10 @@ class _Plan:
     failures: int = 0
     asked: str = ""
     """The value of curation.dev/observe-requested-at that was last honoured."""
+    denied: EvaluatedRequest | None = None
+    """The request for which the last look was denied."""
+    revision: int = 0
+    """Of the policies when the last look began."""
 
 
 class Observation:
@@ -35,6 +41,7 @@ class Observation:
         self._runs = runs
         self._monotonic = context.clock.monotonic
         self._plans: dict[Key, _Plan] = {}
+        context.book.subscribe(self._policies_changed)
 
     def advance(self, key: Key, job: CurationJob) -> None:
         """Look at the session if that is due, else ask for work on the job when it will be."""
@@ -53,12 +60,15 @@ class Observation:
             return
         if asked != plan.asked:
             plan.asked, plan.due = asked, now
+        if now < plan.due and self._now_allowed(key, job, run, plan):
+            plan.due = now
         if now < plan.due:
             self._context.queue.add_after(key, plan.due - now)
             return
         if self._runs.observations >= AT_ONCE:
             self._context.queue.add_after(key, random.uniform(0.2, 1.0))  # noqa: S311 - jitter
             return
+        plan.revision = self._context.book.revision(key.namespace)
         self._runs.launch(orders.observe(key, job, run))
 
     def ended(self, key: Key, job: CurationJob | None, report: Report) -> None:
@@ -66,6 +76,7 @@ class Observation:
         plan = self._plans.get(key)
         if plan is None or job is None or plan.run_id != report.run.id:
             return
+        plan.denied = report.result.request if isinstance(report.result, Denied) else None
         interval = float(job.spec.observe_interval_seconds)
         plan.failures = plan.failures + 1 if isinstance(report.result, Failed | Denied) else 0
         delay = interval * random.uniform(0.9, 1.1)  # noqa: S311 - jitter
@@ -76,3 +87,21 @@ class Observation:
     def forget(self, key: Key) -> None:
         """The job is gone."""
         self._plans.pop(key, None)
+
+    def _policies_changed(self, namespace: str | None) -> None:
+        """Whether a change allows what was denied is judged when the job is worked on."""
+        for key, plan in self._plans.items():
+            if plan.denied is not None and namespace in (None, key.namespace):
+                self._context.queue.add(key)
+
+    def _now_allowed(self, key: Key, job: CurationJob, run: Run, plan: _Plan) -> bool:
+        """Whether a change since the last look allows the request that was denied to it: then there is news to get.
+
+        Each change is asked about once: a look that is denied again for some other cause keeps to its backoff.
+        """
+        revision = self._context.book.revision(key.namespace)
+        if plan.denied is None or revision == plan.revision:
+            return False
+        plan.revision = revision
+        context = JudgeContext(key.name, job.metadata.labels, run.generation, run.attempt)
+        return self._context.gate.judge(key.namespace, plan.denied, context).allowed

@@ -44,10 +44,27 @@ class Flight:
 
     def kill(self, why: str) -> None:
         """End its say in the job, for good."""
-        if not self.dead:
-            self.dead = why
-            if self.execution is not None:
-                self.execution.kill(why)
+        if self.dead:
+            return
+        self.dead = why
+        left = 0
+        if self.execution is not None:
+            self.execution.kill(why)
+            left = self.execution.calls.left
+        order = self.order
+        log.info(
+            "run %s has stopped being current: %s; no request of it leaves any more",
+            order.run.id,
+            why,
+            extra={
+                "job": f"{order.key.namespace}/{order.key.name}",
+                "run_id": order.run.id,
+                "generation": order.run.generation,
+                "attempt": order.run.attempt,
+                "trigger": order.trigger.value,
+                "requests_left": left,
+            },
+        )
 
 
 class Runs:

@@ -5,10 +5,9 @@ from dataclasses import replace
 
 import pytest
 
-from curation.api.job import CurationJob
 from curation.lifecycle import decide as deciding
 from curation.lifecycle import fence
-from curation.lifecycle.decide import Facts, Step
+from curation.reconciler.takeover import Takeover
 from tests.models.world import Guards
 
 Disable = Callable[[pytest.MonkeyPatch], Guards]
@@ -40,10 +39,5 @@ def without_finalizer_first(patch: pytest.MonkeyPatch) -> Guards:
 
 def without_holder_rule(patch: pytest.MonkeyPatch) -> Guards:
     """Whatever Submitted run a process does not execute itself, it takes for dead."""
-    real = deciding.decide
-
-    def decide(job: CurationJob, facts: Facts) -> Step:
-        return real(job, replace(facts, adopt=True))
-
-    patch.setattr("tests.models.process.decide", decide)
+    patch.setattr(Takeover, "may_adopt", lambda self, key, job: True)
     return Guards()

@@ -1,4 +1,7 @@
-"""When the session of a Running job is looked at: spread, at its interval, rarer after failures, at once on request."""
+"""When the session of a Running job is looked at: spread, at its interval, rarer after failures, at once on request.
+
+And at once when a change of the policies allows the request for which the last look was denied.
+"""
 
 import asyncio
 import itertools
@@ -7,15 +10,30 @@ from typing import Any
 
 import pytest
 
+from curation.api.approval import EvaluatedRequest, Scope
 from curation.api.job import CurationJob
-from curation.lifecycle.outcome import Failed, FailureClass, Report, Result, RunKey, StillRunning, Trigger
+from curation.authz.grant import Grant
+from curation.lifecycle.outcome import Denied, Failed, FailureClass, Report, Result, RunKey, StillRunning, Trigger
 from curation.reconciler.observation import AT_ONCE, MAX_BACKOFF_SECONDS, Observation
-from tests.unit.reconciler.disconnected import Rig, disconnected, document, key, run_status
+from tests.unit.reconciler.disconnected import DIGEST, NAMESPACE, Rig, disconnected, document, key, run_status
 from tests.unit.reconciler.virtual_time import in_virtual_time, now
 
 ASK = "curation.dev/observe-requested-at"
 RUN = RunKey("uid-job", "uid-job.g1.a1", 1, 1, "v1:x")
 BROKEN = Failed(FailureClass.HTTP_UNAVAILABLE, "connection refused")
+LOOK = EvaluatedRequest(
+    module="m",
+    module_digest=DIGEST,
+    trigger=Trigger.OBSERVE,
+    method="GET",
+    scheme="https",
+    host="sessions.example",
+    port=443,
+    path="/sessions/s-1",
+)
+DENIED = Denied(LOOK, "no policy permits it")
+PERMIT = "permit(principal, action, resource);"
+UNRELATED = 'permit(principal, action, resource) when { context.trigger == "Submit" };'
 
 
 def running(name: str = "job", *, interval: int = 10, asked: str = "", phase: str = "Running", **meta: Any) -> Any:
@@ -203,3 +221,83 @@ async def test_a_job_that_is_being_deleted_is_not_looked_at(tmp_path: Path, patc
         planned.observation.advance(key(), running(interval=3600))
         planned.observation.advance(key(), running(asked="1", deletionTimestamp="2026-01-01T00:01:00Z"))
         assert planned.launched == []
+
+
+async def denied_once(rig: Rig, planned: Planned) -> None:
+    """A Running job whose look was denied just now; the next is an hour away."""
+    planned.observation.advance(key(), running(interval=3600))
+    planned.observation.advance(key(), running(interval=3600, asked="1"))
+    planned.end("job", DENIED)
+    planned.observation.advance(key(), running(interval=3600, asked="1"))
+    rig.taken()
+    assert len(planned.launched) == 1
+
+
+async def look_when_woken(rig: Rig, planned: Planned) -> int:
+    """Work on the job if it is to be worked on now; how many looks there were."""
+    for woken in rig.taken():
+        planned.observation.advance(woken, running(interval=3600, asked="1"))
+    return len(planned.launched)
+
+
+@pytest.mark.parametrize("how", ["policy", "cluster policy", "approval", "policy mended"])
+def test_what_was_denied_is_looked_at_again_as_soon_as_it_is_allowed(
+    how: str, tmp_path: Path, patch: pytest.MonkeyPatch
+) -> None:
+    @in_virtual_time
+    async def run() -> None:
+        async with disconnected(tmp_path) as rig:
+            planned, book = Planned(rig, patch), rig.context.book
+            if how == "policy mended":
+                book.put_policy(NAMESPACE, "ours", "permit(")
+            await denied_once(rig, planned)
+            match how:
+                case "approval":
+                    book.put_grant(Grant(NAMESPACE, "m-1", LOOK, Scope.REQUEST, None))
+                case "cluster policy":
+                    book.put_policy(None, "theirs", PERMIT)
+                case _:
+                    book.put_policy(NAMESPACE, "ours", PERMIT)
+            assert await look_when_woken(rig, planned) == 2
+            assert now() == 0
+
+    run()
+
+
+@in_virtual_time
+async def test_a_change_during_a_denied_look_is_not_missed(tmp_path: Path, patch: pytest.MonkeyPatch) -> None:
+    async with disconnected(tmp_path) as rig:
+        planned = Planned(rig, patch)
+        planned.observation.advance(key(), running(interval=3600))
+        planned.observation.advance(key(), running(interval=3600, asked="1"))
+        rig.context.book.put_policy(NAMESPACE, "ours", PERMIT)
+        planned.end("job", DENIED)
+        planned.observation.advance(key(), running(interval=3600, asked="1"))
+        assert len(planned.launched) == 2
+
+
+@in_virtual_time
+async def test_a_change_that_does_not_allow_what_was_denied_asks_for_no_look(
+    tmp_path: Path, patch: pytest.MonkeyPatch
+) -> None:
+    async with disconnected(tmp_path) as rig:
+        planned = Planned(rig, patch)
+        await denied_once(rig, planned)
+        rig.context.book.put_policy(NAMESPACE, "ours", UNRELATED)
+        rig.context.book.put_policy("elsewhere", "ours", PERMIT)
+        assert await look_when_woken(rig, planned) == 1
+
+
+@in_virtual_time
+async def test_a_look_that_is_denied_although_allowed_keeps_to_its_backoff(
+    tmp_path: Path, patch: pytest.MonkeyPatch
+) -> None:
+    async with disconnected(tmp_path) as rig:
+        planned = Planned(rig, patch)
+        await denied_once(rig, planned)
+        rig.context.book.put_policy(NAMESPACE, "ours", PERMIT)
+        assert await look_when_woken(rig, planned) == 2
+        planned.end("job", DENIED)
+        for _ in range(3):
+            planned.observation.advance(key(), running(interval=3600, asked="1"))
+        assert len(planned.launched) == 2

@@ -1,0 +1,154 @@
+"""The guards of the fence: how each is taken off the real source, and which tests fail then (see `hack.guards`)."""
+
+from dataclasses import dataclass
+
+_LIFECYCLE = "tests/unit/lifecycle/test_guards.py::test_"
+_GUARDS = "tests/integration/operator/test_guards.py::test_"
+_COMPLETION = "tests/integration/operator/test_completion.py::test_"
+_FACES = "tests/integration/faces/test_"
+
+
+@dataclass(frozen=True)
+class Guard:
+    """One guard."""
+
+    name: str
+    changes: tuple[tuple[str, str, str], ...]
+    """(file below operator/curation, what stands there once, what takes its place)."""
+    tests: tuple[str, ...]
+    """Each fails without the guard: the model's, where the model runs this very code, and the real API server's."""
+
+
+GUARDS = (
+    Guard(
+        "run id check",
+        (("lifecycle/fence.py", '    ("Superseded", _superseded),', "    #"),),
+        (
+            f"{_LIFECYCLE}the_run_id_check_keeps_a_late_failure_from_a_newer_attempt",
+            f"{_FACES}f3_stale_failure_reaches_a_submitted_attempt.py::"
+            "test_f3_a_stale_failure_leaves_a_submitted_attempt_alone[last-answer-1-stale-1-job]",
+        ),
+    ),
+    Guard(
+        "template check",
+        (("lifecycle/fence.py", '    ("TemplateChanged", _template_changed),', "    #"),),
+        (
+            f"{_LIFECYCLE}the_template_check_keeps_an_old_outcome_from_a_new_template",
+            f"{_COMPLETION}a_template_edited_between_read_and_write_drops_the_completion",
+        ),
+    ),
+    Guard(
+        "uid check",
+        (("lifecycle/fence.py", '    ("Recreated", _recreated),', "    #"),),
+        (
+            f"{_LIFECYCLE}the_uid_check_keeps_an_outcome_from_another_object_of_the_same_name",
+            f"{_GUARDS}a_completion_does_not_reach_a_job_that_was_restored_from_a_backup",
+        ),
+    ),
+    Guard(
+        "resourceVersion condition",
+        (
+            (
+                "cluster/writer.py",
+                'return {**body, "metadata": {**metadata, "resourceVersion": resource_version}}',
+                "return body",
+            ),
+        ),
+        (
+            f"{_LIFECYCLE}the_resource_version_condition_keeps_a_write_from_a_version_it_was_not_computed_from",
+            f"{_COMPLETION}a_template_edited_between_read_and_write_drops_the_completion",
+        ),
+    ),
+    Guard(
+        "claim before launch",
+        (
+            (
+                "reconciler/jobs.py",
+                "            planned = context.write_status(",
+                "            if step.launch is not None:\n"
+                "                self._runs.launch(orders.submit(key, job, step.launch))\n"
+                "            planned = context.write_status(",
+            ),
+            (
+                "reconciler/jobs.py",
+                "        self._runs.launch(orders.submit(key, job, step.launch), claimed=stored.resource_version, "
+                "heard=heard)",
+                "        #",
+            ),
+        ),
+        (f"{_GUARDS}no_call_leaves_before_the_claim_is_written",),
+    ),
+    Guard(
+        "finalizer before the claim",
+        (
+            (
+                "lifecycle/decide.py",
+                "if SESSION_FINALIZER not in job.metadata.finalizers and _needs_finalizer(job):",
+                "if False:",
+            ),
+        ),
+        (
+            f"{_LIFECYCLE}the_finalizer_before_the_claim_lets_no_deletion_outrun_the_cleaning",
+            f"{_GUARDS}without_admission_a_job_deleted_in_its_run_leaves_no_session",
+        ),
+    ),
+    Guard(
+        "holder rule",
+        (("reconciler/takeover.py", "        if left <= 0:\n", "        if True:\n"),),
+        (
+            f"{_LIFECYCLE}the_holder_rule_keeps_two_operators_from_chasing_each_other",
+            f"{_GUARDS}two_operators_without_a_lease_do_not_take_each_others_runs",
+        ),
+    ),
+    Guard(
+        "death of an execution, in its completion",
+        (("lifecycle/complete.py", " or (_DEAD if report.dead else None)", ""),),
+        (
+            f"{_LIFECYCLE}the_death_of_an_execution_outlasts_an_edit_and_its_reversal",
+            f"{_GUARDS}an_edit_that_is_taken_back_before_the_next_claim_ends_the_run_all_the_same",
+        ),
+    ),
+    Guard(
+        "death of an execution, in its calls",
+        (("reconciler/runs.py", "            flight.kill(against.message)\n", "            pass\n"),),
+        (
+            "tests/gauntlet/test_dead_fence.py::"
+            "test_no_request_leaves_a_run_of_many_calls_after_the_operator_has_heard_of_its_end[rerun-Submit]",
+            "tests/gauntlet/test_dead_fence.py::"
+            "test_the_answer_of_a_call_on_the_wire_is_awaited_and_no_further_call_is_made",
+        ),
+    ),
+    Guard(
+        "forward-only cache",
+        (("cluster/cache.py", "(old is not None and version <= old.resource_version)", "False"),),
+        (
+            f"{_LIFECYCLE}a_cache_that_only_moves_forward_drops_no_good_completion",
+            f"{_GUARDS}a_late_watch_does_not_end_a_run_that_was_claimed_on_a_newer_version",
+        ),
+    ),
+    Guard(
+        "cancel of a dropped session, in the verdict",
+        (
+            (
+                "lifecycle/complete.py",
+                "return None if owned is not None and owned.id == session.id else session",
+                "return None",
+            ),
+            ("reconciler/jobs.py", "report.calls.left > 0\n", "False\n"),
+        ),
+        (
+            f"{_LIFECYCLE}the_cancel_of_a_dropped_session_leaves_no_orphan",
+            f"{_FACES}f9_superseded_without_a_denial.py::test_f9_a_run_of_a_job_that_was_recreated_by_force_"
+            "does_not_touch_the_new_one[last-answer-1-stale-1-job]",
+        ),
+    ),
+    Guard(
+        "cancel of a dropped session, in the reconciler",
+        (("reconciler/jobs.py", "        if verdict.orphan is not None or unknown:\n", "        if False:\n"),),
+        (
+            f"{_FACES}f9_superseded_without_a_denial.py::test_f9_a_run_of_a_job_that_was_recreated_by_force_"
+            "does_not_touch_the_new_one[last-answer-1-stale-1-job]",
+            f"{_COMPLETION}a_job_recreated_between_read_and_write_does_not_get_the_completion_of_the_old_one",
+        ),
+    ),
+)

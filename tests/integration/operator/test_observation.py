@@ -1,0 +1,92 @@
+"""An observation that goes wrong never fails its job: it shows, is tried again with backoff, and recovers by itself.
+
+What goes wrong: the guest traps, the guest spins, a policy denies the call, the service is not there.
+"""
+
+import asyncio
+import time
+
+import pytest
+
+from hack.controlplane.connection import Kubectl
+from tests.guests import hostile
+from tests.harness import manifests
+from tests.harness.operator_process import OperatorProcess
+from tests.harness.world import SECONDS, World
+
+TRAP = "unreachable"
+SPIN = "(loop $forever (br $forever))"
+BLIND = manifests.PERMIT_LOCAL.removesuffix(";") + ' unless { context.trigger == "Observe" };'
+_LOOK_SECONDS = 0.1
+
+
+async def until_observed(operator: OperatorProcess, outcome: str, count: int) -> None:
+    """Wait until so many observations have ended so: no object changes when one fails again in the same way."""
+    deadline = time.monotonic() + SECONDS
+    while True:
+        metrics = await operator.metrics()
+        if metrics.value("curation_run_duration_seconds_count", trigger="Observe", outcome=outcome) >= count:
+            return
+        assert time.monotonic() < deadline, f"waited in vain for {count} observations that are {outcome}"
+        await asyncio.sleep(_LOOK_SECONDS)
+
+
+async def until_shown(world: World, kubectl: Kubectl, says: str) -> None:
+    """Wait until the condition Reconciling says this, and read it in `kubectl describe`."""
+
+    def reconciling() -> str:
+        conditions = world.status().get("conditions", ())
+        return next((f"{c['reason']}: {c['message']}" for c in conditions if c["type"] == "Reconciling"), "")
+
+    await world.until(lambda: says in reconciling(), f"Reconciling says {says!r}")
+    described = (await asyncio.to_thread(kubectl, "describe", "curationjob", "job-0")).stdout
+    assert "ObservationFailed" in described
+    assert says in described
+
+
+@pytest.mark.parametrize(
+    ("how", "says"), [(TRAP, "(Trap)"), (SPIN, "(LimitExceeded)")], ids=["a guest that traps", "a guest that spins"]
+)
+async def test_a_guest_that_breaks_when_it_observes_does_not_fail_its_job_and_recovers(
+    world: World, kubectl: Kubectl, how: str, says: str
+) -> None:
+    url = f"{world.service.url}/sessions"
+    guest = manifests.wasm_module("breaks", hostile.breaks_when_it_observes(url, how), cpuSeconds=1)
+    for document in (*guest, manifests.policy()):
+        await world.cluster.create(document)
+    operator = await world.start_operator()
+    silent = world.service.add_rule("drop", trigger="Observe")
+    await world.create_job(moduleRef={"name": "breaks"}, observeIntervalSeconds=1)
+
+    await until_observed(operator, "Failed", 3)
+    assert world.status()["phase"] == "Running"
+    await until_shown(world, kubectl, says)
+    world.service.remove_rule(silent)
+
+    await world.until_phase("Completed", output={"seen": True})
+    assert world.status()["run"]["attempt"] == 1
+    await world.settled()
+
+
+@pytest.mark.parametrize("why", ["denied", "unreachable"])
+async def test_a_session_that_cannot_be_reached_does_not_fail_its_job_and_is_seen_when_it_can(
+    world: World, kubectl: Kubectl, why: str
+) -> None:
+    await world.prepare()
+    operator = await world.start_operator()
+    silent = world.service.add_rule("drop", trigger="Observe")
+    if why == "denied":
+        await world.cluster.patch("curationpolicies", "allow", {"spec": {"cedar": BLIND}})
+    await world.create_job(observeIntervalSeconds=1, onDenied="Fail")
+
+    await until_observed(operator, "Denied" if why == "denied" else "Failed", 3)
+    assert world.status()["phase"] == "Running"
+    await until_shown(world, kubectl, "was denied" if why == "denied" else "(HTTPUnavailable)")
+    world.service.complete(world.status()["session"]["id"], {"answer": 42})
+    world.service.remove_rule(silent)
+    if why == "denied":
+        await world.cluster.patch("curationpolicies", "allow", {"spec": {"cedar": manifests.PERMIT_LOCAL}})
+
+    await world.until_phase("Completed", output={"answer": 42})
+    assert world.status()["run"]["attempt"] == 1
+    await world.settled()

@@ -1,0 +1,46 @@
+"""The table of `hack.guards` fits the source: each change is to be made once, and each test is there.
+
+The tests themselves are run, on the changed source, by `make guards`.
+"""
+
+from pathlib import Path
+
+import pytest
+
+from hack.guards_table import GUARDS, Guard
+
+ROOT = Path(__file__).parents[2]
+GUARDS_OF_THE_CONTRACT = (
+    "run id check",
+    "template check",
+    "uid check",
+    "resourceVersion condition",
+    "claim before launch",
+    "finalizer before the claim",
+    "holder rule",
+    "death of an execution",
+    "forward-only cache",
+    "cancel of a dropped session",
+)
+
+
+@pytest.mark.parametrize("guard", GUARDS, ids=lambda guard: guard.name)
+def test_each_change_is_to_be_made_in_one_place(guard: Guard) -> None:
+    for name, old, new in guard.changes:
+        assert (ROOT / "operator" / "curation" / name).read_text().count(old) == 1, (name, old)
+        assert old != new
+
+
+@pytest.mark.parametrize("guard", GUARDS, ids=lambda guard: guard.name)
+def test_each_named_test_is_there(guard: Guard) -> None:
+    for test in guard.tests:
+        path, _, name = test.partition("::")
+        assert f"def {name.partition('[')[0]}(" in (ROOT / path).read_text(), test
+
+
+@pytest.mark.parametrize("name", GUARDS_OF_THE_CONTRACT)
+def test_every_guard_is_taken_off_and_noticed_on_a_real_api_server(name: str) -> None:
+    taken_off = [guard for guard in GUARDS if guard.name.startswith(name)]
+    assert taken_off
+    for guard in taken_off:
+        assert any(test.startswith(("tests/integration", "tests/gauntlet")) for test in guard.tests), guard.name
