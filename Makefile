@@ -74,7 +74,7 @@ verify: $(READY) ## Fail if what is generated differs from the sources.
 	@$(BIN)/python -m hack.metrics_reference --check
 	@$(BIN)/python -m hack.modules check
 
-modules: $(READY) ## Build the shipped modules (needs Rust with wasm32-unknown-unknown).
+modules: $(READY) ## Build the shipped modules (needs Rust; one of your own: python -m hack.modules build FOLDER OUT).
 	@$(BIN)/python -m hack.modules build
 
 lock: $(READY) ## Write the requirement locks from pyproject.toml.

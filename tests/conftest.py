@@ -1,3 +1,8 @@
-"""Fixtures of all tests: the control plane (`hack.controlplane`), the running operator and the faces' variants."""
+"""Fixtures of all tests: the control plane, the running operator, the faces' variants and the template module."""
 
-pytest_plugins = ["hack.controlplane.pytest_plugin", "tests.harness.fixtures", "tests.harness.variants"]
+pytest_plugins = [
+    "hack.controlplane.pytest_plugin",
+    "tests.harness.fixtures",
+    "tests.harness.template_module",
+    "tests.harness.variants",
+]

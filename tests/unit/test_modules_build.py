@@ -1,7 +1,7 @@
 """The shipped components are what their sources build to, and tell nothing of the machine that built them.
 
-The first build of a machine takes half a minute and fetches crates; without Rust, or with another one than the
-components were built with, the comparison is skipped.
+The first build of these sources takes half a minute and fetches crates; its result is kept in the user's cache. Without
+Rust, or with another one than the components were built with, the comparison is skipped.
 """
 
 import hashlib
@@ -10,18 +10,15 @@ from pathlib import Path
 
 import pytest
 
-from hack import modules
+from hack.modules import shipped
+from hack.modules.__main__ import main
+from hack.modules.component import Crate, traces
+from hack.modules.errors import BuildError, CratesUnavailable
+from hack.modules.pins import unpinned
+from hack.modules.rust import Toolchain
 
-MODULES = modules.modules()
+MODULES = shipped.modules()
 IDS = [module.name for module in MODULES]
-
-
-@pytest.fixture
-def toolchain() -> modules.Toolchain:
-    found = modules.find_toolchain()
-    if isinstance(found, str):
-        pytest.skip(f"the modules cannot be built here: {found}")
-    return found
 
 
 def test_the_shipped_module_is_among_those_built() -> None:
@@ -29,58 +26,66 @@ def test_the_shipped_module_is_among_those_built() -> None:
 
 
 @pytest.mark.parametrize("module", MODULES, ids=IDS)
-def test_the_kept_component_is_the_one_recorded_and_small(module: modules.Module) -> None:
+def test_the_kept_component_is_the_one_recorded_and_small(module: shipped.Module) -> None:
     component = module.component.read_bytes()
     assert hashlib.sha256(component).hexdigest() == module.sha256
     assert len(component) <= 80_000
 
 
 @pytest.mark.parametrize("module", MODULES, ids=IDS)
-def test_the_kept_component_names_no_folder_and_no_registry(module: modules.Module) -> None:
+def test_the_kept_component_names_no_folder_and_no_registry(module: shipped.Module) -> None:
     component = module.component.read_bytes()
-    assert modules.traces(component, [Path.home(), modules.ROOT, modules.cache_folder()]) == []
+    assert shipped.told(component) == []
     # What a build without the remapping leaves in the bytes.
     for trace in (b"/home/", b"/root/", b"/work/", b"/tmp/", b"/Users/", b".io-", b"registry", b"toolchains"):
         assert trace not in component
 
 
 @pytest.mark.parametrize("named", [b"/root/me/x.rs", b"x/registry/src/y", b"/a/.cargo/z", b"/b/.rustup/z"])
-def test_a_trace_of_the_machine_is_found(named: bytes) -> None:
-    assert modules.traces(b"\0asm" + named + b"\0", [Path("/root/me")]) != []
+def test_a_trace_of_the_machine_is_found(named: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/root/me")
+    assert shipped.told(b"\0asm" + named + b"\0") != []
 
 
 def test_a_root_folder_as_home_is_no_trace() -> None:
-    assert modules.traces(b"/rustc/abc/library", [Path("/")]) == []
+    assert traces(b"/rustc/abc/library", [Path("/")]) == []
 
 
-def test_the_sources_build_to_the_kept_bytes_in_an_empty_folder(toolchain: modules.Toolchain, tmp_path: Path) -> None:
-    if reason := modules.check(tmp_path / "elsewhere"):
+def test_the_sources_build_to_the_kept_bytes_in_an_empty_folder(toolchain: Toolchain) -> None:
+    if reason := shipped.check():
         pytest.skip(f"not compared: {reason}")
-    # Not the lock, and no target folder: the build leaves nothing beside the sources.
+    # The build leaves nothing beside the sources.
     for module in MODULES:
-        crate = modules.SOURCES / module.name
-        assert not (crate / "target").exists()
+        assert not (module.crate.folder / "target").exists()
+
+
+@pytest.mark.parametrize("module", MODULES, ids=IDS)
+def test_the_manifest_pins_every_crate_that_is_compiled(toolchain: Toolchain, module: shipped.Module) -> None:
+    try:
+        assert unpinned(module.crate) == []
+    except CratesUnavailable as error:
+        pytest.skip(f"not compared: {error}")
 
 
 def test_a_component_that_is_not_the_recorded_one_fails_the_check(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(modules, "BUILTINS", tmp_path)
+    monkeypatch.setattr(shipped, "BUILTINS", tmp_path)
     for module in MODULES:
         (tmp_path / f"{module.builtin}.wasm").write_bytes(b"\0asm another")
-    with pytest.raises(modules.BuildError, match=r"build-session-message-v1\.wasm is not the one recorded"):
-        modules.check()
+    with pytest.raises(BuildError, match=r"build-session-message-v1\.wasm is not the one recorded"):
+        shipped.check()
 
 
 def test_another_compiler_than_the_recorded_one_is_a_reason_to_skip(
-    toolchain: modules.Toolchain, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    toolchain: Toolchain, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     crate = tmp_path / "build-session-message"
     crate.mkdir()
-    record = json.loads((modules.SOURCES / crate.name / "build.json").read_text())
+    record = json.loads((shipped.SOURCES / crate.name / "build.json").read_text())
     (crate / "build.json").write_text(json.dumps({**record, "rustc": "1.0.0 (abcdef)"}))
-    monkeypatch.setattr(modules, "SOURCES", tmp_path)
-    reason = modules.check()
+    monkeypatch.setattr(shipped, "SOURCES", tmp_path)
+    reason = shipped.check()
     assert reason == f"build-session-message was built by rustc 1.0.0 (abcdef), and here is {toolchain.version}"
 
 
@@ -88,7 +93,51 @@ def test_without_rust_a_build_fails_and_a_check_says_why_it_does_not_compare(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
-    assert modules.main(["check"]) == 0
+    assert main(["check"]) == 0
     assert "not compared, since cargo and rustc are not on the PATH" in capsys.readouterr().out
-    assert modules.main(["build"]) == 1
-    assert "cargo and rustc are not on the PATH" in capsys.readouterr().err
+    for arguments in ([], [str(shipped.SOURCES / "template"), str(tmp_path / "out.wasm")]):
+        assert main(["build", *arguments]) == 1
+        assert "cargo and rustc are not on the PATH" in capsys.readouterr().err
+
+
+def crate(folder: Path, manifest: str) -> Path:
+    folder.mkdir()
+    (folder / "Cargo.toml").write_text(manifest)
+    return folder
+
+
+def test_a_folder_that_makes_no_component_is_refused_with_the_remedy(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out.wasm"
+    package = '[package]\nname = "x"\n'
+    copied = crate(tmp_path / "copied", f'{package}[lib]\ncrate-type = ["cdylib"]\n')
+    (copied / "wit").symlink_to("../wit")
+    for folder, said in (
+        (tmp_path / "none", "none has no Cargo.toml: give the folder of a module's crate"),
+        (crate(tmp_path / "broken", "[package"), "Cargo.toml is no manifest of a package"),
+        (crate(tmp_path / "nameless", "[package]\n"), "Cargo.toml is no manifest of a package: KeyError('name')"),
+        (crate(tmp_path / "binary", package), 'makes no component: put crate-type = ["cdylib"] into its [lib]'),
+        (copied, "wit is a link that leads nowhere: copy the folder again with `cp -rL`"),
+    ):
+        assert main(["build", str(folder), str(out)]) == 1
+        assert said in capsys.readouterr().err
+    assert not out.exists()
+
+
+def test_the_digest_of_a_crate_is_that_of_its_sources_alone(tmp_path: Path) -> None:
+    manifest = '[package]\nname = "x"\n[lib]\ncrate-type = ["cdylib"]\n'
+    one, other = crate(tmp_path / "one", manifest), crate(tmp_path / "other", manifest)
+    (other / "target").mkdir()
+    (other / "target" / "x.wasm").write_bytes(b"built")
+    assert Crate.of(one).digest() == Crate.of(other).digest()
+    (other / "Cargo.lock").write_text("version = 4\n")
+    assert Crate.of(one).digest() == Crate.of(other, ignore_lock=True).digest()
+    assert Crate.of(one).digest() != Crate.of(other).digest()
+
+
+def test_a_folder_without_a_file_to_write_is_bad_usage(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["build", str(shipped.SOURCES / "template")])
+    assert ended.value.code == 2
+    assert "build FOLDER needs OUT" in capsys.readouterr().err

@@ -15,7 +15,7 @@ use context::Context;
 use failure::Failure;
 use serde_json::Value;
 
-wit_bindgen::generate!({ path: "../wit/curation.wit", world: "guest" });
+wit_bindgen::generate!({ path: "wit", world: "guest" });
 
 use curation::guest::host;
 

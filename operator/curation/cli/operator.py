@@ -22,7 +22,7 @@ from curation.cluster.answers import APIError, Unreachable
 from curation.cluster.credentials import ConfigurationError
 from curation.reconciler.process import Exit, Process
 from curation.reconciler.settings import LeaseSettings, Settings
-from curation.wasm.store import check_module
+from curation.wasm.store import CONFIG_MAP_BYTES, check_module, digest_of
 
 log = logging.getLogger(__name__)
 
@@ -269,13 +269,16 @@ def schemas() -> None:
 @main.command()
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 def check(file: Path) -> None:
-    """Say whether FILE fits the module contract, and why not."""
-    problems = check_module(file.read_bytes())
+    """Say whether FILE fits the module contract, and why not. If it does, the digest is what spec.digest has to be."""
+    wasm = file.read_bytes()
+    problems = check_module(wasm)
     for problem in problems:
         click.echo(f"{file}: {problem}", err=True)
     if problems:
         sys.exit(Exit.ERROR)
-    click.echo(f"{file}: fits the module contract")
+    click.echo(f"{file}: fits the module contract\n{len(wasm)} bytes\ndigest: {digest_of(wasm)}")
+    if len(wasm) > CONFIG_MAP_BYTES:
+        click.echo(f"{file}: no ConfigMap can hold it: {CONFIG_MAP_BYTES} bytes are the limit; strip it", err=True)
 
 
 if __name__ == "__main__":

@@ -25,6 +25,7 @@ _HOST_FUNCTIONS = {
     LOG: "func(level: string, message: string)",
 }
 _RUN_TYPE = "func(context: string) -> result<string, string>"
+_WORLD = "build it from the world in modules/wit/curation.wit"
 
 
 def binary_problem(wasm: bytes) -> str | None:
@@ -36,8 +37,8 @@ def binary_problem(wasm: bytes) -> str | None:
         return None
     if wasm.startswith(_WASM_MAGIC + _CORE_MODULE):
         return (
-            "this is a core WebAssembly module, not a component: build it for the target wasm32-wasip2, or wrap it "
-            "with `wasm-tools component new`"
+            "this is a core WebAssembly module, not a component: link it with wasm-component-ld (as modules/template "
+            "does), build it for the target wasm32-wasip2, or wrap it with `wasm-tools component new`"
         )
     if wasm.startswith(_WASM_MAGIC):
         return f"this is WebAssembly of an unknown version ({wasm[4:8].hex()}): build a component with current tools"
@@ -71,20 +72,21 @@ def _import_problems(engine: Engine, component: ComponentType) -> Iterator[str]:
                 expected = _HOST_FUNCTIONS.get(function)
                 actual = _describe(found.ty)
                 if expected is None:
-                    yield f"unknown import {name}#{function}: the interface has only {' and '.join(_HOST_FUNCTIONS)}"
+                    known = " and ".join(_HOST_FUNCTIONS)
+                    yield f"unknown import {name}#{function}: the interface has only {known}: {_WORLD}"
                 elif actual != expected:
-                    yield f"import {name}#{function} must be `{expected}`, not `{actual}`"
+                    yield f"import {name}#{function} must be `{expected}`, not `{actual}`: {_WORLD}"
 
 
 def _export_problems(engine: Engine, component: ComponentType) -> Iterator[str]:
     exports = component.exports(engine)
     if RUN not in exports:
         others = ", ".join(sorted(exports)) or "nothing"
-        yield f"it must export {RUN}: `{_RUN_TYPE}`; it exports {others}"
+        yield f"it must export {RUN}: `{_RUN_TYPE}`; it exports {others}: {_WORLD}"
         return
     actual = _describe(exports[RUN].ty)
     if actual != _RUN_TYPE:
-        yield f"export {RUN} must be `{_RUN_TYPE}`, not `{actual}`"
+        yield f"export {RUN} must be `{_RUN_TYPE}`, not `{actual}`: {_WORLD}"
 
 
 def _describe(item: Any) -> str:

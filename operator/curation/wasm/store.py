@@ -29,6 +29,9 @@ from curation.wasm.watchdog import Watchdog
 MAX_MODULE_BYTES = 8 << 20
 """A compilation cannot be interrupted; measured, the shipped module's 80 KB take 0.1 s of one core."""
 
+CONFIG_MAP_BYTES = 1 << 20
+"""What the API server lets a ConfigMap hold, all its keys together."""
+
 MAX_LOADED = 256
 """Modules held ready. One costs a path: its code is mapped from the artifact by each run."""
 
@@ -235,8 +238,11 @@ def _compile(wasm: bytes) -> bytes:
         try:
             component = Component(engine, wasm)
         except WasmtimeError as error:
-            message = " ".join(str(error).split())
-            raise ModuleLoadError(ModuleReason.INVALID, f"it does not compile: {message}") from None
+            message = (
+                f"it does not compile: {' '.join(str(error).split())}; the file is damaged, or it uses a feature of "
+                "WebAssembly that is not enabled here: build it anew, for the features that all engines have"
+            )
+            raise ModuleLoadError(ModuleReason.INVALID, message) from None
         with component:
             problems = abi_problems(engine, component) or _link_problems(engine, component)
             if problems:

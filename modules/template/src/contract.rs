@@ -1,0 +1,115 @@
+//! What the operator says and expects: the documents of docs/schemas, as far as this module needs them.
+
+use crate::curation::guest::host;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use std::collections::BTreeMap;
+
+#[derive(Deserialize)]
+pub enum Trigger {
+    Submit,
+    Observe,
+    Cancel,
+}
+
+#[derive(Deserialize)]
+pub struct Context {
+    pub trigger: Trigger,
+    pub run: Run,
+    pub job: Job,
+    pub session: Option<Session>,
+    input: Value,
+    config: BTreeMap<String, String>,
+}
+
+#[derive(Deserialize)]
+pub struct Run {
+    pub id: String,
+}
+
+#[derive(Deserialize)]
+pub struct Job {
+    pub namespace: String,
+    pub name: String,
+}
+
+#[derive(Deserialize, Serialize)]
+pub struct Session {
+    pub id: String,
+    pub url: Option<String>,
+}
+
+impl Context {
+    /// A key of `spec.config`, of the job or of the module.
+    pub fn config(&self, key: &str) -> Result<&str, Failure> {
+        match self.config.get(key) {
+            Some(value) if !value.is_empty() => Ok(value),
+            _ => {
+                Err(Failure::new(format!("config.{key} is missing: set it in spec.config of the job or of the module")))
+            }
+        }
+    }
+
+    /// A text of the job's `spec.input`. It is empty for Cancel.
+    pub fn input(&self, key: &str) -> Result<&str, Failure> {
+        match &self.input[key] {
+            Value::String(text) if !text.is_empty() => Ok(text),
+            Value::Null | Value::String(_) => {
+                Err(Failure::new(format!("input.{key} is missing: set it in spec.input of the job")))
+            }
+            other => Err(Failure::new(format!("input.{key} must be a string; found {other}"))),
+        }
+    }
+}
+
+#[derive(Serialize)]
+#[serde(tag = "action")]
+pub enum Outcome {
+    SessionSpawned {
+        session: Session,
+    },
+    Running {
+        progress: Option<Value>,
+    },
+    Completed {
+        #[serde(skip_serializing_if = "Option::is_none")]
+        output: Option<Value>,
+    },
+    Failed {
+        reason: String,
+    },
+    Cancelled,
+}
+
+#[derive(Serialize)]
+pub struct Failure {
+    message: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    class: Option<&'static str>,
+}
+
+impl Failure {
+    /// Names no class: the operator infers it from the last call (denied, no answer, a limit), else it is a ModuleError.
+    pub fn new(message: impl Into<String>) -> Self {
+        Failure { message: message.into(), class: None }
+    }
+
+    /// An answer that may be another one later. Of the classes that a module may name, this one is tried again.
+    pub fn unavailable(message: impl Into<String>) -> Self {
+        Failure { message: message.into(), class: Some("HTTPUnavailable") }
+    }
+}
+
+/// The result of `run` for the context that the operator gave.
+pub fn answer(document: &str, run: impl FnOnce(&Context) -> Result<Outcome, Failure>) -> Result<String, String> {
+    let context = serde_json::from_str(document).map_err(|error| Failure::new(format!("the context: {error}")));
+    let result = context.and_then(|context| run(&context));
+    result.map(|outcome| text(&outcome)).map_err(|failure| {
+        host::log("error", &failure.message);
+        text(&failure)
+    })
+}
+
+fn text(document: &impl Serialize) -> String {
+    serde_json::to_string(document).unwrap_or_default()
+}
