@@ -39,7 +39,10 @@ def _hold(world: World, point: Point, generation: int) -> Rule:
 
 async def prepare_tolerant(world: World) -> None:
     """A module that does not mind that its first call is denied."""
-    guest = Script().call({"method": "GET", "url": f"{world.service.url}/secret"})
+    guest = Script()
+    guest.on("Cancel", guest.returning({"action": "Cancelled"})).call(
+        {"method": "GET", "url": f"{world.service.url}/secret"}
+    )
     for method, path in CALLS:
         guest.call({"method": method, "url": world.service.url + path, **({"body": "{}"} if method == "POST" else {})})
     component = guest.ok({"action": "Completed", "output": {"done": True}})
