@@ -9,7 +9,7 @@ CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/curation-operator
 TESTS ?= tests/unit tests/integration
 WORKERS ?= 4
 
-.PHONY: help demo test unit controlplane lint format generate verify modules bench gauntlet lock clean
+.PHONY: help demo test unit gauntlet e2e controlplane lint format generate verify modules bench lock clean
 
 help: ## List the targets.
 	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -36,6 +36,11 @@ unit: $(READY) ## Unit tests only.
 gauntlet: $(READY) ## Fault tests: killed processes, lost answers, paused servers.
 	@$(BIN)/python -m hack.controlplane build > /dev/null
 	@$(BIN)/python -m pytest tests/gauntlet -n $(WORKERS) --dist worksteal
+
+# NODE=<folder of a node kit> (KEEP=1 leaves the node up), or IMAGE=<image> for the cluster of the current KUBECONFIG.
+# E2E holds options of pytest.
+e2e: $(READY) ## The operator as it is installed, on a real node: NODE=... or IMAGE=...
+	@$(BIN)/python -m hack.e2e $(if $(NODE),--node "$(NODE)" $(if $(KEEP),--keep),$(if $(IMAGE),--image "$(IMAGE)")) $(E2E)
 
 bench: $(READY) ## Throughput, latency and scale, as ratios to a baseline in the same run.
 	@$(BIN)/python -m hack.controlplane build > /dev/null
