@@ -19,7 +19,7 @@ _STYLES = {
     "Queued": "cyan",
     "Completed": "blue",
 }
-_WIDEST_SESSION = "session-eager-marten-548024767403d8de"
+_WIDEST_SESSION = "session-mellow-plover-548024767403d8de"
 
 
 def jobs_table(board: Board) -> Table:
@@ -65,7 +65,7 @@ def earlier_attempt(board: Board, job: Job) -> tuple[str, str]:
             return f"{label} superseded, unanswered", "yellow"
         if run in board.dropped.get(job.name, ()):
             alive = any(session.run_id == run for session in board.live())
-            return f"{label} dropped, orphan {'alive' if alive else 'cancelled'}", "bold green"
+            return f"{label} dropped, {'still alive' if alive else 'cancelled'}", "bold green"
         if run in job.abandoned:
             return f"{label} superseded", "yellow"
     return "", ""

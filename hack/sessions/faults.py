@@ -7,7 +7,7 @@ it at its arrival. `before` is before the work is done, `after` is between the w
 import asyncio
 import itertools
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from fnmatch import fnmatchcase
 from typing import Any, Literal
 
@@ -15,6 +15,8 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from hack.sessions.caller import Caller
 from hack.sessions.errors import Refusal
+
+Sleep = Callable[[float], Awaitable[object]]
 
 
 class Dropped(Exception):
@@ -69,13 +71,14 @@ class Fault(Match):
 class Rule:
     """A rule at work."""
 
-    def __init__(self, identifier: str, fault: Fault, changed: Callable[[], None]) -> None:
+    def __init__(self, identifier: str, fault: Fault, changed: Callable[[], None], sleep: Sleep) -> None:
         self.id = identifier
         self.fault = fault
         self.hits = 0
         self.over = False
         self._held: deque[asyncio.Future[None]] = deque()
         self._changed = changed
+        self._sleep = sleep
 
     @property
     def held(self) -> int:
@@ -105,7 +108,7 @@ class Rule:
         if self.fault.when != when:
             return
         if self.fault.seconds:
-            await asyncio.sleep(self.fault.seconds)
+            await self._sleep(self.fault.seconds)
         match self.fault.action:
             case "hold":
                 await self._hold()
@@ -146,14 +149,15 @@ class Rule:
 class Faults:
     """All rules."""
 
-    def __init__(self, changed: Callable[[], None]) -> None:
+    def __init__(self, changed: Callable[[], None], sleep: Sleep) -> None:
         self.rules: dict[str, Rule] = {}
         self._changed = changed
+        self._sleep = sleep
         self._numbers = itertools.count(1)
 
     def add(self, fault: Fault) -> Rule:
         """Puts a rule in force, after those there are."""
-        rule = Rule(f"rule-{next(self._numbers)}", fault, self._changed)
+        rule = Rule(f"rule-{next(self._numbers)}", fault, self._changed, self._sleep)
         self.rules[rule.id] = rule
         return rule
 

@@ -1,5 +1,6 @@
 """The service as a whole: `async with SessionService() as service:` serves at `service.url`."""
 
+import asyncio
 from collections.abc import Callable
 from typing import Any, Literal
 
@@ -10,7 +11,7 @@ from hack.sessions.api import Api
 from hack.sessions.changes import Changes
 from hack.sessions.control import Control
 from hack.sessions.errors import Refusal
-from hack.sessions.faults import Fault, Faults, Rule
+from hack.sessions.faults import Fault, Faults, Rule, Sleep
 from hack.sessions.journal import Entry, Journal
 from hack.sessions.pipeline import Pipeline
 from hack.sessions.store import Session, Store
@@ -23,17 +24,23 @@ class SessionService:
 
     :param port: 0 for a free one.
     :param require_header: name and value that every call of the API must carry, or it is answered 401.
+    :param sleep: how the `seconds` of a rule pass.
     """
 
     def __init__(
-        self, host: str = "127.0.0.1", port: int = 0, *, require_header: tuple[str, str] | None = None
+        self,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        *,
+        require_header: tuple[str, str] | None = None,
+        sleep: Sleep = asyncio.sleep,
     ) -> None:
         self.url = ""
         self._host, self._port = host, port
         self._changes = Changes()
         self._store = Store(self._changes.notify)
         self._journal = Journal(self._changes.notify, require_header[0] if require_header else None)
-        self._faults = Faults(self._changes.notify)
+        self._faults = Faults(self._changes.notify, sleep)
         self._pipeline = Pipeline(self._journal, self._faults, require_header)
         self._api = Api(self._store)
         self._runner: web.AppRunner | None = None

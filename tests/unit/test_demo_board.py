@@ -83,9 +83,9 @@ def test_the_table_follows_an_earlier_attempt_to_its_end() -> None:
     board.saw_sessions(board.sessions, [Call(OLD, answered=True)])
     assert note(board) == "g1.a1 superseded"
     board.saw_event(event(OLD))
-    assert note(board) == "g1.a1 dropped, orphan alive"
+    assert note(board) == "g1.a1 dropped, still alive"
     board.saw_sessions([Session("session-1", OLD, UID, "cancelled")], board.calls)
-    assert note(board) == "g1.a1 dropped, orphan cancelled"
+    assert note(board) == "g1.a1 dropped, cancelled"
 
 
 def test_a_session_is_an_orphan_once_its_run_is_superseded() -> None:

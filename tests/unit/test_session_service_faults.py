@@ -124,19 +124,24 @@ async def test_closing_the_service_frees_what_it_holds() -> None:
     assert rule.held == 0
 
 
-async def test_a_delayed_call_answers_later_than_one_that_came_after_it(
-    service: SessionService, http: aiohttp.ClientSession
-) -> None:
-    rule = service.add_rule("delay", path="/workspaces", seconds=0.2, times=1)
-    slow = asyncio.create_task(workspace(http))
-    await service.wait_until(lambda: rule.hits == 1)
-    assert (await workspace(http))[0] == 201
-    assert (await slow)[0] == 201
-    first, second = service.log()
-    assert first.answered is not None
-    assert second.answered is not None
-    assert first.answered > second.answered
-    assert first.answered - first.time >= 0.19
+async def test_a_delayed_call_answers_when_its_seconds_have_passed_and_others_do_not_wait_for_it() -> None:
+    asleep, passed = [], asyncio.Event()
+
+    async def sleep(seconds: float) -> None:
+        asleep.append(seconds)
+        await passed.wait()
+
+    async with SessionService(sleep=sleep) as service, aiohttp.ClientSession(service.url) as http:
+        rule = service.add_rule("delay", path="/workspaces", seconds=300, times=1)
+        slow = asyncio.create_task(workspace(http))
+        await service.wait_until(lambda: rule.hits == 1)
+        assert (await workspace(http))[0] == 201
+        first, second = service.log()
+        assert (first.status, second.status) == (None, 201)
+        assert not slow.done()
+        passed.set()
+        assert (await slow)[0] == 201
+        assert asleep == [300]
 
 
 @pytest.mark.parametrize(("when", "made"), [("before", 0), ("after", 1)])

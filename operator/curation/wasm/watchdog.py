@@ -44,23 +44,24 @@ class Interruption:
 class WallClock:
     """Stands in for the processor clock where threads have none (macOS): wall time, standing still while paused."""
 
-    def __init__(self) -> None:
+    def __init__(self, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self._monotonic = monotonic
         self._paused_at: float | None = None
         self._paused = 0.0
 
     def __call__(self) -> float:
         """Seconds that have passed while it was not paused."""
         now = self._paused_at  # one read: the guest's thread may be resuming right now
-        return (time.monotonic() if now is None else now) - self._paused
+        return (self._monotonic() if now is None else now) - self._paused
 
     @contextmanager
     def paused(self) -> Iterator[None]:
         """The guest waits in the host for something that is not its own work."""
-        started = self._paused_at = time.monotonic()
+        started = self._paused_at = self._monotonic()
         try:
             yield
         finally:
-            self._paused += time.monotonic() - started
+            self._paused += self._monotonic() - started
             self._paused_at = None
 
 
