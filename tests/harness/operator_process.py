@@ -51,10 +51,16 @@ class OperatorProcess:
     """One run of `curation-operator run`. Start it by `await operator.start()`, end it by `stop` or `kill`."""
 
     def __init__(
-        self, environment: Mapping[str, str], arguments: Sequence[str], changed: Callable[[], None] = lambda: None
+        self,
+        environment: Mapping[str, str],
+        arguments: Sequence[str],
+        changed: Callable[[], None] = lambda: None,
+        *,
+        wrapper: Sequence[str] = (),
     ) -> None:
+        """A `wrapper` is a program, by its full path, and its arguments, that becomes the operator by exec."""
         self._environment = {**environment, "PYTHONFAULTHANDLER": "1"}
-        self._arguments = tuple(arguments)
+        self._command = (*wrapper, str(PROGRAM), "run", *arguments)
         self._changed = changed
         self._process: asyncio.subprocess.Process | None = None
         self._reader: asyncio.Task[None] | None = None
@@ -73,7 +79,7 @@ class OperatorProcess:
         assert self._process is None, "this operator was started already; make another"
         self._process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-I", "-S", "-c", _LAUNCH),
-            *(str(PROGRAM), "run", *self._arguments),
+            *self._command,
             env=self._environment,
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.DEVNULL,

@@ -1,7 +1,7 @@
 """One test's world: a namespace, a session service, operators, and the history of all that happens to its jobs."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -45,7 +45,11 @@ class World:
         return {**{name: value for name, value in own.items() if not name.startswith("CURATION_")}, **more}
 
     def operator(
-        self, *options: str, kubeconfig: Path | None = None, environment: Mapping[str, str] | None = None
+        self,
+        *options: str,
+        kubeconfig: Path | None = None,
+        environment: Mapping[str, str] | None = None,
+        wrapper: Sequence[str] = (),
     ) -> OperatorProcess:
         """An operator for this namespace, not started yet. A `kubeconfig` is that of a proxy."""
         full = self.operator_environment(**(environment or {}))
@@ -55,7 +59,7 @@ class World:
             *("-n", self.namespace, "--no-lease", "--allow-cidr", "127.0.0.0/8", "--http-bind", "127.0.0.1:0"),
             *("--log-format", "json", "--module-cache", str(self._module_cache), *options),
         )
-        made = OperatorProcess(full, arguments, self._changes.notify)
+        made = OperatorProcess(full, arguments, self._changes.notify, wrapper=wrapper)
         self.operators.append(made)
         return made
 
