@@ -8,6 +8,7 @@ import pytest
 
 from hack.controlplane.errors import KubectlError
 from hack.e2e.__main__ import IMAGE_VARIABLE
+from hack.e2e.target import ROOT
 from tests.e2e import installation, service
 from tests.e2e.kubectl import kubectl, until
 from tests.e2e.service import Sessions
@@ -29,16 +30,25 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
 
 
 @pytest.fixture(scope="session")
-def session_service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sessions]:
+def session_service(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sessions]:
     """The session service; and the operator, installed by its image and the default overlay, and taken away after."""
     image = os.environ.get(IMAGE_VARIABLE)
     if not image:
         pytest.skip(_NO_CLUSTER)
+
+    def say(text: str) -> None:
+        # It takes a minute or two, and pytest would keep this to itself.
+        with request.config.pluginmanager.getplugin("capturemanager").global_and_fixture_disabled():
+            print(f"\n  {text}", flush=True)
+
     try:
+        say("set-up: the session service, as a pod")
         sessions = service.start(image)
+        say(f"set-up: the operator, from {installation.OVERLAY.relative_to(ROOT)} with {image}")
         installation.install(tmp_path_factory.mktemp("overlay"), image, sessions.network)
         until(lambda: _operator_reaches(sessions), "the operator's pods reach the session service", installation.logs)
         yield sessions
+        say("the end: uninstalling as docs/install.md says")
         installation.uninstall()
     finally:
         service.stop()

@@ -1,8 +1,10 @@
 """`make e2e`, with a node kit whose programs only write down that they were called."""
 
 import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -70,6 +72,18 @@ def test_a_node_that_does_not_come_up_is_taken_down_and_no_test_runs(kit: Path) 
     assert calls(kit) == [*UP, "down"]
     assert "error: the node kit's up ended with 7" in done.stderr
     assert "test session starts" not in done.stdout
+
+
+def test_a_stop_while_the_node_comes_up_takes_it_down(kit: Path) -> None:
+    program(kit, "up", 'touch "$(dirname "$0")/is-starting"\nexec sleep 60')
+    with subprocess.Popen([sys.executable, "-m", "hack.e2e", "--node", str(kit)], cwd=ROOT) as process:
+        deadline = time.monotonic() + 60
+        while not (kit / "is-starting").exists():
+            assert time.monotonic() < deadline, "the kit was not asked to start the node"
+            time.sleep(0.05)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(60) == 130
+    assert calls(kit) == [*UP, "down"]
 
 
 def test_keep_leaves_the_node_up(kit: Path) -> None:
