@@ -54,11 +54,13 @@ def test_the_leader_is_lost_with_runs_in_flight(team: Team, lose: Callable[[str]
     team.sessions.release(held)
     team.until_settled([*running, *names])
     for job in team.jobs(names):
-        status = job["status"]
-        assert status["run"]["attempt"] == 2
-        assert status["run"]["holder"] == installation.holder()
-        states = [(each["attempt"], each["state"]) for each in team.sessions.of_job(job["metadata"]["uid"])]
-        assert states == [(1, "cancelled"), (2, "running")]
+        run = job["status"]["run"]
+        assert run["holder"] != old
+        made = [(each["attempt"], each["state"]) for each in team.sessions.of_job(job["metadata"]["uid"])]
+        # Two attempts, unless the machine is so busy that the next leader loses the lease as well.
+        assert made[0] == (1, "cancelled")
+        assert made[-1] == (run["attempt"], "running")
+        assert [state for _, state in made[:-1]] == ["cancelled"] * (len(made) - 1)
     assert {job["metadata"]["name"]: job["status"]["session"]["id"] for job in team.jobs(running)} == before
     assert team.failures() == []
     until(lambda: len(installation.ready_pods()) == 2, "both replicas are ready", installation.logs)
