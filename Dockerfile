@@ -1,12 +1,12 @@
-# The operator's image: two stages, so that neither pip nor the build tools are in the second.
+# The operator's image: an environment made in a first stage, and nothing else, on top of the base image.
 FROM python:3.11-slim AS build
-RUN python3 -m venv /opt/curation
+RUN python3 -m venv --without-pip /opt/curation
 WORKDIR /src
 COPY requirements/runtime.txt requirements/runtime.txt
-RUN /opt/curation/bin/pip install --no-cache-dir --require-hashes -r requirements/runtime.txt
+RUN python3 -m pip --python /opt/curation install --no-cache-dir --require-hashes -r requirements/runtime.txt
 COPY pyproject.toml README.md LICENSE ./
 COPY operator operator
-RUN /opt/curation/bin/pip install --no-cache-dir --no-deps .
+RUN python3 -m pip --python /opt/curation install --no-cache-dir --no-deps .
 
 FROM python:3.11-slim
 COPY --from=build /opt/curation /opt/curation

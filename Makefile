@@ -12,7 +12,7 @@ FACES ?= 1
 # One event loop for all tests, so that an operator can serve several of them.
 LENT := --lend-operators 25 -o asyncio_default_test_loop_scope=session -o asyncio_default_fixture_loop_scope=session
 
-.PHONY: help demo test unit controlplane lint format generate verify modules bench gauntlet faces guards lock clean
+.PHONY: help demo test unit controlplane lint format generate verify modules bench gauntlet faces guards e2e lock clean
 
 help: ## List the targets.
 	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -47,6 +47,11 @@ faces: $(READY) ## The nine faces in all variants, FACES=50 times in a row.
 guards: $(READY) ## Take each guard of the fence off the source, and see a test fail.
 	@$(BIN)/python -m hack.controlplane build > /dev/null
 	@$(BIN)/python -m hack.guards -n $(WORKERS)
+
+# NODE=<folder of a node kit> (KEEP=1 leaves the node up), or IMAGE=<image> for the cluster of the current KUBECONFIG.
+# E2E holds options of pytest.
+e2e: $(READY) ## The operator as it is installed, on a real node: NODE=... or IMAGE=...
+	@$(BIN)/python -m hack.e2e $(if $(NODE),--node "$(NODE)" $(if $(KEEP),--keep),$(if $(IMAGE),--image "$(IMAGE)")) $(E2E)
 
 bench: $(READY) ## Throughput, latency, scale and failover, as ratios to what was measured in the same run.
 	@$(BIN)/python -m hack.controlplane build > /dev/null

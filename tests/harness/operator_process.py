@@ -58,12 +58,12 @@ class OperatorProcess:
         environment: Mapping[str, str],
         arguments: Sequence[str],
         changed: Callable[[], None] = lambda: None,
-        program: Path = PROGRAM,
+        command: Sequence[str] = (str(PROGRAM),),
     ) -> None:
+        """The `command` begins with a program's full path and ends as the operator, with `run` and the arguments."""
         self._environment = {**environment, "PYTHONFAULTHANDLER": "1"}
-        self._arguments = tuple(arguments)
+        self._command = (*command, "run", *arguments)
         self._changed = changed
-        self._program = program
         self._process: asyncio.subprocess.Process | None = None
         self._reader: asyncio.Task[None] | None = None
         self._paused = False
@@ -89,7 +89,7 @@ class OperatorProcess:
         assert self._process is None, "this operator was started already; make another"
         self._process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-I", "-S", "-c", _LAUNCH),
-            *(str(self._program), "run", *self._arguments),
+            *self._command,
             env=self._environment,
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.DEVNULL,

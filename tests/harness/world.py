@@ -55,18 +55,18 @@ class World:
         kubeconfig: Path | None = None,
         environment: Mapping[str, str] | None = None,
         lease: bool = False,
-        program: Path = PROGRAM,
+        command: Sequence[str] = (str(PROGRAM),),
     ) -> OperatorProcess:
         """An operator for this namespace, not started yet. A `kubeconfig` is that of a proxy.
 
-        With `lease` it elects a leader in this namespace, where `leases.grant` lets it. Another `program` is one that
-        ends in the operator's.
+        With `lease` it elects a leader in this namespace, where `leases.grant` lets it. Another `command` is one
+        that ends as the operator.
         """
         full = self.operator_environment(**(environment or {}))
         if kubeconfig is not None:
             full["KUBECONFIG"] = str(kubeconfig)
         electing = ("--lease-namespace", self.namespace) if lease else ("--no-lease",)
-        made = self._make(self.namespace, options=(*electing, *options), environment=full, program=program)
+        made = self._make(self.namespace, options=(*electing, *options), environment=full, command=command)
         self.operators.append(made)
         return made
 
@@ -75,14 +75,14 @@ class World:
         *namespaces: str,
         options: Sequence[str] = ("--no-lease",),
         environment: Mapping[str, str] | None = None,
-        program: Path = PROGRAM,
+        command: Sequence[str] = (str(PROGRAM),),
     ) -> OperatorProcess:
         arguments = (
             *(word for namespace in namespaces for word in ("-n", namespace)),
             *("--allow-cidr", "127.0.0.0/8", "--http-bind", "127.0.0.1:0"),
             *("--log-format", "json", "--module-cache", str(self._module_cache), *options),
         )
-        return OperatorProcess(environment or self.operator_environment(), arguments, self._changes.notify, program)
+        return OperatorProcess(environment or self.operator_environment(), arguments, self._changes.notify, command)
 
     async def start_operator(
         self, *options: str, kubeconfig: Path | None = None, own: bool = False, lease: bool = False

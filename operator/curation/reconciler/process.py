@@ -245,6 +245,8 @@ class Process:
         roots = await kopf.spawn_tasks(
             registry=kopf_registry(connection, context.caches, self.health),
             settings=kopf_settings(),
+            # kopf would make one of the user's name, and the user of an image has none. Its type is not public.
+            identity=context.settings.holder,  # type: ignore[arg-type]
             standalone=True,
             clusterwide=not self._settings.namespaces,
             namespaces=list(self._settings.namespaces),

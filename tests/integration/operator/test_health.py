@@ -46,7 +46,7 @@ async def test_a_watch_that_hangs_is_unhealthy_until_it_is_heard_of_again(
     program.chmod(0o700)
     user = world.cluster.connection.kubeconfig(OPERATOR_USER, OPERATOR_GROUPS)
     async with FaultProxy(user) as proxy:
-        operator = world.operator(kubeconfig=proxy.kubeconfig(tmp_path), program=program)
+        operator = world.operator(kubeconfig=proxy.kubeconfig(tmp_path), command=(str(program),))
         await operator.start()
         hang = proxy.inject(fault("GET", rf"/{kind}\?.*watch=", times=None))  # type: ignore[operator]
         await hang.reached.wait()

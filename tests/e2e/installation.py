@@ -1,0 +1,103 @@
+"""Installs the operator as docs/install.md says, by an overlay with the image, and takes it away as that page says."""
+
+import json
+import os
+from pathlib import Path
+
+from hack.e2e.target import ROOT
+from tests.e2e.kubectl import Document, get, items, kubectl
+
+SYSTEM = "curation-system"
+DEPLOYMENT = "deployment/curation-operator"
+OVERLAY = ROOT / "manifests" / "overlays" / "default"
+OURS = "curation.dev/e2e"
+"""A label of all that these tests install: what has it may be taken away by the next run, if this one is killed."""
+
+
+class OccupiedError(Exception):
+    """The cluster has an operator that is not from these tests."""
+
+
+def install(folder: Path, image: str, allow: str) -> None:
+    """Apply an overlay with this image, written to `folder`, and wait for both replicas; modules may reach `allow`.
+
+    What an earlier run has left is replaced, and its jobs are deleted. Raises OccupiedError.
+    """
+    found = [crd["metadata"] for crd in items("crd") if crd["spec"]["group"] == "curation.dev"]
+    if not all(OURS in metadata.get("labels", {}) for metadata in found):
+        raise OccupiedError(
+            "this cluster has the CRDs of curation.dev already, and not from these tests, which remove the CRDs and "
+            "with them all jobs: give a cluster without them"
+        )
+    argument = {"op": "add", "path": "/spec/template/spec/containers/0/args/-", "value": f"--allow-cidr={allow}"}
+    kustomization = {
+        "apiVersion": "kustomize.config.k8s.io/v1beta1",
+        "kind": "Kustomization",
+        # Kustomize takes no absolute paths.
+        "resources": [os.path.relpath(OVERLAY, folder.resolve())],
+        "images": [{"name": "curation-operator", **_image(image)}],
+        "labels": [{"pairs": {OURS: "true"}}],
+        "patches": [{"target": {"kind": "Deployment", "name": "curation-operator"}, "patch": json.dumps([argument])}],
+    }
+    (folder / "kustomization.yaml").write_text(json.dumps(kustomization), encoding="utf-8")
+    kubectl("apply", "--server-side", "-k", str(folder))
+    if found:
+        # The image may be another one under the same name.
+        kubectl("rollout", "restart", DEPLOYMENT, "-n", SYSTEM)
+    kubectl("rollout", "status", DEPLOYMENT, "-n", SYSTEM, "--timeout=240s")
+    if found:
+        kubectl("delete", "curationjobs", "--all", "--all-namespaces")
+        kubectl("delete", "namespaces", "-l", f"{OURS}=jobs")
+
+
+def uninstall() -> None:
+    """What docs/install.md says under Uninstall, while the operator runs."""
+    kubectl("delete", "curationjobs", "--all", "--all-namespaces")
+    kubectl("delete", "curationmodules,curationpolicies,curationapprovals", "--all", "--all-namespaces")
+    kubectl("delete", "clustercurationpolicies", "--all")
+    kubectl("delete", "-k", str(OVERLAY))
+
+
+def pods() -> list[Document]:
+    """The operator's pods that are not being deleted."""
+    found = items("pods", "-n", SYSTEM, "-l", "app.kubernetes.io/component=operator")
+    return [pod for pod in found if not pod["metadata"].get("deletionTimestamp")]
+
+
+def ready_pods() -> list[str]:
+    """The names of those that are Ready."""
+    return [
+        pod["metadata"]["name"]
+        for pod in pods()
+        if any(each["type"] == "Ready" and each["status"] == "True" for each in pod["status"].get("conditions", ()))
+    ]
+
+
+def holder() -> str:
+    """Who holds the Lease: `<pod>/<random for each process>`; empty when nobody does."""
+    spec: Document = get("lease", "curation-operator", "-n", SYSTEM)["spec"]
+    identity: str = spec.get("holderIdentity", "")
+    return identity
+
+
+def leads(pod: str) -> bool:
+    """Whether the pod says so itself, in its metrics."""
+    metrics = kubectl("get", "--raw", f"/api/v1/namespaces/{SYSTEM}/pods/{pod}:8080/proxy/metrics")
+    (value,) = [line.split()[1] for line in metrics.splitlines() if line.startswith("curation_leader ")]
+    return float(value) == 1
+
+
+def logs() -> str:
+    """The end of what each pod of the operator logged, for a person who reads a failed test."""
+    return kubectl(
+        "logs", "-n", SYSTEM, "-l", "app.kubernetes.io/component=operator", "--prefix", "--tail=40", "--ignore-errors"
+    )
+
+
+def _image(image: str) -> dict[str, str]:
+    """As kustomize wants it."""
+    name, _, digest = image.partition("@")
+    if digest:
+        return {"newName": name, "digest": digest}
+    name, _, tag = image.rpartition(":")
+    return {"newName": name, "newTag": tag}
