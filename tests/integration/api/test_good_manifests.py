@@ -51,7 +51,7 @@ _GOOD: dict[str, Document] = {
     "a module with limits in bytes": module(limits={"memory": "1048576", "responseSize": "1k", "outputSize": "1"}),
     "a module with credentials for several origins": module(
         credentials=[_CREDENTIAL, {**_CREDENTIAL, "port": 8443}, {**_CREDENTIAL, "scheme": "http", "port": 80},
-                     {**_CREDENTIAL, "host": "2001:db8::1"}, {**_CREDENTIAL, "host": "192.0.2.1"}]
+                     {**_CREDENTIAL, "host": "192.0.2.1"}]
     ),
     "a policy": policy(),
     "a policy of exactly 64 KiB": policy(cedar="//" + "x" * 65534),
