@@ -50,7 +50,7 @@ def hold_to_fail(world: World, point: Point, *, generation: int = 1) -> Rule:
 
     At its create it fails by itself: no further call of a superseded run leaves.
     """
-    ends = {Point.CONFIGURE: "fail", Point.LAST_ANSWER: "drop"}
+    ends = {Point.CONFIGURE: "fail", Point.LAST_ANSWER: "fail"}
     return hold(world, point, generation=generation, then=ends.get(point, "answer"))
 
 
