@@ -212,6 +212,7 @@ class JobReconciler:
                 "attempt": step.launch.attempt,
             },
         )
+        self._observation.launched(key, job)
         # The claim was conditioned on the version that it was computed from: all that is newer came with it or after.
         self._runs.launch(orders.submit(key, job, step.launch), claimed=stored.resource_version, heard=heard)
         return True

@@ -41,7 +41,15 @@ class Observation:
         self._runs = runs
         self._monotonic = context.clock.monotonic
         self._plans: dict[Key, _Plan] = {}
+        self._before: dict[Key, str] = {}
         context.book.subscribe(self._policies_changed)
+
+    def launched(self, key: Key, job: CurationJob) -> None:
+        """A run of the job is launched: only a request that is newer than this job asks for news of its session.
+
+        Trap: a user may see the job Running, and ask, before this process plans its first look.
+        """
+        self._before[key] = _asked(job)
 
     def advance(self, key: Key, job: CurationJob) -> None:
         """Look at the session if that is due, else ask for work on the job when it will be."""
@@ -50,11 +58,12 @@ class Observation:
             self._plans.pop(key, None)
             return
         now = self._monotonic()
-        asked = job.metadata.annotations.get(ANNOTATION_OBSERVE_REQUESTED_AT, "")
+        asked = _asked(job)
         plan = self._plans.get(key)
         if plan is None or plan.run_id != run.id:
             # The first look after a restart is spread over the interval too.
-            plan = self._plans[key] = _Plan(run.id, now + job.spec.observe_interval_seconds * random.random(), 0, asked)  # noqa: S311
+            due = now + job.spec.observe_interval_seconds * random.random()  # noqa: S311
+            plan = self._plans[key] = _Plan(run.id, due, asked=self._before.pop(key, asked))
         if self._runs.observing(key, job.metadata.uid):
             # Its end wakes this key. A request that came meanwhile is honoured then: it may be for newer news.
             return
@@ -87,6 +96,7 @@ class Observation:
     def forget(self, key: Key) -> None:
         """The job is gone."""
         self._plans.pop(key, None)
+        self._before.pop(key, None)
 
     def _policies_changed(self, namespace: str | None) -> None:
         """Whether a change allows what was denied is judged when the job is worked on."""
@@ -105,3 +115,7 @@ class Observation:
         plan.revision = revision
         context = JudgeContext(key.name, job.metadata.labels, run.generation, run.attempt)
         return self._context.gate.judge(key.namespace, plan.denied, context).allowed
+
+
+def _asked(job: CurationJob) -> str:
+    return job.metadata.annotations.get(ANNOTATION_OBSERVE_REQUESTED_AT, "")

@@ -167,6 +167,27 @@ async def test_the_value_that_a_restart_finds_asks_for_nothing(tmp_path: Path, p
 
 
 @in_virtual_time
+async def test_a_look_asked_for_before_the_first_is_planned_is_not_taken_for_an_old_one(
+    tmp_path: Path, patch: pytest.MonkeyPatch
+) -> None:
+    async with disconnected(tmp_path) as rig:
+        planned = Planned(rig, patch)
+        planned.observation.launched(key(), running(phase="Queued", asked="long ago"))
+        planned.observation.advance(key(), running(interval=3600, asked="now"))
+        assert planned.launched == [("job", 0)]
+
+
+@in_virtual_time
+async def test_the_value_from_before_the_run_asks_for_nothing(tmp_path: Path, patch: pytest.MonkeyPatch) -> None:
+    async with disconnected(tmp_path) as rig:
+        planned = Planned(rig, patch)
+        planned.observation.launched(key(), running(phase="Queued", asked="long ago"))
+        for _ in range(3):
+            planned.observation.advance(key(), running(interval=3600, asked="long ago"))
+        assert planned.launched == []
+
+
+@in_virtual_time
 async def test_a_look_asked_for_during_another_follows_it(tmp_path: Path, patch: pytest.MonkeyPatch) -> None:
     async with disconnected(tmp_path) as rig:
         planned = Planned(rig, patch)
