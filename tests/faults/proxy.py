@@ -28,9 +28,12 @@ import aiohttp
 import yaml
 from aiohttp import web
 
+from curation.cluster.sockets import Sockets
+
 Predicate = Callable[[str, str], bool]
 """Of the method and the path with its query."""
 
+_CLOSE_SECONDS = 60.0
 _HOP_BY_HOP = frozenset({"connection", "host", "keep-alive", "transfer-encoding", "upgrade", "content-length"})
 
 
@@ -154,6 +157,7 @@ class FaultProxy:
         self._stalls: list[Stall] = []
         self._runner: web.AppRunner | None = None
         self._session: aiohttp.ClientSession | None = None
+        self._sockets = Sockets()
         self.url = ""
         self.exchanges: list[Exchange] = []
 
@@ -191,9 +195,8 @@ class FaultProxy:
         return path
 
     async def __aenter__(self) -> Self:
-        self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=0, ssl=self._tls), auto_decompress=False
-        )
+        connector = aiohttp.TCPConnector(limit=0, ssl=self._tls, socket_factory=self._sockets)
+        self._session = aiohttp.ClientSession(connector=connector, auto_decompress=False)
         application = web.Application(client_max_size=64 * 2**20)
         application.router.add_route("*", "/{tail:.*}", self._handle)
         # A handler goes on when its client is gone: a write that is on its way is carried out nevertheless.
@@ -213,6 +216,7 @@ class FaultProxy:
         # In this order: what was held is let go to the server, or cut off, before the way to the server is closed.
         await self._runner.cleanup()
         await self._session.close()
+        await self._sockets.all_closed(_CLOSE_SECONDS)
 
     async def _handle(self, request: web.Request) -> web.StreamResponse:
         fault = self._next(request.method, request.path_qs)

@@ -11,6 +11,7 @@ from typing import Any, Self
 
 import aiohttp
 
+from curation.cluster.sockets import Sockets
 from hack.controlplane.connection import Connection
 
 Document = dict[str, Any]
@@ -58,9 +59,11 @@ class Cluster:
         self.namespace = namespace
         self._tls = tls_of(connection.kubeconfig())
         self._session: aiohttp.ClientSession | None = None
+        self._sockets = Sockets()
 
     async def __aenter__(self) -> Self:
-        self._session = aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0, ssl=self._tls))
+        connector = aiohttp.TCPConnector(limit=0, ssl=self._tls, socket_factory=self._sockets)
+        self._session = aiohttp.ClientSession(connector=connector)
         return self
 
     async def __aexit__(
@@ -68,6 +71,7 @@ class Cluster:
     ) -> None:
         assert self._session is not None
         await self._session.close()
+        await self._sockets.all_closed(_SECONDS)
 
     def path(self, plural: str, name: str = "", subresource: str = "") -> str:
         """The URL path of an object, or of all of its kind in the namespace."""

@@ -50,8 +50,8 @@ def hold_to_fail(world: World, point: Point, *, generation: int = 1) -> Rule:
 
     At its create it fails by itself: no further call of a superseded run leaves.
     """
-    ends = {Point.CONFIGURE: "fail", Point.LAST_ANSWER: "fail"}
-    return hold(world, point, generation=generation, then=ends.get(point, "answer"))
+    knows_the_session = point in (Point.CONFIGURE, Point.LAST_ANSWER)
+    return hold(world, point, generation=generation, then="fail" if knows_the_session else "answer")
 
 
 async def supersede(world: World, rules: Sequence[Rule], names: Sequence[str]) -> None:

@@ -31,13 +31,13 @@ class Sockets:
         self._made.add(made)
         return made
 
-    async def all_closed(self) -> None:
-        """Wait, for a second at most, until none is open.
+    async def all_closed(self, seconds: float = CLOSE_SECONDS) -> None:
+        """Wait, so long at most, until none is open.
 
-        Trap: a connection that was given up during its TLS handshake is no longer the pool's, and is closed by the
-        loop a moment later; a loop that ends before leaves it open.
+        Trap: a connection that was given up, during its TLS handshake or in the middle of an answer, is no longer the
+        pool's, and is closed by the loop a moment later; a loop that ends before leaves it open.
         """
-        deadline = asyncio.get_running_loop().time() + CLOSE_SECONDS
+        deadline = asyncio.get_running_loop().time() + seconds
         while asyncio.get_running_loop().time() < deadline:
             if all(made.fileno() == -1 for made in self._made):
                 return
