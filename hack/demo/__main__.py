@@ -12,9 +12,6 @@ import signal
 import sys
 from pathlib import Path
 
-from rich.padding import Padding
-from rich.text import Text
-
 from hack.controlplane.errors import ControlPlaneError, KubectlError
 from hack.controlplane.install import MANIFESTS as INSTALLED
 from hack.controlplane.install import OPERATOR_USER, install
@@ -90,7 +87,7 @@ def _invite(stage: Stage, screen: Screen, sessions_url: str, operator_url: str) 
         f"session service: {sessions_url}/sessions",
     )
     screen.act("Everything stays up until Ctrl-C; in another terminal:")
-    screen.show(Padding(Text("\n".join(lines)), (0, 0, 0, 2)))
+    screen.lines_to_copy(lines)
 
 
 def _run(screen: Screen, *, keep: bool) -> int:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from io import StringIO
 from pathlib import Path
@@ -102,6 +102,13 @@ class Screen:
             self._terminal.print(renderable)
         self._print_plain(renderable)
 
+    def lines_to_copy(self, lines: Iterable[str]) -> None:
+        """Lines that a person pastes into a shell: however long, each stays one line."""
+        text = "".join(f"  {line}".rstrip() + "\n" for line in lines)
+        if self._terminal is not None:
+            self._terminal.print(Text(text), soft_wrap=True, end="")
+        self._write(text)
+
     def _timed(self, text: Text) -> None:
         elapsed = Text(f"{time.monotonic() - self._started:5.1f} s ", style="dim")
         for line in text.wrap(Console(width=self._width), self._width - _INDENT):
@@ -113,7 +120,9 @@ class Screen:
         with console.capture() as capture:
             console.print(renderable)
         # Tables are padded to their width; nobody wants that in a file.
-        text = "".join(f"{line.rstrip()}\n" for line in capture.get().splitlines())
+        self._write("".join(f"{line.rstrip()}\n" for line in capture.get().splitlines()))
+
+    def _write(self, text: str) -> None:
         for out in self._plain:
             out.write(text)
             out.flush()
