@@ -252,7 +252,7 @@ def _still_running(job: CurationJob, progress: object, report: Report, now: date
         status = draft.update(status, session=session.model_copy(update={"progress": progress, "progress_at": now}))
     elif not mended:
         return Verdict(Ruling.APPLIED)
-    return _applied(status, now, report.calls)
+    return _applied(status, now, report.calls, observation_error="")
 
 
 def _progress_due(job: CurationJob, now: datetime) -> bool:
@@ -284,11 +284,9 @@ def _applied(
     calls: Calls,
     authorized: tuple[str, str] | None = None,
     notes: tuple[Note, ...] = (),
+    observation_error: str | None = None,
 ) -> Verdict:
     if authorized is None and calls.allowed:
         authorized = ("True", "The last run's calls were allowed.")
-    return Verdict(
-        Ruling.APPLIED,
-        draft.update(status, conditions=conditions.derive(status, now, authorized=authorized)),
-        notes=notes,
-    )
+    derived = conditions.derive(status, now, authorized=authorized, observation_error=observation_error)
+    return Verdict(Ruling.APPLIED, draft.update(status, conditions=derived), notes=notes)

@@ -15,19 +15,26 @@ def find(conditions: tuple[Condition, ...], kind: str) -> Condition | None:
 
 
 def derive(
-    status: JobStatus, now: datetime, *, authorized: tuple[str, str] | None = None, observation_error: str = ""
+    status: JobStatus,
+    now: datetime,
+    *,
+    authorized: tuple[str, str] | None = None,
+    observation_error: str | None = None,
 ) -> tuple[Condition, ...]:
     """The conditions of this status; the times of those whose status stays are kept.
 
     `authorized` is the new (status, message) of Authorized where a run has told; without it the old one stays.
     `observation_error` is why the last observation of a Running job told nothing: it never fails the job, so it shows
-    in Reconciling.
+    in Reconciling. Empty, it told something; None, nothing is known anew, and what a Running job shows stays.
     """
     phase = status.phase or Phase.QUEUED
     reason = status.reason or phase.value
     failed, completed = phase is Phase.FAILED, phase is Phase.COMPLETED
     finished = failed or completed
     suspended = phase is Phase.QUEUED and status.reason == Reason.SUSPENDED
+    shown = find(status.conditions, ConditionType.RECONCILING)
+    if observation_error is None and phase is Phase.RUNNING and shown is not None:
+        observation_error = shown.message if shown.reason == OBSERVATION_FAILED else None
     reconciling = (OBSERVATION_FAILED, observation_error) if observation_error else (reason, status.message)
     was_authorized = find(status.conditions, ConditionType.AUTHORIZED)
     if authorized is not None:

@@ -21,6 +21,8 @@ async def _pass_on_late(source: asyncio.StreamReader, sink: asyncio.StreamWriter
             await asyncio.sleep(LATE_SECONDS)
             sink.write(piece)
     sink.close()
+    with suppress(ConnectionError):
+        await sink.wait_closed()
 
 
 def test_a_proxy_that_ends_in_the_middle_of_watches_leaves_no_connection_open(
@@ -31,7 +33,10 @@ def test_a_proxy_that_ends_in_the_middle_of_watches_leaves_no_connection_open(
     cluster = document["clusters"][0]["cluster"]
     port = int(cluster["server"].rpartition(":")[2])
 
+    connections: set[asyncio.Task[None] | None] = set()
+
     async def slow_network(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        connections.add(asyncio.current_task())
         from_server, to_server = await asyncio.open_connection("127.0.0.1", port)
         await asyncio.gather(_pass_on_late(reader, to_server), _pass_on_late(from_server, writer))
 
@@ -44,10 +49,12 @@ def test_a_proxy_that_ends_in_the_middle_of_watches_leaves_no_connection_open(
         cluster["server"] = f"https://127.0.0.1:{network.sockets[0].getsockname()[1]}"
         kubeconfig = tmp_path / "kubeconfig"
         kubeconfig.write_text(json.dumps(document))
-        async with network, FaultProxy(kubeconfig) as proxy, aiohttp.ClientSession() as client:
-            stall = proxy.stall("watch")
-            await asyncio.gather(*(watch(client, proxy) for _ in range(3)))
-            await until_stalled(stall, 3)
+        async with network:
+            async with FaultProxy(kubeconfig) as proxy, aiohttp.ClientSession() as client:
+                stall = proxy.stall("watch")
+                await asyncio.gather(*(watch(client, proxy) for _ in range(3)))
+                await until_stalled(stall, 3)
+            await asyncio.gather(*filter(None, connections))
 
     asyncio.run(play())
     gc.collect()
