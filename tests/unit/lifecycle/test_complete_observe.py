@@ -5,7 +5,7 @@ import pytest
 from curation.api.job import MAX_OUTPUT_BYTES, CurationJob
 from curation.api.names import FailureClass, Trigger
 from curation.lifecycle.complete import Ruling, Verdict
-from curation.lifecycle.conditions import find
+from curation.lifecycle.conditions import derive, find
 from curation.lifecycle.outcome import (
     Cancelled,
     Completed,
@@ -103,6 +103,14 @@ def test_the_same_observation_error_is_written_once_and_goes_with_the_next_good_
     reconciling = find(good.status.conditions, "Reconciling")
     assert reconciling is not None
     assert reconciling.reason == "SessionSpawned"
+
+
+def test_an_observation_error_stays_shown_when_something_else_is_written() -> None:
+    job = running()
+    broken = observed(job, failed(FailureClass.HTTP_UNAVAILABLE))
+    assert broken.status is not None
+    shown = find(broken.status.conditions, "Reconciling")
+    assert find(derive(broken.status, broken.status.conditions[0].last_transition_time), "Reconciling") == shown
 
 
 def test_a_denied_observation_asks_for_an_approval_and_the_job_stays_running() -> None:
