@@ -109,6 +109,9 @@ class InProcessExecution:
             logger.exception("execution of run %s failed inside the operator", self._invocation.run.id)
             message = f"the operator failed to execute the module: {type(error).__name__}: {error}"
             result = Failed(FailureClass.MODULE_UNAVAILABLE, message)
+            # Trap: a pool that can start no thread raises, and runs the guest nevertheless when one is free.
+            self._stopped = self._stopped or Cause.CLOSED
+            self._calls.stop("the execution has ended")
         self._ended = True
         report = Report(
             trigger=self._invocation.trigger,

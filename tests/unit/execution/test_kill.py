@@ -196,3 +196,21 @@ async def test_whoever_stops_waiting_for_a_report_does_not_stop_the_execution(ri
     assert waiter.cancelled()
     rig.peer.go_on.set()
     assert (await ended(execution)).result == Completed({})
+
+
+async def test_a_guest_that_the_pool_kept_though_it_had_no_thread_never_calls(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`ThreadPoolExecutor.submit` queues first and starts a thread after: it may raise, and run the guest later."""
+    pool, kept = rig.executor.pool, []
+    submit = pool.submit
+
+    def no_thread(*args: Any) -> Any:
+        kept.append(args)
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(pool, "submit", no_thread)
+    report = await ended(rig.start(Script().call(post(rig.peer.url("/late"))).ok(DONE)))
+    assert isinstance(report.result, Failed)
+    await asyncio.gather(*(asyncio.wrap_future(submit(*args)) for args in kept))
+    assert rig.peer.seen == []
