@@ -23,7 +23,7 @@ from curation.execution.verdict import verdict
 from curation.lifecycle.outcome import Calls, Failed, FailureClass, Report, Result, Trigger
 from curation.wasm.engine import new_store
 from curation.wasm.guest import GuestEnd, Stopped, Trapped, interrupted, run_guest
-from curation.wasm.store import LoadedModule, ModuleLoadError, ModuleReason, ModuleStore
+from curation.wasm.store import LoadedModule, ModuleLoadError, ModuleReason, ModuleStore, ModuleUnreadable
 from curation.wasm.watchdog import Cause, Watch, Watchdog
 
 logger = logging.getLogger(__name__)
@@ -128,7 +128,10 @@ class InProcessExecution:
         try:
             end = await self._executed()
         except ModuleLoadError as error:
-            return Failed(FailureClass.MODULE_UNAVAILABLE, f"{error.reason}: {error.message}")
+            absent = error.reason is ModuleReason.NOT_FOUND
+            return Failed(FailureClass.MODULE_UNAVAILABLE, f"{error.reason}: {error.message}", absent)
+        except ModuleUnreadable as error:
+            return Failed(FailureClass.MODULE_UNAVAILABLE, str(error))
         last = self._host.last if self._host else None
         return verdict(self._invocation.trigger, end, last, self._calls.last_denied)
 

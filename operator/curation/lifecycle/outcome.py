@@ -82,6 +82,8 @@ class Failed:
 
     failure_class: FailureClass
     message: str
+    absent: bool = False
+    """What it needed does not exist or may not be read: unlike a failed read, no mere retry mends that."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -158,11 +158,14 @@ class Cleanup:
             self._context.queue.add(key)
 
     async def _lost_for_good(self, key: Key, job: CurationJob, report: Report) -> bool:
-        """Whether the namespace terminates and has taken with it what this Cancel needs: no retry can help."""
+        """Whether the namespace terminates and has taken with it what this Cancel needs: no retry can help.
+
+        Trap: a failed read of a Secret or of a module says nothing of the kind, and passes.
+        """
         if job.metadata.deletion_timestamp is None:
             return False
         match report.result:
-            case Denied() | Failed(FailureClass.MODULE_UNAVAILABLE):
+            case Denied() | Failed(FailureClass.MODULE_UNAVAILABLE, absent=True):
                 try:
                     return await self._context.api.namespace_terminating(key.namespace)
                 except (APIError, Unreachable) as error:

@@ -3,9 +3,10 @@
 import base64
 import time
 from collections.abc import Callable
+from http import HTTPStatus
 
 from curation.api.module import Credential, ModuleSpec
-from curation.cluster.answers import APIError
+from curation.cluster.answers import APIError, Unreachable
 from curation.cluster.api import ClusterAPI
 from curation.egress.errors import EgressRefused
 from curation.egress.headers import wire_headers
@@ -17,6 +18,11 @@ FRESH_SECONDS = 30.0
 
 class CredentialError(Exception):
     """A credential of a module that cannot be read: which, and what helps."""
+
+    def __init__(self, message: str, *, absent: bool = False) -> None:
+        super().__init__(message)
+        self.absent = absent
+        """The Secret does not exist or may not be read; else it is a passing failure, or what it holds is no use."""
 
 
 class Credentials:
@@ -30,7 +36,7 @@ class Credentials:
     async def of(self, namespace: str, spec: ModuleSpec, *, last_known: bool = False) -> tuple[OriginCredential, ...]:
         """Each credential with its header's value. Raises CredentialError, or Unreachable.
 
-        With `last_known` (for a Cancel) a Secret that was deleted counts as it was last read: a namespace that
+        With `last_known` (for a Cancel) a Secret that cannot be read counts as it was last read: a namespace that
         terminates loses its Secrets before its sessions are cancelled.
         """
         found = []
@@ -66,17 +72,24 @@ class Credentials:
             return known[1]
         try:
             found = await self._api.read_secret(namespace, name)
-        except APIError as error:
+        except (APIError, Unreachable) as error:
             if last_known and known is not None:
                 return known[1]
+            if isinstance(error, Unreachable):
+                raise
+            if error.code != HTTPStatus.FORBIDDEN:
+                raise CredentialError(f"Secret {name} cannot be read now: {error}") from None
             raise CredentialError(
                 f"Secret {name} cannot be read ({error.reason}); "
-                "let the operator read it, see manifests/components/secrets"
+                "let the operator read it, see manifests/components/secrets",
+                absent=True,
             ) from None
         if found is None and last_known and known is not None:
             return known[1]
         if found is None:
-            raise CredentialError(f"Secret {name} (spec.credentials[].secretKeyRef of the module) does not exist")
+            raise CredentialError(
+                f"Secret {name} (spec.credentials[].secretKeyRef of the module) does not exist", absent=True
+            )
         data: dict[str, str] = found.get("data") or {}
         self._read[place] = (now, data)
         return data

@@ -4,6 +4,7 @@ import base64
 import binascii
 import logging
 from dataclasses import dataclass
+from http import HTTPStatus
 
 from curation.api.module import ConfigMapSource, CurationModule, ModuleLimits, ModuleSpec, ModuleStatus
 from curation.cluster.answers import APIError, Unreachable
@@ -13,7 +14,15 @@ from curation.reconciler.context import Context, Key
 from curation.reconciler.in_use import InUse
 from curation.reconciler.writes import ready_condition, write_own_status
 from curation.wasm.limits import Limits
-from curation.wasm.store import Fetch, LoadedModule, ModuleLoadError, ModuleReason, ModuleStore, builtin_bytes
+from curation.wasm.store import (
+    Fetch,
+    LoadedModule,
+    ModuleLoadError,
+    ModuleReason,
+    ModuleStore,
+    ModuleUnreadable,
+    builtin_bytes,
+)
 
 log = logging.getLogger(__name__)
 
@@ -72,15 +81,18 @@ class ModuleReconciler:
     def build(self, namespace: str, name: str, digest: str) -> tuple[ModuleBuild, ModuleSpec]:
         """The build of a module to execute, and the spec that bounds it.
 
-        The recorded build while the store has it, else the module's present one. Raises ModuleLoadError.
+        The recorded build while the store has it, else the module's present one. Raises ModuleLoadError, or
+        ModuleUnreadable while the module is still being loaded.
         """
         state = self.state(namespace, name)
         if state.spec is None:
+            if self._context.caches[MODULES].get(namespace, name) is not None:
+                raise ModuleUnreadable(state.message)
             raise ModuleLoadError(ModuleReason.NOT_FOUND, state.message)
         if self._store.get(digest) is None and state.digest is not None:
             digest = state.digest
         limits = Limits.of(state.spec.limits)
-        return ModuleBuild(name, digest, limits, self._fetch(namespace, state.spec)), state.spec
+        return ModuleBuild(name, digest, limits, _for_a_run(self._fetch(namespace, state.spec))), state.spec
 
     def wall_seconds(self, namespace: str, name: str) -> float:
         """How long a run of the module can take at the most; of one that is gone, what the default allows."""
@@ -217,6 +229,21 @@ class ModuleReconciler:
             ModuleReason.NOT_FOUND,
             f"ConfigMap {source.name} has no key {source.key} (spec.source.configMap.key); it has: {keys}",
         )
+
+
+def _for_a_run(fetch: Fetch) -> Fetch:
+    """The same, raising what an executor knows: only an absent or forbidden source is one that is not found."""
+
+    async def told() -> bytes:
+        try:
+            return await fetch()
+        except (APIError, Unreachable) as error:
+            message = f"its source cannot be read: {error}"
+            if isinstance(error, APIError) and error.code == HTTPStatus.FORBIDDEN:
+                raise ModuleLoadError(ModuleReason.NOT_FOUND, message) from None
+            raise ModuleUnreadable(message) from None
+
+    return told
 
 
 def _no_oci() -> ModuleLoadError:

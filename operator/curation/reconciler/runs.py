@@ -25,7 +25,7 @@ from curation.reconciler.context import Context, Key
 from curation.reconciler.credentials import CredentialError, Credentials
 from curation.reconciler.modules import ModuleReconciler
 from curation.reconciler.orders import Order
-from curation.wasm.store import ModuleLoadError
+from curation.wasm.store import ModuleLoadError, ModuleReason, ModuleUnreadable
 
 log = logging.getLogger(__name__)
 
@@ -276,14 +276,14 @@ class Runs:
         try:
             invocation = await self._prepare(order)
         except ModuleLoadError as error:
-            report = _failed(order, FailureClass.MODULE_UNAVAILABLE, error.message)
+            report = _unavailable(order, error.message, absent=error.reason is ModuleReason.NOT_FOUND)
         except CredentialError as error:
-            report = _failed(order, FailureClass.MODULE_UNAVAILABLE, str(error))
-        except (Unreachable, OSError) as error:
-            report = _failed(order, FailureClass.MODULE_UNAVAILABLE, f"The module could not be prepared: {error}")
+            report = _unavailable(order, str(error), absent=error.absent)
+        except (ModuleUnreadable, Unreachable, OSError) as error:
+            report = _unavailable(order, f"The module could not be prepared: {error}")
         except Exception as error:
             log.exception("a run could not be prepared", extra={"run_id": order.run.id})
-            report = _failed(order, FailureClass.MODULE_UNAVAILABLE, f"The run could not be prepared: {error!r}")
+            report = _unavailable(order, f"The run could not be prepared: {error!r}")
         else:
             # The claim may have been superseded while the module was made ready; then nothing may leave.
             flight.execution = self._executor.start(invocation)
@@ -312,5 +312,5 @@ class Runs:
         )
 
 
-def _failed(order: Order, failure: FailureClass, message: str) -> Report:
-    return Report(order.trigger, order.run, Failed(failure, message))
+def _unavailable(order: Order, message: str, *, absent: bool = False) -> Report:
+    return Report(order.trigger, order.run, Failed(FailureClass.MODULE_UNAVAILABLE, message, absent))

@@ -58,6 +58,10 @@ class ModuleLoadError(Exception):
         self.message = message
 
 
+class ModuleUnreadable(Exception):
+    """What a run needs of a module cannot be read now: that says nothing about the module, and another try may do."""
+
+
 @dataclass(frozen=True, slots=True)
 class LoadedModule:
     """A module that fits the contract and is compiled."""

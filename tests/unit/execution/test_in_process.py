@@ -24,7 +24,7 @@ from curation.lifecycle.outcome import (
     Trigger,
 )
 from curation.wasm.limits import Limits
-from curation.wasm.store import digest_of
+from curation.wasm.store import ModuleLoadError, ModuleReason, ModuleUnreadable, digest_of
 from tests.guests import hostile
 from tests.guests.wat import Script
 from tests.unit.execution.conftest import GENEROUS, NAMESPACE, Rig, ended
@@ -188,6 +188,27 @@ async def test_a_fetch_that_fails_is_unavailable_with_its_reason(rig: Rig, caplo
     assert failed(report).failure_class is FailureClass.MODULE_UNAVAILABLE
     assert "the API server is away" in failed(report).message
     assert "failed inside the operator" in caplog.text
+
+
+async def test_a_module_that_is_missing_is_told_from_one_that_cannot_be_read_now(
+    rig: Rig, caplog: pytest.LogCaptureFixture
+) -> None:
+    for error, absent in [
+        (ModuleLoadError(ModuleReason.NOT_FOUND, "no such ConfigMap"), True),
+        (ModuleLoadError(ModuleReason.INVALID, "no WebAssembly"), False),
+        (ModuleUnreadable("the API server is away"), False),
+    ]:
+
+        async def fetch(error: Exception = error) -> bytes:
+            raise error
+
+        invocation = rig.invocation(Script().ok(DONE))
+        build = ModuleBuild("m", digest_of(str(error).encode()), fetch=fetch)
+        object.__setattr__(invocation, "module", build)
+        result = failed(await ended(rig.executor.start(invocation)))
+        assert (result.failure_class, result.absent) == (FailureClass.MODULE_UNAVAILABLE, absent)
+        assert str(error) in result.message
+    assert not caplog.records, "none of them is a bug of the operator's"
 
 
 async def test_an_artifact_that_was_removed_is_compiled_anew(rig: Rig, tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from curation.api.job import CurationJob
+from curation.cluster.answers import APIError, Unreachable
 from curation.cluster.resources import MODULES
 from curation.lifecycle.outcome import Cancelled, Failed, FailureClass, Report
 from curation.reconciler.cleanup import AT_ONCE, Cleanup
@@ -50,10 +51,13 @@ def abandoned(since: str, runs: int = 1) -> CurationJob:
 class Cleaning:
     """The cleaning of one job, whose Cancels end as the test says."""
 
-    def __init__(self, rig: Rig, monkeypatch: pytest.MonkeyPatch, answer: Answer, *, lives: bool = False) -> None:
+    def __init__(
+        self, rig: Rig, monkeypatch: pytest.MonkeyPatch, answer: Answer | None = None, *, lives: bool = False
+    ) -> None:
+        """Without an `answer` they are carried out."""
         self.tries: list[float] = []
         self._rig = rig
-        self._answer = answer
+        self._answer = answer or rig.runs.cancel
         monkeypatch.setattr(rig.runs, "cancel", self._cancel)
         monkeypatch.setattr(rig.runs, "lives", lambda _uid, _run: lives)
         self.cleanup = Cleanup(rig.context, rig.runs, rig.modules)
@@ -78,19 +82,42 @@ class Cleaning:
         return self._rig.context.metrics.registry.get_sample_value("curation_cleanups_failed_total") == 1
 
 
-async def long_module(rig: Rig) -> None:
-    """The run's module may run for an hour: so long a request of a dead process may still be carried out."""
+async def put_module(rig: Rig, **spec: Any) -> None:
+    """The run's module is known."""
     metadata = {"name": "m", "namespace": NAMESPACE, "uid": "u", "resourceVersion": "1", "generation": 1}
-    spec = {"source": {"builtin": "build-session-message-v1"}, "limits": {"wallSeconds": 3600}}
-    rig.context.caches[MODULES].put({"metadata": metadata, "spec": spec})
+    full = {"source": {"builtin": "build-session-message-v1"}, **spec}
+    rig.context.caches[MODULES].put({"metadata": metadata, "spec": full})
     await rig.modules.load(module_key())
     rig.taken()
+
+
+async def put_module_with_a_secret(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch, answer: APIError | Unreachable | None
+) -> None:
+    """The run's module needs a Secret, whose read is answered so; None: there is none."""
+    reference = {"name": "token", "key": "value"}
+    origin = {"scheme": "https", "host": "api.example", "port": 443, "header": "Authorization"}
+    await put_module(rig, credentials=[{**origin, "secretKeyRef": reference}])
+
+    async def read(_namespace: str, _name: str) -> None:
+        if answer is not None:
+            raise answer
+
+    monkeypatch.setattr(rig.context.api, "read_secret", read)
+
+
+def terminate_namespace(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def terminating(_namespace: str) -> bool:
+        return True
+
+    monkeypatch.setattr(rig.context.api, "namespace_terminating", terminating)
 
 
 @in_virtual_time
 async def test_a_deletion_does_not_wait_for_a_long_wall_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async with disconnected(tmp_path) as rig:
-        await long_module(rig)
+        # So long a request of a dead process may still be carried out.
+        await put_module(rig, limits={"wallSeconds": 3600})
         cleaning = Cleaning(rig, monkeypatch, succeeds)
         assert await cleaning.over(deleted()) == pytest.approx(BOUND, abs=1)
         assert not cleaning.given_up
@@ -148,6 +175,62 @@ async def test_a_run_that_was_abandoned_long_ago_is_tried_for_ten_minutes_all_th
         assert await cleaning.over(abandoned(AN_HOUR_AGO)) == pytest.approx(BOUND, abs=31)
         assert len(cleaning.tries) > 10
         assert cleaning.given_up
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        pytest.param(None, id="the Secret is not there"),
+        pytest.param(APIError(403, "Forbidden", "no"), id="the Secret may not be read"),
+    ],
+)
+def test_a_terminating_namespace_is_not_held_for_what_it_has_lost(
+    answer: APIError | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    @in_virtual_time
+    async def play() -> None:
+        async with disconnected(tmp_path) as rig:
+            terminate_namespace(rig, monkeypatch)
+            await put_module_with_a_secret(rig, monkeypatch, answer)
+            cleaning = Cleaning(rig, monkeypatch)
+            assert await cleaning.over(deleted()) == 0
+            assert cleaning.given_up
+
+    play()
+
+
+@in_virtual_time
+async def test_a_terminating_namespace_is_not_held_for_a_module_that_it_has_lost(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with disconnected(tmp_path) as rig:
+        terminate_namespace(rig, monkeypatch)
+        cleaning = Cleaning(rig, monkeypatch)
+        assert await cleaning.over(deleted()) == 0
+        assert cleaning.given_up
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        pytest.param(Unreachable("reset"), id="nobody answers"),
+        pytest.param(APIError(500, "InternalError", "etcd"), id="the API server fails"),
+        pytest.param(APIError(429, "TooManyRequests", "later"), id="the API server throttles"),
+    ],
+)
+def test_a_read_that_fails_is_tried_again_though_the_namespace_terminates(
+    answer: APIError | Unreachable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    @in_virtual_time
+    async def play() -> None:
+        async with disconnected(tmp_path) as rig:
+            terminate_namespace(rig, monkeypatch)
+            await put_module_with_a_secret(rig, monkeypatch, answer)
+            cleaning = Cleaning(rig, monkeypatch)
+            assert await cleaning.over(deleted()) == pytest.approx(BOUND, abs=1)
+            assert len(cleaning.tries) > 10
+
+    play()
 
 
 @in_virtual_time

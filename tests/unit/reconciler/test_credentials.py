@@ -118,15 +118,42 @@ async def test_an_unreachable_server_is_not_taken_for_a_missing_secret() -> None
         await case.header()
 
 
-@pytest.mark.parametrize("gone", [None, APIError(403, "Forbidden", "the namespace is terminating")])
-async def test_a_cancel_uses_the_last_known_value_of_a_secret_that_is_gone_and_a_run_does_not(gone: Any) -> None:
+@pytest.mark.parametrize(
+    ("answer", "absent"),
+    [
+        (None, True),
+        (APIError(403, "Forbidden", "no"), True),
+        (APIError(401, "Unauthorized", "a token has expired"), False),
+        (APIError(429, "TooManyRequests", "later"), False),
+        (APIError(500, "InternalError", "etcd"), False),
+        ({"data": {}}, False),
+    ],
+)
+async def test_a_secret_counts_as_absent_only_if_it_is_not_there_or_may_not_be_read(answer: Any, absent: bool) -> None:
+    case = Case()
+    case.secrets.answer = answer
+    with pytest.raises(CredentialError) as caught:
+        await case.header()
+    assert caught.value.absent is absent
+
+
+@pytest.mark.parametrize(
+    "gone",
+    [
+        None,
+        APIError(403, "Forbidden", "the namespace is terminating"),
+        APIError(500, "InternalError", "etcd"),
+        Unreachable("reset"),
+    ],
+)
+async def test_a_cancel_uses_the_last_known_value_of_a_secret_that_cannot_be_read_and_a_run_does_not(gone: Any) -> None:
     case = Case()
     case.secrets.hold(value="kept")
     await case.header()
     case.now = 10 * FRESH_SECONDS
     case.secrets.answer = gone
     assert await case.header(last_known=True) == "kept"
-    with pytest.raises(CredentialError):
+    with pytest.raises((CredentialError, Unreachable)):
         await case.header()
 
 

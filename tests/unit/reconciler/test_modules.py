@@ -5,9 +5,17 @@ from pathlib import Path
 import pytest
 
 from curation.api.module import CurationModule
+from curation.cluster.answers import APIError, Unreachable
 from curation.cluster.resources import MODULES
 from curation.reconciler.modules import RETRY_SECONDS
-from curation.wasm.store import ModuleLoadError, builtin_bytes, builtin_names, digest_of
+from curation.wasm.store import (
+    ModuleLoadError,
+    ModuleReason,
+    ModuleUnreadable,
+    builtin_bytes,
+    builtin_names,
+    digest_of,
+)
 from tests.unit.reconciler.disconnected import NAMESPACE, Rig, disconnected, key, module_key
 from tests.unit.reconciler.virtual_time import in_virtual_time, now
 
@@ -91,6 +99,41 @@ async def test_a_source_that_the_server_could_not_tell_is_asked_for_again_ever_l
             assert await rig.queue.get() == module_key()
             rig.queue.done(module_key())
             assert now() - before == pytest.approx(seconds)
+
+
+@in_virtual_time
+async def test_a_module_that_is_still_being_loaded_is_not_taken_for_one_that_is_missing(tmp_path: Path) -> None:
+    async with disconnected(tmp_path) as rig:
+        put(rig, {"source": {"builtin": BUILTIN}})
+        with pytest.raises(ModuleUnreadable, match="is being loaded"):
+            rig.modules.build(NAMESPACE, "m", "sha256:x")
+
+
+@in_virtual_time
+async def test_a_run_takes_a_source_for_missing_only_if_it_is_not_there_or_may_not_be_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with disconnected(tmp_path) as rig:
+        put(rig, {"source": {"configMap": {"name": "c", "key": "k"}}, "digest": f"sha256:{'1' * 64}"})
+        await rig.modules.load(module_key())
+        build, _ = rig.modules.build(NAMESPACE, "m", f"sha256:{'1' * 64}")
+        assert build.fetch is not None
+        answers: list[Exception | None] = []
+
+        async def read(_namespace: str, _name: str) -> None:
+            if (answer := answers.pop()) is not None:
+                raise answer
+
+        monkeypatch.setattr(rig.context.api, "read_config_map", read)
+        for missing in (None, APIError(403, "Forbidden", "no")):
+            answers.append(missing)
+            with pytest.raises(ModuleLoadError) as caught:
+                await build.fetch()
+            assert caught.value.reason is ModuleReason.NOT_FOUND
+        for passing in (Unreachable("reset"), APIError(500, "InternalError", "etcd")):
+            answers.append(passing)
+            with pytest.raises(ModuleUnreadable, match=str(passing)):
+                await build.fetch()
 
 
 @in_virtual_time

@@ -168,7 +168,7 @@ async def test_a_run_that_cannot_be_prepared_fails_and_gives_its_slot_back(tmp_p
         assert set(rig.taken()) == {key(), key("next")}
         (pending,) = rig.runs.pending(key())
         assert pending.report.result == Failed(
-            FailureClass.MODULE_UNAVAILABLE, "CurationModule m does not exist in namespace ns; apply it."
+            FailureClass.MODULE_UNAVAILABLE, "CurationModule m does not exist in namespace ns; apply it.", absent=True
         )
         assert rig.runs.lives("uid-job", "uid-job.g1.a1"), "its completion is still to be settled"
         rig.runs.settled(key(), pending)
