@@ -15,6 +15,7 @@ from tests.harness import manifests, verdict
 from tests.harness.cluster import Cluster, Document
 from tests.harness.history import History
 from tests.harness.lender import Lender
+from tests.harness.log_check import unlabelled
 from tests.harness.operator_process import PROGRAM, OperatorProcess
 
 SECONDS = float(os.environ.get("CURATION_TEST_SECONDS", "180"))
@@ -202,9 +203,11 @@ class World:
     # -- the end -----------------------------------------------------------------------------------------------------
 
     def check(self) -> None:
-        """What must hold at the end of every test: the invariants of the history, and no traceback in any log."""
+        """What must hold at the end of every test: the invariants of the history; in no log a traceback, or a line
+        about a run without its fields."""
         self.jobs.check()
         for operator in self.operators:
+            assert not (lines := unlabelled(operator.log)), "lines about a run lack its fields:\n" + "\n".join(lines)
             for line in operator.log:
                 text = f"{line.get('message', '')}\n{line.get('exc_info', '')}"
                 if "Traceback" in text and not any(known in text for known in self.tolerated):

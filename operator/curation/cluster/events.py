@@ -8,7 +8,7 @@ import logging
 import random
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -51,6 +51,8 @@ class _Series:
     """Of the Event object, once it is there."""
     queued: bool = field(default=False)
     """It waits to be written, or is being written."""
+    log_fields: Mapping[str, object] | None = None
+    """Of a log line about it."""
 
 
 class EventRecorder:
@@ -93,17 +95,27 @@ class EventRecorder:
         *,
         action: str,
         type: Literal["Normal", "Warning"] = "Normal",  # noqa: A002 (the API's own name)
+        log_fields: Mapping[str, object] | None = None,
     ) -> None:
         """Tell an event about an object, which is given with its apiVersion, kind and metadata.
 
-        Returns at once and never raises. Call it from the event loop's thread.
+        Returns at once and never raises. Call it from the event loop's thread. One that cannot be written is logged,
+        with the `log_fields`.
         """
         try:
-            self._record(regarding, reason, message, action, type)
+            self._record(regarding, reason, message, action, type, log_fields)
         except Exception:
-            logger.exception("Cannot record the event %s: %s", reason, message)
+            logger.exception("Cannot record the event %s: %s", reason, message, extra=log_fields)
 
-    def _record(self, regarding: Document, reason: str, message: str, action: str, event_type: str) -> None:
+    def _record(
+        self,
+        regarding: Document,
+        reason: str,
+        message: str,
+        action: str,
+        event_type: str,
+        log_fields: Mapping[str, object] | None,
+    ) -> None:
         if self._closed:
             return
         uid = str(regarding["metadata"]["uid"])
@@ -118,6 +130,8 @@ class EventRecorder:
             series = self._series[key] = self._begin(regarding, reason, message, action, event_type, now)
             if len(self._series) > REMEMBERED:
                 self._series.popitem(last=False)
+        if series is not None:
+            series.log_fields = log_fields
         if series is None or not allowed or not self._enqueue(series):
             self.dropped += 1
 
@@ -156,7 +170,7 @@ class EventRecorder:
         try:
             self._queue.put_nowait(series)
         except asyncio.QueueFull:
-            logger.warning("Too many events are waiting: lost %s", _line(series))
+            logger.warning("Too many events are waiting: lost %s", _line(series), extra=series.log_fields)
             return False
         series.queued = True
         return True
@@ -168,7 +182,7 @@ class EventRecorder:
             try:
                 await self._write(series)
             except Exception:
-                logger.exception("Cannot write the event %s", _line(series))
+                logger.exception("Cannot write the event %s", _line(series), extra=series.log_fields)
             finally:
                 series.queued = False
                 if series.count != told:
@@ -194,14 +208,16 @@ class EventRecorder:
                     # (The role of the operator lets it write Events, not read them.)
                     _rename(series)
                 case Refused(403, _, message) if "being terminated" in message:
-                    logger.info("The namespace is terminating and takes no event: %s", _line(series))
+                    line = _line(series)
+                    logger.info("The namespace is terminating and takes no event: %s", line, extra=series.log_fields)
                     return
                 case Refused(_, _, message):
-                    logger.warning("The event was refused (%s): %s", message, _line(series))
+                    logger.warning("The event was refused (%s): %s", message, _line(series), extra=series.log_fields)
                     return
                 case _:
                     problem = str(answer)
-        logger.warning("Gave up an event after %d attempts (%s): %s", ATTEMPTS, problem, _line(series))
+        line = _line(series)
+        logger.warning("Gave up an event after %d attempts (%s): %s", ATTEMPTS, problem, line, extra=series.log_fields)
 
     async def _create(self, series: _Series) -> object:
         repeated = {} if series.count == 1 else {"series": _series_block(series)}

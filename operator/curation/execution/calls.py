@@ -241,7 +241,8 @@ class GatedCalls:
             case Unavailable():
                 return Answer.error("unavailable", str(error))
             case _:
-                logger.error("an outbound call failed inside the operator", exc_info=error)
+                extra = self._invocation.log_fields
+                logger.error("an outbound call failed inside the operator", exc_info=error, extra=extra)
                 return Answer.error("unavailable", f"the operator could not send the request: {type(error).__name__}")
 
 

@@ -9,6 +9,7 @@ from curation.api.schema import JsonObject
 from curation.authz.gate import Decision, JudgeContext
 from curation.egress.client import OutboundRequest, OutboundResponse
 from curation.execution.credentials import OriginCredential
+from curation.lifecycle.log_fields import run_fields
 from curation.lifecycle.outcome import Calls, Report, RunKey, SessionRef, Trigger
 from curation.wasm.limits import Limits
 from curation.wasm.store import Fetch
@@ -39,6 +40,11 @@ class Invocation:
     config: Mapping[str, str] = field(default_factory=dict)
     session: SessionRef | None = None
     credentials: tuple[OriginCredential, ...] = ()
+
+    @property
+    def log_fields(self) -> dict[str, object]:
+        """The fields of a log line about it."""
+        return run_fields(self.namespace, self.job, self.run, self.trigger)
 
 
 class Execution(Protocol):

@@ -101,12 +101,16 @@ class InProcessExecution:
 
     async def _run(self) -> Report:
         started = time.perf_counter()
-        self._executor.tell(lambda observer: observer.on_start(self._invocation))
+        self._executor.tell(self._invocation, lambda observer: observer.on_start(self._invocation))
         try:
             result = await self._result()
         except Exception as error:
             # A bug of ours: a class that is retried.
-            logger.exception("execution of run %s failed inside the operator", self._invocation.run.id)
+            logger.exception(
+                "execution of run %s failed inside the operator",
+                self._invocation.run.id,
+                extra=self._invocation.log_fields,
+            )
             message = f"the operator failed to execute the module: {type(error).__name__}: {error}"
             result = Failed(FailureClass.MODULE_UNAVAILABLE, message)
             # Trap: a pool that can start no thread raises, and runs the guest nevertheless when one is free.
@@ -121,7 +125,8 @@ class InProcessExecution:
             log=self._host.log_tail.text() if self._host else "",
             dead=self._dead,
         )
-        self._executor.tell(lambda observer: observer.on_end(self._invocation, report, time.perf_counter() - started))
+        seconds = time.perf_counter() - started
+        self._executor.tell(self._invocation, lambda observer: observer.on_end(self._invocation, report, seconds))
         return report
 
     async def _result(self) -> Result:
@@ -191,13 +196,15 @@ class InProcessExecution:
             self._host = GuestHost(self._loop, self._calls, limits, watch)
             deadline = self._executor.clock() + timedelta(seconds=limits.wall_seconds)
             context = context_document(self._invocation, deadline)
-            end = run_guest(store, component, self._host, context, limits)
+            end = run_guest(store, component, self._host, context, limits, self._invocation.log_fields)
             if isinstance(end, Trapped) and watch.interruption is not None:
                 return interrupted(watch.interruption, limits)
             return end
 
     def _on_call(self, decision: Literal["allowed", "denied", "none"], code: str, seconds: float) -> None:
-        self._executor.tell(lambda observer: observer.on_call(self._invocation, decision, code, seconds))
+        self._executor.tell(
+            self._invocation, lambda observer: observer.on_call(self._invocation, decision, code, seconds)
+        )
 
 
 class InProcessExecutor:
@@ -259,11 +266,11 @@ class InProcessExecutor:
         await asyncio.to_thread(self.pool.shutdown, wait=True)
         self.watchdog.stop()
 
-    def tell(self, what: Callable[[ExecutionObserver], None]) -> None:
+    def tell(self, about: Invocation, what: Callable[[ExecutionObserver], None]) -> None:
         """Tells the observer, whose failures are its own."""
         if self._observer is None:
             return
         try:
             what(self._observer)
         except Exception:
-            logger.exception("an observer of executions failed")
+            logger.exception("an observer of executions failed", extra=about.log_fields)

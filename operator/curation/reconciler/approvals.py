@@ -33,6 +33,7 @@ from curation.cluster.cache import Stored
 from curation.cluster.resources import APPROVALS
 from curation.lifecycle import conditions
 from curation.lifecycle.decide import Note
+from curation.lifecycle.log_fields import run_fields
 from curation.reconciler.completion import regarding
 from curation.reconciler.context import Context, Document, Key
 from curation.reconciler.grants import Grants
@@ -224,6 +225,7 @@ class Approvals:
                 self.wake(place)
             return
         self._crowded.discard(key)
+        fields = run_fields(key.namespace, key.name, job.status.run)
         match await context.api.create(APPROVALS, key.namespace, _new(key.namespace, wanted)):
             case Created(obj):
                 context.caches[APPROVALS].put(obj)
@@ -234,11 +236,13 @@ class Approvals:
                 context.queue.add_after(key, retry_after)
             case Refused(code, reason, message):
                 why = f"CurationApproval {wanted.name} cannot be made: {code} {reason}: {message}"
-                log.error("%s/%s: %s", key.namespace, key.name, why, extra={"job": f"{key.namespace}/{key.name}"})
-                context.note(regarding(job), Note(EventReason.AWAITING_APPROVAL, why, warning=True))
+                log.error("%s/%s: %s", key.namespace, key.name, why, extra=fields)
+                context.note(regarding(job), Note(EventReason.AWAITING_APPROVAL, why, warning=True), fields)
                 context.queue.add_rate_limited(key)
             case Unknown(message):
-                log.warning("the answer to the creation of approval %s was lost: %s", wanted.name, message)
+                log.warning(
+                    "the answer to the creation of approval %s was lost: %s", wanted.name, message, extra=fields
+                )
                 context.queue.add_rate_limited(key)
 
     async def ask(self, key: Key, job: CurationJob, request: EvaluatedRequest) -> None:
@@ -280,8 +284,9 @@ class Approvals:
             f"CurationApproval {approval.name} records another request than the one that was denied; "
             "it cannot free this job: delete it, and the operator makes the right one."
         )
-        log.error("%s/%s: %s", key.namespace, key.name, message, extra={"job": f"{key.namespace}/{key.name}"})
-        self._context.note(regarding(job), Note(EventReason.AWAITING_APPROVAL, message, warning=True))
+        fields = run_fields(key.namespace, key.name, job.status.run)
+        log.error("%s/%s: %s", key.namespace, key.name, message, extra=fields)
+        self._context.note(regarding(job), Note(EventReason.AWAITING_APPROVAL, message, warning=True), fields)
 
 
 def _observation_denied(job: CurationJob) -> bool:

@@ -16,7 +16,8 @@ from curation.api.names import EventReason, FailureClass
 from curation.cluster.answers import APIError, Unreachable
 from curation.lifecycle.decide import Note, runs_to_clean
 from curation.lifecycle.draft import abandoned_entry
-from curation.lifecycle.outcome import Cancelled, Denied, Failed, Report, SessionRef
+from curation.lifecycle.log_fields import run_fields
+from curation.lifecycle.outcome import Cancelled, Denied, Failed, Report, SessionRef, Trigger
 from curation.reconciler import orders
 from curation.reconciler.completion import regarding
 from curation.reconciler.context import Context, Key
@@ -150,26 +151,28 @@ class Cleanup:
     async def _clean(self, key: Key, job: CurationJob, run_id: str, progress: _Progress) -> None:
         try:
             entry = _entry(job, run_id)
+            order = orders.cancel(key, job, entry, progress.session)
             async with self._slots:
-                report = await self._runs.cancel(orders.cancel(key, job, entry, progress.session))
-            self._judge(job, entry, report, progress, lost=await self._lost_for_good(key, job, report))
+                report = await self._runs.cancel(order)
+            self._judge(job, entry, report, progress, lost=await self._lost_for_good(order, job, report))
         finally:
             progress.task = None
             self._context.queue.add(key)
 
-    async def _lost_for_good(self, key: Key, job: CurationJob, report: Report) -> bool:
+    async def _lost_for_good(self, order: Order, job: CurationJob, report: Report) -> bool:
         """Whether the namespace terminates and has taken with it what this Cancel needs: no retry can help.
 
         Trap: a failed read of a Secret or of a module says nothing of the kind, and passes.
         """
         if job.metadata.deletion_timestamp is None:
             return False
+        namespace = order.key.namespace
         match report.result:
             case Denied() | Failed(FailureClass.MODULE_UNAVAILABLE, absent=True):
                 try:
-                    return await self._context.api.namespace_terminating(key.namespace)
+                    return await self._context.api.namespace_terminating(namespace)
                 except (APIError, Unreachable) as error:
-                    log.warning("namespace %s could not be read: %s", key.namespace, error)
+                    log.warning("namespace %s could not be read: %s", namespace, error, extra=order.log_fields)
         return False
 
     def _judge(self, job: CurationJob, entry: AbandonedRun, report: Report, progress: _Progress, *, lost: bool) -> None:
@@ -194,7 +197,8 @@ class Cleanup:
         since = job.metadata.deletion_timestamp or progress.failing_since
         if now < since + GIVE_UP_AFTER and not lost:
             progress.next_at = now + timedelta(seconds=_backoff(progress.attempts))
-            log.warning("run %s could not be cleaned yet: %s", entry.id, progress.error, extra={"run_id": entry.id})
+            fields = _log_fields(job, entry)
+            log.warning("run %s could not be cleaned yet: %s", entry.id, progress.error, extra=fields)
             return
         self._give_up(job, entry, progress, lost=lost)
 
@@ -203,7 +207,7 @@ class Cleanup:
         session = progress.session or entry.session
         what = f"Session {session.id}" if session is not None else "Whatever it had created"
         note = Note(EventReason.SESSION_CANCELLED, f"Run {entry.id} is cleaned: {what} is cancelled.")
-        self._context.note(regarding(job), note)
+        self._context.note(regarding(job), note, _log_fields(job, entry))
 
     def _give_up(self, job: CurationJob, entry: AbandonedRun, progress: _Progress, *, lost: bool) -> None:
         progress.done = True
@@ -212,8 +216,9 @@ class Cleanup:
         message = (
             f"Run {entry.id} could not be cleaned {bound} and is given up; its session may still run: {progress.error}"
         )
-        log.error(message, extra={"run_id": entry.id})
-        self._context.note(regarding(job), Note(EventReason.CLEANUP_FAILED, message, warning=True))
+        fields = _log_fields(job, entry)
+        log.error(message, extra=fields)
+        self._context.note(regarding(job), Note(EventReason.CLEANUP_FAILED, message, warning=True), fields)
 
     def _all_answered(self, entry: AbandonedRun) -> bool:
         """Whether the host saw the answers of all the run's requests; of a run that spawned its session, it did."""
@@ -226,12 +231,13 @@ class Cleanup:
             async with self._slots:
                 report = await self._runs.cancel(order)
             if isinstance(report.result, Cancelled):
-                log.info("what run %s had created is cancelled", order.run.id, extra={"run_id": order.run.id})
+                log.info("what run %s had created is cancelled", order.run.id, extra=order.log_fields)
                 return
             attempts += 1
             if self._context.clock.now() >= started + GIVE_UP_AFTER:
                 self._context.metrics.cleanups_failed.inc()
-                log.error("what run %s had created is given up: %s", order.run.id, _error(report))
+                message = f"what run {order.run.id} had created is given up: {_error(report)}"
+                log.error(message, extra=order.log_fields)
                 return
             await asyncio.sleep(_backoff(attempts))
 
@@ -245,6 +251,11 @@ def _entry(job: CurationJob, run_id: str) -> AbandonedRun:
     assert run is not None
     assert since is not None
     return abandoned_entry(run, job.status.session, since)
+
+
+def _log_fields(job: CurationJob, entry: AbandonedRun) -> dict[str, object]:
+    run = orders.abandoned_key(job.metadata.uid, entry)
+    return run_fields(job.metadata.namespace, job.metadata.name, run, Trigger.CANCEL)
 
 
 def _error(report: Report) -> str:

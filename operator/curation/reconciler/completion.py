@@ -70,40 +70,40 @@ class Completion:
             job = stored.parse(CurationJob) if stored is not None else None
             if job is not None and pending.planned is not None and _landed(job, pending):
                 landed = Verdict(Ruling.APPLIED, pending.planned, notes=pending.notes)
-                return self._settled(key, pending, job, landed, pending.before)
+                return self._settled(pending, job, landed, pending.before)
             moment = Moment(context.clock.now(), random.random(), freed_for)  # noqa: S311 - jitter
             verdict = complete(job, report, moment)
             if verdict.ruling is not Ruling.APPLIED:
-                return self._settled(key, pending, job, verdict)
+                return self._settled(pending, job, verdict)
             assert job is not None
             assert stored is not None
             if verdict.status is None:
-                return self._settled(key, pending, job, verdict)
+                return self._settled(pending, job, verdict)
             answer = await context.write_status(
                 key, stored.resource_version, status_to_wire(job.status), status_to_wire(verdict.status)
             )
             match answer:
                 case None:
-                    return self._settled(key, pending, job, verdict)
+                    return self._settled(pending, job, verdict)
                 case Written(obj):
-                    return self._settled(key, pending, CurationJob.model_validate(obj), verdict, job)
+                    return self._settled(pending, CurationJob.model_validate(obj), verdict, job)
                 case Conflict() | Gone():
                     continue  # the context has read it anew
                 case Throttled(retry_after):
                     return Later(retry_after)
                 case Unknown(message):
-                    log.warning("the answer to a status write was lost: %s", message, extra=fields(key, report))
+                    log.warning("the answer to a status write was lost: %s", message, extra=pending.order.log_fields)
                     pending.planned, pending.notes, pending.before = verdict.status, verdict.notes, job
                     if not await context.refresh(key):
                         return Later()
                 case Refused(code, reason, message):
-                    self._complain(key, pending, job, f"{code} {reason}: {message}")
+                    self._complain(pending, job, f"{code} {reason}: {message}")
                     await context.refresh(key)
                     return Later()
         return Later()
 
     def _settled(
-        self, key: Key, pending: Pending, job: CurationJob | None, verdict: Verdict, before: CurationJob | None = None
+        self, pending: Pending, job: CurationJob | None, verdict: Verdict, before: CurationJob | None = None
     ) -> Settled:
         context, report = self._context, pending.report
         if report.trigger is Trigger.SUBMIT:
@@ -118,29 +118,29 @@ class Completion:
                 report.run.id,
                 result,
                 verdict.objection.message,
-                extra={**fields(key, report), "current_run_id": current, "objection": verdict.objection.reason},
+                extra={**pending.order.log_fields, "current_run_id": current, "objection": verdict.objection.reason},
             )
             if job is not None and report.trigger is Trigger.SUBMIT:
                 message = f"Run {report.run.id} ended late with {result}; dropped: {verdict.objection.message}."
-                self._note(job, Note(EventReason.STALE_COMPLETION_DROPPED, message))
+                self._note(job, pending, Note(EventReason.STALE_COMPLETION_DROPPED, message))
         elif job is not None:
             for note in verdict.notes:
-                self._note(job, note)
+                self._note(job, pending, note)
             if verdict.status is not None and before is not None:
                 transition(context, before.status, verdict.status)
         return Settled(verdict)
 
-    def _complain(self, key: Key, pending: Pending, job: CurationJob, why: str) -> None:
+    def _complain(self, pending: Pending, job: CurationJob, why: str) -> None:
         """A refused outcome is reported once, loudly, and kept."""
         if pending.complained:
             return
         pending.complained = True
-        log.error("the API server refuses a status; the outcome is kept: %s", why, extra=fields(key, pending.report))
+        log.error("the API server refuses a status; the outcome is kept: %s", why, extra=pending.order.log_fields)
         message = f"The outcome of run {pending.report.run.id} cannot be written and is kept: {why}"
-        self._note(job, Note(EventReason.RETRY_SCHEDULED, message, warning=True))
+        self._note(job, pending, Note(EventReason.RETRY_SCHEDULED, message, warning=True))
 
-    def _note(self, job: CurationJob, note: Note) -> None:
-        self._context.note(regarding(job), note)
+    def _note(self, job: CurationJob, pending: Pending, note: Note) -> None:
+        self._context.note(regarding(job), note, pending.order.log_fields)
 
 
 def _landed(job: CurationJob, pending: Pending) -> bool:
@@ -178,16 +178,4 @@ def regarding(job: CurationJob) -> dict[str, object]:
             "uid": meta.uid,
             "resourceVersion": meta.resource_version,
         },
-    }
-
-
-def fields(key: Key, report: Report) -> dict[str, object]:
-    """The structured fields of a log line about a run."""
-    run = report.run
-    return {
-        "job": f"{key.namespace}/{key.name}",
-        "run_id": run.id,
-        "generation": run.generation,
-        "attempt": run.attempt,
-        "trigger": report.trigger.value,
     }

@@ -1,6 +1,7 @@
 """What the reconcilers of one process share."""
 
 import logging
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -56,14 +57,15 @@ class Context:
         """The cache of the key's kind."""
         return self.caches[key.kind]
 
-    def note(self, regarding: Document, note: Note) -> None:
-        """Make an Event."""
+    def note(self, regarding: Document, note: Note, log_fields: Mapping[str, object]) -> None:
+        """Make an Event; should it not be taken, the log has it, with these fields."""
         self.events.record(
             regarding,
             note.reason.value,
             note.message,
             action=note.reason.value,
             type="Warning" if note.warning else "Normal",
+            log_fields=log_fields,
         )
 
     async def refresh(self, key: Key) -> bool:

@@ -14,6 +14,7 @@ from curation.cluster.answers import Conflict, Gone, Refused, Throttled, Unknown
 from curation.cluster.cache import Stored
 from curation.lifecycle.complete import Ruling
 from curation.lifecycle.decide import Facts, Note, Step, decide
+from curation.lifecycle.log_fields import run_fields
 from curation.lifecycle.outcome import Report, Trigger
 from curation.reconciler import orders
 from curation.reconciler.approvals import Approvals
@@ -140,6 +141,7 @@ class JobReconciler:
     ) -> bool:
         """Make the one write of a step; True if a run was launched."""
         context, version = self._context, stored.resource_version
+        fields = run_fields(key.namespace, key.name, step.status.run)
         if step.delete:
             await context.api.delete(key.kind, key.namespace, key.name, uid=stored.uid, resource_version=str(version))
             context.queue.add_after(key, DELETE_SHOWS_SECONDS)
@@ -165,7 +167,7 @@ class JobReconciler:
             case Throttled(retry_after):
                 context.queue.add_after(key, retry_after)
             case Unknown(message):
-                log.warning("the answer to a write of %s was lost: %s", key, message)
+                log.warning("the answer to a write of %s was lost: %s", key, message, extra=fields)
                 if await context.refresh(key) and self._landed(key, step):
                     return self._written(key, stored, job, step, heard)
                 context.queue.add_rate_limited(key)
@@ -173,8 +175,8 @@ class JobReconciler:
                 if key not in self._complained:
                     self._complained.add(key)
                     why = f"The API server refuses to write this job, which is tried again: {code} {reason}: {message}"
-                    log.error("%s: %s", key, why, extra={"job": f"{key.namespace}/{key.name}"})
-                    context.note(regarding(job), Note(EventReason.RETRY_SCHEDULED, why, warning=True))
+                    log.error("%s: %s", key, why, extra=fields)
+                    context.note(regarding(job), Note(EventReason.RETRY_SCHEDULED, why, warning=True), fields)
                 await context.refresh(key)
                 context.queue.add_rate_limited(key)
         return False
@@ -194,24 +196,16 @@ class JobReconciler:
 
     def _written(self, key: Key, stored: Stored, job: CurationJob, step: Step, heard: list[Stored | None]) -> bool:
         context = self._context
+        fields = run_fields(key.namespace, key.name, step.status.run)
         for note in step.notes:
-            context.note(regarding(job), note)
+            context.note(regarding(job), note, fields)
         if step.status != job.status:
             transition(context, job.status, step.status)
         if job.status.phase is Phase.AWAITING_APPROVAL and step.status.phase is Phase.QUEUED:
             self._freed_for[key] = job.status.approval.request_digest if job.status.approval is not None else ""
         if step.launch is None:
             return False
-        log.info(
-            "launching run %s",
-            step.launch.id,
-            extra={
-                "job": f"{key.namespace}/{key.name}",
-                "run_id": step.launch.id,
-                "generation": step.launch.generation,
-                "attempt": step.launch.attempt,
-            },
-        )
+        log.info("launching run %s", step.launch.id, extra=fields)
         self._observation.launched(key, job)
         # The claim was conditioned on the version that it was computed from: all that is newer came with it or after.
         self._runs.launch(orders.submit(key, job, step.launch), claimed=stored.resource_version, heard=heard)

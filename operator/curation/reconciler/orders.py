@@ -6,6 +6,7 @@ from curation.api.digest import without_nulls
 from curation.api.job import AbandonedRun, CurationJob, Run
 from curation.api.names import Trigger
 from curation.api.schema import JsonObject
+from curation.lifecycle.log_fields import run_fields
 from curation.lifecycle.outcome import RunKey, SessionRef
 from curation.reconciler.context import Key
 
@@ -24,10 +25,21 @@ class Order:
     config: dict[str, str]
     session: SessionRef | None = None
 
+    @property
+    def log_fields(self) -> dict[str, object]:
+        """The fields of a log line about its execution."""
+        return run_fields(self.key.namespace, self.key.name, self.run, self.trigger)
+
 
 def run_key(uid: str, run: Run) -> RunKey:
     """What the run is annotated with."""
     return RunKey(uid, run.id, run.generation, run.attempt, run.template_digest)
+
+
+def abandoned_key(uid: str, entry: AbandonedRun) -> RunKey:
+    """What is known of an abandoned run: its id is ``<uid>.g<generation>.a<attempt>``."""
+    _, generation, attempt = entry.id.rsplit(".", 2)
+    return RunKey(uid, entry.id, int(generation.removeprefix("g")), int(attempt.removeprefix("a")), "")
 
 
 def submit(key: Key, job: CurationJob, run: Run) -> Order:
@@ -57,10 +69,9 @@ def cancel(key: Key, job: CurationJob, entry: AbandonedRun, session: SessionRef 
     """Cancel the session of an abandoned run or, where none is known, whatever the run id has created."""
     if session is None and entry.session is not None:
         session = SessionRef(entry.session.id, entry.session.url)
-    generation, attempt = _numbers(entry.id)
     return Order(
         key=key,
-        run=RunKey(job.metadata.uid, entry.id, generation, attempt, ""),
+        run=abandoned_key(job.metadata.uid, entry),
         trigger=Trigger.CANCEL,
         labels=dict(job.metadata.labels),
         module=entry.module.name,
@@ -74,9 +85,3 @@ def cancel(key: Key, job: CurationJob, entry: AbandonedRun, session: SessionRef 
 def cancel_orphan(order: Order, session: SessionRef | None) -> Order:
     """Cancel the session that a dropped completion of this order holds; None: whatever its run has created."""
     return replace(order, trigger=Trigger.CANCEL, session=session, input={})
-
-
-def _numbers(run_id: str) -> tuple[int, int]:
-    """Generation and attempt of ``<uid>.g<generation>.a<attempt>``."""
-    _, generation, attempt = run_id.rsplit(".", 2)
-    return int(generation.removeprefix("g")), int(attempt.removeprefix("a"))

@@ -56,14 +56,7 @@ class Flight:
             "run %s has stopped being current: %s; no request of it leaves any more",
             order.run.id,
             why,
-            extra={
-                "job": f"{order.key.namespace}/{order.key.name}",
-                "run_id": order.run.id,
-                "generation": order.run.generation,
-                "attempt": order.run.attempt,
-                "trigger": order.trigger.value,
-                "requests_left": left,
-            },
+            extra={**order.log_fields, "requests_left": left},
         )
 
 
@@ -282,7 +275,7 @@ class Runs:
         except (ModuleUnreadable, Unreachable, OSError) as error:
             report = _unavailable(order, f"The module could not be prepared: {error}")
         except Exception as error:
-            log.exception("a run could not be prepared", extra={"run_id": order.run.id})
+            log.exception("a run could not be prepared", extra=order.log_fields)
             report = _unavailable(order, f"The run could not be prepared: {error!r}")
         else:
             # The claim may have been superseded while the module was made ready; then nothing may leave.

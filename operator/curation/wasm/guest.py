@@ -1,6 +1,7 @@
 """One run of a guest, from instance to result, and how it ended in words of ours instead of wasmtime's."""
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from wasmtime import Store, WasmtimeError
@@ -57,14 +58,21 @@ _OUT_OF_MEMORY = re.compile(r"handle_alloc_error|alloc_error_handler|\brust_oom\
 _PAGE = 1 << 16
 
 
-def run_guest(store: Store, component: Component, host: Host, context: str, limits: Limits) -> GuestEnd:
+def run_guest(
+    store: Store,
+    component: Component,
+    host: Host,
+    context: str,
+    limits: Limits,
+    log_fields: Mapping[str, object] | None = None,
+) -> GuestEnd:
     """Runs a guest to its end in the calling thread, under a watch that the caller has on the store.
 
     An interruption shows as a Trapped: the caller, who knows of it, turns it with `interrupted`. Raises nothing of the
     guest's making.
     """
     try:
-        with link(store.engine, component, host) as linker:
+        with link(store.engine, component, host, log_fields) as linker:
             instance = linker.instantiate(store, component)
             function = instance.get_func(store, RUN)
             assert function is not None, "the module was loaded without the ABI check"

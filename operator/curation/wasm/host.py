@@ -5,7 +5,7 @@ A host function must raise nothing but WasmtimeError: an exception of any other 
 """
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 from wasmtime import Engine, WasmtimeError
@@ -44,8 +44,11 @@ NO_HOST: Host = _NoHost()
 """For linking without running: whether it can be done at all."""
 
 
-def link(engine: Engine, component: Component, host: Host) -> Linker:
-    """A linker that gives the component its host, and traps for whatever it imports of wasi."""
+def link(engine: Engine, component: Component, host: Host, log_fields: Mapping[str, object] | None = None) -> Linker:
+    """A linker that gives the component its host, and traps for whatever it imports of wasi.
+
+    A bug of the host is logged with the `log_fields`.
+    """
 
     def http_call(_store: object, request: str) -> Variant:
         ok, document = host.http_call(request)
@@ -57,20 +60,20 @@ def link(engine: Engine, component: Component, host: Host) -> Linker:
 
     linker = Linker(engine)
     with linker.root() as root, root.add_instance(HOST_INTERFACE) as interface:
-        interface.add_func(HTTP_CALL, _guarded(http_call))
-        interface.add_func(LOG, _guarded(log))
+        interface.add_func(HTTP_CALL, _guarded(http_call, log_fields))
+        interface.add_func(LOG, _guarded(log, log_fields))
     linker.define_unknown_imports_as_traps(component)
     return linker
 
 
-def _guarded(function: Callable[..., Any]) -> Callable[..., Any]:
+def _guarded(function: Callable[..., Any], log_fields: Mapping[str, object] | None) -> Callable[..., Any]:
     def call(*args: Any) -> Any:
         try:
             return function(*args)
         except GuestStopped as stop:
             raise WasmtimeError(f"stopped by the host: {stop}") from None
         except BaseException as error:
-            logger.exception("a host function failed")
+            logger.exception("a host function failed", extra=log_fields)
             raise WasmtimeError(f"the host failed: {type(error).__name__}") from None
 
     return call

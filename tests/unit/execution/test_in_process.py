@@ -187,7 +187,9 @@ async def test_a_fetch_that_fails_is_unavailable_with_its_reason(rig: Rig, caplo
     report = await ended(rig.executor.start(invocation))
     assert failed(report).failure_class is FailureClass.MODULE_UNAVAILABLE
     assert "the API server is away" in failed(report).message
-    assert "failed inside the operator" in caplog.text
+    (record,) = caplog.records
+    assert "failed inside the operator" in record.getMessage()
+    assert invocation.log_fields.items() <= vars(record).items()
 
 
 async def test_a_module_that_is_missing_is_told_from_one_that_cannot_be_read_now(
@@ -275,6 +277,9 @@ async def test_an_observer_that_fails_harms_no_run(
     report = await rig.run(Script().call({"method": "GET", "url": rig.peer.url("/")}).ok(DONE))
     assert report.result == Completed({"n": 1})
     assert caplog.text.count("an observer of executions failed") == 3
+    assert {(vars(each)["job"], vars(each)["run_id"]) for each in caplog.records} == {
+        (f"{NAMESPACE}/job-1", report.run.id)
+    }
 
 
 @pytest.mark.parametrize("number", [0, 4097])

@@ -1,6 +1,7 @@
 """How long a run is cancelled, and how long a deletion waits for it: 10 minutes, whatever hangs, whoever restarts."""
 
 import asyncio
+import logging
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from curation.api.job import CurationJob
 from curation.cluster.answers import APIError, Unreachable
 from curation.cluster.resources import MODULES
 from curation.lifecycle.outcome import Cancelled, Failed, FailureClass, Report
+from curation.reconciler import orders
 from curation.reconciler.cleanup import AT_ONCE, Cleanup
 from curation.reconciler.orders import Order
 from tests.unit.reconciler.disconnected import DIGEST, NAMESPACE, Rig, disconnected, job, key, module_key, run_status
@@ -231,6 +233,30 @@ def test_a_read_that_fails_is_tried_again_though_the_namespace_terminates(
             assert len(cleaning.tries) > 10
 
     play()
+
+
+@pytest.mark.parametrize("answer", [fails, succeeds])
+def test_each_line_about_a_cleaned_run_has_its_fields(
+    answer: Answer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    @in_virtual_time
+    async def play() -> None:
+        caplog.set_level(logging.INFO, "curation")
+        async with disconnected(tmp_path) as rig:
+            cleaning = Cleaning(rig, monkeypatch, answer)
+            if answer is fails:
+                await cleaning.over(deleted())
+            found = job(status=run_status("Submitted"))
+            assert found.status.run is not None
+            cleaning.cleanup.orphan(key(), None, orders.submit(key(), found, found.status.run), None)
+            await asyncio.sleep(2 * BOUND)
+
+    play()
+    assert caplog.records
+    for record in caplog.records:
+        fields = {name: getattr(record, name, None) for name in ("job", "run_id", "generation", "attempt", "trigger")}
+        wanted = {"job": f"{NAMESPACE}/job", "run_id": RUN, "generation": 1, "attempt": 1, "trigger": "Cancel"}
+        assert fields == wanted, record.getMessage()
 
 
 @in_virtual_time
