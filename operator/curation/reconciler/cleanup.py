@@ -236,8 +236,13 @@ class Cleanup:
             attempts += 1
             if self._context.clock.now() >= started + GIVE_UP_AFTER:
                 self._context.metrics.cleanups_failed.inc()
-                message = f"what run {order.run.id} had created is given up: {_error(report)}"
+                message = (
+                    f"What run {order.run.id} had created could not be cancelled within 10 minutes and is given up; "
+                    f"its session may still run: {_error(report)}"
+                )
                 log.error(message, extra=order.log_fields)
+                note = Note(EventReason.CLEANUP_FAILED, message, warning=True)
+                self._context.note(_regarding_run(order), note, order.log_fields)
                 return
             await asyncio.sleep(_backoff(attempts))
 
@@ -251,6 +256,12 @@ def _entry(job: CurationJob, run_id: str) -> AbandonedRun:
     assert run is not None
     assert since is not None
     return abandoned_entry(run, job.status.session, since)
+
+
+def _regarding_run(order: Order) -> dict[str, object]:
+    """What an Event about a run refers to: its job, which may be gone, and another may have its name."""
+    metadata = {"name": order.key.name, "namespace": order.key.namespace, "uid": order.run.uid}
+    return {"apiVersion": order.key.kind.api_version, "kind": order.key.kind.kind, "metadata": metadata}
 
 
 def _log_fields(job: CurationJob, entry: AbandonedRun) -> dict[str, object]:

@@ -9,8 +9,10 @@ from typing import Any
 import pytest
 
 from curation.api.job import CurationJob
-from curation.cluster.answers import APIError, Unreachable
+from curation.api.names import EventReason
+from curation.cluster.answers import APIError, Document, Unreachable
 from curation.cluster.resources import MODULES
+from curation.lifecycle.decide import Note
 from curation.lifecycle.outcome import Cancelled, Failed, FailureClass, Report
 from curation.reconciler import orders
 from curation.reconciler.cleanup import AT_ONCE, Cleanup
@@ -233,6 +235,29 @@ def test_a_read_that_fails_is_tried_again_though_the_namespace_terminates(
             assert len(cleaning.tries) > 10
 
     play()
+
+
+@in_virtual_time
+async def test_what_a_run_of_a_deleted_job_had_created_is_given_up_with_an_event_that_names_the_job(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with disconnected(tmp_path) as rig:
+        told: list[tuple[Document, Note]] = []
+        monkeypatch.setattr(rig.context, "note", lambda about, note, _fields: told.append((about, note)))
+        cleaning = Cleaning(rig, monkeypatch, fails)
+        found = job(status=run_status("Submitted"))
+        assert found.status.run is not None
+        cleaning.cleanup.orphan(key(), None, orders.submit(key(), found, found.status.run), None)
+        await asyncio.sleep(BOUND - 1)
+        assert not told
+        await asyncio.sleep(60)
+        ((about, note),) = told
+        assert cleaning.given_up
+        metadata = {"name": "job", "namespace": NAMESPACE, "uid": "uid-job"}
+        assert about == {"apiVersion": "curation.dev/v1alpha1", "kind": "CurationJob", "metadata": metadata}
+        assert (note.reason, note.warning) == (EventReason.CLEANUP_FAILED, True)
+        assert RUN in note.message
+        assert "connection refused" in note.message
 
 
 @pytest.mark.parametrize("answer", [fails, succeeds])
