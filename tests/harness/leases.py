@@ -1,8 +1,10 @@
 """Replicas that elect a leader: the Lease of a test's namespace, all that ever stood in it, and who leads."""
 
 import asyncio
+import sys
+import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from datetime import datetime
 from itertools import groupby
 from pathlib import Path
@@ -10,6 +12,7 @@ from typing import Final
 
 import yaml
 
+from curation.cluster.lease import LOOK_PERIOD
 from tests.harness.cluster import Cluster, Document
 from tests.harness.history import History
 from tests.harness.operator_process import OperatorProcess
@@ -19,6 +22,21 @@ NAME: Final = "curation-operator"
 _BASE: Final = Path(__file__).parents[2] / "manifests" / "base"
 # A crashed leader's lease has to run out first (15 s).
 TAKEOVER_SECONDS: Final = SECONDS + 30.0
+
+
+# Nobody needs an option for it, so it has none.
+_LONG_LEASE = """
+import sys
+from curation.cli.operator import main
+from curation.cluster.lease import LeaseElector
+LeaseElector.__init__.__kwdefaults__["duration"] = float(sys.argv.pop(1))
+main()
+"""
+
+
+def command(duration: float) -> tuple[str, ...]:
+    """The operator, with leases that last so long."""
+    return (sys.executable, "-c", _LONG_LEASE, str(duration))
 
 
 class Election:
@@ -44,8 +62,12 @@ class Election:
         """Seconds from the last renewal of the holder before last to the moment when the last one took it."""
         last = self.specs()[-1]["holderIdentity"]
         before = next(spec for spec in reversed(self.specs()) if spec.get("holderIdentity", "") not in ("", last))
-        taken = next(spec for spec in self.specs() if spec.get("holderIdentity") == last)
-        return (_time(taken["acquireTime"]) - _time(before["renewTime"])).total_seconds()
+        return (self.taken() - _time(before["renewTime"])).total_seconds()
+
+    def taken(self) -> datetime:
+        """When the last holder took it."""
+        last = self.specs()[-1]["holderIdentity"]
+        return _time(next(spec for spec in self.specs() if spec.get("holderIdentity") == last)["acquireTime"])
 
     async def leader(self, *others_than: OperatorProcess) -> OperatorProcess:
         """Wait until a running operator leads, none of these."""
@@ -70,6 +92,41 @@ async def election(world: World) -> AsyncIterator[Election]:
     async with History(world.cluster, "leases", world.notify) as history:
         yield Election(world, history)
         history.check_complete()
+
+
+class Looks:
+    """Looks at the Lease as often as a candidate does, and so tells how slow that is on this machine now."""
+
+    def __init__(self) -> None:
+        self.longest = LOOK_PERIOD
+        """Seconds from one answer to the next."""
+
+    @property
+    def slowness(self) -> float:
+        """How many times longer than the period; 1 on an idle machine."""
+        return self.longest / LOOK_PERIOD
+
+    async def run(self, cluster: Cluster) -> None:
+        """Go on until cancelled."""
+        answered = time.monotonic()
+        while True:
+            await asyncio.sleep(LOOK_PERIOD)
+            await cluster.get("leases", NAME)
+            self.longest = max(self.longest, time.monotonic() - answered)
+            answered = time.monotonic()
+
+
+@asynccontextmanager
+async def looking(cluster: Cluster) -> AsyncIterator[Looks]:
+    """Look at the Lease until the block ends."""
+    looks = Looks()
+    task = asyncio.create_task(looks.run(cluster), name="looks at the Lease")
+    try:
+        yield looks
+    finally:
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
 
 
 async def grant(cluster: Cluster) -> None:

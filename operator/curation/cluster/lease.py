@@ -48,6 +48,7 @@ RENEW_DEADLINE: Final = 10.0
 RETRY_PERIOD: Final = 1.0
 # How often a candidate looks: of the 2 s that a takeover after a stop may take, the stop itself needs most.
 LOOK_PERIOD: Final = 0.3
+LOOK_SPREAD: Final = 0.2
 # client-go gives a request half of the renew deadline too.
 TRIES_IN_DEADLINE: Final = 2
 RELEASE_SECONDS: Final = 2.0
@@ -124,7 +125,8 @@ class LeaseElector:
                 async with asyncio.timeout(self._try_seconds):
                     if await self.try_acquire():
                         return
-            await asyncio.sleep(self._look_period * random.uniform(0.8, 1.2))  # noqa: S311 (spreads, no secret)
+            spread = random.uniform(1 - LOOK_SPREAD, 1 + LOOK_SPREAD)  # noqa: S311 (spreads, no secret)
+            await asyncio.sleep(self._look_period * spread)
 
     async def _lead(self, on_started: Callback) -> None:
         async def start() -> None:

@@ -13,6 +13,7 @@ from prometheus_client.exposition import choose_encoder
 # longer than this hangs. The kubelet's probe adds at most 10 s.
 WATCH_STALE_SECONDS: Final = 75.0
 LOOP_STALE_SECONDS: Final = 30.0
+SHUTDOWN_SECONDS: Final = 0.25
 _BEAT_SECONDS: Final = 1.0
 
 
@@ -80,7 +81,8 @@ class HealthServer:
         app.add_routes(
             [web.get("/healthz", self._healthz), web.get("/readyz", self._readyz), web.get("/metrics", self._metrics)]
         )
-        self._runner = web.AppRunner(app, access_log=None)
+        # aiohttp would wait 60 s for a client that is slow to read its page.
+        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=SHUTDOWN_SECONDS)
         self.url = ""
 
     async def start(self, host: str, port: int) -> None:

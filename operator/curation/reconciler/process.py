@@ -2,7 +2,9 @@
 
 import asyncio
 import logging
+import math
 import signal
+import time
 from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import AsyncExitStack
 from enum import IntEnum
@@ -54,7 +56,10 @@ log = logging.getLogger(__name__)
 Reconcile = Callable[[Key], Awaitable[None]]
 
 # Of a call on the wire when its run is stopped. With the time to drain it is most of the 2 s that a failover may take.
-_GRACE_SECONDS: Final = 0.25
+GRACE_SECONDS: Final = 0.25
+# From SIGTERM on, all waiting that another program can draw out: an API server that does not answer, a slow session
+# service. The whole stop may take 5 s. The drain, the grace and the lease are first; what is only tidy gets the rest.
+STOP_SECONDS: Final = 3.5
 
 
 class Exit(IntEnum):
@@ -69,10 +74,17 @@ class Exit(IntEnum):
 class Process:
     """Everything of one process. `run` returns when it was stopped or has lost the lease."""
 
-    def __init__(self, settings: Settings, module_cache: Path | None = None) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        module_cache: Path | None = None,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._settings = settings
         self._module_cache = module_cache
+        self._monotonic = monotonic
         self._stop = asyncio.Event()
+        self._stop_by = math.inf
         self._exit = Exit.STOPPED
         self._working = False
         self.metrics = Metrics()
@@ -82,6 +94,7 @@ class Process:
         """Ask it to stop."""
         if not self._stop.is_set():
             self._exit = code
+            self._stop_by = self._monotonic() + STOP_SECONDS
             self._stop.set()
 
     async def run(self) -> Exit:
@@ -101,7 +114,7 @@ class Process:
             events.start()
 
             async def close_events() -> None:
-                await events.close(timeout=self._patience(2.0))
+                await events.close(timeout=self.patience(2.0))
 
             stack.push_async_callback(close_events)
             book = PolicyBook()
@@ -154,9 +167,9 @@ class Process:
                 await runs.close()
                 await jobs.cleanup.close()
                 # Before kopf's end, which cancels the tasks of executions: their guests would go on in their threads.
-                await executor.close(grace=_GRACE_SECONDS)
+                await executor.close(grace=GRACE_SECONDS)
 
-            stack.push_async_callback(executor.close, grace=_GRACE_SECONDS)
+            stack.push_async_callback(executor.close, grace=GRACE_SECONDS)
             if await self._unless_stopped(self._learn(context, modules)):
                 await self._serve(connection, context, reconcilers, modules, takeover, runs, stop_work)
         return self._exit
@@ -165,9 +178,11 @@ class Process:
         """A replica that waits for the lease has no workers: what it queued would only grow."""
         return lambda old, new: listener(old, new) if self._working else None
 
-    def _patience(self, seconds: float) -> float:
+    def patience(self, seconds: float) -> float:
         """How long the end may wait for what is only tidy: not at all when another process is about to lead."""
-        return 0.0 if self._exit is Exit.LEASE_LOST else seconds
+        if self._exit is Exit.LEASE_LOST:
+            return 0.0
+        return max(0.0, min(seconds, self._stop_by - self._monotonic()))
 
     async def _learn(self, context: Context, modules: ModuleReconciler) -> None:
         await self._read_first(context)
@@ -277,7 +292,7 @@ class Process:
                 await asyncio.gather(*stopped, return_exceptions=True)
                 await stop_work()
             kopf_stop.set()
-            await asyncio.wait({watcher}, timeout=self._patience(3.0))
+            await asyncio.wait({watcher}, timeout=self.patience(3.0))
             watcher.cancel()
             await asyncio.gather(watcher, return_exceptions=True)
 

@@ -1,13 +1,18 @@
 """Two replicas as two processes, one Lease, jobs in flight: who leads, who follows when the leader ends, and what
 becomes of its runs. `tests/gauntlet/test_lost_leases.py` has the leaders that do not end by themselves.
+
+How long that takes is bounded by what a lease promises, and printed (`pytest -rP`); `python -m bench.failover` holds it
+against the goals in seconds, and `tests/unit/reconciler/test_stopping.py` adds up what is waited for by design.
 """
 
 import asyncio
+from collections.abc import Sequence
+from datetime import UTC, datetime
 
 import pytest
 
-from tests.harness.leases import Election, election, leading
-from tests.harness.operator_process import OperatorProcess
+from tests.harness.leases import Election, command, election, leading, looking
+from tests.harness.operator_process import PROGRAM, OperatorProcess
 from tests.harness.slow_runs import Point, hold, sessions_of
 from tests.harness.world import World
 
@@ -15,11 +20,16 @@ WALL_SECONDS = 8
 JOBS = ["job-0", "job-1", "job-2"]
 # Lease times are of the API server's clock, which each process learns from headers in whole seconds.
 CLOCK_SECONDS = 1.0
+FAILOVER_SECONDS = 2.0
+# A stop, however slow the machine, is far from it.
+LONG_LEASE_SECONDS = 120.0
 
 
-async def two_replicas(world: World, lease: Election) -> tuple[OperatorProcess, OperatorProcess]:
+async def two_replicas(
+    world: World, lease: Election, program: Sequence[str] = (str(PROGRAM),)
+) -> tuple[OperatorProcess, OperatorProcess]:
     """The leader, and the one that stands by."""
-    operators = [world.operator(f"--identity=replica-{number}", lease=True) for number in range(2)]
+    operators = [world.operator(f"--identity=replica-{number}", lease=True, command=program) for number in range(2)]
     await asyncio.gather(*(operator.start() for operator in operators))
     leader = await lease.leader()
     (standby,) = (operator for operator in operators if operator is not leader)
@@ -58,11 +68,12 @@ async def test_after_sigterm_the_other_replica_leads_without_waiting_for_the_lea
 ) -> None:
     await world.prepare(wall_seconds=WALL_SECONDS)
     async with election(world) as lease:
-        first, second = await two_replicas(world, lease)
+        first, second = await two_replicas(world, lease, command(LONG_LEASE_SECONDS))
         await runs_in_flight(world, point)
         assert await leading([first, second]) == [1, 0]
         assert (await second.metrics()).value("curation_api_requests_total", resource="curationjobs/status") == 0
 
+        asked = datetime.now(UTC)
         await first.stop(code=0)
         assert await lease.leader(first) is second
         await world.until_phase("Running", *JOBS)
@@ -71,6 +82,9 @@ async def test_after_sigterm_the_other_replica_leads_without_waiting_for_the_lea
         # Given back, then taken: nobody had to wait until it ran out.
         assert lease.holders() == [holder_of(first), "", holder_of(second)]
         assert lease.transitions() == 1
+        print(f"SIGTERM to the other replica's lease: {(lease.taken() - asked).total_seconds():.2f} s")
+        assert lease.specs()[0]["leaseDurationSeconds"] == LONG_LEASE_SECONDS
+        assert lease.waited_for_takeover() < LONG_LEASE_SECONDS / 2
         assert await leading([second]) == [1]
         assert_the_runs_were_claimed_anew(world, first, second)
 
@@ -81,14 +95,19 @@ async def test_after_sigkill_the_other_replica_leads_when_the_lease_has_run_out_
         first, second = await two_replicas(world, lease)
         await runs_in_flight(world, Point.CREATED)
 
-        await first.kill()
-        assert await lease.leader(first) is second
+        async with looking(world.cluster) as looks:
+            await first.kill()
+            assert await lease.leader(first) is second
         await world.until_phase("Running", *JOBS)
         await world.settled()
 
         assert lease.holders() == [holder_of(first), holder_of(second)]
         assert lease.transitions() == 1
-        assert lease.waited_for_takeover() >= lease.specs()[0]["leaseDurationSeconds"] - CLOCK_SECONDS
+        promised, waited = lease.specs()[0]["leaseDurationSeconds"], lease.waited_for_takeover()
+        print(f"last renewal to the other replica's lease: {waited:.2f} s; slowness {looks.slowness:.1f}")
+        assert waited >= promised - CLOCK_SECONDS
+        # What comes on top of the lease is looks, which the test has made too.
+        assert waited <= promised + CLOCK_SECONDS + FAILOVER_SECONDS * looks.slowness
         assert_the_runs_were_claimed_anew(world, first, second)
 
 

@@ -2,6 +2,7 @@
 
 import os
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -9,13 +10,21 @@ import pytest
 from hack.controlplane import namespaces
 from hack.controlplane.install import OPERATOR_GROUPS, OPERATOR_USER
 from hack.controlplane.server import ControlPlane
-from tests.faults.proxy import FaultProxy, answered, reset
+from tests.faults.proxy import FaultProxy, answered, held_request, reset
+from tests.harness.leases import election
 from tests.harness.operator_process import PROGRAM, OperatorProcess
 from tests.harness.slow_runs import Point, hold, sessions_of
 from tests.harness.world import World, open_world
 
 STOP_SECONDS = 15.0
-"""The bound is 5 s on a machine that is not busy with other tests."""
+"""The bound is 5 s on a machine that is not busy with other tests: see `tests/unit/reconciler/test_stopping.py`."""
+
+
+async def stop(operator: OperatorProcess) -> None:
+    """Stop it, and tell how long that took (`pytest -rP` shows it)."""
+    asked = time.monotonic()
+    await operator.stop(code=0, seconds=STOP_SECONDS)
+    print(f"SIGTERM to the end of the process: {time.monotonic() - asked:.2f} s")
 
 
 async def test_sigterm_stops_an_idle_operator_with_code_0(world: World) -> None:
@@ -23,7 +32,7 @@ async def test_sigterm_stops_an_idle_operator_with_code_0(world: World) -> None:
     operator = await world.start_operator()
     await world.create_jobs(2)
     await world.until_phase("Running", "job-0", "job-1")
-    await operator.stop(code=0, seconds=STOP_SECONDS)
+    await stop(operator)
 
 
 @pytest.mark.parametrize("point", [Point.CREATE, Point.LAST_ANSWER])
@@ -36,7 +45,8 @@ async def test_sigterm_stops_an_operator_in_a_run_with_code_0_and_the_next_start
     await world.create_jobs(1)
     await world.service.wait_held(slow)
 
-    await operator.stop(code=0, seconds=STOP_SECONDS)
+    await stop(operator)
+    assert slow.held == 0, "no process is left that waits for the answer"
     assert world.status()["phase"] == "Submitted"
     await world.start_operator()
     await world.until_phase("Running")
@@ -45,6 +55,37 @@ async def test_sigterm_stops_an_operator_in_a_run_with_code_0_and_the_next_start
 
     assert world.status()["run"]["id"] == world.run_id(generation=1, attempt=2)
     assert not any(session.live for session in sessions_of(world, ["job-0"], generation=1))
+    (live,) = world.service.live_sessions()
+    assert live.id == world.status()["session"]["id"]
+
+
+async def test_sigterm_stops_an_operator_in_a_run_while_the_api_server_answers_nothing(
+    world: World, tmp_path: Path
+) -> None:
+    """Its lease cannot be released, its watches do not end, and an Event is never written: none of it is waited out."""
+    await world.prepare(wall_seconds=8)
+    user = world.cluster.connection.kubeconfig(OPERATOR_USER, OPERATOR_GROUPS)
+    async with FaultProxy(user) as proxy, election(world) as lease:
+        operator = await world.start_operator(kubeconfig=proxy.kubeconfig(tmp_path), lease=True)
+        assert await lease.leader() is operator
+        event = proxy.inject(held_request("POST", "/events", times=None))
+        slow = hold(world, Point.CREATED)
+        await world.create_jobs(1)
+        await world.service.wait_held(slow)
+        await event.reached.wait()
+
+        proxy.inject(held_request(times=None))
+        await stop(operator)
+        assert operator.logged("Could not release the lease")
+
+    await world.start_operator()
+    await world.until_phase("Running")
+    slow.release()
+    await world.settled()
+    assert world.status()["run"]["id"] == world.run_id(generation=1, attempt=2)
+    assert [session.state for session in sessions_of(world, ["job-0"], generation=1)] == ["cancelled"]
+    (live,) = world.service.live_sessions()
+    assert live.id == world.status()["session"]["id"]
 
 
 async def test_jobs_in_every_phase_go_on_after_a_restart_without_a_needless_write(world: World) -> None:

@@ -1,0 +1,64 @@
+"""How long a stop may wait, in all: 5 s, and 2 s until another replica leads. Times that were measured are in docs/."""
+
+import pytest
+
+from curation.cluster import lease, sockets
+from curation.reconciler import health, process
+from curation.reconciler.process import Exit, Process
+from curation.reconciler.settings import Settings
+
+
+def test_all_that_a_stop_waits_for_is_less_than_5_seconds() -> None:
+    first = Settings().drain_seconds + process.GRACE_SECONDS + lease.RELEASE_SECONDS
+    assert first <= process.STOP_SECONDS, "what must not be cut short has room"
+    assert process.STOP_SECONDS + health.SHUTDOWN_SECONDS + sockets.CLOSE_SECONDS < 5
+
+
+def test_all_that_a_failover_after_a_stop_waits_for_is_less_than_2_seconds() -> None:
+    assert Settings().drain_seconds + process.GRACE_SECONDS + lease.LOOK_PERIOD * (1 + lease.LOOK_SPREAD) < 2
+
+
+def test_a_candidate_adds_less_than_2_seconds_to_a_lease_that_runs_out() -> None:
+    # It may see the last renewal a look late, and again the end.
+    assert 2 * lease.LOOK_PERIOD * (1 + lease.LOOK_SPREAD) < 2
+
+
+class Clock:
+    """Stands until it is moved."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.mark.parametrize(
+    ("seconds", "left"),
+    [
+        pytest.param(0.0, 2.0, id="nothing was waited for"),
+        pytest.param(process.STOP_SECONDS - 0.5, 0.5, id="half a second is left"),
+        pytest.param(process.STOP_SECONDS + 9.0, 0.0, id="nothing is left"),
+    ],
+)
+def test_what_is_only_tidy_is_waited_for_as_long_as_the_stop_may_still_take(seconds: float, left: float) -> None:
+    clock = Clock()
+    stopping = Process(Settings(), monotonic=clock)
+    stopping.stop()
+    clock.now += seconds
+    assert stopping.patience(2.0) == pytest.approx(left)
+
+
+def test_what_is_only_tidy_is_not_waited_for_when_another_process_is_about_to_lead() -> None:
+    losing = Process(Settings())
+    losing.stop(Exit.LEASE_LOST)
+    assert losing.patience(2.0) == 0.0
+
+
+def test_a_second_signal_gives_a_stop_no_more_time() -> None:
+    clock = Clock()
+    stopping = Process(Settings(), monotonic=clock)
+    stopping.stop()
+    clock.now += process.STOP_SECONDS
+    stopping.stop()
+    assert stopping.patience(2.0) == 0.0
