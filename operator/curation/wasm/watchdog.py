@@ -181,8 +181,9 @@ class Watchdog:
         when = time.monotonic() + delay
         with self._wake:
             if self._thread is None and not self._stopped:
-                self._thread = threading.Thread(target=self._run, name="wasm-watchdog", daemon=True)
-                self._thread.start()
+                thread = threading.Thread(target=self._run, name="wasm-watchdog", daemon=True)
+                thread.start()  # raises where the system has no thread to give: the next guest tries again
+                self._thread = thread
             first = not self._heap or when < self._heap[0][0]
             heapq.heappush(self._heap, (when, next(self._order), watch))
             if first:

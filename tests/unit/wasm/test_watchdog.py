@@ -148,6 +148,19 @@ def test_a_guest_that_starts_after_the_watchdog_stopped_is_interrupted_at_once()
     assert run(hostile.spins(), limits=LONG, watchdog=watchdog) == Stopped(Cause.CLOSED)
 
 
+def test_a_guest_is_watched_though_no_thread_could_be_started_for_the_one_before(
+    watchdog: Watchdog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patch, pytest.raises(RuntimeError):
+        patch.setattr(threading.Thread, "start", refuse)
+        run(Script().ok("{}"), limits=LONG, watchdog=watchdog)
+    limits = Limits(cpu_seconds=60, wall_seconds=0.2)
+    assert isinstance(run(hostile.spins(), limits=limits, watchdog=watchdog), Exceeded)
+
+
 def test_an_ended_guest_is_never_interrupted(watchdog: Watchdog) -> None:
     guest = Running(Script().ok("{}"), watchdog)
     assert guest.end() == Returned(True, "{}")
