@@ -7,7 +7,7 @@ at once, and is dead for good, even if the run looks current again later.
 
 import asyncio
 import logging
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Coroutine, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -77,8 +77,8 @@ class Runs:
         self._unsettled: set[str] = set()  # run ids of the Submit executions among them
         self._ended: OrderedDict[str, Calls] = OrderedDict()
         self._calmer = asyncio.Event()
-        self.observations = 0
-        """Observations that have not ended."""
+        self.observations: Counter[str] = Counter()
+        """Observations that have not ended, by namespace."""
         self.closing = False
         """The process stops: no further run is claimed, which it would only abandon."""
         self._reserved = 0
@@ -235,13 +235,15 @@ class Runs:
 
     def _take_off(self, order: Order) -> Flight:
         flight = Flight(order)
-        self.observations += order.trigger is Trigger.OBSERVE
+        if order.trigger is Trigger.OBSERVE:
+            self.observations[order.key.namespace] += 1
         self._flights.setdefault(order.run.uid, set()).add(flight)
         return flight
 
     def _land(self, flight: Flight) -> None:
         uid = flight.order.run.uid
-        self.observations -= flight.order.trigger is Trigger.OBSERVE
+        if flight.order.trigger is Trigger.OBSERVE:
+            self.observations -= Counter([flight.order.key.namespace])  # drops one at zero
         flights = self._flights.get(uid, set())
         flights.discard(flight)
         if not flights:

@@ -62,11 +62,11 @@ class Planned:
         assert order.trigger is Trigger.OBSERVE
         self.launched.append((order.key.name, now()))
         self.flying.add(order.key.name)
-        self.rig.runs.observations = len(self.flying)
+        self.rig.runs.observations[order.key.namespace] += 1
 
     def end(self, name: str, result: Result) -> None:
         self.flying.discard(name)
-        self.rig.runs.observations = len(self.flying)
+        self.rig.runs.observations[NAMESPACE] -= 1
         report = Report(Trigger.OBSERVE, RUN, result)
         self.observation.ended(key(name), running(name), report)
 
@@ -212,14 +212,41 @@ async def test_only_so_many_sessions_are_looked_at_at_once_and_none_is_forgotten
         await asyncio.sleep(30)
         for woken in rig.taken():
             planned.observation.advance(woken, jobs[woken])
-        assert len(planned.launched) == AT_ONCE
+        assert len(planned.launched) == AT_ONCE // 2
         for name in sorted(planned.flying):
             planned.end(name, StillRunning())
         while len({name for name, _ in planned.launched}) < len(jobs):
             woken = await rig.queue.get()
             rig.queue.done(woken)
             planned.observation.advance(woken, jobs[woken])
+            for name in sorted(planned.flying):
+                planned.end(name, StillRunning())
         assert now() < 40
+
+
+@in_virtual_time
+async def test_a_namespace_whose_sessions_never_answer_keeps_no_other_from_being_looked_at(
+    tmp_path: Path, patch: pytest.MonkeyPatch
+) -> None:
+    async with disconnected(tmp_path) as rig:
+        planned = Planned(rig, patch)
+        stuck = {key(f"job-{n}"): running(f"job-{n}", interval=1) for n in range(AT_ONCE * 2)}
+        for woken, job in stuck.items():
+            planned.observation.advance(woken, job)
+        await asyncio.sleep(30)
+        for woken in rig.taken():
+            planned.observation.advance(woken, stuck[woken])
+        stuck_now = len(planned.launched)
+        others = {
+            key(f"job-{place}")._replace(namespace=place): running(f"job-{place}", interval=1, namespace=place)
+            for place in ("b", "c", "d")
+        }
+        for woken, job in others.items():
+            planned.observation.advance(woken, job)
+        await asyncio.sleep(2)
+        for woken in rig.taken():
+            planned.observation.advance(woken, others.get(woken) or stuck[woken])
+        assert [name for name, _ in planned.launched[stuck_now:]] == ["job-b", "job-c", "job-d"]
 
 
 @pytest.mark.parametrize("phase", ["Queued", "Submitted", "Completed", "Failed"])

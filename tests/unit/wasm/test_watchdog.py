@@ -154,9 +154,10 @@ def test_a_guest_is_watched_though_no_thread_could_be_started_for_the_one_before
     def refuse(_: threading.Thread) -> None:
         raise RuntimeError("can't start new thread")
 
-    with monkeypatch.context() as patch, pytest.raises(RuntimeError):
+    with monkeypatch.context() as patch:
         patch.setattr(threading.Thread, "start", refuse)
-        run(Script().ok("{}"), limits=LONG, watchdog=watchdog)
+        with pytest.raises(RuntimeError):
+            run(Script().ok("{}"), limits=LONG, watchdog=watchdog)
     limits = Limits(cpu_seconds=60, wall_seconds=0.2)
     assert isinstance(run(hostile.spins(), limits=limits, watchdog=watchdog), Exceeded)
 
