@@ -32,7 +32,7 @@ _HEAD: Final = """\
 
 Served by each replica on `/metrics`, in the Prometheus text format or as OpenMetrics. No label holds the name of an
 object, so the number of series is bounded. What is worth an alert is in
-[operations](operations.md#metrics-worth-an-alert).
+[operations](operations.md#alerts).
 
 A counter also has a series `..._created`, a histogram `..._bucket`, `..._count`, `..._sum` and `..._created`.
 """

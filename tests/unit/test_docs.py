@@ -161,6 +161,29 @@ def test_every_metric_that_a_page_names_exists() -> None:
     assert wrong == set()
 
 
+def test_operations_names_every_shipped_alert_with_its_threshold_duration_and_severity() -> None:
+    (resource,) = yaml.safe_load_all(
+        (ROOT / "manifests" / "components" / "prometheus" / "prometheus-rule.yaml").read_text()
+    )
+    shipped = {rule["alert"]: rule for group in resource["spec"]["groups"] for rule in group["rules"]}
+    table = re.findall(
+        r"^\| `(Curation\w+)` \| (.*?) \| (\S+) \| (\w+) \|", (DOCS / "operations.md").read_text(), re.MULTILINE
+    )
+    assert [row[0] for row in table] == list(shipped)
+    for name, when, duration, severity in table:
+        rule = shipped[name]
+        assert duration == rule.get("for", "-"), name
+        assert severity == rule["labels"]["severity"], name
+        threshold = re.search(r"[<>=]=? ([\d.]+)$", rule["expr"].strip())
+        assert threshold is None or re.search(rf"(?<![\d.]){re.escape(threshold[1])}(?![\d.])", when), name
+
+
+def test_every_component_is_in_the_installation() -> None:
+    page = (DOCS / "install.md").read_text()
+    for component in sorted((ROOT / "manifests" / "components").iterdir()):
+        assert f"| `manifests/components/{component.name}` |" in page
+
+
 def test_every_option_of_the_operator_is_in_operations_with_its_variable_and_default() -> None:
     rows = [row for row in prose(DOCS / "operations.md").splitlines() if row.startswith("| `-")]
     for option in run.params:
