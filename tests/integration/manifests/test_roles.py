@@ -98,6 +98,39 @@ def test_a_job_author_works_with_jobs_as_usual(kubectl: Kubectl, bind: Bind, edi
     kubectl("delete", "cjob", "--all", "--wait=false", user=author)
 
 
+def test_a_policy_admin_works_with_modules_and_policies_as_usual(kubectl: Kubectl, bind: Bind, edits: Edits) -> None:
+    admin = bind("curation-policy-admin")
+    until(lambda: kubectl("get", "curationpolicies", user=admin, check=False).returncode == 0)
+    for plural, document, path, edit in (
+        ("curationpolicies", policy("it"), "{.spec.cedar}", "s/permit/forbid/"),
+        ("curationmodules", module("it"), "{.spec.limits.httpCalls}", "s/httpCalls: 64/httpCalls: 63/"),
+    ):
+
+        def shown(plural: str = plural, path: str = path) -> str:
+            return kubectl("get", plural, "it", "-o", f"jsonpath={path}", user=admin).stdout
+
+        kubectl("create", "-f", "-", input=text(document), user=admin)
+        made = shown()
+        edits(edit)
+        kubectl("edit", plural, "it", user=admin)
+        assert shown() != made
+        kubectl("apply", "--server-side", "--force-conflicts", "-f", "-", input=text(document), user=admin)
+        kubectl("patch", plural, "it", "--type=merge", "-p", text({"spec": document["spec"]}), user=admin)
+        kubectl("replace", "-f", "-", input=text(document), user=admin)
+        assert shown() == made
+        kubectl("delete", plural, "--all", "--wait=false", user=admin)
+
+
+@pytest.mark.parametrize("role", _MAY)
+def test_a_binding_in_one_namespace_lets_nobody_write_a_cluster_policy(kubectl: Kubectl, bind: Bind, role: str) -> None:
+    user = bind(role)
+    document = {**policy(f"of-{role}"), "kind": "ClusterCurationPolicy"}
+    until(lambda: kubectl("get", "cjob", user=user, check=False).returncode == 0)
+    for attempt in (("create", "-f", "-"), ("apply", "--server-side", "-f", "-")):
+        result = kubectl(*attempt, input=text(document), user=user, check=False)
+        assert "is forbidden: User" in result.stderr, f"{attempt}: {result.stdout} {result.stderr}"
+
+
 _FORBIDDEN_WRITES = {
     ("curation-viewer", "curationjobs"),
     ("curation-approver", "curationjobs"),
