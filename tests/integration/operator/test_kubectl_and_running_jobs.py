@@ -141,3 +141,23 @@ async def until_seen(world: World) -> None:
         lambda: world.status()["observedGeneration"] == world.job()["metadata"]["generation"], "the edit is seen"
     )
     await world.settled()
+
+
+async def test_deleting_a_kustomization_cancels_the_session_of_its_job_and_leaves_nothing(
+    world: World, run: Run, tmp_path: Path
+) -> None:
+    documents = [manifests.module(), manifests.policy(), manifests.job("job-0", world.service.url)]
+    for number, document in enumerate(documents):
+        (tmp_path / f"{number}.yaml").write_text(json.dumps(document), encoding="utf-8")
+    resources = [f"{number}.yaml" for number in range(len(documents))]
+    (tmp_path / "kustomization.yaml").write_text(json.dumps({"resources": resources}), encoding="utf-8")
+    await world.start_operator()
+    await run("apply", "-k", str(tmp_path))
+    await world.until_phase("Running")
+
+    # It waits until all three are gone.
+    await run("delete", "-k", str(tmp_path), "--timeout=120s")
+    await world.until_gone("job-0")
+    assert [session.state for session in world.service.sessions()] == ["cancelled"]
+    for plural in ("curationmodules", "curationpolicies"):
+        assert await world.cluster.list(plural) == []
