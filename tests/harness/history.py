@@ -8,6 +8,7 @@ from typing import Self
 import aiohttp
 
 from tests.harness.cluster import Cluster, Document
+from tests.oracles import flux, kstatus
 from tests.oracles.history import check_history
 
 _RECONNECT_SECONDS = 0.2
@@ -44,6 +45,13 @@ class History:
         self.check_complete()
         for versions in self.versions.values():
             check_history(versions)
+
+    def check_statuses(self) -> None:
+        """What kstatus and Flux make of each version of a module, policy or approval."""
+        self.check_complete()
+        for versions in self.versions.values():
+            flux.check_conditions(versions)
+            kstatus.check_readiness(versions)
 
     def check_complete(self) -> None:
         """Raise what ended the watch: a history with a hole proves nothing."""

@@ -1,9 +1,9 @@
-"""One test's world: a namespace, a session service, operators, and the history of all that happens to its jobs."""
+"""One test's world: a namespace, a session service, operators, and the history of all that happens to its objects."""
 
 import asyncio
 import os
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ SECONDS = float(os.environ.get("CURATION_TEST_SECONDS", "180"))
 """How long a test waits for what takes well under a second, with fifty jobs a few, on an idle machine."""
 
 JOBS = "curationjobs"
+_OTHERS = ("curationmodules", "curationpolicies", "curationapprovals")
 
 
 class World:
@@ -38,6 +39,8 @@ class World:
         self._module_cache = module_cache
         self.jobs = History(cluster, JOBS, self._changes.notify)
         self.events = History(cluster, "events", self._changes.notify)
+        self.others = [History(cluster, plural, self._changes.notify) for plural in _OTHERS]
+        """Of the modules, policies and approvals."""
         self.operators: list[OperatorProcess] = []
         # kopf leaves the generator of a watch to the garbage collector when it is stopped.
         self.tolerated: list[str] = ["async_generator object infinite_watch"]
@@ -203,9 +206,11 @@ class World:
     # -- the end -----------------------------------------------------------------------------------------------------
 
     def check(self) -> None:
-        """What must hold at the end of every test: the invariants of the history; in no log a traceback, or a line
+        """What must hold at the end of every test: the invariants of each history; in no log a traceback, or a line
         about a run without its fields."""
         self.jobs.check()
+        for others in self.others:
+            others.check_statuses()
         for operator in self.operators:
             assert not (lines := unlabelled(operator.log)), "lines about a run lack its fields:\n" + "\n".join(lines)
             for line in operator.log:
@@ -239,10 +244,12 @@ class World:
 async def open_world(
     connection: Connection, namespace: str, module_cache: Path, lender: Lender | None = None
 ) -> AsyncIterator[World]:
-    """A world in a namespace. At its end no operator of its own runs, and the history of its jobs is checked."""
+    """A world in a namespace. At its end no operator of its own runs, and the histories of its objects are checked."""
     async with Cluster(connection, namespace) as cluster, SessionService() as service:
         world = World(cluster, service, module_cache, lender)
-        async with world.jobs, world.events:
+        async with AsyncExitStack() as stack:
+            for history in (world.jobs, world.events, *world.others):
+                await stack.enter_async_context(history)
             follower = asyncio.create_task(world.follow_service(), name="follow the session service")
             try:
                 yield world

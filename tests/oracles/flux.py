@@ -1,4 +1,4 @@
-"""The rules that Flux checks of an object's conditions (fluxcd/pkg runtime/conditions/check), for our job.
+"""The rules that Flux checks of an object's conditions (fluxcd/pkg runtime/conditions/check), for our kinds.
 
 Ready always there once there is a status, no type twice, Reconciling and Stalled never both True, and no
 observedGeneration above the generation.
@@ -26,7 +26,8 @@ def _problem(obj: Document) -> str | None:
     generation = obj["metadata"]["generation"]
     if status.get("observedGeneration", -1) > generation:
         return f"observedGeneration {status['observedGeneration']} is above the generation {generation}"
-    if not status.get("phase"):
+    # The status of a job that the API server made by default, and the status of another kind before its first write.
+    if not status.get("phase" if obj.get("kind", "CurationJob") == "CurationJob" else "conditions"):
         return None
     conditions = status.get("conditions") or []
     twice = [kind for kind, count in Counter(condition["type"] for condition in conditions).items() if count > 1]

@@ -48,3 +48,16 @@ def check_truth(versions: Iterable[Document]) -> None:
             raise AssertionError(f"kstatus says Current of a job that is {phase}: {describe(obj)}")
         if verdict is Status.FAILED and phase != "Failed":
             raise AssertionError(f"kstatus says Failed of a job that is {phase}: {describe(obj)}")
+
+
+def check_readiness(versions: Iterable[Document]) -> None:
+    """Of a kind that has no end: Current if and only if its status says that this generation is Ready."""
+    for obj in versions:
+        conditions = (obj.get("status") or {}).get("conditions")
+        if not conditions or obj["metadata"].get("deletionTimestamp"):
+            continue
+        ready = any(condition["type"] == "Ready" and condition["status"] == "True" for condition in conditions)
+        told = obj["status"].get("observedGeneration") == obj["metadata"]["generation"]
+        verdict = compute(obj)
+        if (verdict is Status.CURRENT) != (ready and told):
+            raise AssertionError(f"kstatus says {verdict} of an object whose Ready is {ready}: {describe(obj)}")

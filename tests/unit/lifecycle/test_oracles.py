@@ -132,6 +132,28 @@ def test_a_lie_to_kstatus_is_found(sound: list[Document]) -> None:
         kstatus.check_truth(spoiled(sound, running, conditions=[]))
 
 
+def test_a_lie_about_a_module_is_found() -> None:
+    ready = {"type": "Ready", "status": "True", "observedGeneration": 2}
+    module: Document = {
+        "kind": "CurationModule",
+        "metadata": {"name": "m", "generation": 2, "resourceVersion": "7"},
+        "status": {"observedGeneration": 2, "conditions": [ready]},
+    }
+    for fine in (module, {**module, "status": {}}):
+        flux.check_conditions([fine])
+        kstatus.check_readiness([fine])
+    for told, match in (
+        ({"observedGeneration": 2, "conditions": [ready, ready]}, "twice"),
+        ({"observedGeneration": 2, "conditions": [{**ready, "type": "Valid"}]}, "no Ready condition"),
+        ({"observedGeneration": 3, "conditions": [ready]}, "above the generation"),
+        ({"observedGeneration": 1, "conditions": [ready]}, "has not observed"),
+    ):
+        with pytest.raises(AssertionError, match=match):
+            flux.check_conditions([{**module, "status": told}])
+    with pytest.raises(AssertionError, match="kstatus says Current"):
+        kstatus.check_readiness([{**module, "status": {"conditions": [ready]}}])
+
+
 @pytest.mark.parametrize(
     ("conditions", "status"),
     [
