@@ -70,6 +70,17 @@ async def impatient(world: World, folder: Path) -> OperatorProcess:
     return operator
 
 
+async def running_before(world: World, folder: Path, obstacle: Obstacle) -> tuple[OperatorProcess, str, str]:
+    """An impatient operator's job, which runs when the obstacle comes: the operator, the job's uid and its run's id."""
+    await prepare(world, obstacle)
+    operator = await impatient(world, folder)
+    await world.create_job()
+    await world.until_phase("Running")
+    uid, run = world.job()["metadata"]["uid"], world.run_id(generation=1)
+    await obstacle(world)
+    return operator, uid, run
+
+
 async def cleanup_failed(world: World) -> Document:
     """Wait for the one Event that says so."""
     await world.until(lambda: world.event_count("CleanupFailed") > 0, "an Event says that the clean-up has failed")
@@ -90,12 +101,7 @@ def assert_warns_of(event: Document, *, uid: str, run: str, why: str) -> None:
 async def test_a_job_that_stays_is_told_that_its_run_was_given_up(
     world: World, tmp_path: Path, obstacle: Obstacle
 ) -> None:
-    await prepare(world, obstacle)
-    operator = await impatient(world, tmp_path)
-    await world.create_job()
-    await world.until_phase("Running")
-    uid, run = world.job()["metadata"]["uid"], world.run_id(generation=1)
-    await obstacle(world)
+    operator, uid, run = await running_before(world, tmp_path, obstacle)
     await world.edit("job-0", suspend=True)
 
     assert_warns_of(await cleanup_failed(world), uid=uid, run=run, why=OBSTACLES[obstacle])
@@ -107,12 +113,7 @@ async def test_a_job_that_stays_is_told_that_its_run_was_given_up(
 
 @pytest.mark.parametrize("obstacle", OBSTACLES)
 async def test_a_deleted_job_goes_when_its_run_is_given_up(world: World, tmp_path: Path, obstacle: Obstacle) -> None:
-    await prepare(world, obstacle)
-    operator = await impatient(world, tmp_path)
-    await world.create_job()
-    await world.until_phase("Running")
-    uid, run = world.job()["metadata"]["uid"], world.run_id(generation=1)
-    await obstacle(world)
+    operator, uid, run = await running_before(world, tmp_path, obstacle)
     await world.cluster.delete(JOBS, "job-0")
 
     await world.until_gone("job-0")

@@ -135,17 +135,14 @@ async def test_a_deletion_does_not_wait_for_a_long_wall_limit(tmp_path: Path, mo
         pytest.param(fails, True, id="the run itself hangs"),
     ],
 )
-def test_a_deletion_waits_for_ten_minutes_whatever_hangs(
+@in_virtual_time
+async def test_a_deletion_waits_for_ten_minutes_whatever_hangs(
     answer: Answer, lives: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    @in_virtual_time
-    async def play() -> None:
-        async with disconnected(tmp_path) as rig:
-            cleaning = Cleaning(rig, monkeypatch, answer, lives=lives)
-            assert await cleaning.over(deleted()) == pytest.approx(BOUND, abs=1)
-            assert cleaning.given_up
-
-    play()
+    async with disconnected(tmp_path) as rig:
+        cleaning = Cleaning(rig, monkeypatch, answer, lives=lives)
+        assert await cleaning.over(deleted()) == pytest.approx(BOUND, abs=1)
+        assert cleaning.given_up
 
 
 @pytest.mark.parametrize(
@@ -156,17 +153,14 @@ def test_a_deletion_waits_for_ten_minutes_whatever_hangs(
         pytest.param(hangs, 30, True, id="it hangs"),
     ],
 )
-def test_a_process_that_finds_an_older_deletion_tries_once(
+@in_virtual_time
+async def test_a_process_that_finds_an_older_deletion_tries_once(
     answer: Answer, seconds: float, given_up: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    @in_virtual_time
-    async def play() -> None:
-        async with disconnected(tmp_path) as rig:
-            cleaning = Cleaning(rig, monkeypatch, answer)
-            assert await cleaning.over(deleted(AN_HOUR_AGO)) == pytest.approx(seconds, abs=1)
-            assert (len(cleaning.tries), cleaning.given_up) == (1, given_up)
-
-    play()
+    async with disconnected(tmp_path) as rig:
+        cleaning = Cleaning(rig, monkeypatch, answer)
+        assert await cleaning.over(deleted(AN_HOUR_AGO)) == pytest.approx(seconds, abs=1)
+        assert (len(cleaning.tries), cleaning.given_up) == (1, given_up)
 
 
 @in_virtual_time
@@ -188,19 +182,16 @@ async def test_a_run_that_was_abandoned_long_ago_is_tried_for_ten_minutes_all_th
         pytest.param(APIError(403, "Forbidden", "no"), id="the Secret may not be read"),
     ],
 )
-def test_a_terminating_namespace_is_not_held_for_what_it_has_lost(
+@in_virtual_time
+async def test_a_terminating_namespace_is_not_held_for_what_it_has_lost(
     answer: APIError | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    @in_virtual_time
-    async def play() -> None:
-        async with disconnected(tmp_path) as rig:
-            terminate_namespace(rig, monkeypatch)
-            await put_module_with_a_secret(rig, monkeypatch, answer)
-            cleaning = Cleaning(rig, monkeypatch)
-            assert await cleaning.over(deleted()) == 0
-            assert cleaning.given_up
-
-    play()
+    async with disconnected(tmp_path) as rig:
+        terminate_namespace(rig, monkeypatch)
+        await put_module_with_a_secret(rig, monkeypatch, answer)
+        cleaning = Cleaning(rig, monkeypatch)
+        assert await cleaning.over(deleted()) == 0
+        assert cleaning.given_up
 
 
 @in_virtual_time
@@ -222,19 +213,16 @@ async def test_a_terminating_namespace_is_not_held_for_a_module_that_it_has_lost
         pytest.param(APIError(429, "TooManyRequests", "later"), id="the API server throttles"),
     ],
 )
-def test_a_read_that_fails_is_tried_again_though_the_namespace_terminates(
+@in_virtual_time
+async def test_a_read_that_fails_is_tried_again_though_the_namespace_terminates(
     answer: APIError | Unreachable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    @in_virtual_time
-    async def play() -> None:
-        async with disconnected(tmp_path) as rig:
-            terminate_namespace(rig, monkeypatch)
-            await put_module_with_a_secret(rig, monkeypatch, answer)
-            cleaning = Cleaning(rig, monkeypatch)
-            assert await cleaning.over(deleted()) == pytest.approx(BOUND, abs=1)
-            assert len(cleaning.tries) > 10
-
-    play()
+    async with disconnected(tmp_path) as rig:
+        terminate_namespace(rig, monkeypatch)
+        await put_module_with_a_secret(rig, monkeypatch, answer)
+        cleaning = Cleaning(rig, monkeypatch)
+        assert await cleaning.over(deleted()) == pytest.approx(BOUND, abs=1)
+        assert len(cleaning.tries) > 10
 
 
 @in_virtual_time
@@ -261,22 +249,19 @@ async def test_what_a_run_of_a_deleted_job_had_created_is_given_up_with_an_event
 
 
 @pytest.mark.parametrize("answer", [fails, succeeds])
-def test_each_line_about_a_cleaned_run_has_its_fields(
+@in_virtual_time
+async def test_each_line_about_a_cleaned_run_has_its_fields(
     answer: Answer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    @in_virtual_time
-    async def play() -> None:
-        caplog.set_level(logging.INFO, "curation")
-        async with disconnected(tmp_path) as rig:
-            cleaning = Cleaning(rig, monkeypatch, answer)
-            if answer is fails:
-                await cleaning.over(deleted())
-            found = job(status=run_status("Submitted"))
-            assert found.status.run is not None
-            cleaning.cleanup.orphan(key(), None, orders.submit(key(), found, found.status.run), None)
-            await asyncio.sleep(2 * BOUND)
-
-    play()
+    caplog.set_level(logging.INFO, "curation")
+    async with disconnected(tmp_path) as rig:
+        cleaning = Cleaning(rig, monkeypatch, answer)
+        if answer is fails:
+            await cleaning.over(deleted())
+        found = job(status=run_status("Submitted"))
+        assert found.status.run is not None
+        cleaning.cleanup.orphan(key(), None, orders.submit(key(), found, found.status.run), None)
+        await asyncio.sleep(2 * BOUND)
     assert caplog.records
     for record in caplog.records:
         fields = {name: getattr(record, name, None) for name in ("job", "run_id", "generation", "attempt", "trigger")}

@@ -58,18 +58,13 @@ class Held:
         return now() - began
 
 
-@pytest.fixture
-def patch(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
-    return monkeypatch
-
-
 @in_virtual_time
 async def test_a_deleted_module_that_a_session_needs_goes_after_10_minutes_at_the_latest(
-    tmp_path: Path, patch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert timedelta(minutes=10) == HELD_AT_MOST
     async with disconnected(tmp_path) as rig:
-        held = Held(rig, patch)
+        held = Held(rig, monkeypatch)
         waited = await held.until_gone()
         assert HELD_AT_MOST.total_seconds() <= waited < HELD_AT_MOST.total_seconds() + 5
         assert held.left == [OTHER], "another's finalizer is not ours to take"
@@ -77,10 +72,10 @@ async def test_a_deleted_module_that_a_session_needs_goes_after_10_minutes_at_th
 
 @in_virtual_time
 async def test_a_deleted_module_goes_soon_after_the_last_session_that_needs_it(
-    tmp_path: Path, patch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with disconnected(tmp_path) as rig:
-        held = Held(rig, patch)
+        held = Held(rig, monkeypatch)
 
         async def end() -> None:
             await asyncio.sleep(30)
@@ -93,8 +88,10 @@ async def test_a_deleted_module_goes_soon_after_the_last_session_that_needs_it(
 
 
 @in_virtual_time
-async def test_a_deleted_policy_that_was_never_valid_goes_at_once(tmp_path: Path, patch: pytest.MonkeyPatch) -> None:
+async def test_a_deleted_policy_that_was_never_valid_goes_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     async with disconnected(tmp_path) as rig:
-        held = Held(rig, patch)
+        held = Held(rig, monkeypatch)
         assert await held.in_use.advance(module_key(), held.meta, of_use=False)
         assert held.left == [OTHER]

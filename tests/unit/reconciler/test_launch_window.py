@@ -59,12 +59,9 @@ async def launched(rig: Rig, *versions: Any, gone: bool = False) -> bool:
         pytest.param([], True, True, id="the job was deleted"),
     ],
 )
-def test_a_run_is_dead_from_its_launch_if_its_job_moved_on_while_the_claim_was_answered(
+@in_virtual_time
+async def test_a_run_is_dead_from_its_launch_if_its_job_moved_on_while_the_claim_was_answered(
     tmp_path: Path, versions: list[Any], gone: bool, dead: bool
 ) -> None:
-    @in_virtual_time
-    async def play() -> None:
-        async with disconnected(tmp_path) as rig:
-            assert await launched(rig, *versions, gone=gone) is dead
-
-    play()
+    async with disconnected(tmp_path) as rig:
+        assert await launched(rig, *versions, gone=gone) is dead

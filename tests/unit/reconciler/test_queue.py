@@ -82,19 +82,16 @@ async def test_a_delayed_key_comes_at_its_time() -> None:
 
 
 @pytest.mark.parametrize("delays", [(5, 2, 9), (2, 5, 9), (9, 5, 2)])
-def test_of_several_delays_the_earliest_counts_and_only_once(delays: tuple[float, ...]) -> None:
-    @in_virtual_time
-    async def run() -> None:
-        q = queue()
-        for delay in delays:
-            q.add_after("a", delay)
-        assert await q.get() == "a"
-        assert now() == pytest.approx(2)
-        q.done("a")
-        q.add_after("end", 100)
-        assert await q.get() == "end"
-
-    run()
+@in_virtual_time
+async def test_of_several_delays_the_earliest_counts_and_only_once(delays: tuple[float, ...]) -> None:
+    q = queue()
+    for delay in delays:
+        q.add_after("a", delay)
+    assert await q.get() == "a"
+    assert now() == pytest.approx(2)
+    q.done("a")
+    q.add_after("end", 100)
+    assert await q.get() == "end"
 
 
 @in_virtual_time
@@ -259,41 +256,38 @@ async def test_a_worker_that_is_cancelled_while_it_waits_takes_no_key_with_it() 
 
 
 @pytest.mark.parametrize("seed", range(8))
-def test_under_many_workers_no_request_is_lost_and_no_key_is_worked_on_twice_at_once(seed: int) -> None:
-    @in_virtual_time
-    async def run() -> None:
-        q, chance = queue(), random.Random(seed)
-        keys = [f"key-{number}" for number in range(7)]
-        active: Counter[str] = Counter()
-        asked: Counter[str] = Counter()
-        served: Counter[str] = Counter()  # how many requests each key's last work began after
+@in_virtual_time
+async def test_under_many_workers_no_request_is_lost_and_no_key_is_worked_on_twice_at_once(seed: int) -> None:
+    q, chance = queue(), random.Random(seed)
+    keys = [f"key-{number}" for number in range(7)]
+    active: Counter[str] = Counter()
+    asked: Counter[str] = Counter()
+    served: Counter[str] = Counter()  # how many requests each key's last work began after
 
-        async def reconcile(key: str) -> None:
-            active[key] += 1
-            assert active[key] == 1, f"{key} is worked on twice at once"
-            served[key] = asked[key]
-            await asyncio.sleep(chance.choice((0, 0, 0.1, 1)))
-            active[key] -= 1
-            if chance.random() < 0.2:
-                raise RuntimeError("fails now and then")
+    async def reconcile(key: str) -> None:
+        active[key] += 1
+        assert active[key] == 1, f"{key} is worked on twice at once"
+        served[key] = asked[key]
+        await asyncio.sleep(chance.choice((0, 0, 0.1, 1)))
+        active[key] -= 1
+        if chance.random() < 0.2:
+            raise RuntimeError("fails now and then")
 
-        workers = [asyncio.create_task(q.work(reconcile, lambda *_: None)) for _ in range(5)]
-        for _ in range(300):
-            key = chance.choice(keys)
-            asked[key] += 1
-            if chance.random() < 0.5:
-                q.add(key)
-            else:
-                q.add_after(key, chance.random())
-            if chance.random() < 0.6:
-                await asyncio.sleep(chance.choice((0, 0.05, 0.5)))
-        await asyncio.sleep(10 * MAX_DELAY)
-        assert served == asked
-        assert not any(worker.done() for worker in workers)
-        await stop(*workers)
-        assert len(q) == 0
-
-    run()
+    workers = [asyncio.create_task(q.work(reconcile, lambda *_: None)) for _ in range(5)]
+    for _ in range(300):
+        key = chance.choice(keys)
+        asked[key] += 1
+        if chance.random() < 0.5:
+            q.add(key)
+        else:
+            q.add_after(key, chance.random())
+        if chance.random() < 0.6:
+            await asyncio.sleep(chance.choice((0, 0.05, 0.5)))
+    await asyncio.sleep(10 * MAX_DELAY)
+    assert served == asked
+    assert not any(worker.done() for worker in workers)
+    await stop(*workers)
+    assert len(q) == 0
 
 
 @in_virtual_time

@@ -101,58 +101,57 @@ async def test_each_of_two_freed_slots_is_offered(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("seed", range(20))
-def test_whatever_jobs_do_with_their_offers_no_slot_stays_free_while_a_job_wants_it(seed: int, tmp_path: Path) -> None:
+@in_virtual_time
+async def test_whatever_jobs_do_with_their_offers_no_slot_stays_free_while_a_job_wants_it(
+    seed: int, tmp_path: Path
+) -> None:
     """Jobs come, go, are suspended, lose their claim's write, and end, in any order, worked on by three workers."""
 
-    @in_virtual_time
-    async def run() -> None:
-        random.seed(seed)  # the queue's own jitter
-        async with disconnected(tmp_path, max_concurrent_runs=3) as rig:
-            chance, wants, running = random.Random(seed), set[str](), set[str]()
-            most = 0
+    random.seed(seed)  # the queue's own jitter
+    async with disconnected(tmp_path, max_concurrent_runs=3) as rig:
+        chance, wants, running = random.Random(seed), set[str](), set[str]()
+        most = 0
 
-            async def reconcile(woken: object) -> None:
-                nonlocal most
-                name = str(getattr(woken, "name"))  # noqa: B009
-                try:
-                    await asyncio.sleep(chance.choice((0, 0.01)))
-                    if name in wants and name not in running and rig.runs.reserve(key(name)):
-                        await asyncio.sleep(chance.choice((0, 0.02)))  # the claim is written
-                        if chance.random() < 0.3:
-                            rig.runs.release()  # and was refused
-                            rig.queue.add_rate_limited(key(name))
-                        else:
-                            running.add(name)
-                            most = max(most, len(running))
-                finally:
-                    rig.runs.passed(key(name))
+        async def reconcile(woken: object) -> None:
+            nonlocal most
+            name = str(getattr(woken, "name"))  # noqa: B009
+            try:
+                await asyncio.sleep(chance.choice((0, 0.01)))
+                if name in wants and name not in running and rig.runs.reserve(key(name)):
+                    await asyncio.sleep(chance.choice((0, 0.02)))  # the claim is written
+                    if chance.random() < 0.3:
+                        rig.runs.release()  # and was refused
+                        rig.queue.add_rate_limited(key(name))
+                    else:
+                        running.add(name)
+                        most = max(most, len(running))
+            finally:
+                rig.runs.passed(key(name))
 
-            workers = [asyncio.create_task(rig.queue.work(reconcile, lambda *_: None)) for _ in range(3)]
-            for step in range(200):
-                match chance.choice(("want", "want", "change", "end", "wait")):
-                    case "want":
-                        wants.add(f"job-{step % 11}")
-                        rig.queue.add(key(f"job-{step % 11}"))
-                    case "change" if wants - running:
-                        gone = chance.choice(sorted(wants - running))
-                        wants.discard(gone)
-                        rig.queue.add(key(gone))
-                    case "end" if running:
-                        ended = chance.choice(sorted(running))
-                        running.discard(ended)
-                        wants.discard(ended)
-                        rig.runs.release()
-                    case _:
-                        await asyncio.sleep(0.05)
-            await asyncio.sleep(1000)
-            assert most <= 3
-            # A job that was given up while its claim was being written runs all the same: it holds a slot too.
-            assert not wants - running or len(running) == 3, f"{wants - running} wait while a slot is free"
-            for worker in workers:
-                worker.cancel()
-            await asyncio.gather(*workers, return_exceptions=True)
-
-    run()
+        workers = [asyncio.create_task(rig.queue.work(reconcile, lambda *_: None)) for _ in range(3)]
+        for step in range(200):
+            match chance.choice(("want", "want", "change", "end", "wait")):
+                case "want":
+                    wants.add(f"job-{step % 11}")
+                    rig.queue.add(key(f"job-{step % 11}"))
+                case "change" if wants - running:
+                    gone = chance.choice(sorted(wants - running))
+                    wants.discard(gone)
+                    rig.queue.add(key(gone))
+                case "end" if running:
+                    ended = chance.choice(sorted(running))
+                    running.discard(ended)
+                    wants.discard(ended)
+                    rig.runs.release()
+                case _:
+                    await asyncio.sleep(0.05)
+        await asyncio.sleep(1000)
+        assert most <= 3
+        # A job that was given up while its claim was being written runs all the same: it holds a slot too.
+        assert not wants - running or len(running) == 3, f"{wants - running} wait while a slot is free"
+        for worker in workers:
+            worker.cancel()
+        await asyncio.gather(*workers, return_exceptions=True)
 
 
 @in_virtual_time
