@@ -25,8 +25,7 @@ GUARDS = (
         (("lifecycle/fence.py", '    ("Superseded", _superseded),', "    #"),),
         (
             f"{_LIFECYCLE}the_run_id_check_keeps_a_late_failure_from_a_newer_attempt",
-            f"{_FACES}f3_stale_failure_reaches_a_submitted_attempt.py::"
-            "test_f3_a_stale_failure_leaves_a_submitted_attempt_alone[last-answer-1-stale-1-job]",
+            f"{_GUARDS}a_late_completion_does_not_reach_a_run_that_another_process_claimed_meanwhile",
         ),
     ),
     Guard(

@@ -75,6 +75,27 @@ async def test_a_completion_does_not_reach_a_job_that_was_restored_from_a_backup
     del world.jobs.versions[world.job()["metadata"]["uid"]]
 
 
+async def test_a_late_completion_does_not_reach_a_run_that_another_process_claimed_meanwhile(world: World) -> None:
+    """The run id check: job, template and phase are the same, and only the token is another's."""
+    await world.prepare()
+    operator = await world.start_operator()
+    rule = hold(world, Point.LAST_ANSWER)
+    await world.create_jobs(1)
+    await until_held(world, rule, 1)
+    await world.until_phase("Submitted")
+    run = world.status()["run"]
+    # What a process does that takes the run over.
+    other = {"id": world.run_id(generation=1, attempt=2), "attempt": 2, "holder": "another/process"}
+    await world.cluster.patch(JOBS, "job-0", {"status": {"run": {**run, **other}}}, "status")
+    rule.release()
+
+    await until_dropped(world, operator, 1)
+    await world.until(lambda: not world.service.live_sessions(), "the session of the late run is cancelled")
+    assert (world.status()["phase"], world.status()["run"]["id"]) == ("Submitted", other["id"])
+    assert world.status().get("session") is None
+    await assert_completions(operator, stale=1)
+
+
 async def test_no_call_leaves_before_the_claim_is_written(world: World, proxy: FaultProxy, tmp_path: Path) -> None:
     await world.prepare()
     operator = await world.start_operator(kubeconfig=proxy.kubeconfig(tmp_path))
