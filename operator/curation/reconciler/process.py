@@ -295,6 +295,12 @@ class Process:
             await asyncio.wait({watcher}, timeout=self.patience(3.0))
             watcher.cancel()
             await asyncio.gather(watcher, return_exceptions=True)
+            # What kopf had no time to end would go on without the connection, and fail into the log.
+            left = asyncio.all_tasks() - before - {asyncio.current_task()}
+            for task in left:
+                task.cancel()
+            if left:
+                await asyncio.wait(left, timeout=self.patience(1.0))
 
     async def _lead(
         self,

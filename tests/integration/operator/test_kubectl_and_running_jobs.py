@@ -137,9 +137,9 @@ async def test_get_shows_the_session_and_with_wide_the_run_and_what_it_means(wor
 
 async def until_seen(world: World) -> None:
     """Wait until the operator is done with the newest spec."""
-    await world.until(
-        lambda: world.status()["observedGeneration"] == world.job()["metadata"]["generation"], "the edit is seen"
-    )
+    # The watch of this test may not have shown the edit yet.
+    generation = (await world.cluster.get(JOBS, "job-0"))["metadata"]["generation"]
+    await world.until(lambda: world.status()["observedGeneration"] == generation, "the edit is seen")
     await world.settled()
 
 

@@ -46,7 +46,6 @@ async def test_sigterm_stops_an_operator_in_a_run_with_code_0_and_the_next_start
     await world.service.wait_held(slow)
 
     await stop(operator)
-    assert slow.held == 0, "no process is left that waits for the answer"
     assert world.status()["phase"] == "Submitted"
     await world.start_operator()
     await world.until_phase("Running")
