@@ -19,6 +19,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(LENT, type=int, default=0, metavar="N", help="let an operator serve so many tests")
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """The marker."""
+    config.addinivalue_line("markers", "own_operator: the test starts or kills operators itself, and is lent none")
+
+
 @pytest.fixture(scope="session")
 def module_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Where the operators of one test worker keep compiled modules: compiling takes longer than most tests."""
@@ -42,7 +47,7 @@ async def world(
     request: pytest.FixtureRequest, installed: Connection, module_cache: Path, lender: Lender | None
 ) -> AsyncIterator[World]:
     """A namespace of the shared control plane, with a session service and the history of its jobs; no operator yet."""
-    if lender is None:
+    if lender is None or request.node.get_closest_marker("own_operator"):
         async with open_world(installed, request.getfixturevalue("namespace"), module_cache) as opened:
             yield opened
         return

@@ -66,6 +66,8 @@ class World:
         With `lease` it elects a leader in this namespace, where `leases.grant` lets it. Another `command` is one
         that ends as the operator.
         """
+        # Trap: the lent operator serves this namespace too, and would play what this one is to play.
+        assert self._lender is None, "a test that starts or kills operators itself is marked own_operator"
         full = self.operator_environment(**(environment or {}))
         if kubeconfig is not None:
             full["KUBECONFIG"] = str(kubeconfig)
@@ -89,10 +91,10 @@ class World:
         return OperatorProcess(environment or self.operator_environment(), arguments, self._changes.notify, command)
 
     async def start_operator(
-        self, *options: str, kubeconfig: Path | None = None, own: bool = False, lease: bool = False
+        self, *options: str, kubeconfig: Path | None = None, lease: bool = False
     ) -> OperatorProcess:
-        """An operator that is ready; with `own`, one that the test may kill."""
-        if self._lender is not None and not (own or lease or self.operators or options or kubeconfig):
+        """An operator that is ready. A test that kills it, or starts another, is marked `own_operator`."""
+        if self._lender is not None and not (lease or self.operators or options or kubeconfig):
             lent = await self._lender.lend(self._make, self._changes.notify)
             if lent is not None:
                 self.operators.append(lent)

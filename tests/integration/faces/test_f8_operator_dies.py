@@ -19,6 +19,8 @@ from tests.harness.world import World
 WALL_SECONDS = {1: 10, 50: 30}
 STATUS = r"/curationjobs/[^/]+/status"
 
+pytestmark = pytest.mark.own_operator
+
 
 def abandoned_since(world: World, name: str, attempt: int) -> datetime:
     """When an attempt was abandoned; the very version that first shows the next attempt has it as abandoned."""
@@ -56,10 +58,10 @@ async def test_f8_an_operator_that_dies_in_a_run_leaves_one_live_session(
     rules = [hold(world, point, attempt=attempt) for attempt in range(1, stale + 1)]
     names = await world.create_jobs(jobs)
     for rule in rules:
-        operator = await world.start_operator(own=True)
+        operator = await world.start_operator()
         await until_held(world, rule, jobs)
         await operator.kill()
-    await world.start_operator(own=True)
+    await world.start_operator()
     await world.until_phase("Running", *names)
     for rule in rules:
         rule.release()  # the service carries out what it has, although nobody waits for it
@@ -80,7 +82,7 @@ async def test_f8_an_operator_that_dies_with_its_status_write_under_way_leaves_o
         rule.release()
         await late.reached.wait()
         await operator.kill()
-        await world.start_operator(own=True)
+        await world.start_operator()
         await world.until_phase("Running", *names)
         late.release()  # the dead operator's write arrives after all
         assert await until_answered(late) == 409
