@@ -40,13 +40,12 @@ class Lender:
         self._free.remove(namespace)
         namespaces.delete(self._connection, namespace)
 
-    async def lend(self, make: Make, changed: Callable[[], None]) -> OperatorProcess | None:
-        """The operator, which is made when there is none; None after it was killed."""
+    async def lend(self, make: Make, changed: Callable[[], None]) -> OperatorProcess:
+        """The operator, which is made when there is none."""
         if self._operator is None:
             self._operator = make(*self._free)
             await self._operator.start()
-        if not self._operator.running:
-            return None
+        assert self._operator.running, "the lent operator has ended by itself"
         await self._operator.lend(changed)
         return self._operator
 

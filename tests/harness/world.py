@@ -96,9 +96,8 @@ class World:
         """An operator that is ready. A test that kills it, or starts another, is marked `own_operator`."""
         if self._lender is not None and not (lease or self.operators or options or kubeconfig):
             lent = await self._lender.lend(self._make, self._changes.notify)
-            if lent is not None:
-                self.operators.append(lent)
-                return lent
+            self.operators.append(lent)
+            return lent
         operator = self.operator(*options, kubeconfig=kubeconfig, lease=lease)
         await operator.start()
         return operator

@@ -80,16 +80,12 @@ class Planned:
         return self.launched[-1][1]
 
 
-@pytest.fixture
-def patch() -> Any:
-    with pytest.MonkeyPatch.context() as made:
-        yield made
-
-
 @in_virtual_time
-async def test_a_restart_spreads_the_first_looks_over_the_interval(tmp_path: Path, patch: pytest.MonkeyPatch) -> None:
+async def test_a_restart_spreads_the_first_looks_over_the_interval(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     async with disconnected(tmp_path) as rig:
-        planned = Planned(rig, patch)
+        planned = Planned(rig, monkeypatch)
         jobs = {key(f"job-{n}"): running(f"job-{n}", interval=100) for n in range(200)}
         for woken, job in jobs.items():
             planned.observation.advance(woken, job)
@@ -106,10 +102,10 @@ async def test_a_restart_spreads_the_first_looks_over_the_interval(tmp_path: Pat
 
 @in_virtual_time
 async def test_a_session_is_looked_at_once_in_its_interval_with_jitter(
-    tmp_path: Path, patch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with disconnected(tmp_path) as rig:
-        planned = Planned(rig, patch)
+        planned = Planned(rig, monkeypatch)
         times = []
         for _ in range(30):
             times.append(await planned.until_launched(running()))
@@ -122,10 +118,10 @@ async def test_a_session_is_looked_at_once_in_its_interval_with_jitter(
 
 @in_virtual_time
 async def test_failed_looks_become_rarer_to_a_cap_and_a_good_one_starts_over(
-    tmp_path: Path, patch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with disconnected(tmp_path) as rig:
-        planned = Planned(rig, patch)
+        planned = Planned(rig, monkeypatch)
         before = await planned.until_launched(running())
         gaps = []
         for _ in range(8):
@@ -142,10 +138,10 @@ async def test_failed_looks_become_rarer_to_a_cap_and_a_good_one_starts_over(
 
 @in_virtual_time
 async def test_a_new_value_of_the_annotation_asks_for_a_look_at_once_and_only_once(
-    tmp_path: Path, patch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with disconnected(tmp_path) as rig:
-        planned = Planned(rig, patch)
+        planned = Planned(rig, monkeypatch)
         planned.observation.advance(key(), running(interval=3600))
         planned.observation.advance(key(), running(interval=3600, asked="1"))
         assert planned.launched == [("job", 0)]
@@ -158,9 +154,9 @@ async def test_a_new_value_of_the_annotation_asks_for_a_look_at_once_and_only_on
 
 
 @in_virtual_time
-async def test_the_value_that_a_restart_finds_asks_for_nothing(tmp_path: Path, patch: pytest.MonkeyPatch) -> None:
+async def test_the_value_that_a_restart_finds_asks_for_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async with disconnected(tmp_path) as rig:
-        planned = Planned(rig, patch)
+        planned = Planned(rig, monkeypatch)
         for _ in range(3):
             planned.observation.advance(key(), running(interval=3600, asked="long ago"))
         assert planned.launched == []
@@ -168,19 +164,19 @@ async def test_the_value_that_a_restart_finds_asks_for_nothing(tmp_path: Path, p
 
 @in_virtual_time
 async def test_a_look_asked_for_before_the_first_is_planned_is_not_taken_for_an_old_one(
-    tmp_path: Path, patch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with disconnected(tmp_path) as rig:
-        planned = Planned(rig, patch)
+        planned = Planned(rig, monkeypatch)
         planned.observation.launched(key(), running(phase="Queued", asked="long ago"))
         planned.observation.advance(key(), running(interval=3600, asked="now"))
         assert planned.launched == [("job", 0)]
 
 
 @in_virtual_time
-async def test_the_value_from_before_the_run_asks_for_nothing(tmp_path: Path, patch: pytest.MonkeyPatch) -> None:
+async def test_the_value_from_before_the_run_asks_for_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async with disconnected(tmp_path) as rig:
-        planned = Planned(rig, patch)
+        planned = Planned(rig, monkeypatch)
         planned.observation.launched(key(), running(phase="Queued", asked="long ago"))
         for _ in range(3):
             planned.observation.advance(key(), running(interval=3600, asked="long ago"))
@@ -188,9 +184,9 @@ async def test_the_value_from_before_the_run_asks_for_nothing(tmp_path: Path, pa
 
 
 @in_virtual_time
-async def test_a_look_asked_for_during_another_follows_it(tmp_path: Path, patch: pytest.MonkeyPatch) -> None:
+async def test_a_look_asked_for_during_another_follows_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async with disconnected(tmp_path) as rig:
-        planned = Planned(rig, patch)
+        planned = Planned(rig, monkeypatch)
         planned.observation.advance(key(), running(interval=3600))
         planned.observation.advance(key(), running(interval=3600, asked="1"))
         planned.observation.advance(key(), running(interval=3600, asked="2"))
@@ -202,10 +198,10 @@ async def test_a_look_asked_for_during_another_follows_it(tmp_path: Path, patch:
 
 @in_virtual_time
 async def test_only_so_many_sessions_are_looked_at_at_once_and_none_is_forgotten(
-    tmp_path: Path, patch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with disconnected(tmp_path) as rig:
-        planned = Planned(rig, patch)
+        planned = Planned(rig, monkeypatch)
         jobs = {key(f"job-{n}"): running(f"job-{n}", interval=1) for n in range(AT_ONCE + 20)}
         for woken, job in jobs.items():
             planned.observation.advance(woken, job)
@@ -226,10 +222,10 @@ async def test_only_so_many_sessions_are_looked_at_at_once_and_none_is_forgotten
 
 @in_virtual_time
 async def test_a_namespace_whose_sessions_never_answer_keeps_no_other_from_being_looked_at(
-    tmp_path: Path, patch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with disconnected(tmp_path) as rig:
-        planned = Planned(rig, patch)
+        planned = Planned(rig, monkeypatch)
         stuck = {key(f"job-{n}"): running(f"job-{n}", interval=1) for n in range(AT_ONCE * 2)}
         for woken, job in stuck.items():
             planned.observation.advance(woken, job)
@@ -251,18 +247,18 @@ async def test_a_namespace_whose_sessions_never_answer_keeps_no_other_from_being
 
 @pytest.mark.parametrize("phase", ["Queued", "Submitted", "Completed", "Failed"])
 @in_virtual_time
-async def test_only_running_jobs_are_looked_at(phase: str, tmp_path: Path, patch: pytest.MonkeyPatch) -> None:
+async def test_only_running_jobs_are_looked_at(phase: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async with disconnected(tmp_path) as rig:
-        planned = Planned(rig, patch)
+        planned = Planned(rig, monkeypatch)
         planned.observation.advance(key(), running(interval=3600))
         planned.observation.advance(key(), running(asked="now", phase=phase))
         assert planned.launched == []
 
 
 @in_virtual_time
-async def test_a_job_that_is_being_deleted_is_not_looked_at(tmp_path: Path, patch: pytest.MonkeyPatch) -> None:
+async def test_a_job_that_is_being_deleted_is_not_looked_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async with disconnected(tmp_path) as rig:
-        planned = Planned(rig, patch)
+        planned = Planned(rig, monkeypatch)
         planned.observation.advance(key(), running(interval=3600))
         planned.observation.advance(key(), running(asked="1", deletionTimestamp="2026-01-01T00:01:00Z"))
         assert planned.launched == []
@@ -288,10 +284,10 @@ async def look_when_woken(rig: Rig, planned: Planned) -> int:
 @pytest.mark.parametrize("how", ["policy", "cluster policy", "approval", "policy mended"])
 @in_virtual_time
 async def test_what_was_denied_is_looked_at_again_as_soon_as_it_is_allowed(
-    how: str, tmp_path: Path, patch: pytest.MonkeyPatch
+    how: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with disconnected(tmp_path) as rig:
-        planned, book = Planned(rig, patch), rig.context.book
+        planned, book = Planned(rig, monkeypatch), rig.context.book
         if how == "policy mended":
             book.put_policy(NAMESPACE, "ours", "permit(")
         await denied_once(rig, planned)
@@ -307,9 +303,9 @@ async def test_what_was_denied_is_looked_at_again_as_soon_as_it_is_allowed(
 
 
 @in_virtual_time
-async def test_a_change_during_a_denied_look_is_not_missed(tmp_path: Path, patch: pytest.MonkeyPatch) -> None:
+async def test_a_change_during_a_denied_look_is_not_missed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async with disconnected(tmp_path) as rig:
-        planned = Planned(rig, patch)
+        planned = Planned(rig, monkeypatch)
         planned.observation.advance(key(), running(interval=3600))
         planned.observation.advance(key(), running(interval=3600, asked="1"))
         rig.context.book.put_policy(NAMESPACE, "ours", PERMIT)
@@ -320,10 +316,10 @@ async def test_a_change_during_a_denied_look_is_not_missed(tmp_path: Path, patch
 
 @in_virtual_time
 async def test_a_change_that_does_not_allow_what_was_denied_asks_for_no_look(
-    tmp_path: Path, patch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with disconnected(tmp_path) as rig:
-        planned = Planned(rig, patch)
+        planned = Planned(rig, monkeypatch)
         await denied_once(rig, planned)
         rig.context.book.put_policy(NAMESPACE, "ours", UNRELATED)
         rig.context.book.put_policy("elsewhere", "ours", PERMIT)
@@ -332,10 +328,10 @@ async def test_a_change_that_does_not_allow_what_was_denied_asks_for_no_look(
 
 @in_virtual_time
 async def test_a_look_that_is_denied_although_allowed_keeps_to_its_backoff(
-    tmp_path: Path, patch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with disconnected(tmp_path) as rig:
-        planned = Planned(rig, patch)
+        planned = Planned(rig, monkeypatch)
         await denied_once(rig, planned)
         rig.context.book.put_policy(NAMESPACE, "ours", PERMIT)
         assert await look_when_woken(rig, planned) == 2
