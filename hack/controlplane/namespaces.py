@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Iterable
 from http import HTTPStatus
+from typing import Any
 
-from hack.controlplane.connection import Connection
+from hack.controlplane.connection import Connection, Request
 from hack.controlplane.errors import ControlPlaneError
 
 _WITH_FINALIZERS = ("curationjobs", "curationmodules", "curationpolicies", "curationapprovals")
@@ -27,19 +29,27 @@ def delete(connection: Connection, name: str) -> None:
     Without the latter the namespaces and jobs of all earlier tests would stay, and every operator that a later test
     runs for the whole cluster would clean them.
     """
-    for resource in _WITH_FINALIZERS:
-        _delete_all(connection, f"/apis/curation.dev/v1alpha1/namespaces/{name}/{resource}")
-    status, answer = connection.request("DELETE", f"/api/v1/namespaces/{name}")
+    with connection.kept() as request:
+        for resource in _WITH_FINALIZERS:
+            _delete_all(request, f"/apis/curation.dev/v1alpha1/namespaces/{name}/{resource}")
+        status, answer = request("DELETE", f"/api/v1/namespaces/{name}")
     # 404 and 409: the test has deleted it itself.
     if status not in (HTTPStatus.OK, HTTPStatus.ACCEPTED, HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT):
         raise ControlPlaneError(f"the namespace {name} cannot be deleted: {status} {answer}")
 
 
-def _delete_all(connection: Connection, collection: str) -> None:
-    status, found = connection.request("DELETE", collection)
+def _delete_all(request: Request, collection: str) -> None:
+    # Finalizers go first: an operator that still runs would otherwise cancel every session of a test that is over.
+    status, found = request("GET", collection)
     if status != HTTPStatus.OK:  # No such resource, or no such namespace any more.
         return
-    for item in found.get("items", ()):
+    _drop_finalizers(request, collection, found["items"])
+    _, left = request("DELETE", collection)
+    # What has got a finalizer in between.
+    _drop_finalizers(request, collection, left.get("items", ()))
+
+
+def _drop_finalizers(request: Request, collection: str, items: Iterable[dict[str, Any]]) -> None:
+    for item in items:
         if item["metadata"].get("finalizers"):
-            path = f"{collection}/{item['metadata']['name']}"
-            connection.request("PATCH", path, {"metadata": {"finalizers": None}})
+            request("PATCH", f"{collection}/{item['metadata']['name']}", {"metadata": {"finalizers": None}})

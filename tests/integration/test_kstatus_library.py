@@ -10,7 +10,8 @@ import yaml
 
 from curation.api.names import Phase
 from tests.oracles import kstatus
-from tests.oracles.kstatus_library import CannotBuild, Judged, judge, program
+from tests.oracles.go_programs import CannotBuild
+from tests.oracles.kstatus_library import Judged, judge, program
 from tests.unit.gitops import documents
 
 _SAMPLE = Path(__file__).parents[2] / "manifests" / "gitops" / "flux" / "kustomization.yaml"

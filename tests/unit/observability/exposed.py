@@ -12,6 +12,8 @@ from curation.lifecycle import outcome
 from curation.reconciler.metrics import Metrics, WatchAge
 
 COMPONENTS = Path(__file__).parents[3] / "manifests" / "components"
+SCENARIOS = Path(__file__).parent / "rules_test.yaml"
+"""What fires in each situation, and what does not: a test file of promtool."""
 TARGET_LABELS = frozenset({"namespace", "pod", "instance", "job", "service", "endpoint", "container"})
 """What a ServiceMonitor adds to every series."""
 VALUES: dict[str, set[str]] = {

@@ -1,6 +1,6 @@
 """What a PromQL expression reads: its metrics, the labels it matches on, the labels it groups or joins by.
 
-A tokenizer and no parser: enough for expressions of our own, which promtool parses where it is (`test_alerts`).
+A tokenizer and no parser: enough for expressions of our own, which promtool parses (`test_alert_rules`).
 """
 
 import re
