@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterable
 from http import HTTPStatus
-from typing import Any
 
 from hack.controlplane.connection import Connection, Request
 from hack.controlplane.errors import ControlPlaneError
@@ -39,17 +37,13 @@ def delete(connection: Connection, name: str) -> None:
 
 
 def _delete_all(request: Request, collection: str) -> None:
-    # Finalizers go first: an operator that still runs would otherwise cancel every session of a test that is over.
     status, found = request("GET", collection)
     if status != HTTPStatus.OK:  # No such resource, or no such namespace any more.
         return
-    _drop_finalizers(request, collection, found["items"])
-    _, left = request("DELETE", collection)
-    # What has got a finalizer in between.
-    _drop_finalizers(request, collection, left.get("items", ()))
-
-
-def _drop_finalizers(request: Request, collection: str, items: Iterable[dict[str, Any]]) -> None:
-    for item in items:
-        if item["metadata"].get("finalizers"):
-            request("PATCH", f"{collection}/{item['metadata']['name']}", {"metadata": {"finalizers": None}})
+    # One by one, and not the collection: an operator that still runs would cancel every session of a test that is over.
+    # Nor the finalizers before the deletion: an admission policy puts them back.
+    for item in found["items"]:
+        path = f"{collection}/{item['metadata']['name']}"
+        _, left = request("DELETE", path)
+        if left.get("metadata", {}).get("finalizers"):
+            request("PATCH", path, {"metadata": {"finalizers": None}})

@@ -21,6 +21,9 @@ from hack.controlplane import supervise
 from hack.controlplane.errors import ControlPlaneError
 
 _STOP_SECONDS = 30.0
+_GO = {"GOGC": "400", "GOMEMLIMIT": "2GiB"}
+"""Less garbage collection for more memory: with it fifty faces take a sixth less time (measured); each server ends
+with the tests, and stays below the limit as long as it can."""
 
 
 class Processes:
@@ -37,7 +40,7 @@ class Processes:
             [sys.executable, "-I", supervise.__file__, str(folder), str(os.getpid()), "keep" if keep else "remove"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            env={**environment, "HOME": str(folder), "TMPDIR": str(folder)},
+            env={**environment, **_GO, "HOME": str(folder), "TMPDIR": str(folder)},
             cwd="/",
             start_new_session=True,
         )
