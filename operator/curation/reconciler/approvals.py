@@ -167,6 +167,8 @@ class Approvals:
                 self.forget(key)
             return
         if wanted is None:
+            if self._waits_for.get(key) is not None:
+                self.forget(key)
             self._waits_for[key] = None
             return
         if self._register(key, job, wanted):

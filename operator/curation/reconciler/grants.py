@@ -1,14 +1,19 @@
 """The grants of approvals: in force, or no longer, in the very call that receives the change."""
 
-from datetime import datetime
+from datetime import datetime, timedelta
+from typing import Final
 
 from curation.api.approval import ApprovalDecision, CurationApproval
+from curation.api.names import ConditionType
 from curation.authz.grant import Grant
 from curation.cluster.cache import Stored
 from curation.cluster.resources import APPROVALS
+from curation.lifecycle import conditions
 from curation.reconciler.context import Context, Key
 from curation.reconciler.in_use import HELD_AT_MOST
 from curation.reconciler.job_index import JobIndex
+
+JOBS_UNKNOWN_AT_MOST: Final = timedelta(seconds=15)
 
 
 class Grants:
@@ -18,19 +23,23 @@ class Grants:
         self._context = context
         self._jobs = jobs
         self._in_force: dict[Key, Grant] = {}
-        self._kept: dict[Key, datetime] = {}  # of grants that have ended, which count for Cancel only
+        self._kept: dict[Key, tuple[datetime, datetime]] = {}
+        """Grants that have ended and count for Cancel only: until when at most, and while no job is known."""
 
     def seen(self, old: Stored | None, new: Stored | None) -> None:
         """Listener of the approval cache: revoking stops the next call of a run in flight."""
         known = new or old
         assert known is not None
         key = Key(APPROVALS, known.namespace, known.name)
-        grant = self.of(new.parse(CurationApproval)) if new is not None else None
-        if grant is None:
+        approval = new.parse(CurationApproval) if new is not None else None
+        grant = self.of(approval) if approval is not None else None
+        if grant is not None:
+            self._in_force[key] = grant
+            self._context.book.put_grant(grant)
+        elif old is None and approval is not None and self.spent(approval):
+            self._recall(key, approval)
+        else:
             self.end(key)
-            return
-        self._in_force[key] = grant
-        self._context.book.put_grant(grant)
 
     def end(self, key: Key) -> None:
         """The grant was revoked, deleted or has expired: what it allowed to start can still be stopped, for a while."""
@@ -38,10 +47,22 @@ class Grants:
         if grant is None:
             return
         if self._jobs.may_own_sessions(key.namespace):
-            self._kept[key] = self._context.clock.now()
-            self._context.queue.add(key)  # to be dropped in time
-            self._context.book.put_policy(key.namespace, _kept_name(key), grant.to_cedar_text(), cancel_only=True)
+            now = self._context.clock.now()
+            self._keep(key, grant.to_cedar_text(), now + HELD_AT_MOST, now)
         self._context.book.remove_grant(key.namespace, key.name)
+
+    def _recall(self, key: Key, approval: CurationApproval) -> None:
+        """A grant that had ended before this process saw it counts for Cancel as for the process that saw it end."""
+        now = self._context.clock.now()
+        until = (_ended_at(approval) or now) + HELD_AT_MOST
+        if now < until:
+            # Trap: a process that starts sees approvals before the jobs that need them.
+            self._keep(key, stands_for(approval), until, now + JOBS_UNKNOWN_AT_MOST)
+
+    def _keep(self, key: Key, text: str, until: datetime, at_least_until: datetime) -> None:
+        self._kept[key] = until, at_least_until
+        self._context.queue.add(key)  # to be dropped in time
+        self._context.book.put_policy(key.namespace, _kept_name(key), text, cancel_only=True)
 
     def of(self, approval: CurationApproval) -> Grant | None:
         """The grant that the approval is, if it is in force."""
@@ -60,10 +81,10 @@ class Grants:
 
     def drop_kept(self, key: Key) -> None:
         """Forget a grant that has ended once no session can need it, at the latest after 10 minutes."""
-        since = self._kept.get(key)
-        if since is None:
+        if key not in self._kept:
             return
-        if self._context.clock.now() < since + HELD_AT_MOST and self._jobs.may_own_sessions(key.namespace):
+        now, (until, at_least_until) = self._context.clock.now(), self._kept[key]
+        if now < until and (now < at_least_until or self._jobs.may_own_sessions(key.namespace)):
             self._context.queue.add_after(key, 1.0)
             return
         del self._kept[key]
@@ -74,6 +95,14 @@ def stands_for(approval: CurationApproval) -> str:
     """The Cedar text of the policy that approving it puts in force."""
     spec, meta = approval.spec, approval.metadata
     return Grant(meta.namespace, meta.name, spec.request, spec.scope, spec.expires_at).to_cedar_text()
+
+
+def _ended_at(approval: CurationApproval) -> datetime | None:
+    """When a spent grant ended; None where that has not been written yet."""
+    if approval.spec.decision is ApprovalDecision.APPROVED:
+        return approval.spec.expires_at
+    ready = conditions.find(approval.status.conditions, ConditionType.READY)
+    return ready.last_transition_time if ready is not None and ready.reason == ApprovalDecision.REVOKED else None
 
 
 def _kept_name(key: Key) -> str:

@@ -151,3 +151,23 @@ async def test_a_restart_after_a_denial_fails_the_jobs_all_the_same(world: World
     await world.until_phase("Failed", *names, reason="ApprovalDenied")
     await world.settled()
     assert len(approvals.made) == 1
+
+
+async def test_a_grant_revoked_while_nobody_was_there_still_lets_the_run_be_cancelled(
+    world: World, approvals: Approvals
+) -> None:
+    await world.cluster.create(manifests.module())
+    operator = await world.start_operator()
+    await world.create_job()
+    name = (await approvals.one())["metadata"]["name"]
+    await approvals.decide(name, "Approved", scope="Host")
+    await world.until_phase("Running")
+    await world.settled()
+    await operator.kill()
+
+    await approvals.curation("revoke", name)
+    await world.cluster.delete("curationjobs", "job-0")
+    await world.start_operator()
+
+    await world.until_gone("job-0")
+    assert [session.state for session in world.service.sessions()] == ["cancelled"]
