@@ -51,7 +51,8 @@ _VALUES: Final[dict[tuple[str, str], Iterable[str] | str]] = {
     ("curation_run_duration_seconds", "outcome"): tuple(each.__name__ for each in get_args(Result)),
     ("curation_http_calls_total", "decision"): ("allowed", "denied", "none"),
     ("curation_http_calls_total", "code"): (
-        "the HTTP status of a response; else `denied`, `unavailable`, `limit`, `cancelled`, `invalid`, or `timeout`"
+        "the HTTP status of a response (`5xx` and the like for one that is not registered); else `denied`, "
+        "`unavailable`, `limit`, `cancelled`, `invalid`, or `timeout`"
     ),
     ("curation_approvals", "decision"): tuple(each.value for each in ApprovalDecision),
     ("curation_api_requests_total", "verb"): "the Kubernetes verb, such as `patch`",

@@ -1,4 +1,4 @@
-"""What the harness asks of each log line about a run."""
+"""What the harness asks of each log line about a run or a job."""
 
 from typing import Any
 
@@ -21,6 +21,8 @@ def line(message: str, logger: str = "curation.reconciler.jobs", **fields: Any) 
         line("the answer to a status write was lost", **FIELDS),
         line("working as me/1", holder="me/1"),
         line("the API server refuses to write this job", job="demo/report-0"),
+        line("reconciling CurationJob demo/report-0 is tried again: 500", job="demo/report-0"),
+        line("reconciling CurationModule demo/fetch is tried again: 500"),
         line(f"kopf says {RUN}", logger="kopf"),
         {"message": f"no JSON, such as a traceback: {RUN}"},
     ],
@@ -43,3 +45,8 @@ def test_a_line_about_a_run_without_one_of_its_fields_is_found(message: str, mis
 
 def test_a_line_with_the_numbers_of_another_run_is_found() -> None:
     assert len(unlabelled([line(f"launching run {RUN}", **{**FIELDS, "attempt": 1})])) == 1
+
+
+@pytest.mark.parametrize("fields", [{}, {"job": "demo/report-1"}])
+def test_a_line_about_a_job_without_its_field_or_with_that_of_another_is_found(fields: LogLine) -> None:
+    assert len(unlabelled([line("CurationJob demo/report-0 could not be read anew", **fields)])) == 1

@@ -16,6 +16,7 @@ from curation.cluster.mergepatch import merge_patch
 from curation.cluster.resources import APPROVALS, CLUSTER_POLICIES, JOBS, MODULES, POLICIES, ResourceKind
 from curation.cluster.writer import Writer
 from curation.lifecycle.decide import Note
+from curation.lifecycle.log_fields import run_fields
 from curation.reconciler.metrics import Metrics
 from curation.reconciler.queue import WorkQueue
 from curation.reconciler.settings import Settings
@@ -34,6 +35,11 @@ class Key(NamedTuple):
 
     def __str__(self) -> str:
         return f"{self.kind.kind} {self.namespace}/{self.name}" if self.namespace else f"{self.kind.kind} {self.name}"
+
+    @property
+    def log_fields(self) -> dict[str, object]:
+        """The `extra` of a line about the object."""
+        return run_fields(self.namespace, self.name, None) if self.kind is JOBS else {}
 
 
 @dataclass
@@ -75,7 +81,7 @@ class Context:
         try:
             found = await self.api.get(key.kind, key.namespace, key.name)
         except (APIError, Unreachable) as error:
-            log.warning("%s could not be read anew: %s", key, error)
+            log.warning("%s could not be read anew: %s", key, error, extra=key.log_fields)
             return False
         if found is not None:
             cache.put(found)

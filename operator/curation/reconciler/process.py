@@ -319,10 +319,11 @@ class Process:
 
         def failed(key: Key, error: Exception) -> None:
             if isinstance(error, APIError | Unreachable):
-                log.warning("reconciling %s is tried again: %s", key, error)
+                log.warning("reconciling %s is tried again: %s", key, error, extra=key.log_fields)
                 return
             context.metrics.reconcile_errors.labels(kind=key.kind.kind).inc()
-            log.error("reconciling %s failed and is tried again: %s", key, error, exc_info=error)
+            message = "reconciling %s failed and is tried again: %s"
+            log.error(message, key, error, exc_info=error, extra=key.log_fields)
 
         async def started() -> None:
             # One namespace tells for all: resourceVersions rise across the objects of a kind.

@@ -31,10 +31,11 @@ def after_write(context: Context, key: Key, answer: Answer | None) -> None:
         case Throttled(retry_after):
             context.queue.add_after(key, retry_after)
         case Unknown(message):
-            log.warning("the answer to a write of %s was lost: %s", key, message)
+            log.warning("the answer to a write of %s was lost: %s", key, message, extra=key.log_fields)
             context.queue.add_rate_limited(key)
         case Refused(code, reason, message):
-            log.error("the API server refuses a write of %s: %s %s: %s", key, code, reason, message)
+            refused = "the API server refuses a write of %s: %s %s: %s"
+            log.error(refused, key, code, reason, message, extra=key.log_fields)
             context.queue.add_rate_limited(key)
 
 

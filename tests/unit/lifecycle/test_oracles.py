@@ -130,6 +130,10 @@ def test_a_lie_to_kstatus_is_found(sound: list[Document]) -> None:
         kstatus.check_truth(spoiled(sound, running, conditions=conditions))
     with pytest.raises(AssertionError, match="kstatus says Current"):
         kstatus.check_truth(spoiled(sound, running, conditions=[]))
+    told_of_running = copy.deepcopy(sound[running]["status"]["conditions"])
+    for phase in ("Completed", "Failed"):
+        with pytest.raises(AssertionError, match=f"kstatus says InProgress of a job that is {phase}"):
+            kstatus.check_truth(spoiled(sound, -1, phase=phase, conditions=told_of_running))
 
 
 def test_a_lie_about_a_module_is_found() -> None:

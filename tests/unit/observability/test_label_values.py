@@ -1,0 +1,42 @@
+"""No label lets what others choose, objects or services, make series without bound."""
+
+from typing import Any
+
+from curation.reconciler.metrics import Metrics
+from tests.unit.observability.exposed import series
+
+OURS = {
+    "phase",
+    "from",
+    "to",
+    "reason",
+    "verdict",
+    "trigger",
+    "outcome",
+    "decision",
+    "code",
+    "kind",
+    "resource",
+    "verb",
+}
+
+
+def test_no_label_holds_the_name_of_an_object() -> None:
+    labels = set[str]().union(*series().values())
+    assert labels - {"le"} == OURS
+
+
+def test_a_service_that_answers_any_status_makes_few_series() -> None:
+    metrics = Metrics()
+    invocation: Any = None  # on_call does not look at it
+    for status in range(100, 1000):
+        metrics.on_call(invocation, "allowed", str(status), 0.1)
+    metrics.on_call(invocation, "denied", "denied", 0.1)
+    [family] = [each for each in metrics.registry.collect() if each.name == "curation_http_calls"]
+    counted = {sample.labels["code"]: sample.value for sample in family.samples if sample.name.endswith("_total")}
+    assert len(counted) < 80
+    assert sum(counted.values()) == 901
+    assert {code: counted[code] for code in ("200", "418", "503", "9xx", "denied")} == {
+        **dict.fromkeys(("200", "418", "503", "denied"), 1),
+        "9xx": 100,
+    }
