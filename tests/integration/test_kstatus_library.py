@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from tests.oracles.kstatus_library import Judged, judge, program
 from tests.unit.gitops import documents
 
 _SAMPLE = Path(__file__).parents[2] / "manifests" / "gitops" / "flux" / "kustomization.yaml"
+_DOCS = Path(__file__).parents[2] / "docs" / "gitops.md"
 _OF_PHASE = {Phase.COMPLETED: "Current", Phase.FAILED: "Failed"}
 
 
@@ -104,3 +106,14 @@ def test_what_flux_and_kstatus_take_the_other_kinds_for(
     [judged] = judge(binary, [obj], sample)
     assert judged == Judged(expected, judged.message, flux)
     assert kstatus.compute(obj) == expected
+
+
+@pytest.mark.parametrize(("phase", "reason"), documents.EVERY_REASON)
+def test_the_expressions_of_the_docs_take_a_running_job_for_current(
+    binary: Path, tmp_path: Path, phase: Phase, reason: str
+) -> None:
+    [text] = [text for text in re.findall(r"```yaml\n(.*?)```", _DOCS.read_text("utf-8"), re.S) if "Exprs" in text]
+    path = tmp_path / "kustomization.json"
+    path.write_text(json.dumps(yaml.safe_load(text)), encoding="utf-8")
+    [judged] = judge(binary, [documents.job(phase, reason)], path)
+    assert judged.flux == ("Current" if phase is Phase.RUNNING else _OF_PHASE.get(phase, "InProgress"))

@@ -1,9 +1,10 @@
-"""Programs of the Go world that judge what we write, built once into the user's cache folder, keyed by their source.
+"""What judges our output and is to be had as a Go module: programs, built once into the user's cache folder, and files.
 
-Called by `kstatus_library` and `promtool`; each has a folder with a go.mod and a go.sum that pin every byte.
+Called by tests; each has a folder with a go.mod and a go.sum that pin every byte.
 """
 
 import hashlib
+import json
 import os
 import subprocess
 import tempfile
@@ -48,6 +49,18 @@ def build(source: Path, package: str = ".", flags: Sequence[str] = ()) -> Path:
         assert built.returncode == 0, built.stderr
         Path(scratch, name).replace(target)  # two builders at once are fine
     return target
+
+
+def module(source: Path, path: str) -> Path:
+    """The folder of a module that is downloaded and not compiled. Raises CannotBuild."""
+    try:
+        go = find_go(cache_folder(os.environ))
+    except ControlPlaneError as error:
+        raise CannotBuild(str(error)) from None
+    found = _go(go, source, "mod", "download", "-json", path)
+    if found.returncode:
+        raise CannotBuild(f"the Go module {path} cannot be had: {(found.stderr or found.stdout).strip()[-500:]}")
+    return Path(json.loads(found.stdout)["Dir"])
 
 
 def _go(go: str, source: Path, *arguments: str) -> subprocess.CompletedProcess[str]:

@@ -49,7 +49,7 @@ def check_truth(versions: Iterable[Document]) -> None:
         status, verdict = obj.get("status") or {}, compute(obj)
         if verdict is Status.TERMINATING:
             continue
-        phase = status.get("phase")
+        phase = str(status.get("phase"))
         told = status.get("observedGeneration") == obj["metadata"]["generation"]
         if verdict is not (_ENDS.get(phase, Status.IN_PROGRESS) if told else Status.IN_PROGRESS):
             raise AssertionError(f"kstatus says {verdict} of a job that is {phase}: {describe(obj)}")

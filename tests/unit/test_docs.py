@@ -11,7 +11,6 @@ from urllib.parse import unquote
 import click
 import pytest
 import yaml
-from lupa import LuaRuntime
 from pydantic import BaseModel
 
 from curation.api.crd import KINDS, Kind, crd
@@ -266,43 +265,3 @@ def test_every_json_example_parses() -> None:
     for page in PAGES:
         for text in fences(page, "json"):
             json.loads(text)
-
-
-@pytest.mark.parametrize(
-    ("status", "health"),
-    [
-        (None, "Progressing"),
-        ({"observedGeneration": -1}, "Progressing"),
-        ({"observedGeneration": 1, "phase": "Completed"}, "Progressing"),  # of the template before
-        ({"observedGeneration": 2, "phase": "Submitted"}, "Progressing"),
-        ({"observedGeneration": 2, "phase": "Running"}, "Progressing"),
-        ({"observedGeneration": 2, "phase": "AwaitingApproval"}, "Suspended"),
-        ({"observedGeneration": 2, "phase": "Queued", "reason": "Suspended"}, "Suspended"),
-        ({"observedGeneration": 2, "phase": "Queued", "reason": "Backoff"}, "Progressing"),
-        ({"observedGeneration": 2, "phase": "Completed"}, "Healthy"),
-        ({"observedGeneration": 2, "phase": "Failed"}, "Degraded"),
-    ],
-)
-def test_the_argo_cd_health_check_of_a_job_tells_its_phase(status: dict[str, Any] | None, health: str) -> None:
-    assert argo_health(0, status) == health
-
-
-@pytest.mark.parametrize(
-    ("status", "health"),
-    [
-        (None, "Progressing"),
-        ({"observedGeneration": -1}, "Progressing"),
-        ({"observedGeneration": 1, "conditions": [{"type": "Ready", "status": "True"}]}, "Progressing"),
-        ({"observedGeneration": 2, "conditions": [{"type": "Ready", "status": "True"}]}, "Healthy"),
-        ({"observedGeneration": 2, "conditions": [{"type": "Ready", "status": "False"}]}, "Degraded"),
-    ],
-)
-def test_the_argo_cd_health_check_of_the_other_kinds_tells_ready(status: dict[str, Any] | None, health: str) -> None:
-    assert argo_health(1, status) == health
-
-
-def argo_health(check: int, status: dict[str, Any] | None) -> str:
-    lua = LuaRuntime(unpack_returned_tuples=True)
-    obj = {"metadata": {"generation": 2}, **({"status": status} if status is not None else {})}
-    lua.globals().obj = lua.table_from(obj, recursive=True)
-    return str(lua.execute(fences(DOCS / "gitops.md", "lua")[check])["status"])

@@ -12,10 +12,25 @@ import yaml
 from hack.controlplane.connection import Connection
 from hack.controlplane.server import ControlPlane
 from tests.integration.api.objects import until
+from tests.oracles import go_programs
 
 _ROOT = Path(__file__).parents[3]
 _MANIFESTS = _ROOT / "manifests"
 _APPLY = ("apply", "--server-side")
+_MONITORING = _ROOT / "tests" / "oracles" / "monitoring_go"
+_ADMISSION = "admissionregistration.k8s.io"
+_OPTIONAL = {
+    "admission-no-self-approval": [
+        f"validatingadmissionpolicy.{_ADMISSION}/curation-approval-no-self-approval",
+        f"validatingadmissionpolicybinding.{_ADMISSION}/curation-approval-no-self-approval",
+    ],
+    "grafana": ["configmap/curation-dashboard"],
+    "prometheus": [
+        "servicemonitor.monitoring.coreos.com/curation-operator",
+        "prometheusrule.monitoring.coreos.com/curation-operator",
+    ],
+}
+"""The components that no overlay has, and the objects that each adds."""
 
 
 @pytest.fixture
@@ -59,8 +74,12 @@ def test_an_overlay_installs_everything_into_an_empty_cluster(empty: ControlPlan
     until(
         lambda: empty.request("GET", "/api/v1/namespaces/curation-system/serviceaccounts/curation-operator")[0] == 200
     )
-    status, answer = empty.request("POST", "/api/v1/namespaces/curation-system/pods?dryRun=All", spec)
+    pods = "/api/v1/namespaces/curation-system/pods?dryRun=All"
+    status, answer = empty.request("POST", pods, spec)
     assert status == 201, answer
+    status, answer = empty.request("POST", pods, {**spec, "spec": {**spec["spec"], "hostNetwork": True}})
+    assert status == 403, answer
+    assert 'violates PodSecurity "restricted' in answer["message"]
 
 
 def test_the_samples_are_accepted(installed: Connection) -> None:
@@ -77,21 +96,45 @@ def test_the_samples_are_accepted(installed: Connection) -> None:
     ]
 
 
-def test_every_component_is_in_an_overlay_or_can_be_added_to_one(installed: Connection, tmp_path: Path) -> None:
+def test_every_component_is_in_an_overlay_or_is_applied_below() -> None:
     overlays = [_MANIFESTS / "overlays" / name / "kustomization.yaml" for name in _overlays()]
     used = {Path(path).name for file in overlays for path in yaml.safe_load(file.read_text("utf-8"))["components"]}
-    optional = sorted({folder.name for folder in (_MANIFESTS / "components").iterdir()} - used)
-    assert "admission-no-self-approval" in optional
+    assert {folder.name for folder in (_MANIFESTS / "components").iterdir()} == used | set(_OPTIONAL)
+
+
+@pytest.mark.parametrize("component", [name for name in _OPTIONAL if name != "prometheus"])
+def test_an_optional_component_is_applied_with_the_default_overlay(
+    empty: ControlPlane, tmp_path: Path, component: str
+) -> None:
+    _apply_with_default(empty, tmp_path, component)
+
+
+def test_the_prometheus_component_fits_the_crds_of_the_prometheus_operator(empty: ControlPlane, tmp_path: Path) -> None:
+    try:
+        folder = go_programs.module(_MONITORING, "github.com/prometheus-operator/prometheus-operator")
+    except go_programs.CannotBuild as reason:
+        pytest.skip(str(reason))
+    for kind in ("servicemonitors", "prometheusrules"):
+        crd = folder / "example" / "prometheus-operator-crd" / f"monitoring.coreos.com_{kind}.yaml"
+        empty.kubectl(*_APPLY, "-f", str(crd))
+        empty.kubectl("wait", "--for=condition=Established", "--timeout=60s", "-f", str(crd))
+    _apply_with_default(empty, tmp_path, "prometheus")
+
+
+def _apply_with_default(empty: ControlPlane, folder: Path, component: str) -> None:
+    """Apply it, and see that its objects are there, to the last field."""
     kustomization = {
         "apiVersion": "kustomize.config.k8s.io/v1beta1",
         "kind": "Kustomization",
-        "resources": [_relative(tmp_path, _MANIFESTS / "overlays" / "default")],
-        "components": [_relative(tmp_path, _MANIFESTS / "components" / "admission-no-self-approval")],
+        "resources": [_relative(folder, _MANIFESTS / "overlays" / "default")],
+        "components": [_relative(folder, _MANIFESTS / "components" / component)],
     }
-    (tmp_path / "kustomization.yaml").write_text(json.dumps(kustomization), encoding="utf-8")
-    applied = installed.kubectl(*_APPLY, "--dry-run=server", "--force-conflicts", "-o", "name", "-k", str(tmp_path))
-    prefix = "validatingadmissionpolicybinding.admissionregistration.k8s.io"
-    assert f"{prefix}/curation-approval-no-self-approval" in applied.stdout.split()
+    (folder / "kustomization.yaml").write_text(json.dumps(kustomization), encoding="utf-8")
+    # Strict: a field that the schema does not know is an error.
+    applied = empty.kubectl(*_APPLY, "--validate=strict", "-o", "name", "-k", str(folder)).stdout.split()
+    for name in _OPTIONAL[component]:
+        assert name in applied
+    assert empty.kubectl("diff", "--server-side", "-k", str(folder)).stdout == ""
 
 
 def test_the_namespaced_overlay_gives_no_right_outside_its_namespace(control_plane: Connection) -> None:
