@@ -13,6 +13,7 @@ import pytest
 import yaml
 from pydantic import BaseModel
 
+from curation.api.approval import ApprovalDecision
 from curation.api.crd import KINDS, Kind, crd
 from curation.api.names import ConditionType, EventReason, FailureClass, Phase, Reason, RunOutcome
 from curation.authz.policy import check_policy
@@ -117,6 +118,21 @@ def defaults(schema: dict[str, Any], path: str) -> Iterator[tuple[str, Any]]:
 def test_every_reason_of_a_module_is_on_its_page() -> None:
     known = words(prose(DOCS / "curationmodule.md"))
     assert [reason.value for reason in ModuleReason if reason.value not in known] == []
+
+
+def test_every_reason_of_a_policy_and_of_an_approval_is_on_its_page() -> None:
+    assert words(prose(DOCS / "curationpolicy.md")) >= {"Valid", "ParseError", "ValidationError"}
+    assert words(prose(DOCS / "curationapproval.md")) >= {*ApprovalDecision, "Expired"}
+
+
+@pytest.mark.parametrize("kind", ["job", "module", "policy", "approval"])
+def test_the_page_of_a_kind_begins_with_an_example_and_ends_with_how_to_debug_it(kind: str) -> None:
+    headings = re.findall(r"^## (.+)$", prose(DOCS / f"curation{kind}.md"), re.MULTILINE)
+    assert (headings[0], headings[-1]) == ("Example", "Debugging")
+
+
+def test_the_operations_page_tells_of_upgrade_backup_and_capacity() -> None:
+    assert anchors(DOCS / "operations.md") >= {"upgrade", "backup-and-restore", "capacity", "alerts"}
 
 
 def anchors(page: Path) -> set[str]:

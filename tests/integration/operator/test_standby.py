@@ -2,19 +2,10 @@
 
 import asyncio
 
+from tests.harness.leases import grant
 from tests.harness.operator_process import OperatorProcess
 from tests.harness.slow_runs import Point, hold
 from tests.harness.world import JOBS, SECONDS, World
-
-
-async def replica(world: World) -> OperatorProcess:
-    """One of two that elect a leader by a lease of the test's namespace, which the shipped role does not cover."""
-    environment = world.operator_environment(KUBECONFIG=str(world.cluster.connection.kubeconfig()))
-    options = ("-n", world.namespace, "--lease-namespace", world.namespace, "--allow-cidr", "127.0.0.0/8")
-    made = OperatorProcess(environment, (*options, "--http-bind", "127.0.0.1:0", "--log-format", "json"))
-    world.operators.append(made)
-    await made.start()
-    return made
 
 
 async def until_metric(operator: OperatorProcess, name: str, value: float, **labels: str) -> None:
@@ -25,9 +16,10 @@ async def until_metric(operator: OperatorProcess, name: str, value: float, **lab
 
 
 async def test_a_replica_that_waits_for_the_lease_queues_nothing_and_can_go_on_at_once(world: World) -> None:
-    leader = await replica(world)
+    await grant(world.cluster)
+    leader = await world.start_operator(lease=True)
     await until_metric(leader, "curation_leader", 1)
-    standby = await replica(world)
+    standby = await world.start_operator(lease=True)
     await world.prepare(wall_seconds=8)
     names = await world.create_jobs(5)
     await world.until_phase("Running", *names)
