@@ -123,6 +123,22 @@ def test_a_denied_observation_asks_for_an_approval_and_the_job_stays_running() -
     assert (verdict.status.phase, verdict.status.approval) == ("Running", None)
 
 
+def test_a_denied_observation_is_shown_over_an_edit_of_a_control_until_one_is_allowed() -> None:
+    refused = observed(running(), denied())
+    assert refused.status is not None
+    job = stepped(edited(stored(running(), refused.status), observeIntervalSeconds=77), run_lives=True)
+    shown = find(job.status.conditions, "Authorized")
+    assert shown is not None
+    assert shown.status == "False"
+    allowed = observed(job, StillRunning(), at=120)
+    assert allowed.status is not None
+    healed = {kind: find(allowed.status.conditions, kind) for kind in ("Authorized", "Reconciling")}
+    assert {kind: (c.status, c.reason) for kind, c in healed.items() if c is not None} == {
+        "Authorized": ("True", "Allowed"),
+        "Reconciling": ("True", "SessionSpawned"),
+    }
+
+
 def test_an_observation_denied_by_an_invalid_policy_asks_for_no_approval() -> None:
     assert observed(running(), denied(policy_invalid=True)).ask is None
 
