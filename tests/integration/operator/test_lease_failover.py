@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from tests.harness.leases import Election, command, election, leading, looking
+from tests.harness.leases import NAME, Election, command, election, leading, looking
 from tests.harness.operator_process import PROGRAM, OperatorProcess
 from tests.harness.slow_runs import Point, hold, sessions_of
 from tests.harness.world import World
@@ -21,6 +21,7 @@ JOBS = ["job-0", "job-1", "job-2"]
 # Lease times are of the API server's clock, which each process learns from headers in whole seconds.
 CLOCK_SECONDS = 1.0
 FAILOVER_SECONDS = 2.0
+LEASE_LOST = 3
 # A stop, however slow the machine, is far from it.
 LONG_LEASE_SECONDS = 120.0
 
@@ -108,6 +109,25 @@ async def test_after_sigkill_the_other_replica_leads_when_the_lease_has_run_out_
         assert waited >= promised - CLOCK_SECONDS
         # What comes on top of the lease is looks, which the test has made too.
         assert waited <= promised + CLOCK_SECONDS + FAILOVER_SECONDS * looks.slowness
+        assert_the_runs_were_claimed_anew(world, first, second)
+
+
+async def test_a_leader_whose_lease_was_taken_ends_with_3_and_the_next_one_claims_its_runs_anew(world: World) -> None:
+    await world.prepare(wall_seconds=WALL_SECONDS)
+    async with election(world) as lease:
+        first, second = await two_replicas(world, lease)
+        await runs_in_flight(world, Point.CREATED)
+
+        # Somebody takes it who never comes back to renew it.
+        taken = {"holderIdentity": "somebody", "leaseDurationSeconds": 1, "renewTime": lease.specs()[-1]["renewTime"]}
+        await world.cluster.patch("leases", NAME, {"spec": taken})
+        assert await first.exit_code() == LEASE_LOST
+        assert await lease.leader(first) is second
+        await world.until_phase("Running", *JOBS)
+        await world.settled()
+
+        assert lease.holders() == [holder_of(first), "somebody", holder_of(second)]
+        assert first.logged("the lease was lost; stopping")
         assert_the_runs_were_claimed_anew(world, first, second)
 
 
