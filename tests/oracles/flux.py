@@ -1,7 +1,7 @@
 """The rules that Flux checks of an object's conditions (fluxcd/pkg runtime/conditions/check), for our kinds.
 
-Ready always there once there is a status, no type twice, Reconciling and Stalled never both True, and no
-observedGeneration above the generation.
+Ready always there once a status was written, and of its generation where True; no type twice; Reconciling and Stalled
+never both True; no observedGeneration above the generation.
 """
 
 from collections import Counter
@@ -26,8 +26,8 @@ def _problem(obj: Document) -> str | None:
     generation = obj["metadata"]["generation"]
     if status.get("observedGeneration", -1) > generation:
         return f"observedGeneration {status['observedGeneration']} is above the generation {generation}"
-    # The status of a job that the API server made by default, and the status of another kind before its first write.
-    if not status.get("phase" if obj.get("kind", "CurationJob") == "CurationJob" else "conditions"):
+    # -1 is what the CRDs default to, and nobody writes.
+    if status.get("observedGeneration", -1) == -1:
         return None
     conditions = status.get("conditions") or []
     twice = [kind for kind, count in Counter(condition["type"] for condition in conditions).items() if count > 1]
@@ -46,4 +46,6 @@ def _problem(obj: Document) -> str | None:
             return f"condition {condition['type']} has no observedGeneration"
         if observed > status.get("observedGeneration", -1):
             return f"condition {condition['type']} is of generation {observed}, which the status has not observed"
+        if (condition["type"], condition["status"]) == ("Ready", "True") and observed != status["observedGeneration"]:
+            return f"Ready is True of generation {observed}, and the status is of {status['observedGeneration']}"
     return None

@@ -151,6 +151,11 @@ def test_a_lie_about_a_module_is_found() -> None:
         ({"observedGeneration": 2, "conditions": [{**ready, "type": "Valid"}]}, "no Ready condition"),
         ({"observedGeneration": 3, "conditions": [ready]}, "above the generation"),
         ({"observedGeneration": 1, "conditions": [ready]}, "has not observed"),
+        (
+            {"observedGeneration": 2, "conditions": [{**ready, "observedGeneration": 1}]},
+            "Ready is True of generation 1",
+        ),
+        ({"observedGeneration": 2}, "no Ready condition"),
     ):
         with pytest.raises(AssertionError, match=match):
             flux.check_conditions([{**module, "status": told}])
