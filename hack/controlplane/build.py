@@ -78,7 +78,7 @@ def _build(target: Path, environ: Mapping[str, str], progress: Progress) -> None
     progress.say(
         f"Building a local control plane ({', '.join(PACKAGES)}) of Kubernetes {version} from Go modules.\n"
         f"This happens once: the programs are kept in {target}.\n"
-        "With an empty Go cache it takes 5 to 10 minutes on 2 cores, 5 GB of disk and some downloads; later, seconds."
+        "With an empty Go cache it takes about 10 minutes on 2 cores, 5 GB of disk and some downloads; later, seconds."
     )
     with progress.step("Looking for Go"):
         go = find_go(cache_folder(environ))

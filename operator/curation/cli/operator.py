@@ -22,6 +22,7 @@ from curation.cluster.answers import APIError, Unreachable
 from curation.cluster.credentials import ConfigurationError
 from curation.reconciler.process import Exit, Process
 from curation.reconciler.settings import LeaseSettings, Settings
+from curation.wasm.artifacts import CacheDirError
 from curation.wasm.store import CONFIG_MAP_BYTES, check_module, digest_of
 
 log = logging.getLogger(__name__)
@@ -222,7 +223,7 @@ async def _run(settings: Settings, module_cache: Path | None) -> int:
     _calm_garbage_collection()
     try:
         return await Process(settings, module_cache).run()
-    except ConfigurationError as error:
+    except (ConfigurationError, CacheDirError) as error:
         click.echo(f"curation-operator: {error}", err=True)
         return Exit.USAGE
     except (APIError, Unreachable, OSError) as error:

@@ -1,6 +1,7 @@
 """Documents as kubectl prints them, and lines for people."""
 
 import json
+import os
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -59,7 +60,9 @@ def _shown(document: Document) -> Document:
 
 
 def colour(phase: str) -> str:
-    """The word in the colour of what it means; only a terminal shows it."""
+    """The word in the colour of what it means; only a terminal shows it. Source of NO_COLOR: https://no-color.org."""
+    if os.environ.get("NO_COLOR"):
+        return phase
     colours = {
         "Completed": "green",
         "Approved": "green",

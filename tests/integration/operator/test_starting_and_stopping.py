@@ -187,3 +187,19 @@ async def test_an_operator_whose_crds_are_not_installed_ends_with_code_2_and_say
         await operator.launch()
         assert await operator.exit_code() == 2
         assert "curation-operator crds | kubectl apply --server-side -f -" in operator.text()
+
+
+@pytest.fixture
+def open_folder(tmp_path: Path) -> Path:
+    """A folder that anybody can write."""
+    tmp_path.chmod(0o777)
+    return tmp_path
+
+
+async def test_a_module_cache_that_others_can_write_ends_it_with_code_2_and_says_what_to_do(
+    world: World, open_folder: Path
+) -> None:
+    operator = world.operator("--module-cache", str(open_folder))
+    await operator.launch()
+    assert await operator.exit_code() == 2
+    assert f"{open_folder} is open to others (mode 0777): chmod 0700 it" in operator.text()
