@@ -138,7 +138,7 @@ class InProcessExecution:
         except ModuleUnreadable as error:
             return Failed(FailureClass.MODULE_UNAVAILABLE, str(error))
         last = self._host.last if self._host else None
-        return verdict(self._invocation.trigger, end, last, self._calls.last_denied)
+        return verdict(self._invocation.trigger, end, last, self._calls.last_denied, self._invocation.module.limits)
 
     async def _executed(self) -> GuestEnd:
         """Loads the module and runs it to its end, once more from the start if its artifact had been removed."""

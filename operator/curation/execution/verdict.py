@@ -13,7 +13,7 @@ from curation.api.contract import (
     SessionSpawnedResult,
     result_adapter,
 )
-from curation.api.digest import without_nulls
+from curation.api.digest import json_size, without_nulls
 from curation.api.schema import JsonObject
 from curation.execution.calls import Answer, DeniedCall
 from curation.lifecycle.outcome import (
@@ -29,8 +29,8 @@ from curation.lifecycle.outcome import (
     StillRunning,
     Trigger,
 )
-from curation.wasm.guest import Exceeded, GuestEnd, Returned, Stopped, Trapped
-from curation.wasm.limits import LimitName
+from curation.wasm.guest import Exceeded, GuestEnd, Returned, Stopped, Trapped, output_size_hit
+from curation.wasm.limits import LimitName, Limits, size_text
 
 MAX_TEXT = 1024
 """Characters of a module's own words in a message."""
@@ -38,23 +38,42 @@ MAX_TEXT = 1024
 _CLASSES = {each.value: each for each in FailureClass}
 
 
-def verdict(trigger: Trigger, end: GuestEnd, last_call: Answer | None, last_denied: DeniedCall | None) -> Result:
+def verdict(
+    trigger: Trigger, end: GuestEnd, last_call: Answer | None, last_denied: DeniedCall | None, limits: Limits
+) -> Result:
     """The result of an execution.
 
     A run that returned ok is never Denied, whatever was denied on the way. A failed one is Denied iff its last call was
     denied, or its error says so and some call was.
     """
-    if isinstance(end, Returned) and end.ok:
+    size = len(end.document.encode()) if isinstance(end, Returned) else 0
+    too_large = Exceeded(output_size_hit(size, limits)) if size > limits.output_size else None
+    result: Result
+    if isinstance(end, Returned) and end.ok and (too_large is None or trigger is Trigger.OBSERVE):
         result = _result(trigger, end.document)
+        if too_large is not None:
+            result = _of_a_long_document(result, too_large, limits)
         if not isinstance(result, Failed):
             return result
         failed, claimed = result, None
     else:
-        failed, claimed = _failed(end, last_call)
+        failed, claimed = _failed(too_large or end, last_call)
     last_was_denied = last_call is not None and last_call.code == "denied"
     if last_denied is not None and (last_was_denied or claimed is FailureClass.DENIED):
         return Denied(last_denied.request, last_denied.reason, last_denied.policy_invalid)
     return failed
+
+
+def _of_a_long_document(result: Result, too_large: Exceeded, limits: Limits) -> Result:
+    """A session's end counts though its output is too large: its job would run for ever. Other results do not."""
+    match result:
+        case Completed(output) if (size := json_size(output)) > limits.output_size:
+            allowed = size_text(limits.output_size)
+            return Completed({}, f"Its output of {size} bytes is over outputSize {allowed} and left out.")
+        case Completed() | SessionFailed() | Failed():
+            return result
+        case _:
+            return _failed(too_large, None)[0]
 
 
 def _failed(end: GuestEnd, last_call: Answer | None) -> tuple[Failed, FailureClass | None]:

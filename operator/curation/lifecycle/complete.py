@@ -210,12 +210,11 @@ def _observed(job: CurationJob, run: Run, report: Report, moment: Moment) -> Ver
     """Once a session is recorded its run can no longer fail the job (F7): only the session's own end can."""
     status, now = job.status, moment.now
     match report.result:
-        case Completed(output):
+        case Completed(output, left_out):
             size = json_size(output)
-            message = "The session completed."
             if size > MAX_OUTPUT_BYTES:
-                message = f"The session completed. Its output of {size} bytes is over {MAX_OUTPUT_BYTES} and left out."
-                output = {}
+                output, left_out = {}, f"Its output of {size} bytes is over {MAX_OUTPUT_BYTES} and left out."
+            message = " ".join(filter(None, ("The session completed.", left_out)))
             status = draft.record(draft.finish_run(status, now), run, RunOutcome.COMPLETED, "Completed", now)
             status = draft.enter(
                 status, Cause.SESSION_COMPLETED, Phase.COMPLETED, Reason.COMPLETED, message, now, output=output
@@ -248,7 +247,7 @@ def _still_running(job: CurationJob, progress: object, report: Report, now: date
     reconciling = conditions.find(status.conditions, "Reconciling")
     mended = reconciling is not None and reconciling.reason == conditions.OBSERVATION_FAILED
     news = progress is not None and progress != session.progress
-    if news and (mended or _progress_due(job, now)):
+    if news and _progress_due(job, now):
         status = draft.update(status, session=session.model_copy(update={"progress": progress, "progress_at": now}))
     elif not mended:
         return Verdict(Ruling.APPLIED)

@@ -55,6 +55,8 @@ class Completed:
     """Submit needed no session, or the observed session has completed."""
 
     output: JsonObject
+    left_out: str = ""
+    """Why the session's output is not here: a sentence; empty if it is."""
 
 
 @dataclass(frozen=True, slots=True)

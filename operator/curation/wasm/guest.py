@@ -57,6 +57,9 @@ _UNDEFINED = re.compile(r"unknown import: `(wasi:[^`]+)`")
 _OUT_OF_MEMORY = re.compile(r"handle_alloc_error|alloc_error_handler|\brust_oom\b|\b__rg_oom\b|\bcabi_realloc\b")
 _PAGE = 1 << 16
 
+SESSION_OUTPUT_BYTES = 1 << 20
+"""How much longer than outputSize a result may be: a session that has ended counts, whatever the size of its output."""
+
 
 def run_guest(
     store: Store,
@@ -100,9 +103,14 @@ def _returned(result: Variant, limits: Limits) -> GuestEnd:
     document = result.payload
     assert isinstance(document, str)
     size = len(document.encode())
-    if size > limits.output_size:
-        return Exceeded(LimitHit(LimitName.OUTPUT_SIZE, f"{size} bytes", size_text(limits.output_size)))
+    if size > limits.output_size + SESSION_OUTPUT_BYTES:
+        return Exceeded(output_size_hit(size, limits))
     return Returned(result.tag == "ok", document)
+
+
+def output_size_hit(size: int, limits: Limits) -> LimitHit:
+    """What is said of a result of so many bytes."""
+    return LimitHit(LimitName.OUTPUT_SIZE, f"{size} bytes", size_text(limits.output_size))
 
 
 def _ended(text: str, limits: Limits) -> GuestEnd:

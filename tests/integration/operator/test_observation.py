@@ -90,3 +90,17 @@ async def test_a_session_that_cannot_be_reached_does_not_fail_its_job_and_is_see
     await world.until_phase("Completed", output={"answer": 42})
     assert world.status()["run"]["attempt"] == 1
     await world.settled()
+
+
+async def test_a_session_that_completes_with_an_output_that_is_too_large_completes_its_job_without_it(
+    world: World,
+) -> None:
+    await world.prepare()
+    await world.start_operator()
+    await world.create_job(observeIntervalSeconds=1)
+    await world.until_phase("Running")
+    world.service.complete(world.status()["session"]["id"], {"text": "y" * 40_000})
+
+    await world.until_phase("Completed", output={})
+    assert "Its output of 40011 bytes is over outputSize 32Ki and left out." in world.status()["message"]
+    await world.settled()

@@ -21,7 +21,7 @@ from curation.lifecycle.outcome import (
     Trigger,
 )
 from curation.wasm.guest import Exceeded, GuestEnd, Returned, Stopped, Trapped
-from curation.wasm.limits import LimitHit, LimitName
+from curation.wasm.limits import LimitHit, LimitName, Limits
 from curation.wasm.watchdog import Cause
 
 REQUEST = EvaluatedRequest(
@@ -48,7 +48,7 @@ def error(claimed: str) -> Returned:
 
 
 def judged(end: GuestEnd, last: Answer | None = None, denied: DeniedCall | None = None) -> Result:
-    return verdict(Trigger.SUBMIT, end, last, denied)
+    return verdict(Trigger.SUBMIT, end, last, denied, Limits())
 
 
 @pytest.mark.parametrize(
@@ -123,7 +123,7 @@ def test_words_of_a_module_are_cut_to_a_bound() -> None:
 
 
 def parsed(trigger: Trigger, document: str) -> Result:
-    return verdict(trigger, Returned(True, document), None, None)
+    return verdict(trigger, Returned(True, document), None, None, Limits())
 
 
 @pytest.mark.parametrize(
@@ -180,3 +180,50 @@ def test_a_result_of_the_wrong_shape_is_a_module_error_that_names_the_field(
     assert result.failure_class is FailureClass.MODULE_ERROR
     assert named in result.message
     assert len(result.message) < 1100
+
+
+SMALL = Limits(output_size=64)
+LONG = "y" * 100
+
+
+def of_a_small_module(trigger: Trigger, document: str, *, ok: bool = True) -> Result:
+    return verdict(trigger, Returned(ok, document), None, None, SMALL)
+
+
+def test_a_result_is_measured_in_bytes_of_utf8() -> None:
+    document = '{"action": "Completed", "output": {"x": "éééé"}}'
+    assert len(document) < len(document.encode())
+    for size, expected in ((len(document.encode()), Completed), (len(document), Failed)):
+        limits = Limits(output_size=size)
+        assert isinstance(verdict(Trigger.SUBMIT, Returned(True, document), None, None, limits), expected)
+
+
+@pytest.mark.parametrize(
+    ("trigger", "document", "ok"),
+    [
+        (Trigger.SUBMIT, f'{{"action": "Completed", "output": {{"x": "{LONG}"}}}}', True),
+        (Trigger.SUBMIT, f'{{"action": "SessionSpawned", "session": {{"id": "{LONG}"}}}}', True),
+        (Trigger.OBSERVE, f'{{"action": "Running", "progress": {{"x": "{LONG}"}}}}', True),
+        (Trigger.OBSERVE, f'{{"message": "{LONG}"}}', False),
+        (Trigger.CANCEL, f'{{"action": "Cancelled"}}{" " * 100}', True),
+    ],
+)
+def test_a_result_that_is_too_large_fails_its_execution_by_its_size(trigger: Trigger, document: str, ok: bool) -> None:
+    result = of_a_small_module(trigger, document, ok=ok)
+    assert isinstance(result, Failed)
+    assert result.failure_class is FailureClass.LIMIT_EXCEEDED
+    assert f"outputSize was hit: used {len(document)} bytes, allowed 64 bytes" in result.message
+
+
+def test_of_a_session_that_completed_only_an_output_that_is_too_large_is_left_out() -> None:
+    document = f'{{"action": "Completed", "output": {{"x": "{LONG}"}}}}'
+    assert of_a_small_module(Trigger.OBSERVE, document) == Completed(
+        {}, "Its output of 108 bytes is over outputSize 64 bytes and left out."
+    )
+    spaced = f'{{"action": "Completed", "output": {{"x": "y"}}}}{" " * 100}'
+    assert of_a_small_module(Trigger.OBSERVE, spaced) == Completed({"x": "y"})
+
+
+def test_a_session_that_failed_with_a_long_reason_has_failed() -> None:
+    result = of_a_small_module(Trigger.OBSERVE, f'{{"action": "Failed", "reason": "{LONG}"}}')
+    assert result == SessionFailed(LONG)

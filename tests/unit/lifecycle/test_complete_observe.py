@@ -67,6 +67,12 @@ def test_an_output_that_is_too_large_is_left_out_and_the_job_completes_all_the_s
     assert str(MAX_OUTPUT_BYTES) in job.status.message
 
 
+def test_why_an_output_was_left_out_is_told() -> None:
+    job = completed(running(), Completed({}, "Its output of 9 bytes is over outputSize 8 bytes."), Trigger.OBSERVE)
+    assert (job.status.phase, job.status.output) == ("Completed", {})
+    assert job.status.message == "The session completed. Its output of 9 bytes is over outputSize 8 bytes."
+
+
 @pytest.mark.parametrize(
     "result",
     [
@@ -157,6 +163,20 @@ def test_the_first_progress_is_shown_at_once_and_the_next_after_thirty_seconds()
     assert second.status is not None
     assert second.status.session is not None
     assert second.status.session.progress == {"step": 2}
+
+
+def test_a_look_that_failed_in_between_does_not_show_progress_sooner() -> None:
+    first = observed(running(), StillRunning({"step": 1}), at=2)
+    assert first.status is not None
+    job = stored(running(), first.status)
+    broken = observed(job, failed(FailureClass.HTTP_UNAVAILABLE), at=4)
+    assert broken.status is not None
+    good = observed(stored(job, broken.status), StillRunning({"step": 2}), at=6)
+    assert good.status is not None
+    assert good.status.session == first.status.session
+    reconciling = find(good.status.conditions, "Reconciling")
+    assert reconciling is not None
+    assert reconciling.reason == "SessionSpawned"
 
 
 @pytest.mark.parametrize(
