@@ -99,8 +99,11 @@ def _run(screen: Screen, *, keep: bool) -> int:
         with Stage(control_plane) as stage:
             try:
                 asyncio.run(perform(stage, screen, keep=keep))
-            except Exception:
+            except Exception as error:
                 screen.say(f"The logs are kept in {stage.save_logs()}", "yellow")
+                # Who waited for a process that has ended knows only that it waited in vain.
+                if isinstance(error, DemoFailed) and (died := stage.died()):
+                    raise DemoFailed(died) from error
                 raise
     return 0
 
