@@ -168,6 +168,8 @@ class Process:
                 await jobs.cleanup.close()
                 # Before kopf's end, which cancels the tasks of executions: their guests would go on in their threads.
                 await executor.close(grace=GRACE_SECONDS)
+                # Trap: kopf's end waits for every task there is, that of an idle connection of Prometheus too.
+                await server.close()
 
             stack.push_async_callback(executor.close, grace=GRACE_SECONDS)
             if await self._unless_stopped(self._learn(context, modules)):
@@ -293,6 +295,8 @@ class Process:
                 await stop_work()
             kopf_stop.set()
             await asyncio.wait({watcher}, timeout=self.patience(3.0))
+            if not watcher.done():
+                log.warning("kopf has not ended in time: what is left of it is cancelled")
             watcher.cancel()
             await asyncio.gather(watcher, return_exceptions=True)
             # What kopf had no time to end would go on without the connection, and fail into the log.

@@ -5,6 +5,7 @@ import subprocess
 import time
 from pathlib import Path
 
+import aiohttp
 import pytest
 
 from hack.controlplane import namespaces
@@ -33,6 +34,15 @@ async def test_sigterm_stops_an_idle_operator_with_code_0(world: World) -> None:
     await world.create_jobs(2)
     await world.until_phase("Running", "job-0", "job-1")
     await stop(operator)
+
+
+async def test_a_connection_that_prometheus_keeps_open_does_not_draw_a_stop_out(world: World) -> None:
+    operator = await world.start_operator()
+    async with aiohttp.ClientSession() as prometheus:
+        async with prometheus.get(f"{operator.url}/metrics") as page:
+            assert "curation_" in await page.text()
+        await stop(operator)
+    assert not operator.logged("kopf has not ended in time")
 
 
 @pytest.mark.parametrize("point", [Point.CREATE, Point.LAST_ANSWER])
