@@ -83,10 +83,12 @@ class HealthServer:
         )
         # aiohttp would wait 60 s for a client that is slow to read its page.
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=SHUTDOWN_SECONDS)
+        self._beating: asyncio.Task[None] | None = None
         self.url = ""
 
     async def start(self, host: str, port: int) -> None:
-        """Listen. Raises OSError if the address cannot be had."""
+        """Listen, and beat: a start that takes long blocks nothing. Raises OSError if the address cannot be had."""
+        self._beating = asyncio.create_task(self._health.beat(), name="beat")
         await self._runner.setup()
         site = web.TCPSite(self._runner, host, port)
         await site.start()
@@ -94,7 +96,9 @@ class HealthServer:
         self.url = f"http://{address[0]}:{address[1]}"
 
     async def close(self) -> None:
-        """Stop listening."""
+        """Stop listening and beating. May be called again."""
+        if self._beating is not None:
+            self._beating.cancel()
         await self._runner.cleanup()
 
     async def _healthz(self, _: web.Request) -> web.Response:

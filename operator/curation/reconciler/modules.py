@@ -26,6 +26,9 @@ from curation.wasm.store import (
 
 log = logging.getLogger(__name__)
 
+# Loads that may be under way, of all the workers: a job is never to wait for a source that is slow to be read. What
+# compiles them is one thread.
+LOADS_AT_ONCE = 4
 # The source may be applied a moment after the module (kubectl apply -f DIR has no order).
 RETRY_SECONDS = (1.0, 2.0, 5.0, 15.0, 60.0)
 
@@ -59,6 +62,8 @@ class ModuleReconciler:
         self._states: dict[tuple[str, str], ModuleState] = {}
         self._waiting: dict[tuple[str, str], set[Key]] = {}
         self._failures: dict[Key, int] = {}
+        self._loads = 0
+        self._to_load: dict[Key, None] = {}
 
     def state(self, namespace: str, name: str) -> ModuleState:
         """What is known of a module now."""
@@ -100,18 +105,36 @@ class ModuleReconciler:
         return float((spec.limits if spec is not None else ModuleLimits()).wall_seconds)
 
     async def reconcile(self, key: Key) -> None:
-        """Load the module and write its status."""
+        """Load the module and write its status; in its turn, when many are being loaded."""
+        try:
+            await self._reconcile(key)
+        finally:
+            # Whatever this one came to, even if it took no turn: else those that wait would wait for ever.
+            if self._to_load and self._loads < LOADS_AT_ONCE:
+                following = next(iter(self._to_load))
+                del self._to_load[following]
+                self._context.queue.add(following)
+
+    async def _reconcile(self, key: Key) -> None:
         stored = self._context.cache(key).get(key.namespace, key.name)
         if stored is None:
             self._set((key.namespace, key.name), None)
             self._failures.pop(key, None)
+            self._to_load.pop(key, None)
             self._context.queue.drop(key)
             return
         module = stored.parse(CurationModule)
         if await self._in_use.advance(key, module.metadata):
             self._mark_deleted(key, module)
             return
-        verdict = await self.load(key)
+        if self._loads >= LOADS_AT_ONCE:
+            self._to_load[key] = None
+            return
+        self._loads += 1
+        try:
+            verdict = await self.load(key)
+        finally:
+            self._loads -= 1
         if verdict is None:
             return
         status = ModuleStatus(

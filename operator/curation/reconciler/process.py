@@ -60,6 +60,8 @@ GRACE_SECONDS: Final = 0.25
 # From SIGTERM on, all waiting that another program can draw out: an API server that does not answer, a slow session
 # service. The whole stop may take 5 s. The drain, the grace and the lease are first; what is only tidy gets the rest.
 STOP_SECONDS: Final = 3.5
+# Before the first job is decided, so that it finds its module. What takes longer is loaded beside the work.
+FIRST_LOADS_SECONDS: Final = 10.0
 
 
 class Exit(IntEnum):
@@ -132,8 +134,8 @@ class Process:
                 store, MeasuredGate(gate, metrics), egress, observer=metrics, max_concurrent=threads
             )
             server = HealthServer(health, metrics.registry)
-            await server.start(settings.http_host, settings.http_port)
             stack.push_async_callback(server.close)
+            await server.start(settings.http_host, settings.http_port)
             log.info("serving /healthz, /readyz and /metrics on %s", server.url, extra={"url": server.url})
 
             index = JobIndex(metrics)
@@ -229,14 +231,21 @@ class Process:
                 del context.caches[kind]
 
     async def _load_modules(self, context: Context, modules: ModuleReconciler) -> None:
-        """Load those that are new, or another than the one that was loaded."""
-        for stored in context.caches[MODULES]:
-            if modules.state(stored.namespace, stored.name).spec == stored.parse(CurationModule).spec:
-                continue
-            try:
-                await modules.load(Key(MODULES, stored.namespace, stored.name))
-            except Exception:
-                log.exception("module %s/%s could not be loaded yet", stored.namespace, stored.name)
+        """Load those that are new, or another than the one that was loaded; for FIRST_LOADS_SECONDS at the most."""
+        unknown = [
+            Key(MODULES, stored.namespace, stored.name)
+            for stored in context.caches[MODULES]
+            if modules.state(stored.namespace, stored.name).spec != stored.parse(CurationModule).spec
+        ]
+        try:
+            async with asyncio.timeout(FIRST_LOADS_SECONDS):
+                for key in unknown:
+                    try:
+                        await modules.load(key)
+                    except Exception:
+                        log.exception("module %s/%s could not be loaded yet", key.namespace, key.name)
+        except TimeoutError:
+            log.info("modules are still being loaded; their jobs wait for them, the others go on")
 
     async def _serve(
         self,
@@ -254,7 +263,6 @@ class Process:
         all_sweeps = sweeps(context.api, context.caches, self._settings.namespaces)
         tasks = [
             lead,
-            asyncio.create_task(self.health.beat(), name="beat"),
             *(asyncio.create_task(sweep.run(), name="sweep") for sweep in all_sweeps),
         ]
         kopf_stop = asyncio.Event()

@@ -12,6 +12,7 @@ from hack.controlplane import namespaces
 from hack.controlplane.install import OPERATOR_GROUPS, OPERATOR_USER
 from hack.controlplane.server import ControlPlane
 from tests.faults.proxy import FaultProxy, answered, held_request, reset
+from tests.harness import manifests
 from tests.harness.leases import election
 from tests.harness.operator_process import PROGRAM, OperatorProcess
 from tests.harness.slow_runs import Point, hold, sessions_of
@@ -95,6 +96,26 @@ async def test_sigterm_stops_an_operator_in_a_run_while_the_api_server_answers_n
     assert [session.state for session in sessions_of(world, ["job-0"], generation=1)] == ["cancelled"]
     (live,) = world.service.live_sessions()
     assert live.id == world.status()["session"]["id"]
+
+
+async def test_modules_whose_sources_are_slow_to_be_read_delay_neither_the_start_nor_the_jobs_of_other_modules(
+    world: World, tmp_path: Path
+) -> None:
+    """More of them than an operator has workers, and each takes the 10 s after which a request is given up."""
+    await world.prepare()
+    source = {"configMap": {"name": "slow", "key": "module.wasm"}}
+    for number in range(60):
+        spec = {"source": source, "digest": f"sha256:{number:064}"}
+        await world.cluster.create({**manifests.module(f"slow-{number}"), "spec": spec})
+    user = world.cluster.connection.kubeconfig(OPERATOR_USER, OPERATOR_GROUPS)
+    async with FaultProxy(user) as proxy:
+        proxy.inject(held_request("GET", "/configmaps/slow", times=None))
+        operator = await world.start_operator(kubeconfig=proxy.kubeconfig(tmp_path))
+        assert operator.logged("modules are still being loaded")
+        await world.create_job()
+        await world.until_phase("Running")
+        await world.settled()
+        await operator.stop()
 
 
 async def test_jobs_in_every_phase_go_on_after_a_restart_without_a_needless_write(world: World) -> None:

@@ -1,5 +1,6 @@
 """What is known of modules before, between and after their reads."""
 
+import asyncio
 from pathlib import Path
 
 import pytest
@@ -7,7 +8,9 @@ import pytest
 from curation.api.module import CurationModule
 from curation.cluster.answers import APIError, Unreachable
 from curation.cluster.resources import MODULES
-from curation.reconciler.modules import RETRY_SECONDS
+from curation.reconciler.context import Key
+from curation.reconciler.modules import LOADS_AT_ONCE, RETRY_SECONDS
+from curation.reconciler.settings import Settings
 from curation.wasm.store import (
     ModuleLoadError,
     ModuleReason,
@@ -22,11 +25,11 @@ from tests.unit.reconciler.virtual_time import in_virtual_time, now
 BUILTIN = "build-session-message-v1"
 
 
-def put(rig: Rig, spec: dict[str, object], *, version: int = 1) -> None:
+def put(rig: Rig, spec: dict[str, object], *, version: int = 1, name: str = "m") -> None:
     rig.context.caches[MODULES].put(
         {
             "metadata": {
-                "name": "m",
+                "name": name,
                 "namespace": NAMESPACE,
                 "uid": "u",
                 "resourceVersion": str(version),
@@ -169,3 +172,56 @@ async def test_a_job_that_is_gone_waits_for_no_module(tmp_path: Path) -> None:
         put(rig, {"source": {"builtin": BUILTIN}})
         await rig.modules.load(module_key())
         assert rig.taken() == [key("waits")]
+
+
+@in_virtual_time
+async def test_sources_that_are_slow_to_be_read_leave_workers_for_the_jobs_and_all_have_their_turn(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with disconnected(tmp_path) as rig:
+        begun: list[str] = []
+        answered, job_was_seen = asyncio.Event(), asyncio.Event()
+        all_that_may, all_that_are_left = asyncio.Event(), asyncio.Event()
+
+        async def read(_namespace: str, name: str) -> None:
+            begun.append(name)
+            for count, event in ((LOADS_AT_ONCE, all_that_may), (20, all_that_are_left)):
+                if len(begun) == count:
+                    event.set()
+            await answered.wait()
+            raise ModuleLoadError(ModuleReason.INVALID, "which is not tried again")
+
+        async def write(*_: object, **__: object) -> None:
+            """What a module's status says is not what this is about."""
+
+        async def reconcile(worked: Key) -> None:
+            if worked.kind is MODULES:
+                await rig.modules.reconcile(worked)
+            else:
+                job_was_seen.set()
+
+        monkeypatch.setattr(rig.context.api, "read_config_map", read)
+        monkeypatch.setattr(rig.context, "write", write)
+        names = [f"m-{number}" for number in range(60)]
+        for number, name in enumerate(names):
+            put(rig, {"source": {"configMap": {"name": name, "key": "k"}}, "digest": f"sha256:{number:064}"}, name=name)
+            rig.queue.add(module_key(name))
+        rig.queue.add(key())
+
+        def failed(_: Key, error: Exception) -> None:
+            raise AssertionError from error
+
+        workers = [asyncio.create_task(rig.queue.work(reconcile, failed)) for _ in range(Settings().workers)]
+        async with asyncio.timeout(60):
+            await job_was_seen.wait()
+        await all_that_may.wait()
+        assert begun == names[:LOADS_AT_ONCE]
+        # Some that wait are deleted: their turn is the next one's.
+        for name in names[10:50]:
+            rig.context.caches[MODULES].forget(NAMESPACE, name, "u")
+        answered.set()
+        await all_that_are_left.wait()
+        assert sorted(begun) == sorted(names[:10] + names[50:])
+        for worker in workers:
+            worker.cancel()
+        await asyncio.gather(*workers, return_exceptions=True)
