@@ -20,6 +20,8 @@ Document = dict[str, Any]
 Life = tuple[str, int]
 
 TERMINAL = frozenset({"Completed", "Failed"})
+REPLACED = frozenset({"Superseded", "Abandoned"})
+"""Outcomes of runs that did not end by themselves."""
 MAX_ABANDONED_RUNS = 20
 MAX_HISTORY = 5
 
@@ -33,6 +35,7 @@ def check_history(versions: Iterable[Document]) -> None:
     check_terminal(ordered)
     check_attempts(ordered)
     check_bounds(ordered)
+    check_abandoned(ordered)
     flux.check_conditions(ordered)
     kstatus.check_truth(ordered)
 
@@ -97,6 +100,18 @@ def check_bounds(ordered: list[Document]) -> None:
             _offend(f"{len(abandoned)} abandoned runs", before, after)
         if len(status.get("history") or []) > MAX_HISTORY:
             _offend("more than 5 runs in the history", before, after)
+
+
+def check_abandoned(ordered: list[Document]) -> None:
+    """The write that ends a run which may still own a session also puts it among those to be cleaned."""
+    for before, after in pairwise([{"metadata": {}}, *ordered]):
+        status, old = after.get("status") or {}, before.get("status") or {}
+        known = {(entry["id"], entry["outcome"]) for entry in old.get("history") or []}
+        to_be_cleaned = {entry["id"] for entry in status.get("abandonedRuns") or []}
+        for entry in status.get("history") or []:
+            ended = entry["outcome"] in REPLACED or entry["reason"] == "DeadlineExceeded"
+            if ended and (entry["id"], entry["outcome"]) not in known and entry["id"] not in to_be_cleaned:
+                _offend(f"run {entry['id']} was replaced, and is not among those to be cleaned", before, after)
 
 
 def _offend(what: str, before: Document, after: Document) -> None:

@@ -112,8 +112,7 @@ class Completion:
             assert verdict.objection is not None
             result = type(report.result).__name__
             current = job.status.run.id if job is not None and job.status.run is not None else "none"
-            log.log(
-                logging.INFO if report.trigger is Trigger.SUBMIT else logging.DEBUG,
+            log.info(
                 "dropped a stale completion: run %s ended with %s, but %s",
                 report.run.id,
                 result,

@@ -2,7 +2,10 @@
 
 from datetime import UTC, datetime, timedelta
 
+import pytest
+
 from hack.sessions.faults import Rule
+from tests.harness.slow_runs import Point, hold
 from tests.harness.world import JOBS, World
 
 FAR = timedelta(minutes=1)
@@ -38,6 +41,26 @@ async def test_an_attempt_that_fails_after_it_created_its_session_is_cleaned_and
     assert world.status()["run"]["attempt"] == len(earlier) + 1
     waited = [v["status"] for v in world.jobs.versions[world.job()["metadata"]["uid"]] if "retryAt" in v["status"]]
     assert {(status["phase"], status["reason"]) for status in waited} == {("Queued", "Backoff")}
+
+
+@pytest.mark.parametrize("point", [Point.CREATED, Point.CONFIGURE, Point.LAST_ANSWER])
+async def test_an_attempt_that_runs_out_of_time_after_it_created_its_session_is_cleaned_before_the_next_settles(
+    world: World, point: Point
+) -> None:
+    """What its module allows is over while the session service is silent."""
+    await world.prepare(wall_seconds=3)
+    slow = hold(world, point)
+    await world.start_operator()
+    await world.create_job()
+    await world.until_phase("Running")
+    slow.release()
+    await world.settled()
+
+    assert world.status()["run"]["id"] == world.run_id(generation=1, attempt=2)
+    first, second = world.status()["history"]
+    assert (first["outcome"], first["reason"]) == ("Failed", "Timeout")
+    assert second["outcome"] == "SessionSpawned"
+    assert states(world) == ["cancelled", "running"]
 
 
 async def test_the_time_of_a_retry_outlives_the_operator(world: World) -> None:

@@ -123,6 +123,27 @@ def test_more_abandoned_runs_than_allowed_are_found(sound: list[Document]) -> No
         check_history(_after(sound, history=entries[:6]))
 
 
+@pytest.mark.parametrize(
+    ("outcome", "reason"),
+    [("Superseded", "TemplateChanged"), ("Abandoned", "Suspended"), ("Failed", "DeadlineExceeded")],
+)
+def test_a_run_that_was_replaced_and_is_not_to_be_cleaned_is_found(
+    sound: list[Document], outcome: str, reason: str
+) -> None:
+    (index,) = (number for number, obj in enumerate(sound) if _replaces(obj, sound[number - 1]))
+    versions = spoiled(sound, index, abandonedRuns=[])
+    versions[index]["status"]["history"][-1].update(outcome=outcome, reason=reason)
+    with pytest.raises(AssertionError, match="is not among those to be cleaned"):
+        check_history(versions[: index + 1])
+    check_history(sound[: index + 1])
+
+
+def _replaces(obj: Document, before: Document) -> bool:
+    """Whether this version is the first that tells of a replaced run."""
+    told = [[entry["outcome"] for entry in version["status"].get("history") or []] for version in (before, obj)]
+    return "Superseded" in told[1] and "Superseded" not in told[0]
+
+
 def test_a_lie_to_kstatus_is_found(sound: list[Document]) -> None:
     running = index_of(sound, "Running")
     conditions = copy.deepcopy(sound[-1]["status"]["conditions"])
