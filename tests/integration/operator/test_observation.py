@@ -5,6 +5,8 @@ What goes wrong: the guest traps, the guest spins, a policy denies the call, the
 
 import asyncio
 import time
+from datetime import datetime, timedelta
+from itertools import pairwise
 
 import pytest
 
@@ -104,3 +106,48 @@ async def test_a_session_that_completes_with_an_output_that_is_too_large_complet
     await world.until_phase("Completed", output={})
     assert "Its output of 40011 bytes is over outputSize 32Ki and left out." in world.status()["message"]
     await world.settled()
+
+
+async def test_progress_is_shown_at_once_and_then_not_sooner_than_30_seconds(world: World) -> None:
+    await world.prepare()
+    operator = await world.start_operator()
+    await world.create_job(observeIntervalSeconds=1)
+    await world.until_phase("Running")
+    session = world.status()["session"]["id"]
+
+    def shown() -> object:
+        return world.status()["session"].get("progress")
+
+    for step in (1, 2):
+        world.service.report(session, {"step": step})
+        await world.until(lambda step=step: shown() == {"step": step}, f"step {step} is shown")  # type: ignore[misc]
+        looks = (await operator.metrics()).value("curation_run_duration_seconds_count", trigger="Observe")
+        assert looks >= step
+    first, second = (datetime.fromisoformat(at) for at in _progress_times(world))
+    assert second - first >= timedelta(seconds=30)
+
+
+def _progress_times(world: World) -> list[str]:
+    """Each time at which progress was written."""
+    versions = world.jobs.versions[world.job()["metadata"]["uid"]]
+    times = [version.get("status", {}).get("session", {}).get("progressAt") for version in versions]
+    return list(dict.fromkeys(time for time in times if time))
+
+
+async def test_looks_are_an_interval_apart_and_ever_further_while_they_fail(world: World) -> None:
+    await world.prepare()
+    operator = await world.start_operator()
+    await world.create_job(observeIntervalSeconds=1)
+    await world.until_phase("Running")
+    await until_observed(operator, "StillRunning", 3)
+    silent = world.service.add_rule("fail", trigger="Observe")
+    await until_observed(operator, "Failed", 4)
+    world.service.remove_rule(silent)
+
+    looks = [entry for entry in world.service.log() if entry.caller.trigger == "Observe"]
+    good = [entry.time for entry in looks if entry.status == 200]
+    bad = [entry.time for entry in looks if entry.status != 200]
+    assert min(after - before for before, after in pairwise(good)) > 0.9
+    # 10% of jitter, twice as long after each failure.
+    for (before, after), interval in zip(pairwise(bad), (1, 2, 4), strict=False):
+        assert after - before > 0.9 * interval
