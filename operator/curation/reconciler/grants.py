@@ -1,5 +1,6 @@
 """The grants of approvals: in force, or no longer, in the very call that receives the change."""
 
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -16,6 +17,14 @@ from curation.reconciler.job_index import JobIndex
 JOBS_UNKNOWN_AT_MOST: Final = timedelta(seconds=15)
 
 
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    """How long a grant that has ended counts for Cancel: while a job may own a session, within these times."""
+
+    at_least: datetime
+    at_most: datetime
+
+
 class Grants:
     """Keeps the policy book in step with the approvals."""
 
@@ -23,8 +32,7 @@ class Grants:
         self._context = context
         self._jobs = jobs
         self._in_force: dict[Key, Grant] = {}
-        self._kept: dict[Key, tuple[datetime, datetime]] = {}
-        """Grants that have ended and count for Cancel only: until when at most, and while no job is known."""
+        self._kept: dict[Key, _Kept] = {}
 
     def seen(self, old: Stored | None, new: Stored | None) -> None:
         """Listener of the approval cache: revoking stops the next call of a run in flight."""
@@ -48,19 +56,19 @@ class Grants:
             return
         if self._jobs.may_own_sessions(key.namespace):
             now = self._context.clock.now()
-            self._keep(key, grant.to_cedar_text(), now + HELD_AT_MOST, now)
+            self._keep(key, grant.to_cedar_text(), _Kept(now, now + HELD_AT_MOST))
         self._context.book.remove_grant(key.namespace, key.name)
 
     def _recall(self, key: Key, approval: CurationApproval) -> None:
         """A grant that had ended before this process saw it counts for Cancel as for the process that saw it end."""
         now = self._context.clock.now()
-        until = (_ended_at(approval) or now) + HELD_AT_MOST
-        if now < until:
+        at_most = (_ended_at(approval) or now) + HELD_AT_MOST
+        if now < at_most:
             # Trap: a process that starts sees approvals before the jobs that need them.
-            self._keep(key, stands_for(approval), until, now + JOBS_UNKNOWN_AT_MOST)
+            self._keep(key, stands_for(approval), _Kept(now + JOBS_UNKNOWN_AT_MOST, at_most))
 
-    def _keep(self, key: Key, text: str, until: datetime, at_least_until: datetime) -> None:
-        self._kept[key] = until, at_least_until
+    def _keep(self, key: Key, text: str, until: _Kept) -> None:
+        self._kept[key] = until
         self._context.queue.add(key)  # to be dropped in time
         self._context.book.put_policy(key.namespace, _kept_name(key), text, cancel_only=True)
 
@@ -83,8 +91,8 @@ class Grants:
         """Forget a grant that has ended once no session can need it, at the latest after 10 minutes."""
         if key not in self._kept:
             return
-        now, (until, at_least_until) = self._context.clock.now(), self._kept[key]
-        if now < until and (now < at_least_until or self._jobs.may_own_sessions(key.namespace)):
+        now, kept = self._context.clock.now(), self._kept[key]
+        if now < kept.at_most and (now < kept.at_least or self._jobs.may_own_sessions(key.namespace)):
             self._context.queue.add_after(key, 1.0)
             return
         del self._kept[key]
