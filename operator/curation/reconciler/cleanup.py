@@ -199,6 +199,9 @@ class Cleanup:
             progress.next_at = now + timedelta(seconds=_backoff(progress.attempts))
             fields = _log_fields(job, entry)
             log.warning("run %s could not be cleaned yet: %s", entry.id, progress.error, extra=fields)
+            if progress.attempts > 1:  # one failure may be a passing one
+                message = f"Run {entry.id} could not be cleaned yet and is tried again: {progress.error}"
+                self._context.note(regarding(job), Note(EventReason.RETRY_SCHEDULED, message, warning=True), fields)
             return
         self._give_up(job, entry, progress, lost=lost)
 

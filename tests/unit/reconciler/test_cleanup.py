@@ -226,6 +226,22 @@ async def test_a_read_that_fails_is_tried_again_though_the_namespace_terminates(
 
 
 @in_virtual_time
+async def test_who_waits_for_a_deletion_is_told_why_from_the_second_failure_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with disconnected(tmp_path) as rig:
+        told: list[tuple[float, Note]] = []
+        monkeypatch.setattr(rig.context, "note", lambda _about, note, _fields: told.append((now(), note)))
+        cleaning = Cleaning(rig, monkeypatch, fails)
+        at = await cleaning.over(deleted())
+        *waiting, (last, given_up) = told
+        assert [when for when, _ in waiting] == cleaning.tries[1:]
+        why = f"Run {RUN} could not be cleaned yet and is tried again: HTTPUnavailable: connection refused"
+        assert {note for _, note in waiting} == {Note(EventReason.RETRY_SCHEDULED, why, warning=True)}, "one series"
+        assert (last, given_up.reason) == (at, EventReason.CLEANUP_FAILED)
+
+
+@in_virtual_time
 async def test_what_a_run_of_a_deleted_job_had_created_is_given_up_with_an_event_that_names_the_job(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
