@@ -37,7 +37,7 @@ class Caller:
 @click.argument("url")
 @click.option("--job", type=JOB, help="As this job's next attempt: its module, name and labels.")
 @click.option("--module", type=MODULE, help="As this module, for a job without name and labels.")
-@click.option("--trigger", type=OneOf(Trigger), default=Trigger.SUBMIT, show_default=True)
+@click.option("--trigger", type=OneOf(Trigger), default=Trigger.SUBMIT, show_default=Trigger.SUBMIT.value)
 @output_option(ANSWER_FORMATS)
 @with_cluster
 async def can_i(
