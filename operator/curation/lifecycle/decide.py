@@ -235,7 +235,11 @@ def _claim(job: CurationJob, step: Step, facts: Facts) -> Step:
         return replace(step, wake_at=status.retry_at)
     if len(status.abandoned_runs) >= MAX_ABANDONED_RUNS:
         return _wait(
-            job, step, facts, Reason.WAITING_FOR_CLEANUP, "Too many earlier runs are still to be cleaned; the Warning events say why."
+            job,
+            step,
+            facts,
+            Reason.WAITING_FOR_CLEANUP,
+            "Too many earlier runs are still to be cleaned; the Warning events say why.",
         )
     if facts.module_digest is None:
         return _wait(job, step, facts, Reason.WAITING_FOR_MODULE, facts.module_message)
