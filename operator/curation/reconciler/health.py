@@ -84,6 +84,7 @@ class HealthServer:
         # aiohttp would wait 60 s for a client that is slow to read its page.
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=SHUTDOWN_SECONDS)
         self._beating: asyncio.Task[None] | None = None
+        self._closing: asyncio.Task[None] | None = None
         self.url = ""
 
     async def start(self, host: str, port: int) -> None:
@@ -96,10 +97,13 @@ class HealthServer:
         self.url = f"http://{address[0]}:{address[1]}"
 
     async def close(self) -> None:
-        """Stop listening and beating. May be called again."""
+        """Stop listening and beating. May be called again, also while an earlier call is under way or was cancelled."""
         if self._beating is not None:
             self._beating.cancel()
-        await self._runner.cleanup()
+        # Trap: the runner's own cleanup fails if it is begun again after it was cancelled half-way.
+        if self._closing is None:
+            self._closing = asyncio.create_task(self._runner.cleanup(), name="close the health server")
+        await asyncio.shield(self._closing)
 
     async def _healthz(self, _: web.Request) -> web.Response:
         return _answer(self._health.problems())

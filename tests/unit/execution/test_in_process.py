@@ -276,10 +276,8 @@ async def test_an_observer_that_fails_harms_no_run(
         monkeypatch.setattr(rig.notes, name, fails)
     report = await rig.run(Script().call({"method": "GET", "url": rig.peer.url("/")}).ok(DONE))
     assert report.result == Completed({"n": 1})
-    assert caplog.text.count("an observer of executions failed") == 3
-    assert {(vars(each)["job"], vars(each)["run_id"]) for each in caplog.records} == {
-        (f"{NAMESPACE}/job-1", report.run.id)
-    }
+    told = [each for each in caplog.records if each.message == "an observer of executions failed"]
+    assert [(vars(each)["job"], vars(each)["run_id"]) for each in told] == [(f"{NAMESPACE}/job-1", report.run.id)] * 3
 
 
 @pytest.mark.parametrize("number", [0, 4097])

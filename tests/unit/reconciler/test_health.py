@@ -121,14 +121,19 @@ def test_it_is_synced_once_the_jobs_are_watched(health: Health) -> None:
 
 
 @asynccontextmanager
-async def served(health: Health, metrics: Metrics) -> AsyncIterator[aiohttp.ClientSession]:
-    server = HealthServer(health, metrics.registry)
+async def serving(health: Health, metrics: Metrics | None = None) -> AsyncIterator[HealthServer]:
+    server = HealthServer(health, (metrics or Metrics()).registry)
     await server.start("127.0.0.1", 0)
     try:
-        async with aiohttp.ClientSession(server.url) as http:
-            yield http
+        yield server
     finally:
         await server.close()
+
+
+@asynccontextmanager
+async def served(health: Health, metrics: Metrics) -> AsyncIterator[aiohttp.ClientSession]:
+    async with serving(health, metrics) as server, aiohttp.ClientSession(server.url) as http:
+        yield http
 
 
 async def ask(http: aiohttp.ClientSession, path: str) -> tuple[int, str]:
@@ -142,6 +147,23 @@ async def test_a_loop_that_turns_is_healthy_from_the_first_answer_on_however_lon
     async with served(health, Metrics()):
         await asyncio.sleep(10 * LOOP_STALE_SECONDS)
         assert health.problems() == []
+
+
+@pytest.mark.parametrize("turns", range(12))
+@pytest.mark.parametrize("first_is_cancelled", [False, True])
+async def test_a_close_during_another_one_ends_with_it(health: Health, turns: int, first_is_cancelled: bool) -> None:
+    """The loss of the lease closes it, and so does the end of the process, at whatever step of the first that falls."""
+    async with serving(health) as server:
+        first = asyncio.create_task(server.close())
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        if first_is_cancelled:
+            first.cancel()
+        await server.close()
+        await asyncio.gather(first, return_exceptions=first_is_cancelled)
+        async with aiohttp.ClientSession() as http:
+            with pytest.raises(aiohttp.ClientConnectionError):
+                await ask(http, f"{server.url}/healthz")
 
 
 async def test_the_probes_say_what_is_wrong(health: Health, clock: Clock) -> None:
