@@ -1,4 +1,4 @@
-"""What a process executes, and how each execution ends: in one completion that is judged and written.
+"""What a process executes, and how each execution ends: in one completion, which `settlement` judges and writes.
 
 Tasks are generators; each `yield` is a place where other tasks, processes, people, faults and crashes come in between.
 """
@@ -9,9 +9,8 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from curation.api.approval import EvaluatedRequest
-from curation.api.job import CurationJob, JobStatus, Run
+from curation.api.job import CurationJob, Run
 from curation.api.names import FailureClass, Trigger
-from curation.lifecycle.complete import Moment, Ruling, complete
 from curation.lifecycle.outcome import (
     Calls,
     Completed,
@@ -134,43 +133,3 @@ def observe(process: "Process", execution: Execution, session: str) -> Task:
                 result = SessionFailed(f"the session is {state}")
     yield "ended"
     process.ended(execution, Report(Trigger.OBSERVE, execution.run, result, Calls(1, 1, 1)))
-
-
-def settle(process: "Process", report: Report) -> Task:
-    """Judge a completion and write it, by compare-and-set (rule 4)."""
-    world = process.world
-    planned: JobStatus | None = None
-    while True:
-        yield "judging"
-        base, job = process.known, process.job()
-        if job is not None and planned is not None and _landed(job, planned, report):
-            world.judge.ruling(report, Ruling.APPLIED)
-            break
-        verdict = complete(job, report, Moment(world.now, 0.5, process.freed_for))
-        if verdict.ruling is not Ruling.APPLIED:
-            world.judge.ruling(report, verdict.ruling)
-            if verdict.orphan is not None and world.guards.cancel_dropped:
-                process.spawn("orphan", process.cancel(report.run.id, verdict.orphan.id))
-            break
-        assert job is not None
-        assert base is not None
-        if verdict.status is None or verdict.status == job.status:
-            break
-        yield "judged"
-        reply = world.write_status(base, verdict.status, report=report)
-        yield "written"
-        if reply is None:
-            planned = verdict.status
-        if process.take(reply):
-            world.judge.ruling(report, Ruling.APPLIED)
-            break
-    process.settled(report)
-
-
-def _landed(job: CurationJob, planned: JobStatus, report: Report) -> bool:
-    """Whether the write whose answer was lost was applied: run id, phase and session id (rule 4)."""
-    status = job.status
-    if job.metadata.uid != report.run.uid or status.run is None or status.run.id != report.run.id:
-        return False
-    sessions = [each.session.id if each.session else None for each in (planned, status)]
-    return status.phase == planned.phase and sessions[0] == sessions[1]

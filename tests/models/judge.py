@@ -78,9 +78,11 @@ class Judge:
             raise Violation(f"a stale completion of {report.run.id} was applied to {describe(before)}")
 
     def ruling(self, report: Report, ruling: str) -> None:
-        """No run is dropped that was current all the time."""
+        """No run is dropped that was current all the time, and none counts as applied that was not."""
         if report.trigger is not Trigger.SUBMIT:
             return
+        if ruling == "applied" and report.run.id not in self.applied:
+            raise Violation(f"the outcome of {report.run.id} counts as applied, and was never written")
         self.rulings.append((report.run.id, ruling))
         if ruling in ("stale", "gone") and not self._ended(self.claims[report.run.id]):
             raise Violation(f"a good completion of {report.run.id} was dropped")

@@ -1,7 +1,7 @@
-"""One operator process: what the reconciler does around `decide` and `complete`.
+"""One operator process: what the reconciler does around `decide`.
 
-Its cache and its rule for takeovers are the real ones. The guards that are the driver's to keep can be taken off, to
-show that each of them is needed.
+Its cache, its rule for takeovers and the way it settles completions are the real ones. The guards that are the driver's
+to keep can be taken off, to show that each of them is needed.
 """
 
 from dataclasses import dataclass, field
@@ -18,12 +18,12 @@ from curation.lifecycle.decide import Facts, Step, decide, runs_to_clean
 from curation.lifecycle.draft import abandoned_entry
 from curation.lifecycle.fence import objection
 from curation.lifecycle.outcome import Report
-from curation.reconciler.context import Key
 from curation.reconciler.takeover import Takeover
 from tests.models.apiserver import Reply
 from tests.models.documents import DIGEST, NAME, WALL, Document, finalized, parse, unfinalized
-from tests.models.executions import Behaviour, Execution, Task, observe, run_key, settle, submit
+from tests.models.executions import Behaviour, Execution, Task, observe, run_key, submit
 from tests.models.sessions import State
+from tests.models.settlement import KEY, settle
 from tests.oracles.versions import revision
 
 if TYPE_CHECKING:
@@ -145,6 +145,15 @@ class Process:
         while name in self.tasks and self.step(name) != label:
             pass
 
+    def until_launched(self) -> None:
+        """Reconcile until a run is launched."""
+        for _ in range(4):
+            if self.busy("submit"):
+                return
+            self.start_reconcile()
+            self.until("reconcile")
+        raise AssertionError(f"no run: {self.job()}")
+
     def busy(self, kind: str) -> bool:
         """Whether there is a task of this kind."""
         return any(task.startswith(f"{kind} ") for task in self.tasks)
@@ -235,7 +244,7 @@ class Process:
             holder=self.holder,
             module_digest=DIGEST,
             run_lives=self.lives(run_id),
-            adopt=self.takeover.may_adopt(_KEY, job),
+            adopt=self.takeover.may_adopt(KEY, job),
             request_allowed=self.world.allowed,
             approval=ApprovalDecision.DENIED if self.world.refused else ApprovalDecision.PENDING,
             cleaned=frozenset(self.cleaned),
@@ -297,9 +306,6 @@ class Process:
         yield "about to cancel"
         self.world.service.cancel(run_id, session)
         yield "cancelled"
-
-
-_KEY = Key(JOBS, "", NAME)
 
 
 def _takeover(world: "World", holder: str) -> Takeover:

@@ -7,6 +7,7 @@ that object; whatever the API server answers, judge again from what is, until th
 import asyncio
 import logging
 import random
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from curation.api.job import CurationJob, JobStatus, status_to_wire
@@ -58,20 +59,28 @@ class Later:
 class Completion:
     """Settles the completions of one process."""
 
-    def __init__(self, context: Context) -> None:
+    def __init__(
+        self,
+        context: Context,
+        pause: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        sample: Callable[[], float] = random.random,
+    ) -> None:
+        """`pause` waits for seconds; `sample` is a number in [0, 1), for jitter."""
         self._context = context
+        self._pause = pause
+        self._sample = sample
 
     async def settle(self, key: Key, pending: Pending, freed_for: str) -> Settled | Later:
         """Bring one completion to its end, or say when to try again."""
         context, report = self._context, pending.report
         for attempt in range(ATTEMPTS):
-            await asyncio.sleep(attempt * 0.02 * random.random())  # noqa: S311 - jitter, none at first
+            await self._pause(attempt * 0.02 * self._sample())  # none at first
             stored = context.cache(key).get(key.namespace, key.name)
             job = stored.parse(CurationJob) if stored is not None else None
             if job is not None and pending.planned is not None and _landed(job, pending):
                 landed = Verdict(Ruling.APPLIED, pending.planned, notes=pending.notes)
                 return self._settled(pending, job, landed, pending.before)
-            moment = Moment(context.clock.now(), random.random(), freed_for)  # noqa: S311 - jitter
+            moment = Moment(context.clock.now(), self._sample(), freed_for)
             verdict = complete(job, report, moment)
             if verdict.ruling is not Ruling.APPLIED:
                 return self._settled(pending, job, verdict)

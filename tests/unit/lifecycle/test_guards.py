@@ -21,7 +21,6 @@ import pytest
 from curation.api.names import FailureClass
 from tests.models.executions import Behaviour
 from tests.models.judge import Violation
-from tests.models.process import Process
 from tests.models.world import World
 from tests.unit.lifecycle.disabled_guards import (
     Disable,
@@ -32,16 +31,6 @@ from tests.unit.lifecycle.disabled_guards import (
 )
 
 Scenario = Callable[[World], None]
-
-
-def _claimed(world: World, process: Process) -> None:
-    """The job is Submitted and its run launched by this process."""
-    for _ in range(4):
-        if process.busy("submit"):
-            return
-        process.start_reconcile()
-        process.until("reconcile")
-    raise AssertionError(f"no run: {world.job()}")
 
 
 def _run(disable: Disable, scenario: Scenario, breaks: str) -> None:
@@ -58,7 +47,7 @@ def test_the_run_id_check_keeps_a_late_failure_from_a_newer_attempt() -> None:
         world.create()
         world.behaviours = [Behaviour(end=FailureClass.TRAP)]
         slow = world.start("slow")
-        _claimed(world, slow)
+        slow.until_launched()
         slow.until("submit", "on the wire")
         other = world.start("other")  # finds a run in flight, and takes over
         other.start_reconcile()
@@ -78,7 +67,7 @@ def test_the_template_check_keeps_an_old_outcome_from_a_new_template() -> None:
     def scenario(world: World) -> None:
         world.create("A")
         process = world.start()
-        _claimed(world, process)
+        process.until_launched()
         for _ in range(2):
             process.until("submit", "on the wire")
             world.carry_out()
@@ -95,7 +84,7 @@ def test_the_uid_check_keeps_an_outcome_from_another_object_of_the_same_name() -
     def scenario(world: World) -> None:
         world.create()
         process = world.start()
-        _claimed(world, process)
+        process.until_launched()
         for _ in range(2):
             process.until("submit", "on the wire")
             world.carry_out()
@@ -120,7 +109,7 @@ def test_the_resource_version_condition_keeps_a_write_from_a_version_it_was_not_
     def scenario(world: World) -> None:
         world.create("A")
         process = world.start()
-        _claimed(world, process)
+        process.until_launched()
         for _ in range(2):
             process.until("submit", "on the wire")
             world.carry_out()
@@ -158,7 +147,7 @@ def test_the_finalizer_before_the_claim_lets_no_deletion_outrun_the_cleaning() -
     def scenario(world: World) -> None:
         world.create()
         process = world.start()
-        _claimed(world, process)
+        process.until_launched()
         process.until("submit", "on the wire")
         world.carry_out()
         world.crash(process)
@@ -174,7 +163,7 @@ def test_the_holder_rule_keeps_two_operators_from_chasing_each_other() -> None:
     def scenario(world: World) -> None:
         world.create()
         first, second = world.start("first"), world.start("second")
-        _claimed(world, first)
+        first.until_launched()
         while second.deliver():
             pass
         world.drain()
@@ -191,7 +180,7 @@ def test_the_death_of_an_execution_outlasts_an_edit_and_its_reversal() -> None:
     def scenario(world: World) -> None:
         world.create("A")
         process = world.start()
-        _claimed(world, process)
+        process.until_launched()
         process.until("submit", "on the wire")
         world.edit_template("B")
         world.edit_template("A")
@@ -212,7 +201,7 @@ def test_a_cache_that_only_moves_forward_drops_no_good_completion() -> None:
     def scenario(world: World) -> None:
         world.create()
         process = world.start()
-        _claimed(world, process)
+        process.until_launched()
         process.until("submit", "on the wire")
         process.deliver(0)  # the watch is late: this version is older than the claim
         world.drain()
@@ -225,7 +214,7 @@ def test_the_cancel_of_a_dropped_session_leaves_no_orphan() -> None:
     def scenario(world: World) -> None:
         world.create()
         process = world.start()
-        _claimed(world, process)
+        process.until_launched()
         for _ in range(2):
             process.until("submit", "on the wire")
             world.carry_out()

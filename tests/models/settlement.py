@@ -1,0 +1,137 @@
+"""The operator's own `Completion`, step by step: whatever it waits for, something else may come in between.
+
+What it asks of its process (what is known of the job, a write, a read) the model's process does. Its Events and
+metrics nobody looks at.
+"""
+
+from collections.abc import Generator
+from dataclasses import dataclass
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from pydantic import BaseModel
+
+from curation.api.names import Trigger
+from curation.cluster.answers import Answer, Conflict, Gone, Refused, Unknown, Written
+from curation.cluster.mergepatch import merge_patch
+from curation.cluster.resources import JOBS
+from curation.lifecycle.complete import Ruling
+from curation.lifecycle.outcome import Report
+from curation.reconciler.completion import Completion, Pending, Settled
+from curation.reconciler.context import Key
+from curation.reconciler.metrics import Metrics
+from tests.models.apiserver import Reply
+from tests.models.documents import NAME, Document, version
+from tests.models.executions import Task
+
+if TYPE_CHECKING:
+    from tests.models.process import Process
+
+KEY = Key(JOBS, "", NAME)
+_METRICS = Metrics()
+
+M = TypeVar("M", bound=BaseModel)
+
+
+def settle(process: "Process", report: Report) -> Task:
+    """Judge a completion and write it, by compare-and-set (rule 4)."""
+    context: Any = _Context(process, report)
+    completion = Completion(context, pause=lambda seconds: _Step("judging"), sample=lambda: 0.5)
+    order: Any = SimpleNamespace(log_fields={}, run=report.run)
+    pending = Pending(report, order)
+    settled = None
+    while not isinstance(settled, Settled):  # else it is told to come again later
+        settled = yield from completion.settle(KEY, pending, process.freed_for).__await__()
+    process.world.judge.ruling(report, settled.verdict.ruling)
+    _clean(process, report, settled)
+    process.settled(report)
+
+
+def _clean(process: "Process", report: Report, settled: Settled) -> None:
+    """What `JobReconciler` has cancelled after a completion."""
+    verdict = settled.verdict
+    orphan = verdict.orphan.id if verdict.orphan is not None else None
+    unknown = verdict.ruling is Ruling.GONE and report.trigger is Trigger.SUBMIT and report.calls.left > 0
+    if (orphan is not None or unknown) and process.world.guards.cancel_dropped:
+        process.spawn("orphan", process.cancel(report.run.id, orphan))
+
+
+@dataclass(frozen=True)
+class _Step:
+    """Is awaited: something else may come in between."""
+
+    label: str
+
+    def __await__(self) -> Generator[str, None, None]:
+        yield self.label
+
+
+@dataclass(frozen=True)
+class _Known:
+    """A version that the process knows, as `Cache` keeps them."""
+
+    obj: Document
+
+    @property
+    def resource_version(self) -> int:
+        return int(version(self.obj))
+
+    def parse(self, model: type[M]) -> M:
+        return model.model_validate(self.obj)
+
+
+class _Context:
+    """What `Completion` needs of a process."""
+
+    def __init__(self, process: "Process", report: Report) -> None:
+        self._process = process
+        self._report = report
+        self._base: Document | None = None
+        self.clock = SimpleNamespace(now=lambda: process.world.now)
+        self.metrics = _METRICS
+
+    def cache(self, key: Key) -> "_Context":
+        """Itself."""
+        return self
+
+    def get(self, namespace: str, name: str) -> _Known | None:
+        """What the process knows of its one job."""
+        self._base = self._process.known
+        return _Known(self._base) if self._base is not None else None
+
+    def note(self, regarding: Document, note: object, log_fields: object) -> None:
+        """Nobody hears it."""
+
+    async def refresh(self, key: Key) -> bool:
+        """Read the job anew."""
+        self._process.refresh()
+        return True
+
+    async def write_status(self, key: Key, resource_version: int, old: Document, new: Document) -> Answer | None:
+        """The write may meet what came in between, and its answer comes later than it was carried out."""
+        assert self._base is not None
+        assert resource_version == int(version(self._base))
+        patch = merge_patch(old, new)
+        if patch is None:
+            return None
+        base = self._base
+        await _Step("judged")
+        reply = self._process.world.write(base, {"status": patch}, "status", report=self._report)
+        await _Step("written")
+        if reply is not None:
+            self._process.take(reply)
+        return _answer(reply)
+
+
+def _answer(reply: Reply | None) -> Answer:
+    if reply is None:
+        return Unknown("no answer")
+    match reply.code:
+        case 200:
+            return Written(reply.written)
+        case 404:
+            return Gone()
+        case 409:
+            return Conflict()
+        case code:
+            return Refused(code, "Forbidden", "refused")
