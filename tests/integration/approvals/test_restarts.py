@@ -12,7 +12,7 @@ from tests.integration.approvals.decisions import NO_SESSIONS, Approvals, transi
 
 JOBS = 3
 # The clean-up of a run whose process died ends when this has passed.
-WALL_SECONDS = 8
+WALL_SECONDS = 20
 STATUS = r"/curationjobs/[^/]+/status"
 CREATION = r"/curationapprovals(\?|$)"
 

@@ -16,7 +16,7 @@ from tests.harness.slow_runs import Point, hold, sessions_of, until_answered, un
 from tests.harness.world import World
 
 # The cleaning of a dead run ends when this has passed; attempts of 50 jobs at once need longer on a busy machine.
-WALL_SECONDS = {1: 10, 50: 30}
+WALL_SECONDS = {1: 20, 50: 30}
 STATUS = r"/curationjobs/[^/]+/status"
 
 pytestmark = pytest.mark.own_operator

@@ -219,7 +219,7 @@ async def test_without_admission_a_job_deleted_in_its_run_leaves_no_session(
     await asyncio.to_thread(take_off_admission, connection)
     async with open_world(connection, namespaces.create(connection, "no admission"), module_cache) as world:
         await until_unmarked(world)
-        await world.prepare(wall_seconds=8)
+        await world.prepare(wall_seconds=20)
         operator = await world.start_operator()
         rule = hold(world, Point.CREATED)
         await world.create_job()

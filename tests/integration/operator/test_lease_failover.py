@@ -16,7 +16,8 @@ from tests.harness.operator_process import PROGRAM, OperatorProcess
 from tests.harness.slow_runs import Point, hold, sessions_of
 from tests.harness.world import World
 
-WALL_SECONDS = 8
+# The cleaning of a run whose process is gone ends when this has passed; no run must before its process goes.
+WALL_SECONDS = 20
 JOBS = ["job-0", "job-1", "job-2"]
 # Lease times are of the API server's clock, which each process learns from headers in whole seconds.
 CLOCK_SECONDS = 1.0

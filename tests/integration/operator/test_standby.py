@@ -20,7 +20,7 @@ async def test_a_replica_that_waits_for_the_lease_queues_nothing_and_can_go_on_a
     leader = await world.start_operator(lease=True)
     await until_metric(leader, "curation_leader", 1)
     standby = await world.start_operator(lease=True)
-    await world.prepare(wall_seconds=8)
+    await world.prepare(wall_seconds=20)
     names = await world.create_jobs(5)
     await world.until_phase("Running", *names)
     await until_metric(standby, "curation_jobs", 5, phase="Running")

@@ -18,6 +18,8 @@ from tests.harness.operator_process import PROGRAM, OperatorProcess
 from tests.harness.slow_runs import Point, hold, sessions_of
 from tests.harness.world import World, open_world
 
+# The cleaning of a run whose process is gone ends when this has passed; no run must before its process goes.
+WALL_SECONDS = 20
 STOP_SECONDS = 15.0
 """The bound is 5 s on a machine that is not busy with other tests: see `tests/unit/reconciler/test_stopping.py`."""
 
@@ -50,7 +52,7 @@ async def test_a_connection_that_prometheus_keeps_open_does_not_draw_a_stop_out(
 async def test_sigterm_stops_an_operator_in_a_run_with_code_0_and_the_next_start_goes_on(
     world: World, point: Point
 ) -> None:
-    await world.prepare()
+    await world.prepare(wall_seconds=WALL_SECONDS)
     operator = await world.start_operator()
     slow = hold(world, point)
     await world.create_jobs(1)
@@ -73,7 +75,7 @@ async def test_sigterm_stops_an_operator_in_a_run_while_the_api_server_answers_n
     world: World, tmp_path: Path
 ) -> None:
     """Its lease cannot be released, its watches do not end, and an Event is never written: none of it is waited out."""
-    await world.prepare()
+    await world.prepare(wall_seconds=WALL_SECONDS)
     user = world.cluster.connection.kubeconfig(OPERATOR_USER, OPERATOR_GROUPS)
     async with FaultProxy(user) as proxy, election(world) as lease:
         operator = await world.start_operator(kubeconfig=proxy.kubeconfig(tmp_path), lease=True)
