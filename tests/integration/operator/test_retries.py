@@ -48,7 +48,7 @@ async def test_an_attempt_that_runs_out_of_time_after_it_created_its_session_is_
     world: World, point: Point
 ) -> None:
     """What its module allows is over while the session service is silent."""
-    await world.prepare(wall_seconds=3)
+    await world.prepare(wall_seconds=8)
     slow = hold(world, point)
     await world.start_operator()
     await world.create_job()
