@@ -133,7 +133,7 @@ GUARDS = (
                 "return None if owned is not None and owned.id == session.id else session",
                 "return None",
             ),
-            ("reconciler/jobs.py", "report.calls.left > 0\n", "False\n"),
+            ("reconciler/completion.py", "report.calls.left > 0\n", "False\n"),
         ),
         (
             f"{_LIFECYCLE}the_cancel_of_a_dropped_session_leaves_no_orphan",
@@ -143,7 +143,7 @@ GUARDS = (
     ),
     Guard(
         "cancel of a dropped session, in the reconciler",
-        (("reconciler/jobs.py", "        if verdict.orphan is not None or unknown:\n", "        if False:\n"),),
+        (("reconciler/jobs.py", "        if orphaned(verdict, report):\n", "        if False:\n"),),
         (
             f"{_FACES}f9_superseded_without_a_denial.py::test_f9_a_run_of_a_job_that_was_recreated_by_force_"
             "does_not_touch_the_new_one[last-answer-1-stale-1-job]",

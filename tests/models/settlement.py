@@ -11,13 +11,11 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic import BaseModel
 
-from curation.api.names import Trigger
 from curation.cluster.answers import Answer, Conflict, Gone, Refused, Unknown, Written
 from curation.cluster.mergepatch import merge_patch
 from curation.cluster.resources import JOBS
-from curation.lifecycle.complete import Ruling
 from curation.lifecycle.outcome import Report
-from curation.reconciler.completion import Completion, Pending, Settled
+from curation.reconciler.completion import Completion, Pending, Settled, orphaned
 from curation.reconciler.context import Key
 from curation.reconciler.metrics import Metrics
 from tests.models.apiserver import Reply
@@ -49,11 +47,9 @@ def settle(process: "Process", report: Report) -> Task:
 
 def _clean(process: "Process", report: Report, settled: Settled) -> None:
     """What `JobReconciler` has cancelled after a completion."""
-    verdict = settled.verdict
-    orphan = verdict.orphan.id if verdict.orphan is not None else None
-    unknown = verdict.ruling is Ruling.GONE and report.trigger is Trigger.SUBMIT and report.calls.left > 0
-    if (orphan is not None or unknown) and process.world.guards.cancel_dropped:
-        process.spawn("orphan", process.cancel(report.run.id, orphan))
+    if orphaned(settled.verdict, report) and process.world.guards.cancel_dropped:
+        session = settled.verdict.orphan
+        process.spawn("orphan", process.cancel(report.run.id, session.id if session is not None else None))
 
 
 @dataclass(frozen=True)

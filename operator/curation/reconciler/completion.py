@@ -166,6 +166,13 @@ def _landed(job: CurationJob, pending: Pending) -> bool:
     return (status.run.id, status.phase) == (planned.run.id, planned.phase) and ids[0] == ids[1]
 
 
+def orphaned(verdict: Verdict, report: Report) -> bool:
+    """Whether an execution has left something to be cancelled from here: its session, or all that its run made."""
+    # The status that would name this run to be cleaned is gone: what it had created, known or not, goes now.
+    unknown = verdict.ruling is Ruling.GONE and report.trigger is Trigger.SUBMIT and report.calls.left > 0
+    return verdict.orphan is not None or unknown
+
+
 def transition(context: Context, before: JobStatus, after: JobStatus) -> None:
     """Count a phase change that was written."""
     if before.phase != after.phase or (before.run and after.run and before.run.id != after.run.id):

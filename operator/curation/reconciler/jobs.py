@@ -12,14 +12,13 @@ from curation.api.job import CurationJob, status_to_wire
 from curation.api.names import SESSION_FINALIZER, EventReason, Phase
 from curation.cluster.answers import Conflict, Gone, Refused, Throttled, Unknown, Written
 from curation.cluster.cache import Stored
-from curation.lifecycle.complete import Ruling
 from curation.lifecycle.decide import Facts, Note, Step, decide
 from curation.lifecycle.log_fields import run_fields
 from curation.lifecycle.outcome import Report, Trigger
 from curation.reconciler import orders
 from curation.reconciler.approvals import Approvals
 from curation.reconciler.cleanup import Cleanup
-from curation.reconciler.completion import Completion, Later, Settled, regarding, transition
+from curation.reconciler.completion import Completion, Later, Settled, orphaned, regarding, transition
 from curation.reconciler.context import Context, Key
 from curation.reconciler.modules import ModuleReconciler
 from curation.reconciler.observation import Observation
@@ -125,9 +124,7 @@ class JobReconciler:
         verdict = settled.verdict
         stored = self._context.cache(key).get(key.namespace, key.name)
         job = stored.parse(CurationJob) if stored is not None else None
-        # The status that would name this run to be cleaned is gone: what it had created, known or not, goes now.
-        unknown = verdict.ruling is Ruling.GONE and report.trigger is Trigger.SUBMIT and report.calls.left > 0
-        if verdict.orphan is not None or unknown:
+        if orphaned(verdict, report):
             self.cleanup.orphan(key, job, order, verdict.orphan)
         if report.trigger is Trigger.OBSERVE:
             self._observation.ended(key, job, report)
