@@ -154,6 +154,14 @@ class Process:
             self.until("reconcile")
         raise AssertionError(f"no run: {self.job()}")
 
+    def until_ended(self) -> None:
+        """Launch a run that creates its session and makes its other call, and let it end; nothing is judged yet."""
+        self.until_launched()
+        for _ in Behaviour().calls:
+            self.until("submit", "on the wire")
+            self.world.carry_out()
+        self.until("submit")
+
     def busy(self, kind: str) -> bool:
         """Whether there is a task of this kind."""
         return any(task.startswith(f"{kind} ") for task in self.tasks)

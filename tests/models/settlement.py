@@ -82,7 +82,6 @@ class _Context:
     def __init__(self, process: "Process", report: Report) -> None:
         self._process = process
         self._report = report
-        self._base: Document | None = None
         self.clock = SimpleNamespace(now=lambda: process.world.now)
         self.metrics = _METRICS
 
@@ -92,8 +91,8 @@ class _Context:
 
     def get(self, namespace: str, name: str) -> _Known | None:
         """What the process knows of its one job."""
-        self._base = self._process.known
-        return _Known(self._base) if self._base is not None else None
+        known = self._process.known
+        return _Known(known) if known is not None else None
 
     def note(self, regarding: Document, note: object, log_fields: object) -> None:
         """Nobody hears it."""
@@ -105,12 +104,12 @@ class _Context:
 
     async def write_status(self, key: Key, resource_version: int, old: Document, new: Document) -> Answer | None:
         """The write may meet what came in between, and its answer comes later than it was carried out."""
-        assert self._base is not None
-        assert resource_version == int(version(self._base))
+        base = self._process.known
+        assert base is not None
+        assert resource_version == int(version(base))
         patch = merge_patch(old, new)
         if patch is None:
             return None
-        base = self._base
         await _Step("judged")
         reply = self._process.world.write(base, {"status": patch}, "status", report=self._report)
         await _Step("written")

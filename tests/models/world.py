@@ -120,13 +120,11 @@ class World:
         """SIGKILL: what is on the wire may still be carried out, everything else is forgotten."""
         self.processes.remove(process)
 
-    def write_status(
-        self, base: Document, status: JobStatus, *, claim: Run | None = None, report: Report | None = None
-    ) -> Reply | None:
-        """A status write computed from `base`, of a claim or of an outcome; None if no answer comes back."""
+    def write_status(self, base: Document, status: JobStatus, *, claim: Run | None = None) -> Reply | None:
+        """A status write computed from `base`, perhaps of a claim; None if no answer comes back."""
         patch = merge_patch(status_to_wire(parse(base).status), status_to_wire(status))
         assert patch is not None
-        return self.write(base, {"status": patch}, "status", report=report, claim=claim)
+        return self.write(base, {"status": patch}, "status", claim=claim)
 
     def write(
         self,

@@ -100,7 +100,7 @@ class HealthServer:
         """Stop listening and beating. May be called again, also while an earlier call is under way or was cancelled."""
         if self._beating is not None:
             self._beating.cancel()
-        # Trap: the runner's own cleanup fails if it is begun again after it was cancelled half-way.
+        # Trap: the runner's own cleanup fails if it is begun again before it has ended.
         if self._closing is None:
             self._closing = asyncio.create_task(self._runner.cleanup(), name="close the health server")
         await asyncio.shield(self._closing)

@@ -67,11 +67,7 @@ def test_the_template_check_keeps_an_old_outcome_from_a_new_template() -> None:
     def scenario(world: World) -> None:
         world.create("A")
         process = world.start()
-        process.until_launched()
-        for _ in range(2):
-            process.until("submit", "on the wire")
-            world.carry_out()
-        process.until("submit")
+        process.until_ended()
         world.edit_template("B")  # between the run's end and the write of its outcome
         process.until("settle")
         world.drain()
@@ -84,11 +80,7 @@ def test_the_uid_check_keeps_an_outcome_from_another_object_of_the_same_name() -
     def scenario(world: World) -> None:
         world.create()
         process = world.start()
-        process.until_launched()
-        for _ in range(2):
-            process.until("submit", "on the wire")
-            world.carry_out()
-        process.until("submit")
+        process.until_ended()
         world.delete()
         world.strip_finalizers()
         # A backup is restored, status and all (Velero can): the status names a run of the object that is gone.
@@ -109,11 +101,7 @@ def test_the_resource_version_condition_keeps_a_write_from_a_version_it_was_not_
     def scenario(world: World) -> None:
         world.create("A")
         process = world.start()
-        process.until_launched()
-        for _ in range(2):
-            process.until("submit", "on the wire")
-            world.carry_out()
-        process.until("submit")
+        process.until_ended()
         process.until("settle", "judged")
         world.edit_template("B")  # between the judgement and the write
         process.until("settle")
@@ -214,11 +202,7 @@ def test_the_cancel_of_a_dropped_session_leaves_no_orphan() -> None:
     def scenario(world: World) -> None:
         world.create()
         process = world.start()
-        process.until_launched()
-        for _ in range(2):
-            process.until("submit", "on the wire")
-            world.carry_out()
-        process.until("submit")
+        process.until_ended()
         world.delete()
         world.strip_finalizers()  # someone would not wait: nothing on the API server names the run any more
         world.drain()

@@ -18,11 +18,7 @@ def ended(world: World) -> Process:
     """A run has ended, and the write of its outcome is about to leave."""
     world.create()
     process = world.start()
-    process.until_launched()
-    for _ in range(2):
-        process.until("submit", "on the wire")
-        world.carry_out()
-    process.until("submit")
+    process.until_ended()
     process.until("settle", "judged")
     return process
 
