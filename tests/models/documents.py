@@ -1,7 +1,7 @@
 """What the parts of the model share: the one job's name, the wall limit, and raw documents as models."""
 
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any, Final
 
 from curation.api.job import CurationJob, JobSpec
@@ -22,6 +22,8 @@ class Request:
     run_id: str
     key: str
     creates: bool
+    until: datetime
+    """The wall limit of its run: nobody who carries it out later heard of it in time."""
     carried_out: bool = False
     session: str | None = None
 

@@ -3,7 +3,7 @@
 Tasks are generators; each `yield` is a place where other tasks, processes, people, faults and crashes come in between.
 """
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
@@ -31,6 +31,17 @@ if TYPE_CHECKING:
     from tests.models.process import Process
 
 Task = Iterator[str]
+
+
+@dataclass(frozen=True)
+class Step:
+    """Is awaited by the operator's own coroutines: something else may come in between."""
+
+    label: str
+
+    def __await__(self) -> Generator[str, None, None]:
+        yield self.label
+
 
 DENIED_REQUEST = EvaluatedRequest(
     module="module",
@@ -91,7 +102,7 @@ def submit(process: "Process", execution: Execution, behaviour: Behaviour) -> Ta
             break
         allowed += 1
         world.judge.departure(process, run_id, Trigger.SUBMIT, execution.since)
-        request = Request(run_id, f"{run_id}/{number}", creates)
+        request = Request(run_id, f"{run_id}/{number}", creates, until=execution.launched + WALL)
         world.wire.append(request)
         left += 1
         while not request.carried_out and world.now <= execution.launched + WALL:

@@ -43,6 +43,8 @@ class Judge:
     """The runs whose Submit outcome was written."""
     rulings: list[tuple[str, str]] = field(default_factory=list)
     """(run id, ruling) of each Submit completion."""
+    given_up: set[str] = field(default_factory=set)
+    """The runs whose sessions could not be cancelled in time."""
 
     def claim(self, run: Run, obj: Document) -> None:
         """A run was claimed, which made this version."""

@@ -1,25 +1,24 @@
 """One operator process: what the reconciler does around `decide`.
 
-Its cache, its rule for takeovers and the way it settles completions are the real ones. The guards that are the driver's
-to keep can be taken off, to show that each of them is needed.
+Its cache, its rule for takeovers, its clean-up and the way it settles completions are the real ones. The
+guards that are the driver's to keep can be taken off, to show that each of them is needed.
 """
 
 from dataclasses import dataclass, field
-from datetime import datetime
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from curation.api.approval import ApprovalDecision
-from curation.api.job import AbandonedRun, CurationJob, Run
+from curation.api.job import CurationJob, Run
 from curation.api.names import Phase, Reason, Trigger
 from curation.cluster.cache import Cache
 from curation.cluster.resources import JOBS
-from curation.lifecycle.decide import Facts, Step, decide, runs_to_clean
-from curation.lifecycle.draft import abandoned_entry
+from curation.lifecycle.decide import Facts, Step, decide
 from curation.lifecycle.fence import objection
 from curation.lifecycle.outcome import Report
 from curation.reconciler.takeover import Takeover
 from tests.models.apiserver import Reply
+from tests.models.cleaning import cleanup
 from tests.models.documents import DIGEST, NAME, WALL, Document, finalized, parse, unfinalized
 from tests.models.executions import Behaviour, Execution, Task, observe, run_key, submit
 from tests.models.sessions import State
@@ -45,13 +44,13 @@ class Process:
     executions: dict[tuple[str, Trigger], Execution] = field(default_factory=dict)
     judging: list[str] = field(default_factory=list)
     reports: list[Report] = field(default_factory=list)
-    cleaned: set[str] = field(default_factory=set)
     freed_for: str = ""
     _spawned: int = 0
 
     def __post_init__(self) -> None:
         self.cache = Cache(JOBS)
         self.takeover = _takeover(self.world, self.holder)
+        self.cleanup = cleanup(self)
         self.takeover.leading_since = self.world.api.revision
         self.heard = len(self.world.api.events)
         self.refresh()
@@ -239,11 +238,13 @@ class Process:
         job = self.job()
         if job is None or self.busy("reconcile"):
             return False
-        step = decide(job, self._facts(job))
-        if step.status == job.status and not (step.add_finalizer or step.remove_finalizer or step.delete):
+        if not self._changes(job, decide(job, self._facts(job))):
             return False
         self.spawn("reconcile", self._reconcile())
         return True
+
+    def _changes(self, job: CurationJob, step: Step) -> bool:
+        return step.status != job.status or step.add_finalizer or step.remove_finalizer or step.delete
 
     def _facts(self, job: CurationJob) -> Facts:
         run_id = job.status.run.id if job.status.run is not None else ""
@@ -255,7 +256,7 @@ class Process:
             adopt=self.takeover.may_adopt(KEY, job),
             request_allowed=self.world.allowed,
             approval=ApprovalDecision.DENIED if self.world.refused else ApprovalDecision.PENDING,
-            cleaned=frozenset(self.cleaned),
+            cleaned=self.cleanup.cleaned(KEY),
         )
 
     def _reconcile(self) -> Task:
@@ -294,26 +295,16 @@ class Process:
     # -- clean-up ----------------------------------------------------------------------------------------------------
 
     def start_cleaning(self) -> bool:
-        """Cancel what is abandoned, unless its execution is alive and may still tell its session."""
+        """Clean what is due, if the job is as it should be otherwise; tells whether anything came of it."""
         job = self.job()
-        started = False
-        for run_id in runs_to_clean(job) if job is not None else ():
-            if run_id in self.cleaned or self.lives(run_id) or self.busy(f"clean {run_id}"):
-                continue
-            assert job is not None
-            self.spawn(f"clean {run_id}", self._clean(_entry(job, run_id, self.world.now)))
-            started = True
-        return started
-
-    def _clean(self, entry: AbandonedRun) -> Task:
-        yield from self.cancel(entry.id, entry.session.id if entry.session is not None else None)
-        self.cleaned.add(entry.id)
-
-    def cancel(self, run_id: str, session: str | None) -> Task:
-        """End a session, or all that a run has created."""
-        yield "about to cancel"
-        self.world.service.cancel(run_id, session)
-        yield "cancelled"
+        if job is None:
+            self.cleanup.forget(KEY)
+            return False
+        if self.busy("reconcile") or self._changes(job, decide(job, self._facts(job))):
+            return False
+        before = len(self.tasks), self.cleanup.cleaned(KEY)
+        self.cleanup.advance(KEY, job)
+        return before != (len(self.tasks), self.cleanup.cleaned(KEY))
 
 
 def _takeover(world: "World", holder: str) -> Takeover:
@@ -324,11 +315,3 @@ def _takeover(world: "World", holder: str) -> Takeover:
     modules: Any = SimpleNamespace(wall_seconds=lambda namespace, module: WALL.total_seconds())
     began = world.now
     return Takeover(context, modules, lambda: (world.now - began).total_seconds())
-
-
-def _entry(job: CurationJob, run_id: str, now: datetime) -> AbandonedRun:
-    found = next((entry for entry in job.status.abandoned_runs if entry.id == run_id), None)
-    if found is not None:
-        return found
-    assert job.status.run is not None
-    return abandoned_entry(job.status.run, job.status.session, now)

@@ -4,7 +4,6 @@ What it asks of its process (what is known of the job, a write, a read) the mode
 metrics nobody looks at.
 """
 
-from collections.abc import Generator
 from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -18,15 +17,16 @@ from curation.lifecycle.outcome import Report
 from curation.reconciler.completion import Completion, Pending, Settled, orphaned
 from curation.reconciler.context import Key
 from curation.reconciler.metrics import Metrics
+from curation.reconciler.orders import Order
 from tests.models.apiserver import Reply
-from tests.models.documents import NAME, Document, version
-from tests.models.executions import Task
+from tests.models.documents import DIGEST, NAME, Document, version
+from tests.models.executions import Step, Task
 
 if TYPE_CHECKING:
     from tests.models.process import Process
 
 KEY = Key(JOBS, "", NAME)
-_METRICS = Metrics()
+METRICS = Metrics()
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -34,32 +34,16 @@ M = TypeVar("M", bound=BaseModel)
 def settle(process: "Process", report: Report) -> Task:
     """Judge a completion and write it, by compare-and-set (rule 4)."""
     context: Any = _Context(process, report)
-    completion = Completion(context, pause=lambda seconds: _Step("judging"), sample=lambda: 0.5)
-    order: Any = SimpleNamespace(log_fields={}, run=report.run)
+    completion = Completion(context, pause=lambda seconds: Step("judging"), sample=lambda: 0.5)
+    order = Order(KEY, report.run, report.trigger, labels={}, module="module", digest=DIGEST, input={}, config={})
     pending = Pending(report, order)
     settled = None
     while not isinstance(settled, Settled):  # else it is told to come again later
         settled = yield from completion.settle(KEY, pending, process.freed_for).__await__()
     process.world.judge.ruling(report, settled.verdict.ruling)
-    _clean(process, report, settled)
     process.settled(report)
-
-
-def _clean(process: "Process", report: Report, settled: Settled) -> None:
-    """What `JobReconciler` has cancelled after a completion."""
     if orphaned(settled.verdict, report) and process.world.guards.cancel_dropped:
-        session = settled.verdict.orphan
-        process.spawn("orphan", process.cancel(report.run.id, session.id if session is not None else None))
-
-
-@dataclass(frozen=True)
-class _Step:
-    """Is awaited: something else may come in between."""
-
-    label: str
-
-    def __await__(self) -> Generator[str, None, None]:
-        yield self.label
+        process.cleanup.orphan(KEY, process.job(), order, settled.verdict.orphan)
 
 
 @dataclass(frozen=True)
@@ -83,7 +67,7 @@ class _Context:
         self._process = process
         self._report = report
         self.clock = SimpleNamespace(now=lambda: process.world.now)
-        self.metrics = _METRICS
+        self.metrics = METRICS
 
     def cache(self, key: Key) -> "_Context":
         """Itself."""
@@ -110,9 +94,9 @@ class _Context:
         patch = merge_patch(old, new)
         if patch is None:
             return None
-        await _Step("judged")
+        await Step("judged")
         reply = self._process.world.write(base, {"status": patch}, "status", report=self._report)
-        await _Step("written")
+        await Step("written")
         if reply is not None:
             self._process.take(reply)
         return _answer(reply)

@@ -11,6 +11,7 @@ from typing import Any, Literal
 from curation.api.job import CurationJob, JobStatus, Run, status_to_wire
 from curation.cluster.mergepatch import merge_patch
 from curation.cluster.writer import condition
+from curation.lifecycle.decide import runs_to_clean
 from curation.lifecycle.outcome import Report
 from tests.models.apiserver import ApiServer, Reply
 from tests.models.documents import NAME, WALL, Document, Request, parse, version, with_defaults
@@ -52,6 +53,8 @@ class World:
     """Whether a person has denied the approval."""
     fault: Fault | None = None
     """What happens to the next write of an operator."""
+    cancel_fails: bool = False
+    """Whether the session service refuses the next Cancel."""
     behaviours: list[Behaviour] = field(default_factory=list)
     """How the next runs behave; after these, all spawn a session."""
     processes: list[Process] = field(default_factory=list)
@@ -95,9 +98,14 @@ class World:
             self.service.end(job.status.session.id, state)
 
     def carry_out(self, request: Request | None = None) -> None:
-        """The service does what a request on the wire asks for; whoever still waits for it has the answer."""
+        """The service does what a request on the wire asks for; whoever still waits for it has the answer.
+
+        Without tombstones it is relied on to do so within the wall limit of the run (section 4, rule 8).
+        """
         request = request or self.wire[0]
         self.wire.remove(request)
+        if self.now > request.until and not self.service.tombstones:
+            return
         if request.creates:
             request.session = self.service.create(request.run_id, request.key)
         request.carried_out = True
@@ -168,7 +176,7 @@ class World:
 
     def drain(self) -> None:
         """Let everything that is under way come to its end, without faults, until nothing happens any more."""
-        self.fault = None
+        self.fault, self.cancel_fails = None, False
         if not self.processes:
             self.start()
         for _ in range(ROUNDS):
@@ -191,8 +199,10 @@ class World:
         return worked
 
     def _time_helps(self) -> bool:
-        """Whether something is to come that only waits: a retry, or a run whose holder is gone."""
+        """Whether something is to come that only waits: a Cancel, a retry, or a run whose holder is gone."""
         job = self.job()
+        if job is not None and runs_to_clean(job):
+            return True
         if job is None or job.metadata.deletion_timestamp is not None or job.spec.suspend:
             return False
         status = job.status
@@ -203,7 +213,7 @@ class World:
         """I8: a Running job has exactly the session of its status, any other job none. Nothing is left to be done."""
         job = self.job()
         for uid in self.versions():
-            live, own = self.service.live(uid), set[str]()
+            live, own = self._kept(uid), set[str]()
             if job is not None and job.metadata.uid == uid and job.status.phase == "Running":
                 session = job.status.session
                 assert session is not None
@@ -216,3 +226,7 @@ class World:
             raise Violation(f"abandoned runs are never cleaned: {[entry.id for entry in job.status.abandoned_runs]}")
         if job is not None and job.metadata.deletion_timestamp is not None:
             raise Violation("a deleted job never goes")
+
+    def _kept(self, uid: str) -> set[str]:
+        """The live sessions of a job, but those of runs that could not be cleaned in time."""
+        return {session for session in self.service.live(uid) if self.service.runs[session] not in self.judge.given_up}

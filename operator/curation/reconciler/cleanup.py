@@ -7,9 +7,10 @@ nothing: the next holder starts over, and Cancel is idempotent. Kept here is onl
 import asyncio
 import logging
 import random
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Final
+from typing import Any, Final, Protocol
 
 from curation.api.job import AbandonedRun, CurationJob
 from curation.api.names import EventReason, FailureClass
@@ -55,13 +56,32 @@ class _Progress:
     done: bool = False
 
 
+class Start(Protocol):
+    """`asyncio.create_task`."""
+
+    def __call__(self, coro: Coroutine[Any, Any, None], *, name: str) -> asyncio.Task[None]:
+        """Have it carried out."""
+
+
 class Cleanup:
     """Cleans the abandoned runs of all jobs."""
 
-    def __init__(self, context: Context, runs: Runs, modules: ModuleReconciler) -> None:
+    def __init__(
+        self,
+        context: Context,
+        runs: Runs,
+        modules: ModuleReconciler,
+        start: Start = asyncio.create_task,
+        pause: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        sample: Callable[[], float] = random.random,
+    ) -> None:
+        """`start` has a Cancel carried out; `pause` waits for seconds; `sample` is a number in [0, 1), for jitter."""
         self._context = context
         self._runs = runs
         self._modules = modules
+        self._start = start
+        self._pause = pause
+        self._sample = sample
         self._progress: dict[Key, dict[str, _Progress]] = {}
         self._orphans: set[asyncio.Task[None]] = set()
         self._slots = asyncio.Semaphore(AT_ONCE)
@@ -101,7 +121,7 @@ class Cleanup:
                 self._context.queue.add_after(key, (progress.next_at - now).total_seconds())
                 continue
             progress.begun = progress.begun or now
-            progress.task = asyncio.create_task(self._clean(key, job, run_id, progress), name=f"clean {run_id}")
+            progress.task = self._start(self._clean(key, job, run_id, progress), name=f"clean {run_id}")
 
     def _overdue(self, key: Key, job: CurationJob, run_id: str, progress: _Progress, *, lives: bool) -> bool:
         """Whether the job's deletion has waited for this run as long as it may, whatever still hangs: then it is over.
@@ -137,7 +157,7 @@ class Cleanup:
             if not progress.done:  # else the deletion is not held up any longer
                 progress.session, progress.next_at = session, None
                 return
-        task = asyncio.create_task(self._clean_orphan(orders.cancel_orphan(order, session)), name=f"orphan {run.id}")
+        task = self._start(self._clean_orphan(orders.cancel_orphan(order, session)), name=f"orphan {run.id}")
         self._orphans.add(task)
         task.add_done_callback(self._orphans.discard)
 
@@ -196,7 +216,7 @@ class Cleanup:
         # A job that stays is not held up: a run that was abandoned long ago, by a process that died, is tried as long.
         since = job.metadata.deletion_timestamp or progress.failing_since
         if now < since + GIVE_UP_AFTER and not lost:
-            progress.next_at = now + timedelta(seconds=_backoff(progress.attempts))
+            progress.next_at = now + timedelta(seconds=self._backoff(progress.attempts))
             fields = _log_fields(job, entry)
             log.warning("run %s could not be cleaned yet: %s", entry.id, progress.error, extra=fields)
             if progress.attempts > 1:  # one failure may be a passing one
@@ -247,7 +267,12 @@ class Cleanup:
                 note = Note(EventReason.CLEANUP_FAILED, message, warning=True)
                 self._context.note(_regarding_run(order), note, order.log_fields)
                 return
-            await asyncio.sleep(_backoff(attempts))
+            await self._pause(self._backoff(attempts))
+
+    def _backoff(self, attempts: int) -> float:
+        """Seconds until the next try, with jitter."""
+        ceiling: float = min(LAST_RETRY_SECONDS, FIRST_RETRY_SECONDS * 2.0 ** (attempts - 1))
+        return ceiling * (0.5 + self._sample() / 2)
 
 
 def _entry(job: CurationJob, run_id: str) -> AbandonedRun:
@@ -280,9 +305,3 @@ def _error(report: Report) -> str:
             return f"the Cancel was denied: {message}"
         case other:
             return f"the module answered Cancel with {type(other).__name__}"
-
-
-def _backoff(attempts: int) -> float:
-    """Seconds until the next try, with jitter."""
-    ceiling: float = min(LAST_RETRY_SECONDS, FIRST_RETRY_SECONDS * 2.0 ** (attempts - 1))
-    return ceiling * random.uniform(0.5, 1.0)  # noqa: S311 - jitter

@@ -43,9 +43,11 @@ class JobMachine(RuleBasedStateMachine):
     @initialize(
         behaviours=st.lists(st.sampled_from(BEHAVIOURS), max_size=4),
         on_denied=st.sampled_from(["AwaitApproval", "Fail"]),
+        tombstones=st.booleans(),
     )
-    def begin(self, behaviours: list[Behaviour], on_denied: str) -> None:
+    def begin(self, behaviours: list[Behaviour], on_denied: str, tombstones: bool) -> None:
         self.world.behaviours = behaviours
+        self.world.service.tombstones = tombstones
         self.world.create("A", onDenied=on_denied)
         self.world.start()
 
@@ -102,6 +104,10 @@ class JobMachine(RuleBasedStateMachine):
     @rule(fault=st.sampled_from(["lost answer", "lost request", "refused"]))
     def fault(self, fault: Any) -> None:
         self.world.fault = fault
+
+    @rule()
+    def cancel_fails(self) -> None:
+        self.world.cancel_fails = True
 
     @precondition(lambda self: self.world.wire)
     @rule(index=INDEX)

@@ -33,6 +33,7 @@ OF_OTHERS: tuple[Move, ...] = (
     lambda m, r: m.decide_approval(r.random() < 0.7, r.random() < 0.2),
     lambda m, r: m.time_passes(r.choice([1, 10, 121, 1000])),
     lambda m, r: m.fault(r.choice(["lost answer", "lost request", "refused"])),
+    lambda m, _: m.cancel_fails(),
     lambda m, r: m.session_ends(r.choice([State.COMPLETED, State.FAILED])),
 )
 
@@ -40,7 +41,8 @@ OF_OTHERS: tuple[Move, ...] = (
 def walk(machine: JobMachine, number: int, moves: int = 60) -> None:
     """Take the walk of this number, and come to rest."""
     random = Random(number)
-    machine.begin(random.choices(BEHAVIOURS, k=random.randrange(4)), random.choice(["AwaitApproval", "Fail"]))
+    behaviours = random.choices(BEHAVIOURS, k=random.randrange(4))
+    machine.begin(behaviours, random.choice(["AwaitApproval", "Fail"]), random.random() < 0.5)
     for _ in range(moves):
         world = machine.world
         if len(world.processes) < 2 and random.random() < 0.1:
