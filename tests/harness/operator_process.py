@@ -5,6 +5,7 @@ import json
 import signal
 import sys
 import sysconfig
+import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -66,6 +67,7 @@ class OperatorProcess:
         self._changed = changed
         self._process: asyncio.subprocess.Process | None = None
         self._reader: asyncio.Task[None] | None = None
+        self._folder: tempfile.TemporaryDirectory[str] | None = None
         self._paused = False
         self._since: Metrics | None = None
         self.lent = False
@@ -87,10 +89,12 @@ class OperatorProcess:
     async def launch(self) -> None:
         """Start it, and wait for nothing."""
         assert self._process is None, "this operator was started already; make another"
+        # Trap: what the official client writes for a kubeconfig, keys too, stays when the process is killed.
+        self._folder = tempfile.TemporaryDirectory(prefix="curation-operator-")
         self._process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-I", "-S", "-c", _LAUNCH),
             *self._command,
-            env=self._environment,
+            env={**self._environment, "TMPDIR": self._folder.name},
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.DEVNULL,
             stderr=asyncio.subprocess.PIPE,
@@ -164,6 +168,7 @@ class OperatorProcess:
         """Wait for its end; then its log is complete. Negative when a signal ended it."""
         assert self._process is not None
         assert self._reader is not None
+        assert self._folder is not None
         try:
             async with asyncio.timeout(seconds):
                 code = await self._process.wait()
@@ -174,6 +179,8 @@ class OperatorProcess:
             await self._process.wait()
             await self._reader
             raise AssertionError(f"the operator did not end in {seconds:g} s:\n{self.text()}") from None
+        finally:
+            self._folder.cleanup()
         return code
 
     def _signal(self, number: signal.Signals) -> None:

@@ -2,6 +2,7 @@
 
 import os
 import subprocess
+import tempfile
 import time
 from pathlib import Path
 
@@ -22,6 +23,11 @@ from tests.harness.world import World, open_world
 WALL_SECONDS = 20
 STOP_SECONDS = 15.0
 """The bound is 5 s on a machine that is not busy with other tests: see `tests/unit/reconciler/test_stopping.py`."""
+
+
+def texts(folder: Path) -> list[str]:
+    """The files in a folder, and below."""
+    return [path.read_text() for path in folder.rglob("*") if path.is_file()]
 
 
 async def stop(operator: OperatorProcess) -> None:
@@ -46,6 +52,18 @@ async def test_a_connection_that_prometheus_keeps_open_does_not_draw_a_stop_out(
             assert "curation_" in await page.text()
         await stop(operator)
     assert not operator.logged("kopf has not ended in time")
+
+
+async def test_an_operator_that_is_killed_leaves_no_client_key_in_the_temporary_folder(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The official client writes what a kubeconfig holds inline to files, which it removes at a good end only."""
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    operator = await world.start_operator()
+    assert any("PRIVATE KEY" in text for text in texts(tmp_path))
+    await operator.kill()
+    assert texts(tmp_path) == []
 
 
 @pytest.mark.parametrize("point", [Point.CREATE, Point.LAST_ANSWER])
