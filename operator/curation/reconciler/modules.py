@@ -6,7 +6,14 @@ import logging
 from dataclasses import dataclass
 from http import HTTPStatus
 
-from curation.api.module import ConfigMapSource, CurationModule, ModuleLimits, ModuleSpec, ModuleStatus
+from curation.api.module import (
+    ConfigMapSource,
+    CurationModule,
+    ModuleLimits,
+    ModuleSource,
+    ModuleSpec,
+    ModuleStatus,
+)
 from curation.cluster.answers import APIError, Unreachable
 from curation.cluster.resources import MODULES
 from curation.execution.executor import ModuleBuild
@@ -40,6 +47,8 @@ class ModuleState:
     digest: str | None
     message: str
     spec: ModuleSpec | None = None
+    build: str | None = None
+    """The digest of what was loaded from this source, also once no run is claimed with it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,8 +103,8 @@ class ModuleReconciler:
             if self._context.caches[MODULES].get(namespace, name) is not None:
                 raise ModuleUnreadable(state.message)
             raise ModuleLoadError(ModuleReason.NOT_FOUND, state.message)
-        if self._store.get(digest) is None and state.digest is not None:
-            digest = state.digest
+        if self._store.get(digest) is None and state.build is not None:
+            digest = state.build
         limits = Limits.of(state.spec.limits)
         return ModuleBuild(name, digest, limits, _for_a_run(self._fetch(namespace, state.spec))), state.spec
 
@@ -177,15 +186,18 @@ class ModuleReconciler:
             refused = isinstance(error, APIError)
             return _Verdict(None, ModuleReason.NOT_FOUND.value, message, None) if refused else None
         self._failures.pop(key, None)
-        self._set(place, ModuleState(loaded.digest, "", module.spec))
+        self._set(place, ModuleState(loaded.digest, "", module.spec, loaded.digest))
         self._mark_deleted(key, module)
         return _Verdict(loaded.digest, ModuleReason.COMPILED.value, "The module can be run.", loaded.size_bytes)
 
     def _mark_deleted(self, key: Key, module: CurationModule) -> None:
         """A deleted module counts for Cancel only: its spec stays known, but no run is claimed with it."""
         if module.metadata.deletion_timestamp is not None:
-            message = f"CurationModule {key.name} is being deleted."
-            self._set((key.namespace, key.name), ModuleState(None, message, module.spec))
+            place, spec = (key.namespace, key.name), module.spec
+            known = self._states.get(place)
+            same = known is not None and known.spec is not None and _origin(known.spec) == _origin(spec)
+            build = known.build if known is not None and same else None
+            self._set(place, ModuleState(None, f"CurationModule {key.name} is being deleted.", spec, build))
 
     def _set(self, place: tuple[str, str], state: ModuleState | None) -> None:
         before = self._states.get(place)
@@ -267,6 +279,11 @@ def _for_a_run(fetch: Fetch) -> Fetch:
             raise ModuleUnreadable(message) from None
 
     return told
+
+
+def _origin(spec: ModuleSpec) -> tuple[ModuleSource, str | None]:
+    """What a build is loaded from; all else may be edited and it stays the build."""
+    return spec.source, spec.digest
 
 
 def _no_oci() -> ModuleLoadError:

@@ -72,15 +72,23 @@ class Approvals:
         await self._world.until(lambda: self.ready(name) == reason, f"approval {name} is {reason}")
 
     async def one(self, waiting: int = 1) -> Document:
-        """Wait until there is one approval, and so many jobs wait for it."""
+        """Wait until there is one approval, and so many jobs wait for it, as it says and as they say.
+
+        Jobs and approvals come by watches of their own: either may be the later one.
+        """
 
         def there() -> bool:
             return len(self.present) == 1 and all(
-                approval.get("status", {}).get("waiting") == waiting for approval in self.present.values()
+                approval.get("status", {}).get("waiting") == waiting and self._naming(name) >= waiting
+                for name, approval in self.present.items()
             )
 
         await self._world.until(there, f"{waiting} jobs wait for one approval")
         return next(iter(self.present.values()))
+
+    def _naming(self, approval: str) -> int:
+        jobs = self._world.jobs.present.values()
+        return sum(job.get("status", {}).get("approval", {}).get("name") == approval for job in jobs)
 
     async def until(self, condition: Callable[[], bool], what: str) -> None:
         """Wait for a condition on approvals."""

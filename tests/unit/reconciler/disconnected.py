@@ -49,7 +49,8 @@ class Rig:
     def __init__(self, context: Context, store: ModuleStore) -> None:
         self.context = context
         self.queue = context.queue
-        self.modules = ModuleReconciler(context, store, InUse(context, JobIndex(context.metrics)))
+        self.in_use = InUse(context, JobIndex(context.metrics))
+        self.modules = ModuleReconciler(context, store, self.in_use)
         self.credentials = Credentials(context.api, loop().time)
         self.runs = Runs(context, NoExecutor(), self.modules, self.credentials)
 

@@ -25,7 +25,9 @@ from tests.unit.reconciler.virtual_time import in_virtual_time, now
 BUILTIN = "build-session-message-v1"
 
 
-def put(rig: Rig, spec: dict[str, object], *, version: int = 1, name: str = "m") -> None:
+def put(
+    rig: Rig, spec: dict[str, object], *, version: int = 1, name: str = "m", deleted_at: str | None = None
+) -> None:
     rig.context.caches[MODULES].put(
         {
             "metadata": {
@@ -35,6 +37,7 @@ def put(rig: Rig, spec: dict[str, object], *, version: int = 1, name: str = "m")
                 "resourceVersion": str(version),
                 "generation": version,
                 "finalizers": ["curation.dev/in-use"],
+                **({"deletionTimestamp": deleted_at} if deleted_at is not None else {}),
             },
             "spec": spec,
         }
@@ -66,6 +69,39 @@ async def test_a_builtin_is_ready_without_the_api_server_and_wakes_those_that_wa
         build, spec = rig.modules.build(NAMESPACE, "m", "sha256:a-build-that-is-gone")
         assert build.digest == verdict.digest, "the present build stands in for one that is gone"
         assert spec.source.builtin == BUILTIN
+
+
+@pytest.mark.parametrize("restarted", [False, True])
+@in_virtual_time
+async def test_the_present_build_of_a_deleted_module_stands_in_for_one_that_is_gone(
+    restarted: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """kubectl delete -k takes the module too; what its earlier build has started is cancelled all the same."""
+
+    async def still_needed(_namespace: str) -> bool:
+        return True
+
+    spec: dict[str, object] = {"source": {"builtin": BUILTIN}}
+    async with disconnected(tmp_path) as rig:
+        monkeypatch.setattr(rig.in_use, "_needed", still_needed)
+        if not restarted:
+            put(rig, spec)
+            await rig.modules.load(module_key())
+        put(rig, spec, version=2, deleted_at="2026-01-01T00:00:00Z")
+        if restarted:
+            await rig.modules.load(module_key())
+        await rig.modules.reconcile(module_key())
+        assert rig.modules.state(NAMESPACE, "m").digest is None, "no run is claimed with it"
+        build, _ = rig.modules.build(NAMESPACE, "m", "sha256:a-build-that-is-gone")
+        assert build.digest == digest_of(builtin_bytes(BUILTIN))
+        # Of another source nothing was loaded: it may be what has the recorded build.
+        for version, edited, digest in (
+            (3, {**spec, "limits": {"wallSeconds": 7}}, build.digest),
+            (4, {"source": {"configMap": {"name": "c", "key": "k"}}}, "sha256:a-build-that-is-gone"),
+        ):
+            put(rig, edited, version=version, deleted_at="2026-01-01T00:00:00Z")
+            await rig.modules.reconcile(module_key())
+            assert rig.modules.build(NAMESPACE, "m", "sha256:a-build-that-is-gone")[0].digest == digest
 
 
 @in_virtual_time
