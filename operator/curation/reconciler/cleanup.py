@@ -111,8 +111,9 @@ class Cleanup:
                 continue
             if progress.task is not None or lives:
                 continue  # an execution that is alive still may tell its session; its end wakes this key
-            calls = self._runs.ended(run_id)
-            if calls is not None and calls.left == 0:
+            calls, session = self._runs.ended(run_id), progress.session or _entry(job, run_id).session
+            # Trap: a module may tell of a session without a call, one that its config names.
+            if calls is not None and calls.left == 0 and session is None:
                 progress.done = True  # nothing of it ever left this process
                 self._context.queue.add(key)
                 continue

@@ -13,7 +13,7 @@ from curation.api.names import EventReason
 from curation.cluster.answers import APIError, Document, Unreachable
 from curation.cluster.resources import MODULES
 from curation.lifecycle.decide import Note
-from curation.lifecycle.outcome import Cancelled, Failed, FailureClass, Report
+from curation.lifecycle.outcome import Calls, Cancelled, Failed, FailureClass, Report, SessionRef
 from curation.reconciler import orders
 from curation.reconciler.cleanup import AT_ONCE, Cleanup
 from curation.reconciler.orders import Order
@@ -283,6 +283,40 @@ async def test_each_line_about_a_cleaned_run_has_its_fields(
         fields = {name: getattr(record, name, None) for name in ("job", "run_id", "generation", "attempt", "trigger")}
         wanted = {"job": f"{NAMESPACE}/job", "run_id": RUN, "generation": 1, "attempt": 1, "trigger": "Cancel"}
         assert fields == wanted, record.getMessage()
+
+
+@pytest.mark.parametrize(
+    ("phase", "tries"),
+    [
+        pytest.param("Running", 1, id="it told of a session"),
+        pytest.param("Submitted", 0, id="it came to nothing"),
+    ],
+)
+@in_virtual_time
+async def test_a_run_that_made_no_call_is_cancelled_if_it_told_of_a_session(
+    phase: str, tries: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A module may know the session without a call, from its config: the job owns it as any other."""
+    async with disconnected(tmp_path) as rig:
+        monkeypatch.setattr(rig.runs, "ended", lambda _run: Calls())
+        cleaning = Cleaning(rig, monkeypatch, succeeds)
+        assert await cleaning.over(job(status=run_status(phase), metadata={"deletionTimestamp": START})) == 0
+        assert len(cleaning.tries) == tries
+
+
+@in_virtual_time
+async def test_a_run_that_made_no_call_is_cancelled_if_its_dropped_completion_told_of_a_session(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with disconnected(tmp_path) as rig:
+        monkeypatch.setattr(rig.runs, "ended", lambda _run: Calls())
+        cleaning = Cleaning(rig, monkeypatch, succeeds)
+        found = deleted()
+        assert found.status.run is not None
+        order = orders.submit(key(), found, found.status.run)
+        cleaning.cleanup.orphan(key(), found, order, SessionRef("s-1", ""))
+        await cleaning.over(found)
+        assert len(cleaning.tries) == 1
 
 
 @in_virtual_time
