@@ -295,12 +295,12 @@ class Process:
     # -- clean-up ----------------------------------------------------------------------------------------------------
 
     def start_cleaning(self) -> bool:
-        """Clean what is due, if the job is as it should be otherwise; tells whether anything came of it."""
+        """Clean what is due; tells whether anything came of it."""
         job = self.job()
         if job is None:
             self.cleanup.forget(KEY)
             return False
-        if self.busy("reconcile") or self._changes(job, decide(job, self._facts(job))):
+        if self.busy("reconcile"):
             return False
         before = len(self.tasks), self.cleanup.cleaned(KEY)
         self.cleanup.advance(KEY, job)

@@ -62,6 +62,8 @@ class JobReconciler:
             self._forget(key)
             return
         job = stored.parse(CurationJob)
+        # Before the write, which may be refused for long. Whatever version this is: what is abandoned stays abandoned.
+        self.cleanup.advance(key, job)
         facts = self._facts(key, job)
         step = decide(job, facts)
         reserved = False
@@ -77,11 +79,10 @@ class JobReconciler:
             if reserved and not launched:
                 self._runs.release()
         if step.status == job.status and not (step.add_finalizer or step.remove_finalizer or step.delete):
-            # Only a job that is as it should be is looked after: anything else is decided again first, when the write
-            # is heard of or tried again.
+            # Only a job that is as it should be is observed, or waits: anything else is decided again first, when the
+            # write is heard of or tried again.
             if step.wake_at is not None:
                 self._context.queue.add_after(key, (step.wake_at - self._context.clock.now()).total_seconds())
-            self.cleanup.advance(key, job)
             self._observation.advance(key, job)
             await self._approvals.advance(key, job)
 

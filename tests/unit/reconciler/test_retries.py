@@ -10,18 +10,23 @@ import pytest
 
 from curation.api.approval import approval_name, request_digest
 from curation.api.digest import template_digest
+from curation.cluster.answers import APIError, Refused
 from curation.cluster.resources import JOBS
+from curation.lifecycle.outcome import Cancelled, Report
 from curation.reconciler import orders
 from curation.reconciler.approvals import Approvals
+from curation.reconciler.context import Key
 from curation.reconciler.grants import Grants
 from curation.reconciler.job_index import JobIndex
 from curation.reconciler.jobs import JobReconciler
 from curation.reconciler.observation import AT_ONCE
+from curation.reconciler.orders import Order
 from curation.reconciler.takeover import Takeover
 from tests.unit.lifecycle.builders import request
-from tests.unit.reconciler.disconnected import Rig, disconnected, document, job, key, run_status
+from tests.unit.reconciler.disconnected import DIGEST, Rig, disconnected, document, job, key, run_status
 from tests.unit.reconciler.virtual_time import in_virtual_time
 
+RUN = "uid-job.g1.a1"
 HALF_A_MINUTE = 30.0
 # Backoff from 0.05 s that doubles, each delay at least half of that, and a first try.
 TRIES = 13
@@ -44,16 +49,19 @@ async def working(rig: Rig, *documents: Any) -> AsyncIterator[None]:
     for found in documents:
         context.caches[JOBS].put(found)
         context.queue.add(key(found["metadata"]["name"]))
-    worker = asyncio.create_task(context.queue.work(jobs.reconcile, _raise))
+
+    def failed(failing: Key, error: Exception) -> None:
+        if not isinstance(error, APIError):
+            raise error
+        context.queue.add_rate_limited(failing)
+
+    worker = asyncio.create_task(context.queue.work(jobs.reconcile, failed))
     try:
         yield
     finally:
         worker.cancel()
         await asyncio.gather(worker, return_exceptions=True)
-
-
-def _raise(_: object, error: Exception) -> None:
-    raise error
+        await jobs.cleanup.close()
 
 
 @in_virtual_time
@@ -106,3 +114,38 @@ async def test_looks_whose_news_cannot_be_written_keep_no_other_session_from_bei
         async with working(rig, *found):
             await asyncio.sleep(15)  # longer than their interval
         assert all(rig.runs.pending(key(name)) for name in names)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        pytest.param({"metadata": {"generation": 2}}, id="its status is refused"),
+        pytest.param({"spec": {"ttlSecondsAfterFinished": 0}}, id="its deletion is refused"),
+    ],
+)
+@in_virtual_time
+async def test_what_a_job_has_abandoned_is_cleaned_though_its_writes_are_refused(
+    changes: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with disconnected(tmp_path) as rig:
+        cancelled: list[str] = []
+
+        async def cancel(order: Order) -> Report:
+            cancelled.append(order.run.id)
+            return Report(order.trigger, order.run, Cancelled())
+
+        async def write_status(*_: object) -> Refused:
+            return Refused(403, "Forbidden", "quota")
+
+        async def delete(*_: object, **__: object) -> None:
+            raise APIError(403, "Forbidden", "quota")
+
+        monkeypatch.setattr(rig.runs, "cancel", cancel)
+        monkeypatch.setattr(rig.context, "write_status", write_status)
+        monkeypatch.setattr(rig.context.api, "delete", delete)
+        since = "2025-12-31T23:00:00Z"
+        abandoned = {"id": RUN, "module": {"name": "m", "digest": DIGEST}, "since": since}
+        completed = status("Completed", phaseSince=since, abandonedRuns=[abandoned])
+        async with working(rig, document(status=completed, **changes)):
+            await asyncio.sleep(HALF_A_MINUTE)
+        assert cancelled == [RUN]
