@@ -170,8 +170,8 @@ class Connection:
             return response
         finally:
             if self._observer is not None:
-                verb, resource = describe(request.method, request.url.path, request.url.query)
-                self._observer(verb, resource, code, monotonic() - sent)
+                asked = describe(request.method, request.url.path, request.url.query)
+                self._observer(asked, code, monotonic() - sent)
 
     async def close(self) -> None:
         """Close the pool. Requests that are under way end with `Unreachable`."""

@@ -6,7 +6,7 @@ no indices, no daemons: kopf then writes nothing, and all that matters happens i
 
 import itertools
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import kopf
@@ -86,8 +86,13 @@ def kopf_settings() -> kopf.OperatorSettings:
     return settings
 
 
-def kopf_registry(connection: Connection, caches: dict[ResourceKind, Cache], health: Health) -> kopf.OperatorRegistry:
-    """One handler for each kind: what was seen goes into the kind's cache, whose listeners do the rest."""
+def kopf_registry(
+    connection: Connection, caches: dict[ResourceKind, Cache], health: Health, namespaces: Sequence[str]
+) -> kopf.OperatorRegistry:
+    """One handler for each kind: what was seen goes into the kind's cache, whose listeners do the rest.
+
+    No namespaces mean all, with one watch for each kind.
+    """
     registry = kopf.OperatorRegistry()
 
     async def login(**_: Any) -> kopf.AiohttpSession:
@@ -95,16 +100,16 @@ def kopf_registry(connection: Connection, caches: dict[ResourceKind, Cache], hea
 
     kopf.on.login(registry=registry)(login)
     for kind, cache in caches.items():
+        for namespace in (namespaces if kind.namespaced else ()) or ("",):
+            health.expect(kind.plural, namespace)
         _watch(registry, kind, cache, health)
     return registry
 
 
 def _watch(registry: kopf.OperatorRegistry, kind: ResourceKind, cache: Cache, health: Health) -> None:
-    health.expect(kind.plural)
-
     async def seen(event: Any, **_: Any) -> None:
-        health.seen(kind.plural)
         obj = dict(event["object"])
+        health.seen(kind.plural, obj["metadata"].get("namespace", ""))
         if event["type"] == "DELETED":
             cache.delete(obj)
         else:

@@ -9,6 +9,9 @@ from aiohttp import web
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import choose_encoder
 
+from curation.cluster.requests import Asked
+from curation.cluster.resources import JOBS
+
 # A watch is ended by the server after 45 s and opened again (see `handlers`), so one that was not heard of for
 # longer than this hangs. The kubelet's probe adds at most 10 s.
 WATCH_STALE_SECONDS: Final = 75.0
@@ -22,30 +25,43 @@ class Health:
 
     def __init__(self, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._monotonic = monotonic
-        self._watches: dict[str, float] = {}
+        self._watches: dict[tuple[str, str], float] = {}
+        """By resource and namespace: when each watch was last known to be alive."""
+        self._opened: set[tuple[str, str]] = set()
         self._beat = monotonic()
         self.synced = False
         self.leading: Callable[[], bool] | None = None
         self.was_leading = False
 
-    def expect(self, resource: str) -> None:
-        """This kind is watched from now on."""
-        self._watches[resource] = self._monotonic()
+    def expect(self, resource: str, namespace: str = "") -> None:
+        """This kind is watched from now on, in this namespace; empty: in all of them."""
+        self._watches[resource, namespace] = self._monotonic()
 
-    def request(self, verb: str, resource: str, code: str, _seconds: float) -> None:
+    def request(self, asked: Asked, code: str, _seconds: float) -> None:
         """A request to the API server was answered; a watch that was opened is alive."""
-        if verb in ("watch", "list") and code == "200" and resource in self._watches:
-            self._watches[resource] = self._monotonic()
-            self.synced = self.synced or (verb == "watch" and resource == "curationjobs")
+        place = (asked.resource, asked.namespace)
+        if code != "200" or place not in self._watches:
+            return
+        if asked.verb == "watch":
+            self._opened.add(place)
+            self.synced = self.synced or {p for p in self._watches if p[0] == JOBS.plural} <= self._opened
+        elif asked.verb != "list" or place in self._opened:
+            # A first list may be long, so each page of it counts. Later ones need not be the watch's: the sweep lists
+            # too, and would hide that a watch hangs.
+            return
+        self._watches[place] = self._monotonic()
 
-    def seen(self, resource: str) -> None:
-        """A watch has delivered something."""
-        self._watches[resource] = self._monotonic()
+    def seen(self, resource: str, namespace: str = "") -> None:
+        """A watch has delivered something of a namespace."""
+        place = (resource, namespace)
+        self._watches[place if place in self._watches else (resource, "")] = self._monotonic()
 
     def ages(self) -> dict[str, float]:
-        """Seconds since each watch was last known to be alive."""
-        now = self._monotonic()
-        return {resource: now - at for resource, at in self._watches.items()}
+        """Seconds since each kind's watch was last known to be alive; of several watches, the one that lags most."""
+        now, found = self._monotonic(), dict[str, float]()
+        for (resource, _), at in self._watches.items():
+            found[resource] = max(now - at, found.get(resource, 0.0))
+        return found
 
     async def beat(self) -> None:
         """Beats while the event loop turns."""

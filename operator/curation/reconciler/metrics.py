@@ -11,6 +11,7 @@ from prometheus_client.registry import Collector
 from curation.api.approval import EvaluatedRequest
 from curation.api.names import Phase
 from curation.authz.gate import Decision, Gate, JudgeContext
+from curation.cluster.requests import Asked
 from curation.cluster.resources import KINDS
 from curation.execution.executor import Invocation
 from curation.lifecycle.outcome import Report
@@ -113,9 +114,9 @@ class Metrics:
         outcome = type(report.result).__name__
         self.run_duration.labels(trigger=invocation.trigger.value, outcome=outcome).observe(seconds)
 
-    def request(self, verb: str, resource: str, code: str, _seconds: float) -> None:
+    def request(self, asked: Asked, code: str, _seconds: float) -> None:
         """A `RequestObserver` of the cluster layer."""
-        self.api_requests.labels(verb=verb, resource=resource, code=code).inc()
+        self.api_requests.labels(verb=asked.verb, resource=asked.resource, code=code).inc()
 
 
 class MeasuredGate:
@@ -146,7 +147,9 @@ class WatchAge(Collector):
     def collect(self) -> Iterator[Metric]:
         """See prometheus_client."""
         family = GaugeMetricFamily(
-            "curation_watch_age_seconds", "Time since the watch of a kind was last seen alive.", labels=["resource"]
+            "curation_watch_age_seconds",
+            "Time since the watch of a kind was last seen alive; of several namespaces, the longest.",
+            labels=["resource"],
         )
         for resource, age in sorted(self._ages().items()):
             family.add_metric([resource], age)

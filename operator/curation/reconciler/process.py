@@ -24,6 +24,7 @@ from curation.cluster.connection import Connection, connect
 from curation.cluster.credentials import ConfigurationError
 from curation.cluster.events import EventRecorder
 from curation.cluster.lease import LeaseElector
+from curation.cluster.requests import Asked
 from curation.cluster.resources import APPROVALS, CLUSTER_POLICIES, JOBS, MODULES, POLICIES, ResourceKind
 from curation.cluster.sweep import sweeps
 from curation.cluster.writer import Writer
@@ -103,9 +104,9 @@ class Process:
         """Run until stopped. Raises ConfigurationError, APIError or Unreachable if it cannot start."""
         settings, metrics, health = self._settings, self.metrics, self.health
 
-        def observe(verb: str, resource: str, code: str, seconds: float) -> None:
-            metrics.request(verb, resource, code, seconds)
-            health.request(verb, resource, code, seconds)
+        def observe(asked: Asked, code: str, seconds: float) -> None:
+            metrics.request(asked, code, seconds)
+            health.request(asked, code, seconds)
 
         clock = ServerClock()
         self._own_signals()
@@ -268,7 +269,7 @@ class Process:
         kopf_stop = asyncio.Event()
         before = asyncio.all_tasks()
         roots = await kopf.spawn_tasks(
-            registry=kopf_registry(connection, context.caches, self.health),
+            registry=kopf_registry(connection, context.caches, self.health, self._settings.namespaces),
             settings=kopf_settings(),
             # kopf would make one of the user's name, and the user of an image has none. Its type is not public.
             identity=context.settings.holder,  # type: ignore[arg-type]

@@ -19,6 +19,7 @@ import yaml
 from curation.cluster.answers import Written
 from curation.cluster.connection import connect
 from curation.cluster.kopf_login import kopf_login
+from curation.cluster.requests import Asked
 from curation.cluster.resources import JOBS, NAMESPACES
 from hack.controlplane.connection import Connection as Server
 from tests.faults.proxy import FaultProxy, answered, reset
@@ -32,9 +33,9 @@ async def test_every_request_is_reported_with_its_code(installed: Server, cluste
         proxy.inject(reset("DELETE", times=None))
         kubeconfig = proxy.kubeconfig(tmp_path)
 
-        def observe(verb: str, resource: str, code: str, seconds: float) -> None:
+        def observe(asked: Asked, code: str, seconds: float) -> None:
             assert 0 <= seconds < PATIENCE
-            seen[(verb, resource, code)] += 1
+            seen[(asked.verb, asked.resource, code)] += 1
 
         async with client(kubeconfig, cluster.namespace, observer=observe) as beyond:
             job = await beyond.create_job()

@@ -16,9 +16,11 @@ from tests.harness.operator_process import OperatorProcess
 from tests.harness.world import World
 
 SECONDS = 60.0
-# The operator with a watch of 3 s for 45, that is stale after 5 s for 75.
+# The operator with a watch of 3 s for 45, that is stale after 5 s for 75, and with sweeps each second.
 QUICK = f"""#!{sys.executable}
+from curation.cluster import sweep
 from curation.reconciler import handlers, health
+sweep.INTERVAL = sweep.FEW_INTERVAL = 1.0
 handlers.WATCH_SECONDS = 3
 health.WATCH_STALE_SECONDS = 5.0
 from curation.cli.operator import main
@@ -36,17 +38,23 @@ async def until_healthz(operator: OperatorProcess, status: int) -> list[str]:
             await asyncio.sleep(0.05)
 
 
+def quick_operator(folder: Path) -> str:
+    """The program of it."""
+    program = folder / "quick-operator"
+    program.write_text(QUICK, encoding="utf-8")
+    program.chmod(0o700)
+    return str(program)
+
+
 @pytest.mark.parametrize("kind", ["curationjobs", "curationapprovals"])
 @pytest.mark.parametrize("fault", [held_request, silent], ids=["is-never-answered", "goes-silent"])
 async def test_a_watch_that_hangs_is_unhealthy_until_it_is_heard_of_again(
     world: World, tmp_path: Path, kind: str, fault: object
 ) -> None:
-    program = tmp_path / "quick-operator"
-    program.write_text(QUICK, encoding="utf-8")
-    program.chmod(0o700)
+    program = quick_operator(tmp_path)
     user = world.cluster.connection.kubeconfig(OPERATOR_USER, OPERATOR_GROUPS)
     async with FaultProxy(user) as proxy:
-        operator = world.operator(kubeconfig=proxy.kubeconfig(tmp_path), command=(str(program),))
+        operator = world.operator(kubeconfig=proxy.kubeconfig(tmp_path), command=(program,))
         await operator.start()
         hang = proxy.inject(fault("GET", rf"/{kind}\?.*watch=", times=None))  # type: ignore[operator]
         await hang.reached.wait()
@@ -63,6 +71,21 @@ async def test_a_watch_that_hangs_is_unhealthy_until_it_is_heard_of_again(
         await world.create_jobs(1)
         await world.until_phase("Running")
         await world.settled()
+        await operator.stop()
+
+
+async def test_a_watch_that_hangs_in_one_of_two_namespaces_is_unhealthy(world: World, tmp_path: Path) -> None:
+    user = world.cluster.connection.kubeconfig(OPERATOR_USER, OPERATOR_GROUPS)
+    async with FaultProxy(user) as proxy:
+        operator = world.operator(
+            "-n", "default", kubeconfig=proxy.kubeconfig(tmp_path), command=(quick_operator(tmp_path),)
+        )
+        await operator.start()
+        proxy.inject(held_request("GET", r"/namespaces/default/curationjobs\?.*watch=", times=None))
+        (problem,) = await until_healthz(operator, 503)
+        assert problem.startswith("the watch of curationjobs was last alive ")
+        proxy.heal()
+        assert await until_healthz(operator, 200) == ["ok"]
         await operator.stop()
 
 

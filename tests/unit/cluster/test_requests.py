@@ -2,37 +2,37 @@
 
 import pytest
 
-from curation.cluster.requests import describe
+from curation.cluster.requests import Asked, describe
 from curation.cluster.resources import CLUSTER_POLICIES, CONFIG_MAPS, JOBS, KINDS, LEASES, NAMESPACES
 
 A = "/apis/curation.dev/v1alpha1"
 
 
 @pytest.mark.parametrize(
-    ("method", "path", "query", "verb", "resource"),
+    ("method", "path", "query", "verb", "resource", "namespace"),
     [
-        ("GET", f"{A}/curationjobs", {}, "list", "curationjobs"),
-        ("GET", f"{A}/curationjobs", {"watch": "true"}, "watch", "curationjobs"),
-        ("GET", f"{A}/curationjobs", {"watch": "false"}, "list", "curationjobs"),
-        ("GET", f"{A}/namespaces/ns/curationjobs", {"watch": "1"}, "watch", "curationjobs"),
-        ("GET", f"{A}/namespaces/ns/curationjobs/a", {}, "get", "curationjobs"),
-        ("PATCH", f"{A}/namespaces/ns/curationjobs/a/status", {}, "patch", "curationjobs/status"),
-        ("PATCH", f"{A}/namespaces/ns/curationjobs/a", {}, "patch", "curationjobs"),
-        ("POST", "/apis/events.k8s.io/v1/namespaces/ns/events", {}, "create", "events"),
-        ("DELETE", f"{A}/namespaces/ns/curationjobs/a", {}, "delete", "curationjobs"),
-        ("DELETE", f"{A}/namespaces/ns/curationjobs", {}, "deletecollection", "curationjobs"),
-        ("PUT", "/api/v1/namespaces/ns/configmaps/a", {}, "update", "configmaps"),
-        ("GET", "/api/v1/namespaces/ns", {}, "get", "namespaces"),
-        ("GET", "/api/v1/namespaces", {}, "list", "namespaces"),
-        ("GET", "/version", {}, "get", "nonresource"),
-        ("GET", "/apis", {}, "get", "nonresource"),
-        ("GET", A, {}, "get", "nonresource"),
+        ("GET", f"{A}/curationjobs", {}, "list", "curationjobs", ""),
+        ("GET", f"{A}/curationjobs", {"watch": "true"}, "watch", "curationjobs", ""),
+        ("GET", f"{A}/curationjobs", {"watch": "false"}, "list", "curationjobs", ""),
+        ("GET", f"{A}/namespaces/ns/curationjobs", {"watch": "1"}, "watch", "curationjobs", "ns"),
+        ("GET", f"{A}/namespaces/ns/curationjobs/a", {}, "get", "curationjobs", "ns"),
+        ("PATCH", f"{A}/namespaces/ns/curationjobs/a/status", {}, "patch", "curationjobs/status", "ns"),
+        ("PATCH", f"{A}/namespaces/ns/curationjobs/a", {}, "patch", "curationjobs", "ns"),
+        ("POST", "/apis/events.k8s.io/v1/namespaces/ns/events", {}, "create", "events", "ns"),
+        ("DELETE", f"{A}/namespaces/ns/curationjobs/a", {}, "delete", "curationjobs", "ns"),
+        ("DELETE", f"{A}/namespaces/ns/curationjobs", {}, "deletecollection", "curationjobs", "ns"),
+        ("PUT", "/api/v1/namespaces/ns/configmaps/a", {}, "update", "configmaps", "ns"),
+        ("GET", "/api/v1/namespaces/ns", {}, "get", "namespaces", ""),
+        ("GET", "/api/v1/namespaces", {}, "list", "namespaces", ""),
+        ("GET", "/version", {}, "get", "nonresource", ""),
+        ("GET", "/apis", {}, "get", "nonresource", ""),
+        ("GET", A, {}, "get", "nonresource", ""),
     ],
 )
-def test_a_request_is_described_by_its_kubernetes_verb_and_resource(
-    method: str, path: str, query: dict[str, str], verb: str, resource: str
+def test_a_request_is_described_by_its_kubernetes_verb_resource_and_namespace(
+    method: str, path: str, query: dict[str, str], verb: str, resource: str, namespace: str
 ) -> None:
-    assert describe(method, path, query) == (verb, resource)
+    assert describe(method, path, query) == Asked(verb, resource, namespace)
 
 
 def test_paths_are_those_of_the_api_conventions() -> None:

@@ -8,6 +8,7 @@ import aiohttp
 import pytest
 
 from curation.api.names import Phase
+from curation.cluster.requests import Asked
 from curation.reconciler.handlers import WATCH_SECONDS
 from curation.reconciler.health import LOOP_STALE_SECONDS, WATCH_STALE_SECONDS, Health, HealthServer
 from curation.reconciler.metrics import Metrics, WatchAge
@@ -60,7 +61,7 @@ def test_a_watch_that_the_server_ends_in_time_and_that_is_opened_again_is_health
     for _ in range(10):
         clock.now += WATCH_SECONDS
         for resource in ("curationjobs", "curationmodules"):
-            health.request("watch", resource, "200", 0.01)
+            health.request(Asked("watch", resource), "200", 0.01)
         beat(health)
         assert health.problems() == []
     assert WATCH_STALE_SECONDS > WATCH_SECONDS
@@ -74,20 +75,55 @@ def test_a_watch_that_the_server_ends_in_time_and_that_is_opened_again_is_health
         ("get", "curationmodules", "200"),
         ("patch", "curationmodules/status", "200"),
         ("watch", "curationjobs", "200"),
+        ("list", "curationmodules", "403"),
+        ("list", "curationmodules", "200"),
     ],
 )
 def test_no_other_request_keeps_a_watch_alive(
     health: Health, clock: Clock, verb: str, resource: str, code: str
 ) -> None:
+    """Nor do lists: those that are made now and then beside the watch come on time when it hangs."""
+    health.request(Asked("watch", "curationmodules"), "200", 0.01)
     clock.now += WATCH_STALE_SECONDS + 1
     health.seen("curationjobs")
     beat(health)
-    health.request(verb, resource, code, 0.01)
+    health.request(Asked(verb, resource), code, 0.01)
     assert [problem.split()[3] for problem in health.problems()] == ["curationmodules"]
 
 
+def test_a_first_list_may_be_as_long_as_its_pages_come(health: Health, clock: Clock) -> None:
+    for _ in range(5):
+        clock.now += WATCH_STALE_SECONDS - 1
+        for resource in ("curationjobs", "curationmodules"):
+            health.request(Asked("list", resource), "200", 0.01)
+        beat(health)
+        assert health.problems() == []
+
+
+def test_one_namespaces_watch_does_not_hide_that_anothers_hangs(clock: Clock) -> None:
+    health = Health(clock)
+    for namespace in ("a", "b"):
+        health.expect("curationjobs", namespace)
+    clock.now += WATCH_STALE_SECONDS + 1
+    beat(health)
+    health.request(Asked("watch", "curationjobs", "a"), "200", 0.01)
+    health.seen("curationjobs", "a")
+    assert health.ages() == {"curationjobs": WATCH_STALE_SECONDS + 1}
+    assert len(health.problems()) == 1
+    assert not health.synced
+    health.request(Asked("watch", "curationjobs", "b"), "200", 0.01)
+    assert health.problems() == []
+    assert health.synced
+
+
+def test_what_the_watch_of_all_namespaces_delivers_keeps_it_alive(health: Health, clock: Clock) -> None:
+    clock.now += 7
+    health.seen("curationjobs", "a")
+    assert health.ages() == {"curationjobs": 0, "curationmodules": 7}
+
+
 def test_requests_for_kinds_that_are_not_watched_are_of_no_interest(health: Health) -> None:
-    health.request("watch", "secrets", "200", 0.01)
+    health.request(Asked("watch", "secrets"), "200", 0.01)
     assert sorted(health.ages()) == ["curationjobs", "curationmodules"]
 
 
@@ -112,11 +148,11 @@ def test_a_replica_that_has_never_led_is_healthy_and_one_that_lost_the_lease_is_
 
 
 def test_it_is_synced_once_the_jobs_are_watched(health: Health) -> None:
-    health.request("watch", "curationmodules", "200", 0)
-    health.request("list", "curationjobs", "200", 0)
-    health.request("watch", "curationjobs", "403", 0)
+    health.request(Asked("watch", "curationmodules"), "200", 0)
+    health.request(Asked("list", "curationjobs"), "200", 0)
+    health.request(Asked("watch", "curationjobs"), "403", 0)
     assert not health.synced
-    health.request("watch", "curationjobs", "200", 0)
+    health.request(Asked("watch", "curationjobs"), "200", 0)
     assert health.synced
 
 
@@ -170,7 +206,7 @@ async def test_the_probes_say_what_is_wrong(health: Health, clock: Clock) -> Non
     async with served(health, Metrics()) as http:
         assert await ask(http, "/healthz") == (200, "ok\n")
         assert await ask(http, "/readyz") == (503, "the jobs have not been listed yet\n")
-        health.request("watch", "curationjobs", "200", 0)
+        health.request(Asked("watch", "curationjobs"), "200", 0)
         assert await ask(http, "/readyz") == (200, "ok\n")
         clock.now += WATCH_STALE_SECONDS + 1
         await turn(health)

@@ -1,5 +1,6 @@
 """kopf watches and nothing else: no handler that it keeps state for, and settings under which it writes nothing."""
 
+import asyncio
 import itertools
 from pathlib import Path
 from typing import Any
@@ -8,11 +9,12 @@ import kopf
 
 from curation.api.names import GROUP, VERSION
 from curation.cluster.cache import Cache
+from curation.cluster.requests import describe
 from curation.cluster.resources import JOBS, KINDS
 from curation.reconciler.handlers import WATCH_SECONDS, kopf_registry, kopf_settings
 from curation.reconciler.health import Health
 from tests.unit.reconciler.disconnected import disconnected, document
-from tests.unit.reconciler.virtual_time import in_virtual_time
+from tests.unit.reconciler.virtual_time import in_virtual_time, loop
 
 
 def handlers(registry: kopf.OperatorRegistry, family: str) -> list[Any]:
@@ -22,7 +24,7 @@ def handlers(registry: kopf.OperatorRegistry, family: str) -> list[Any]:
 @in_virtual_time
 async def test_each_kind_has_one_handler_that_watches_and_none_that_kopf_keeps_state_for(tmp_path: Path) -> None:
     async with disconnected(tmp_path) as rig:
-        registry = kopf_registry(rig.context.api._connection, rig.context.caches, Health())
+        registry = kopf_registry(rig.context.api._connection, rig.context.caches, Health(), ())
         watching = handlers(registry, "_watching")
         assert sorted(handler.selector.any_name for handler in watching) == sorted(k.plural for k in KINDS.values())
         assert {(handler.selector.group, handler.selector.version) for handler in watching} == {(GROUP, VERSION)}
@@ -31,10 +33,27 @@ async def test_each_kind_has_one_handler_that_watches_and_none_that_kopf_keeps_s
 
 
 @in_virtual_time
+async def test_each_watch_is_expected_by_the_place_that_its_requests_name(tmp_path: Path) -> None:
+    async with disconnected(tmp_path) as rig:
+        for namespaces in ((), ("a", "b")):
+            health = Health(loop().time)
+            kopf_registry(rig.context.api._connection, rig.context.caches, health, namespaces)
+            await asyncio.sleep(7)
+            for kind in KINDS.values():
+                for namespace in namespaces or (None,):
+                    assert health.ages()[kind.plural] == 7
+                    path = kind.path(namespace if kind.namespaced else None)
+                    health.request(describe("GET", path, {"watch": "true"}), "200", 0.0)
+                    if not kind.namespaced:
+                        break
+                assert health.ages()[kind.plural] == 0
+
+
+@in_virtual_time
 async def test_a_handler_records_what_was_seen_and_answers_nothing(tmp_path: Path) -> None:
     async with disconnected(tmp_path) as rig:
         cache, health = Cache(JOBS), Health()
-        registry = kopf_registry(rig.context.api._connection, {JOBS: cache}, health)
+        registry = kopf_registry(rig.context.api._connection, {JOBS: cache}, health, ())
         (handler,) = handlers(registry, "_watching")
         patch: dict[str, Any] = {}
         for kind in (None, "ADDED", "MODIFIED"):

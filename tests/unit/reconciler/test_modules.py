@@ -25,9 +25,7 @@ from tests.unit.reconciler.virtual_time import in_virtual_time, now
 BUILTIN = "build-session-message-v1"
 
 
-def put(
-    rig: Rig, spec: dict[str, object], *, version: int = 1, name: str = "m", deleted_at: str | None = None
-) -> None:
+def put(rig: Rig, spec: dict[str, object], *, version: int = 1, name: str = "m", deleted_at: str | None = None) -> None:
     rig.context.caches[MODULES].put(
         {
             "metadata": {
@@ -95,9 +93,10 @@ async def test_the_present_build_of_a_deleted_module_stands_in_for_one_that_is_g
         build, _ = rig.modules.build(NAMESPACE, "m", "sha256:a-build-that-is-gone")
         assert build.digest == digest_of(builtin_bytes(BUILTIN))
         # Of another source nothing was loaded: it may be what has the recorded build.
+        another: dict[str, object] = {"source": {"configMap": {"name": "c", "key": "k"}}}
         for version, edited, digest in (
             (3, {**spec, "limits": {"wallSeconds": 7}}, build.digest),
-            (4, {"source": {"configMap": {"name": "c", "key": "k"}}}, "sha256:a-build-that-is-gone"),
+            (4, another, "sha256:a-build-that-is-gone"),
         ):
             put(rig, edited, version=version, deleted_at="2026-01-01T00:00:00Z")
             await rig.modules.reconcile(module_key())
