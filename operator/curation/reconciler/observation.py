@@ -24,6 +24,8 @@ class _Plan:
 
     run_id: str
     due: float
+    interval: float
+    """In seconds, that it was planned with."""
     failures: int = 0
     asked: str = ""
     """The value of curation.dev/observe-requested-at that was last honoured."""
@@ -57,13 +59,16 @@ class Observation:
         if job.status.phase is not Phase.RUNNING or run is None or job.metadata.deletion_timestamp is not None:
             self._plans.pop(key, None)
             return
-        now = self._monotonic()
+        now, interval = self._monotonic(), float(job.spec.observe_interval_seconds)
         asked = _asked(job)
         plan = self._plans.get(key)
         if plan is None or plan.run_id != run.id:
             # The first look after a restart is spread over the interval too.
-            due = now + job.spec.observe_interval_seconds * random.random()  # noqa: S311
-            plan = self._plans[key] = _Plan(run.id, due, asked=self._before.pop(key, asked))
+            due = now + interval * random.random()  # noqa: S311
+            plan = self._plans[key] = _Plan(run.id, due, interval, asked=self._before.pop(key, asked))
+        if plan.interval != interval:
+            plan.interval = interval
+            plan.due = min(plan.due, now + interval * random.random())  # noqa: S311 - many may be edited at once
         if self._runs.observing(key, job.metadata.uid):
             # Its end wakes this key. A request that came meanwhile is honoured then: it may be for newer news.
             return

@@ -64,11 +64,11 @@ class Planned:
         self.flying.add(order.key.name)
         self.rig.runs.observations[order.key.namespace] += 1
 
-    def end(self, name: str, result: Result) -> None:
+    def end(self, name: str, result: Result, **job: Any) -> None:
         self.flying.discard(name)
         self.rig.runs.observations[NAMESPACE] -= 1
         report = Report(Trigger.OBSERVE, RUN, result)
-        self.observation.ended(key(name), running(name), report)
+        self.observation.ended(key(name), running(name, **job), report)
 
     async def until_launched(self, job: Any) -> float:
         """Work on the job as its queue says until it is observed; returns when that was."""
@@ -114,6 +114,22 @@ async def test_a_session_is_looked_at_once_in_its_interval_with_jitter(
         assert min(gaps) >= 9
         assert max(gaps) <= 11.01
         assert max(gaps) - min(gaps) > 0.5
+
+
+@in_virtual_time
+async def test_a_new_interval_counts_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with disconnected(tmp_path) as rig:
+        planned = Planned(rig, monkeypatch)
+        planned.observation.advance(key(), running(interval=3600))
+        planned.observation.advance(key(), running(interval=3600, asked="1"))
+        planned.end("job", StillRunning(), interval=3600)
+        planned.observation.advance(key(), running(interval=3600, asked="1"))
+        began = await planned.until_launched(running(interval=10, asked="1"))
+        assert began <= 10.1
+        # A longer one does not put off what is due.
+        planned.end("job", StillRunning(), interval=10)
+        planned.observation.advance(key(), running(interval=10, asked="1"))
+        assert await planned.until_launched(running(interval=3600, asked="1")) - began <= 11.1
 
 
 @in_virtual_time
