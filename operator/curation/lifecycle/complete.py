@@ -72,6 +72,7 @@ class Moment:
     """Digest of the request that the job was last freed for."""
 
 
+_ALLOWED: Final = ("True", "The last run's calls were allowed.")
 _DEAD: Final = Objection("FenceDied", "the execution was superseded while it ran")
 
 
@@ -234,10 +235,11 @@ def _observed(job: CurationJob, run: Run, report: Report, moment: Moment) -> Ver
             # No approval can help against an invalid policy.
             return verdict if policy_invalid else replace(verdict, ask=request)
         case Failed(failure, message):
-            return _observation_error(job, f"The session could not be observed ({failure}): {message}", now, None)
+            message = f"The session could not be observed ({failure}): {message}"
+            return _observation_error(job, message, now, _all_allowed(report.calls))
         case other:
-            message = _unfit(other, Trigger.OBSERVE).message
-            return _observation_error(job, f"The session could not be observed: {message}", now, None)
+            message = f"The session could not be observed: {_unfit(other, Trigger.OBSERVE).message}"
+            return _observation_error(job, message, now, _all_allowed(report.calls))
 
 
 def _still_running(job: CurationJob, progress: object, report: Report, now: datetime) -> Verdict:
@@ -266,6 +268,10 @@ def _observation_error(job: CurationJob, message: str, now: datetime, authorized
     return Verdict(Ruling.APPLIED, draft.update(job.status, conditions=derived))
 
 
+def _all_allowed(calls: Calls) -> tuple[str, str] | None:
+    return _ALLOWED if calls.allowed and calls.last_denied is None else None
+
+
 def _too_large(size: int) -> Failed:
     return Failed(
         FailureClass.LIMIT_EXCEEDED,
@@ -286,6 +292,6 @@ def _applied(
     observation_error: str | None = None,
 ) -> Verdict:
     if authorized is None and calls.allowed:
-        authorized = ("True", "The last run's calls were allowed.")
+        authorized = _ALLOWED
     derived = conditions.derive(status, now, authorized=authorized, observation_error=observation_error)
     return Verdict(Ruling.APPLIED, draft.update(status, conditions=derived), notes=notes)

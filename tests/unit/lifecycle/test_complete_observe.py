@@ -7,6 +7,7 @@ from curation.api.names import FailureClass, Trigger
 from curation.lifecycle.complete import Ruling, Verdict
 from curation.lifecycle.conditions import derive, find
 from curation.lifecycle.outcome import (
+    Calls,
     Cancelled,
     Completed,
     Result,
@@ -143,6 +144,29 @@ def test_a_denied_observation_is_shown_over_an_edit_of_a_control_until_one_is_al
         "Authorized": ("True", "Allowed"),
         "Reconciling": ("True", "SessionSpawned"),
     }
+
+
+@pytest.mark.parametrize(
+    ("calls", "authorized"),
+    [
+        pytest.param(Calls(left=1, allowed=1), "True", id="allowed"),
+        pytest.param(Calls(left=1, allowed=1, last_denied=request()), "False", id="one of two allowed"),
+        pytest.param(Calls(), "False", id="not asked"),
+    ],
+)
+@pytest.mark.parametrize("result", [failed(FailureClass.HTTP_UNAVAILABLE), Cancelled()], ids=["failed", "unfit"])
+def test_a_look_that_told_nothing_is_no_longer_shown_as_denied_if_its_calls_were_allowed(
+    result: Result, calls: Calls, authorized: str
+) -> None:
+    """Else its approval would go on counting the job as one that waits for it."""
+    refused = observed(running(), denied())
+    assert refused.status is not None
+    job = stored(running(), refused.status)
+    verdict = judged(job, report(job, result, Trigger.OBSERVE, calls=calls), LATER)
+    assert verdict.status is not None
+    shown = find(verdict.status.conditions, "Authorized")
+    assert shown is not None
+    assert shown.status == authorized
 
 
 def test_an_observation_denied_by_an_invalid_policy_asks_for_no_approval() -> None:
