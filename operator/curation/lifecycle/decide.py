@@ -104,10 +104,15 @@ def decide(job: CurationJob, facts: Facts) -> Step:
 
 
 def runs_to_clean(job: CurationJob) -> tuple[str, ...]:
-    """Ids of the runs that may own a session which the job no longer wants; of a deleted job, every run in flight."""
+    """Ids of the runs that may own a session which the job no longer wants; of a deleted job, every run in flight.
+
+    Of a deleted job that only another's finalizer keeps, none: its own went when all were cleaned, or given up.
+    """
+    deleted = job.metadata.deletion_timestamp is not None
+    if deleted and SESSION_FINALIZER not in job.metadata.finalizers:
+        return ()
     ids = [entry.id for entry in job.status.abandoned_runs]
     run = job.status.run
-    deleted = job.metadata.deletion_timestamp is not None
     if deleted and run is not None and job.status.phase in (Phase.SUBMITTED, Phase.RUNNING) and run.id not in ids:
         ids.append(run.id)
     return tuple(ids)

@@ -7,11 +7,11 @@ stays, and counts for Cancel only, while a job of the namespace may own a sessio
 from datetime import timedelta
 from typing import Final
 
-from curation.api.names import IN_USE_FINALIZER, Phase
+from curation.api.names import IN_USE_FINALIZER
 from curation.api.schema import ObjectMeta
 from curation.cluster.resources import JOBS
-from curation.reconciler.context import Context, Document, Key
-from curation.reconciler.job_index import JobIndex
+from curation.reconciler.context import Context, Key
+from curation.reconciler.job_index import JobIndex, may_own_session
 from curation.reconciler.writes import after_write
 
 HELD_AT_MOST: Final = timedelta(minutes=10)
@@ -53,7 +53,7 @@ class InUse:
         if self._jobs.may_own_sessions(namespace):
             return True
         for place in (namespace,) if namespace else self._context.settings.namespaces or (None,):
-            if any(map(_may_own_session, await self._context.api.list(JOBS, place))):
+            if any(map(may_own_session, await self._context.api.list(JOBS, place))):
                 return True
         return False
 
@@ -61,8 +61,3 @@ class InUse:
         body = {"metadata": {"finalizers": finalizers}}
         after_write(self._context, key, await self._context.write(key, int(meta.resource_version), body))
         return True
-
-
-def _may_own_session(job: Document) -> bool:
-    status = job.get("status") or {}
-    return status.get("phase") in (Phase.SUBMITTED, Phase.RUNNING) or bool(status.get("abandonedRuns"))

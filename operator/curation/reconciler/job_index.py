@@ -1,14 +1,20 @@
 """What other reconcilers and a scrape ask about all jobs, kept as they change so that nobody looks at each of them."""
 
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 from pydantic import BaseModel, Field
 
-from curation.api.names import Phase
+from curation.api.names import SESSION_FINALIZER, Phase
+from curation.cluster.answers import Document
 from curation.cluster.cache import Stored
 from curation.reconciler.metrics import Metrics
 
 _IN_FLIGHT = frozenset({Phase.SUBMITTED.value, Phase.RUNNING.value})
+
+
+class _Metadata(BaseModel):
+    deletion_timestamp: Annotated[str | None, Field(alias="deletionTimestamp")] = None
+    finalizers: list[str] = []
 
 
 class _Status(BaseModel):
@@ -19,7 +25,34 @@ class _Status(BaseModel):
 class _Glance(BaseModel):
     """All that the index needs of a job. It holds whatever a release of ours, older or newer, has written."""
 
+    metadata: _Metadata = _Metadata()
     status: _Status = _Status()
+
+    @property
+    def released(self) -> bool:
+        """It is deleted, and its runs are cleaned or given up: only another's finalizer keeps it."""
+        return self.metadata.deletion_timestamp is not None and SESSION_FINALIZER not in self.metadata.finalizers
+
+    @property
+    def to_clean(self) -> int:
+        """How many runs its status names to be cleaned."""
+        return 0 if self.released else len(self.status.abandoned_runs)
+
+    @property
+    def may_own_session(self) -> bool:
+        """See `may_own_session`."""
+        return bool(self.to_clean) or (not self.released and self.status.phase in _IN_FLIGHT)
+
+
+def may_own_session(job: Document) -> bool:
+    """Whether a job has a run or a session that may have to be cancelled."""
+    return _Glance.model_validate(job).may_own_session
+
+
+class _Known(NamedTuple):
+    phase: str
+    to_clean: int
+    may_own_session: bool
 
 
 class JobIndex:
@@ -27,7 +60,7 @@ class JobIndex:
 
     def __init__(self, metrics: Metrics) -> None:
         self._metrics = metrics
-        self._known: dict[str, dict[str, tuple[str, int]]] = {}
+        self._known: dict[str, dict[str, _Known]] = {}
 
     def seen(self, old: Stored | None, new: Stored | None) -> None:
         """Listener of the job cache."""
@@ -36,21 +69,21 @@ class JobIndex:
         jobs = self._known.setdefault(known.namespace, {})
         before = jobs.pop(known.name, None)
         if before is not None:
-            self._count(*before, -1)
+            self._count(before, -1)
         if new is not None:
-            status = new.parse(_Glance).status
-            now = (status.phase or Phase.QUEUED.value, len(status.abandoned_runs))
-            jobs[known.name] = now
-            self._count(*now, 1)
+            job = new.parse(_Glance)
+            phase = job.status.phase or Phase.QUEUED.value
+            jobs[known.name] = now = _Known(phase, job.to_clean, job.may_own_session)
+            self._count(now, 1)
         if not jobs:
             del self._known[known.namespace]
 
     def may_own_sessions(self, namespace: str) -> bool:
         """Whether a job of the namespace (empty: of any) has a run or a session that may have to be cancelled."""
         places = [self._known.get(namespace, {})] if namespace else list(self._known.values())
-        return any(phase in _IN_FLIGHT or abandoned for jobs in places for phase, abandoned in jobs.values())
+        return any(job.may_own_session for jobs in places for job in jobs.values())
 
-    def _count(self, phase: str, abandoned: int, sign: int) -> None:
-        self._metrics.jobs.labels(phase=phase).inc(sign)
-        if abandoned:
-            self._metrics.abandoned_runs.inc(sign * abandoned)
+    def _count(self, job: _Known, sign: int) -> None:
+        self._metrics.jobs.labels(phase=job.phase).inc(sign)
+        if job.to_clean:
+            self._metrics.abandoned_runs.inc(sign * job.to_clean)

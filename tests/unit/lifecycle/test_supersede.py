@@ -7,7 +7,7 @@ import pytest
 
 from curation.api.job import CurationJob, ModuleReference, OnDenied, Retry, Timeouts
 from curation.api.names import FailureClass, Trigger
-from curation.lifecycle.decide import decide, runs_to_clean
+from curation.lifecycle.decide import Step, decide, runs_to_clean
 from curation.lifecycle.outcome import Completed
 from tests.unit.lifecycle.builders import (
     HERE,
@@ -277,6 +277,15 @@ def test_a_deleted_job_keeps_its_finalizer_until_its_runs_are_cleaned(make: Make
 def test_a_deleted_job_without_our_finalizer_is_left_alone() -> None:
     step = decide(deleted(new_job(finalizer=False)), facts())
     assert (step.add_finalizer, step.remove_finalizer) == (False, False)
+
+
+@pytest.mark.parametrize("make", IN_EVERY_PHASE.values(), ids=IN_EVERY_PHASE)
+def test_a_deleted_job_that_only_anothers_finalizer_keeps_is_not_cleaned_again(make: Make) -> None:
+    """Ours went when its runs were cleaned, or given up: a process that starts now has nothing to do for it."""
+    job = deleted(make())
+    released = job.model_copy(update={"metadata": job.metadata.model_copy(update={"finalizers": ("another",)})})
+    assert runs_to_clean(released) == ()
+    assert decide(released, facts()) == Step(released.status)
 
 
 def test_a_finished_job_whose_finalizer_was_removed_gets_it_back_only_for_a_new_run() -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from curation.cluster.cache import Cache
 from curation.cluster.resources import JOBS
-from curation.reconciler.job_index import JobIndex
+from curation.reconciler.job_index import JobIndex, may_own_session
 from curation.reconciler.metrics import Metrics
 from tests.unit.reconciler.disconnected import document
 
@@ -58,6 +58,28 @@ def test_a_job_may_own_a_session_while_a_run_is_in_flight_or_to_be_cleaned(
     assert it.index.may_own_sessions("ns") is may
     assert it.index.may_own_sessions("") is may
     assert not it.index.may_own_sessions("other")
+
+
+@pytest.mark.parametrize(
+    ("finalizers", "may"),
+    [(["curation.dev/session", "another"], True), (["another"], False)],
+    ids=["ours", "another's"],
+)
+@pytest.mark.parametrize(("phase", "abandoned"), [("Running", 0), ("Failed", 2)])
+def test_a_deleted_job_may_own_a_session_until_our_finalizer_is_off(
+    phase: str, abandoned: int, finalizers: list[str], may: bool
+) -> None:
+    it = Indexed()
+    runs = [{"id": str(n)} for n in range(abandoned)]
+    metadata = {"finalizers": finalizers, "deletionTimestamp": "2026-01-01T00:00:00Z"}
+    found = document("a", status={"phase": phase, "abandonedRuns": runs}, metadata=metadata)
+    it.cache.put(found)
+    assert it.index.may_own_sessions("ns") is may
+    assert may_own_session(found) is may
+    assert it.jobs(phase) == 1
+    assert it.abandoned == (abandoned if may else 0)
+    del metadata["deletionTimestamp"]
+    assert may_own_session(document(status={"phase": phase, "abandonedRuns": runs}, metadata=metadata))
 
 
 def test_a_deleted_and_a_recreated_job_are_counted_once() -> None:
