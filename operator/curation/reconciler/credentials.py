@@ -2,6 +2,7 @@
 
 import base64
 import time
+from collections import OrderedDict
 from collections.abc import Callable
 from http import HTTPStatus
 
@@ -14,6 +15,9 @@ from curation.execution.credentials import OriginCredential
 
 # A rotated Secret is in use after this many seconds; without a bound a burst of runs would be a burst of reads.
 FRESH_SECONDS = 30.0
+# Values that are kept for a Cancel, the last read of all; with more modules that have credentials, a Cancel in a
+# terminating namespace may find its Secret gone.
+KEPT = 4096
 
 
 class CredentialError(Exception):
@@ -31,7 +35,8 @@ class Credentials:
     def __init__(self, api: ClusterAPI, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._api = api
         self._monotonic = monotonic
-        self._read: dict[tuple[str, str], tuple[float, dict[str, str]]] = {}
+        self._read: OrderedDict[tuple[str, str, str], tuple[float, str | None]] = OrderedDict()
+        """By namespace, Secret and key: when it was read, and what it held. Of a Secret nothing else is kept."""
 
     async def of(self, namespace: str, spec: ModuleSpec, *, last_known: bool = False) -> tuple[OriginCredential, ...]:
         """Each credential with its header's value. Raises CredentialError, or Unreachable.
@@ -47,14 +52,14 @@ class Credentials:
 
     async def _value(self, namespace: str, credential: Credential, last_known: bool) -> str:
         reference = credential.secret_key_ref
-        data = await self._secret(namespace, reference.name, last_known)
-        if reference.key not in data:
+        encoded = await self._encoded(namespace, reference.name, reference.key, last_known)
+        if encoded is None:
             raise CredentialError(
                 f"Secret {reference.name} has no key {reference.key} (spec.credentials[].secretKeyRef of the module)"
             )
         where = f"Secret {reference.name}, key {reference.key}"
         try:
-            value = base64.b64decode(data[reference.key], validate=True).decode().strip()
+            value = base64.b64decode(encoded, validate=True).decode().strip()
         except ValueError:
             raise CredentialError(f"{where} is not text") from None
         try:
@@ -65,8 +70,8 @@ class Credentials:
             raise CredentialError(f"{where} is empty; put the whole value of the header {credential.header} there")
         return value
 
-    async def _secret(self, namespace: str, name: str, last_known: bool) -> dict[str, str]:
-        place, now = (namespace, name), self._monotonic()
+    async def _encoded(self, namespace: str, name: str, key: str, last_known: bool) -> str | None:
+        place, now = (namespace, name, key), self._monotonic()
         known = self._read.get(place)
         if known is not None and now < known[0] + FRESH_SECONDS:
             return known[1]
@@ -90,6 +95,9 @@ class Credentials:
             raise CredentialError(
                 f"Secret {name} (spec.credentials[].secretKeyRef of the module) does not exist", absent=True
             )
-        data: dict[str, str] = found.get("data") or {}
-        self._read[place] = (now, data)
-        return data
+        value: str | None = (found.get("data") or {}).get(key)
+        self._read[place] = (now, value)
+        self._read.move_to_end(place)
+        while len(self._read) > KEPT:
+            self._read.popitem(last=False)
+        return value

@@ -7,6 +7,7 @@ import pytest
 
 from curation.api.module import ModuleSpec
 from curation.cluster.answers import APIError, Document, Unreachable
+from curation.reconciler import credentials
 from curation.reconciler.credentials import FRESH_SECONDS, CredentialError, Credentials
 
 SPEC = ModuleSpec.model_validate(
@@ -163,3 +164,28 @@ async def test_a_failed_read_is_tried_again_at_once() -> None:
         await case.header()
     case.secrets.hold(value="there")
     assert await case.header() == "there"
+
+
+async def test_of_a_secret_only_what_a_module_refers_to_is_kept() -> None:
+    case = Case()
+    case.secrets.hold(value="kept", another="of no concern")
+    await case.header()
+    kept = repr(vars(case.credentials))
+    assert base64.b64encode(b"kept").decode() in kept
+    assert base64.b64encode(b"of no concern").decode() not in kept
+
+
+async def test_no_more_values_are_kept_than_the_bound_and_those_that_were_read_last(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(credentials, "KEPT", 2)
+    case = Case()
+    case.secrets.hold(value="kept")
+    for namespace in ("a", "b", "a", "c"):
+        await case.header(namespace)
+        case.now += FRESH_SECONDS
+    case.secrets.answer = None
+    for namespace in ("a", "c"):
+        assert await case.header(namespace, last_known=True) == "kept"
+    with pytest.raises(CredentialError, match="does not exist"):
+        await case.header("b", last_known=True)
