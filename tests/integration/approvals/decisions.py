@@ -79,16 +79,21 @@ class Approvals:
 
         def there() -> bool:
             return len(self.present) == 1 and all(
-                approval.get("status", {}).get("waiting") == waiting and self._naming(name) >= waiting
+                approval.get("status", {}).get("waiting") == waiting and self._saying(name) >= waiting
                 for name, approval in self.present.items()
             )
 
         await self._world.until(there, f"{waiting} jobs wait for one approval")
         return next(iter(self.present.values()))
 
-    def _naming(self, approval: str) -> int:
-        jobs = self._world.jobs.present.values()
-        return sum(job.get("status", {}).get("approval", {}).get("name") == approval for job in jobs)
+    def _saying(self, approval: str) -> int:
+        """How many jobs say that they wait for it, or that the last look at their session was denied."""
+        statuses = [job.get("status", {}) for job in self._world.jobs.present.values()]
+        return sum(
+            status.get("approval", {}).get("name") == approval
+            or (status.get("phase") == "Running" and _authorized(status) == "False")
+            for status in statuses
+        )
 
     async def until(self, condition: Callable[[], bool], what: str) -> None:
         """Wait for a condition on approvals."""
@@ -175,6 +180,10 @@ class Approvals:
     def seen(self, plural: str, name: str) -> Document | None:
         """The newest version of a policy or module; None once it is gone."""
         return self._others[plural].present.get(name)
+
+
+def _authorized(status: Document) -> str:
+    return str(next(c["status"] for c in status["conditions"] if c["type"] == "Authorized"))
 
 
 def transitions(world: World, name: str) -> list[str]:
