@@ -98,24 +98,28 @@ async def test_sigterm_stops_an_operator_in_a_run_while_the_api_server_answers_n
     async with FaultProxy(user) as proxy, election(world) as lease:
         operator = await world.start_operator(kubeconfig=proxy.kubeconfig(tmp_path), lease=True)
         assert await lease.leader() is operator
+        # Of a job that runs already: a claim is told by no Event.
         event = proxy.inject(held_request("POST", "/events", times=None))
-        slow = hold(world, Point.CREATED)
-        await world.create_jobs(1)
-        await world.service.wait_held(slow)
+        await world.create_job("other")
         await event.reached.wait()
+        await world.until_phase("Running", "other")
+        slow = hold(world, Point.CREATED)
+        await world.create_job()
+        await world.service.wait_held(slow)
 
         proxy.inject(held_request(times=None))
         await stop(operator)
         assert operator.logged("Could not release the lease")
 
+    assert world.status()["phase"] == "Submitted"
     await world.start_operator()
     await world.until_phase("Running")
     slow.release()
     await world.settled()
     assert world.status()["run"]["id"] == world.run_id(generation=1, attempt=2)
     assert [session.state for session in sessions_of(world, ["job-0"], generation=1)] == ["cancelled"]
-    (live,) = world.service.live_sessions()
-    assert live.id == world.status()["session"]["id"]
+    owned = {world.status(name)["session"]["id"] for name in ("job-0", "other")}
+    assert {live.id for live in world.service.live_sessions()} == owned
 
 
 async def test_modules_whose_sources_are_slow_to_be_read_delay_neither_the_start_nor_the_jobs_of_other_modules(
