@@ -183,9 +183,18 @@ def crd(kind: Kind) -> dict[str, Any]:
     }
 
 
+class _Dumper(yaml.SafeDumper):
+    """Writes what is used twice twice: a reader of a CRD is not to follow `*id001`."""
+
+    def ignore_aliases(self, data: Any) -> bool:
+        return True
+
+
 def crd_yaml(document: dict[str, Any]) -> str:
     """One CRD as YAML, the same text for the same models."""
-    return yaml.safe_dump(document, sort_keys=True, width=120, allow_unicode=True)
+    text = yaml.dump(document, Dumper=_Dumper, sort_keys=True, width=120, allow_unicode=True)
+    assert isinstance(text, str)
+    return text
 
 
 def _root(kind: Kind) -> Schema:

@@ -26,9 +26,7 @@ from curation.cluster.resources import APPROVALS
 
 TRIES: Final = 5
 
-_dry_run = click.option(
-    "--dry-run", is_flag=True, help="Show what would be granted and whether you may; change nothing."
-)
+_dry_run = click.option("--dry-run", is_flag=True, help="Show what would change and whether you may; change nothing.")
 _force = click.option("--force", is_flag=True, help="Decide even if another manager has applied the decision.")
 
 

@@ -5,6 +5,7 @@ import json
 import logging
 import os
 import re
+import ssl
 import sys
 from collections.abc import Sequence
 from ipaddress import IPv4Network, IPv6Network, ip_network
@@ -61,6 +62,21 @@ class _Address(click.ParamType[tuple[str, int]]):
         return host.strip("[]"), int(port)
 
 
+class _Bundle(click.ParamType[Path]):
+    """A PEM file of certificates."""
+
+    name = "FILE"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> Path:
+        """See click."""
+        path = Path(str(value))
+        try:
+            ssl.create_default_context(cafile=path)
+        except (OSError, ValueError) as error:  # an SSLError is an OSError
+            self.fail(f"{path} is not a PEM file of certificates that can be read: {error}", param, ctx)
+        return path
+
+
 class _Name(click.ParamType[str]):
     """A text of a form that ends up in the API: a bad one would be refused there, again and again, by each write."""
 
@@ -104,7 +120,7 @@ def main() -> None:
     default=256,
     show_default=True,
     envvar="CURATION_MAX_CONCURRENT_RUNS",
-    help="Runs in flight at once.",
+    help="Submit runs in flight at once.",
 )
 @click.option(
     "--allow-cidr",
@@ -113,6 +129,12 @@ def main() -> None:
     multiple=True,
     envvar="CURATION_ALLOW_CIDR",
     help="A private or loopback network that modules may reach.",
+)
+@click.option(
+    "--ca-bundle",
+    type=_Bundle(),
+    envvar="CURATION_CA_BUNDLE",
+    help="A PEM file of authorities to trust for modules' https calls, beside the system's.",
 )
 @click.option(
     "--identity",
@@ -170,6 +192,7 @@ def run(
     namespaces: Sequence[str],
     max_concurrent_runs: int,
     allow_cidrs: Sequence[Network],
+    ca_bundle: Path | None,
     identity: str | None,
     no_lease: bool,
     lease_namespace: str | None,
@@ -181,8 +204,8 @@ def run(
 ) -> None:
     """Run the operator until it is stopped.
 
-    Cluster access comes from KUBECONFIG or the pod's service account. Every option can also be set in the
-    environment, as CURATION_ and its name. Exit codes: 0 stopped, 2 bad usage or configuration, 3 lost the lease,
+    Cluster access comes from KUBECONFIG, the pod's service account or ~/.kube/config. Every option can also be set in
+    the environment, as CURATION_ and its name. Exit codes: 0 stopped, 2 bad usage or configuration, 3 lost the lease,
     1 anything else.
     """
     if no_lease and lease_namespace:
@@ -193,6 +216,7 @@ def run(
         namespaces=tuple(dict.fromkeys(namespaces)),
         max_concurrent_runs=max_concurrent_runs,
         allow_cidrs=tuple(allow_cidrs),
+        ca_bundle=ca_bundle,
         identity=identity or os.uname().nodename,
         lease=None if no_lease else _lease(lease_namespace, lease_name),
         http_host=host,

@@ -5,6 +5,7 @@ import secrets
 import socket
 from dataclasses import dataclass, field
 from ipaddress import IPv4Network, IPv6Network
+from pathlib import Path
 
 
 @dataclass(frozen=True)
@@ -23,6 +24,8 @@ class Settings:
     """Empty: the whole cluster."""
     max_concurrent_runs: int = 256
     allow_cidrs: tuple[IPv4Network | IPv6Network, ...] = ()
+    ca_bundle: Path | None = None
+    """A PEM file of authorities that session services may be certified by, beside the system's."""
     identity: str = field(default_factory=socket.gethostname)
     lease: LeaseSettings | None = None
     http_host: str = "127.0.0.1"

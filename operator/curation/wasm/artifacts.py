@@ -19,6 +19,9 @@ from curation.wasm.engine import artifact_key
 MAX_ARTIFACTS = 256
 """Compiled modules kept on disk; beyond it the least recently written go."""
 
+MAX_BYTES = 512 << 20
+"""Their size in all; the same. A compiled module is some 5 times its WebAssembly, and can be made to be 20 times."""
+
 
 class CacheDirError(Exception):
     """The folder cannot be trusted with compiled code; the message says what to do."""
@@ -109,7 +112,9 @@ class ArtifactDir:
 
     def _prune(self, keep: Path) -> None:
         found = sorted(self._path.glob("*.cwasm"), key=lambda path: path.stat().st_mtime, reverse=True)
-        for path in found[MAX_ARTIFACTS:]:
-            if path != keep:
+        total = 0
+        for number, path in enumerate(found):
+            total += path.stat().st_size
+            if (number >= MAX_ARTIFACTS or total > MAX_BYTES) and path != keep:
                 path.with_suffix(".json").unlink(missing_ok=True)
                 path.unlink(missing_ok=True)

@@ -1,59 +1,27 @@
 """TLS: always verified, against the system's authorities and the given bundle."""
 
 import asyncio
-import datetime
 import ssl
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 
 from curation.egress.client import EgressClient, OutboundRequest
 from curation.egress.errors import Unavailable
 from curation.egress.floor import AddressFloor
 from curation.egress.url import parse_url
+from tests.harness.certificates import self_signed
 from tests.unit.egress.raw_server import raw_server
+
+Certificate = Callable[[str], tuple[Path, ssl.SSLContext]]
 
 
 @pytest.fixture
-def certificate(tmp_path: Path) -> Callable[[str], tuple[Path, ssl.SSLContext]]:
+def certificate(tmp_path: Path) -> Certificate:
     """Makes a self-signed certificate for a name: its PEM file, and a server's context with it."""
-
-    def make(name: str) -> tuple[Path, ssl.SSLContext]:
-        key = ec.generate_private_key(ec.SECP256R1())
-        subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-        now = datetime.datetime.now(datetime.UTC)
-        signed = (
-            x509.CertificateBuilder()
-            .subject_name(subject)
-            .issuer_name(subject)
-            .public_key(key.public_key())
-            .serial_number(x509.random_serial_number())
-            .not_valid_before(now - datetime.timedelta(hours=1))
-            .not_valid_after(now + datetime.timedelta(hours=1))
-            .add_extension(x509.SubjectAlternativeName([x509.DNSName(name)]), critical=False)
-            .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-            .sign(key, hashes.SHA256())
-        )
-        pem, private = tmp_path / f"{name}.pem", tmp_path / f"{name}.key"
-        pem.write_bytes(signed.public_bytes(serialization.Encoding.PEM))
-        private.write_bytes(
-            key.private_bytes(
-                serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-            )
-        )
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(pem, private)
-        return pem, context
-
-    return make
-
-
-Certificate = Callable[[str], tuple[Path, ssl.SSLContext]]
+    return partial(self_signed, tmp_path)
 
 
 async def fetch(client: EgressClient, port: int, on_departure: Callable[[], None] | None = None) -> bytes:

@@ -4,6 +4,7 @@ import socket
 from ipaddress import ip_network
 from pathlib import Path
 
+import certifi
 import click
 import pytest
 from click.testing import CliRunner, Result
@@ -44,6 +45,7 @@ def test_without_options_it_serves_the_whole_cluster_with_the_documented_default
     assert settings.max_concurrent_runs == 256
     assert settings.allow_cidrs == ()
     assert (settings.http_host, settings.http_port) == ("127.0.0.1", 8080)
+    assert settings.ca_bundle is None
     assert settings.lease is None
     assert settings.identity == socket.gethostname()
     assert module_cache is None
@@ -53,7 +55,7 @@ def test_options_become_settings(seen: Seen, tmp_path: Path) -> None:
     result = run(
         *("-n", "a", "--namespace", "b", "-n", "a", "--max-concurrent-runs", "7", "--allow-cidr", "127.0.0.0/8"),
         *("--allow-cidr", "fd00::/8", "--identity", "me", "--lease-namespace", "system", "--lease-name", "mine"),
-        *("--http-bind", "[::1]:0", "--module-cache", str(tmp_path)),
+        *("--http-bind", "[::1]:0", "--module-cache", str(tmp_path), "--ca-bundle", certifi.where()),
     )
     assert result.exit_code == 0, result.output
     ((settings, module_cache),) = seen
@@ -63,6 +65,7 @@ def test_options_become_settings(seen: Seen, tmp_path: Path) -> None:
     assert settings.identity == "me"
     assert settings.lease == LeaseSettings("system", "mine")
     assert (settings.http_host, settings.http_port) == ("::1", 0)
+    assert settings.ca_bundle == Path(certifi.where())
     assert module_cache == tmp_path
 
 
@@ -127,6 +130,8 @@ def test_in_a_pod_it_elects_a_leader_in_its_own_namespace(
         (["--max-concurrent-runs", "many"], "'many' is not a valid integer range"),
         (["--log-format", "xml"], "'xml' is not one of 'text', 'json'"),
         (["--log-level", "loud"], "'loud' is not one of"),
+        (["--ca-bundle", "no-such-file"], "no-such-file is not a PEM file of certificates that can be read: "),
+        (["--ca-bundle", __file__], "is not a PEM file of certificates that can be read: "),
         (["--unknown"], "No such option"),
         (["something"], "unexpected extra argument"),
     ],

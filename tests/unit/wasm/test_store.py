@@ -214,6 +214,22 @@ def test_old_artifacts_make_room_for_new_ones(tmp_path: Path, monkeypatch: pytes
     assert folder.get(digest_of(b"the newest")) is not None
 
 
+def test_artifacts_take_no_more_room_than_the_bound_unless_one_alone_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(artifacts, "MAX_BYTES", 100)
+    folder = ArtifactDir(tmp_path / "cache")
+    digests = [digest_of(bytes([n])) for n in range(4)]
+    for age, digest in enumerate(reversed(digests)):
+        path = folder.put(digest, bytes(30), 1).path
+        os.utime(path, (1000 - age, 1000 - age))
+    folder.put(digest_of(b"the newest"), bytes(40), 1)
+    assert [folder.get(digest) is not None for digest in digests] == [False, False, True, True]
+    folder.put(digest_of(b"a large one"), bytes(101), 1)
+    assert folder.get(digest_of(b"a large one")) is not None
+    assert len(list((tmp_path / "cache").glob("*.cwasm"))) == 1
+
+
 async def test_a_store_without_a_folder_of_its_own_leaves_none_behind(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
