@@ -82,16 +82,20 @@ class Approvals:
         known = new or old
         assert known is not None
         self.wake(Key(APPROVALS, known.namespace, known.name))
-        crowd = [job for job in self._crowded if job.namespace == known.namespace]
-        if crowd and self._room(known.namespace):
-            for job in crowd:
-                self._context.queue.add(job)
+        self._offer_room(known.namespace)
 
     def wake(self, approval: Key) -> None:
         """Decide the jobs that wait for this approval again."""
         waiting = self._waiting.get(approval)
         if waiting is not None:
             for job in (*waiting.creators, *waiting.clashing):
+                self._context.queue.add(job)
+
+    def _offer_room(self, namespace: str) -> None:
+        """Decide the jobs that wait for room again, if there is some."""
+        crowd = [job for job in self._crowded if job.namespace == namespace]
+        if crowd and self._taken(namespace) < MAX_PENDING:
+            for job in crowd:
                 self._context.queue.add(job)
 
     def _policies_changed(self, namespace: str | None) -> None:
@@ -218,10 +222,11 @@ class Approvals:
             await self._make(key, job, place, wanted)
         finally:
             self._making.discard(place)
+            self._offer_room(key.namespace)  # if it was not made, what it had taken is free again
 
     async def _make(self, key: Key, job: CurationJob, place: Key, wanted: JobApproval) -> None:
         context = self._context
-        if not self._room(key.namespace):
+        if self._taken(key.namespace) > MAX_PENDING:  # its own place is one of those
             if key not in self._crowded:
                 self._crowded.add(key)
                 self.wake(place)
@@ -232,8 +237,10 @@ class Approvals:
             case Created(obj):
                 context.caches[APPROVALS].put(obj)
             case Exists():
-                await context.refresh(place)
-                self.wake(place)
+                if await context.refresh(place):
+                    self.wake(place)
+                else:
+                    context.queue.add_rate_limited(key)
             case Throttled(retry_after):
                 context.queue.add_after(key, retry_after)
             case Refused(code, reason, message):
@@ -258,13 +265,10 @@ class Approvals:
         self._register(key, job, wanted)
         await self._ensure(key, job, wanted)
 
-    def _room(self, namespace: str) -> bool:
-        """Whether one more approval may be Pending, those that are being made included (the caller's own not)."""
+    def _taken(self, namespace: str) -> int:
+        """How many approvals are Pending or being made."""
         making = sum(place.namespace == namespace for place in self._making)
-        return self._pending(namespace) + max(0, making - 1) < MAX_PENDING
-
-    def _pending(self, namespace: str) -> int:
-        return sum(
+        return making + sum(
             stored.parse(CurationApproval).spec.decision is ApprovalDecision.PENDING
             for stored in self._context.caches[APPROVALS].in_namespace(namespace)
         )

@@ -10,11 +10,12 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import choose_encoder
 
 from curation.cluster.requests import Asked
-from curation.cluster.resources import JOBS
 
 # A watch is ended by the server after 45 s and opened again (see `handlers`), so one that was not heard of for
 # longer than this hangs. The kubelet's probe adds at most 10 s.
 WATCH_STALE_SECONDS: Final = 75.0
+# A first list of very many objects may take this long, page by page, before its watch is opened.
+FIRST_LIST_SECONDS: Final = 300.0
 LOOP_STALE_SECONDS: Final = 30.0
 SHUTDOWN_SECONDS: Final = 0.25
 _BEAT_SECONDS: Final = 1.0
@@ -27,6 +28,8 @@ class Health:
         self._monotonic = monotonic
         self._watches: dict[tuple[str, str], float] = {}
         """By resource and namespace: when each watch was last known to be alive."""
+        self._expected: dict[tuple[str, str], float] = {}
+        """Since when."""
         self._opened: set[tuple[str, str]] = set()
         self._beat = monotonic()
         self.synced = False
@@ -35,21 +38,21 @@ class Health:
 
     def expect(self, resource: str, namespace: str = "") -> None:
         """This kind is watched from now on, in this namespace; empty: in all of them."""
-        self._watches[resource, namespace] = self._monotonic()
+        self._watches[resource, namespace] = self._expected[resource, namespace] = self._monotonic()
 
     def request(self, asked: Asked, code: str, _seconds: float) -> None:
         """A request to the API server was answered; a watch that was opened is alive."""
-        place = (asked.resource, asked.namespace)
+        place, now = (asked.resource, asked.namespace), self._monotonic()
         if code != "200" or place not in self._watches:
             return
         if asked.verb == "watch":
             self._opened.add(place)
-            self.synced = self.synced or {p for p in self._watches if p[0] == JOBS.plural} <= self._opened
-        elif asked.verb != "list" or place in self._opened:
-            # A first list may be long, so each page of it counts. Later ones need not be the watch's: the sweep lists
-            # too, and would hide that a watch hangs.
+            self.synced = self._opened == self._watches.keys()
+        elif asked.verb != "list" or place in self._opened or now > self._expected[place] + FIRST_LIST_SECONDS:
+            # Trap: later lists need not be the watch's. The sweep lists too, and would hide that a watch hangs, or
+            # that it may not be opened at all.
             return
-        self._watches[place] = self._monotonic()
+        self._watches[place] = now
 
     def seen(self, resource: str, namespace: str = "") -> None:
         """A watch has delivered something of a namespace."""
@@ -125,7 +128,7 @@ class HealthServer:
         return _answer(self._health.problems())
 
     async def _readyz(self, _: web.Request) -> web.Response:
-        missing = [] if self._health.synced else ["the jobs have not been listed yet"]
+        missing = [] if self._health.synced else ["not all kinds have been listed yet"]
         return _answer(missing + self._health.problems())
 
     async def _metrics(self, request: web.Request) -> web.Response:

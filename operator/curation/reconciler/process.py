@@ -344,6 +344,8 @@ class Process:
             takeover.leading_since = await context.api.revision(JOBS, namespace)
             # A run that is taken over is replaced in one write, which takes its module.
             await self._load_modules(context, modules)
+            if self._stop.is_set():
+                return  # the lease is about to be released: no work may begin that would outlast it
             self._working = True
             for kind, cache in context.caches.items():
                 for stored in cache:

@@ -10,7 +10,7 @@ import pytest
 from curation.api.names import Phase
 from curation.cluster.requests import Asked
 from curation.reconciler.handlers import WATCH_SECONDS
-from curation.reconciler.health import LOOP_STALE_SECONDS, WATCH_STALE_SECONDS, Health, HealthServer
+from curation.reconciler.health import FIRST_LIST_SECONDS, LOOP_STALE_SECONDS, WATCH_STALE_SECONDS, Health, HealthServer
 from curation.reconciler.metrics import Metrics, WatchAge
 from tests.unit.reconciler.virtual_time import in_virtual_time, loop
 
@@ -100,6 +100,21 @@ def test_a_first_list_may_be_as_long_as_its_pages_come(health: Health, clock: Cl
         assert health.problems() == []
 
 
+def test_a_watch_that_may_not_be_opened_is_stale_though_its_kind_is_listed_again_and_again(
+    health: Health, clock: Clock
+) -> None:
+    """By the sweep: a Role may have list and not watch."""
+    until = clock.now + FIRST_LIST_SECONDS + WATCH_STALE_SECONDS + 61
+    while clock.now < until:
+        clock.now += 60
+        health.request(Asked("watch", "curationjobs"), "200", 0.01)
+        health.request(Asked("watch", "curationmodules"), "403", 0.01)
+        health.request(Asked("list", "curationmodules"), "200", 0.01)
+    beat(health)
+    assert [problem.split()[3] for problem in health.problems()] == ["curationmodules"]
+    assert not health.synced
+
+
 def test_one_namespaces_watch_does_not_hide_that_anothers_hangs(clock: Clock) -> None:
     health = Health(clock)
     for namespace in ("a", "b"):
@@ -147,12 +162,12 @@ def test_a_replica_that_has_never_led_is_healthy_and_one_that_lost_the_lease_is_
     assert health.problems() == ["the lease was lost"], "it stays lost"
 
 
-def test_it_is_synced_once_the_jobs_are_watched(health: Health) -> None:
-    health.request(Asked("watch", "curationmodules"), "200", 0)
-    health.request(Asked("list", "curationjobs"), "200", 0)
-    health.request(Asked("watch", "curationjobs"), "403", 0)
-    assert not health.synced
+def test_it_is_synced_once_all_kinds_are_watched(health: Health) -> None:
     health.request(Asked("watch", "curationjobs"), "200", 0)
+    health.request(Asked("list", "curationmodules"), "200", 0)
+    health.request(Asked("watch", "curationmodules"), "403", 0)
+    assert not health.synced
+    health.request(Asked("watch", "curationmodules"), "200", 0)
     assert health.synced
 
 
@@ -205,8 +220,9 @@ async def test_a_close_during_another_one_ends_with_it(health: Health, turns: in
 async def test_the_probes_say_what_is_wrong(health: Health, clock: Clock) -> None:
     async with served(health, Metrics()) as http:
         assert await ask(http, "/healthz") == (200, "ok\n")
-        assert await ask(http, "/readyz") == (503, "the jobs have not been listed yet\n")
-        health.request(Asked("watch", "curationjobs"), "200", 0)
+        assert await ask(http, "/readyz") == (503, "not all kinds have been listed yet\n")
+        for resource in ("curationjobs", "curationmodules"):
+            health.request(Asked("watch", resource), "200", 0)
         assert await ask(http, "/readyz") == (200, "ok\n")
         clock.now += WATCH_STALE_SECONDS + 1
         await turn(health)

@@ -1,11 +1,20 @@
 """How long a stop may wait, in all: 5 s, and 2 s until another replica leads. Times that were measured are in docs/."""
 
+import asyncio
+from pathlib import Path
+from typing import Any
+
 import pytest
 
 from curation.cluster import lease, sockets
+from curation.cluster.resources import JOBS
 from curation.reconciler import health, process
+from curation.reconciler.context import Key
 from curation.reconciler.process import Exit, Process
 from curation.reconciler.settings import Settings
+from curation.reconciler.takeover import Takeover
+from tests.unit.reconciler.disconnected import disconnected, document
+from tests.unit.reconciler.virtual_time import in_virtual_time, loop
 
 
 def test_all_that_a_stop_waits_for_is_less_than_5_seconds() -> None:
@@ -62,3 +71,42 @@ def test_a_second_signal_gives_a_stop_no_more_time() -> None:
     clock.now += process.STOP_SECONDS
     stopping.stop()
     assert stopping.patience(2.0) == 0.0
+
+
+@in_virtual_time
+async def test_a_stop_before_the_work_has_begun_lets_none_begin(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else it would go on beside the next leader's, until kopf has ended."""
+
+    async def spawn_tasks(**_: object) -> list[asyncio.Task[None]]:
+        return []
+
+    async def run_tasks(*_: object, **__: object) -> None:
+        await asyncio.sleep(60)
+
+    monkeypatch.setattr("kopf.spawn_tasks", spawn_tasks)
+    monkeypatch.setattr("kopf.run_tasks", run_tasks)
+    monkeypatch.setattr(process, "sweeps", lambda *_: ())
+    async with disconnected(tmp_path) as rig:
+        context, reconciled = rig.context, list[Key]()
+        context.caches[JOBS].put(document())
+        stopping = Process(context.settings, monotonic=loop().time)
+
+        async def slow_revision(*_: object) -> int:
+            stopping.stop()
+            await asyncio.sleep(0.1)
+            return 1
+
+        async def reconcile(key: Key) -> None:
+            reconciled.append(key)
+
+        async def stop_work() -> None:
+            await asyncio.sleep(0.25)
+
+        monkeypatch.setattr(context.api, "revision", slow_revision)
+        takeover = Takeover(context, rig.modules)
+        reconcilers: Any = dict.fromkeys(context.caches, reconcile)
+        connection: Any = None
+        await stopping._serve(connection, context, reconcilers, rig.modules, takeover, rig.runs, stop_work)
+        assert reconciled == []
