@@ -96,14 +96,15 @@ class EventRecorder:
         action: str,
         type: Literal["Normal", "Warning"] = "Normal",  # noqa: A002 (the API's own name)
         log_fields: Mapping[str, object] | None = None,
+        vital: bool = False,
     ) -> None:
         """Tell an event about an object, which is given with its apiVersion, kind and metadata.
 
         Returns at once and never raises. Call it from the event loop's thread. One that cannot be written is logged,
-        with the `log_fields`.
+        with the `log_fields`. A `vital` one, which the caller tells but once, is written however many there were.
         """
         try:
-            self._record(regarding, reason, message, action, type, log_fields)
+            self._record(regarding, reason, message, action, type, log_fields, vital=vital)
         except Exception:
             logger.exception("Cannot record the event %s: %s", reason, message, extra=log_fields)
 
@@ -115,12 +116,14 @@ class EventRecorder:
         action: str,
         event_type: str,
         log_fields: Mapping[str, object] | None,
+        *,
+        vital: bool,
     ) -> None:
         if self._closed:
             return
         uid = str(regarding["metadata"]["uid"])
         key = (uid, event_type, reason, action, message)
-        now, allowed = self._monotonic(), self._filter.allows(uid)
+        now, allowed = self._monotonic(), vital or self._filter.allows(uid)
         series = self._series.get(key)
         if series is not None and now - series.last_told <= SERIES_SECONDS:
             series.count += 1
@@ -130,7 +133,10 @@ class EventRecorder:
             series = self._series[key] = self._begin(regarding, reason, message, action, event_type, now)
             if len(self._series) > REMEMBERED:
                 self._series.popitem(last=False)
-        if series is not None:
+        if series is None:
+            what = f"{reason} of {regarding['kind']} {regarding['metadata']['name']}: {message}"
+            logger.warning("Too many events about one object: lost %s", what, extra=log_fields)
+        else:
             series.log_fields = log_fields
         if series is None or not allowed or not self._enqueue(series):
             self.dropped += 1

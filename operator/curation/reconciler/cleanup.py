@@ -220,7 +220,8 @@ class Cleanup:
             progress.next_at = now + timedelta(seconds=self._backoff(progress.attempts))
             fields = _log_fields(job, entry)
             log.warning("run %s could not be cleaned yet: %s", entry.id, progress.error, extra=fields)
-            if progress.attempts > 1:  # one failure may be a passing one
+            # One failure may be a passing one, and each repetition is a write.
+            if progress.attempts > 1 and progress.attempts.bit_count() == 1:
                 message = f"Run {entry.id} could not be cleaned yet and is tried again: {progress.error}"
                 self._context.note(regarding(job), Note(EventReason.RETRY_SCHEDULED, message, warning=True), fields)
             return

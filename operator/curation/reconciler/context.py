@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+from curation.api.names import EventReason
 from curation.authz.book import PolicyBook
 from curation.authz.gate import Gate
 from curation.cluster.answers import Answer, APIError, Conflict, Gone, Unreachable, Written
@@ -72,6 +73,8 @@ class Context:
             action=note.reason.value,
             type="Warning" if note.warning else "Normal",
             log_fields=log_fields,
+            # Once for each run, and the only sign of a session that is left: the retries before it must not use it up.
+            vital=note.reason is EventReason.CLEANUP_FAILED,
         )
 
     async def refresh(self, key: Key) -> bool:

@@ -10,7 +10,7 @@ import pytest
 
 from curation.api.job import CurationJob
 from curation.api.names import EventReason
-from curation.cluster.answers import APIError, Document, Unreachable
+from curation.cluster.answers import APIError, Created, Document, Unreachable, Written
 from curation.cluster.resources import MODULES
 from curation.lifecycle.decide import Note
 from curation.lifecycle.outcome import Calls, Cancelled, Failed, FailureClass, Report, SessionRef
@@ -226,7 +226,7 @@ async def test_a_read_that_fails_is_tried_again_though_the_namespace_terminates(
 
 
 @in_virtual_time
-async def test_who_waits_for_a_deletion_is_told_why_from_the_second_failure_on(
+async def test_who_waits_for_a_deletion_is_told_why_at_the_second_failure_and_then_ever_less_often(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with disconnected(tmp_path) as rig:
@@ -235,7 +235,7 @@ async def test_who_waits_for_a_deletion_is_told_why_from_the_second_failure_on(
         cleaning = Cleaning(rig, monkeypatch, fails)
         at = await cleaning.over(deleted())
         *waiting, (last, given_up) = told
-        assert [when for when, _ in waiting] == cleaning.tries[1:]
+        assert [when for when, _ in waiting] == [cleaning.tries[number - 1] for number in (2, 4, 8, 16)]
         why = f"Run {RUN} could not be cleaned yet and is tried again: HTTPUnavailable: connection refused"
         assert {note for _, note in waiting} == {Note(EventReason.RETRY_SCHEDULED, why, warning=True)}, "one series"
         assert (last, given_up.reason) == (at, EventReason.CLEANUP_FAILED)
@@ -262,6 +262,34 @@ async def test_what_a_run_of_a_deleted_job_had_created_is_given_up_with_an_event
         assert (note.reason, note.warning) == (EventReason.CLEANUP_FAILED, True)
         assert RUN in note.message
         assert "connection refused" in note.message
+
+
+@in_virtual_time
+async def test_each_session_that_is_given_up_is_told_by_an_event_however_many_retries_were(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with disconnected(tmp_path) as rig:
+        made: list[str] = []
+
+        async def create(_kind: object, _namespace: str, body: Document) -> Created:
+            if body["reason"] == EventReason.CLEANUP_FAILED:
+                made.append(body["note"])
+            return Created({"metadata": {"resourceVersion": "1"}})
+
+        async def patch(*_: object, **__: object) -> Written:
+            return Written({"metadata": {"resourceVersion": "2"}})
+
+        monkeypatch.setattr(rig.context.api, "create", create)
+        monkeypatch.setattr(rig.context.writer, "patch", patch)
+        rig.context.events.start()
+        cleaning = Cleaning(rig, monkeypatch, fails)
+        found = abandoned(START, runs=20)
+        cleaning.cleanup.advance(key(), found)
+        while len(cleaning.cleanup.cleaned(key())) < 20:
+            rig.queue.done(await rig.queue.get())
+            cleaning.cleanup.advance(key(), found)
+        await rig.context.events.close(timeout=10)
+        assert sorted(note.split()[1] for note in made) == sorted(f"uid-job.g1.a{n + 1}" for n in range(20))
 
 
 @pytest.mark.parametrize("answer", [fails, succeeds])
