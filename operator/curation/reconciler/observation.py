@@ -1,6 +1,7 @@
 """When the session of a Running job is looked at."""
 
 import random
+from collections import OrderedDict
 from dataclasses import dataclass
 from typing import Final
 
@@ -44,6 +45,11 @@ class Observation:
         self._monotonic = context.clock.monotonic
         self._plans: dict[Key, _Plan] = {}
         self._before: dict[Key, str] = {}
+        self._lines: dict[str, OrderedDict[Key, None]] = {}
+        """By namespace, the jobs whose look is due and has no room, in the order in which they came."""
+        self._called: set[Key] = set()
+        """The first of a line, called because there was room."""
+        runs.looked = self._call_all
         context.book.subscribe(self._policies_changed)
 
     def launched(self, key: Key, job: CurationJob) -> None:
@@ -54,11 +60,21 @@ class Observation:
         self._before[key] = _asked(job)
 
     def advance(self, key: Key, job: CurationJob) -> None:
-        """Look at the session if that is due, else ask for work on the job when it will be."""
+        """Look at the session if that is due, else ask for work on the job when it will be, or when there is room."""
+        called = key in self._called
+        self._called.discard(key)
+        if self._is_due(key, job):
+            self._look(key, job, called=called)
+            return
+        self._leave(key)
+        if called:
+            self._call(key.namespace)
+
+    def _is_due(self, key: Key, job: CurationJob) -> bool:
         run = job.status.run
         if job.status.phase is not Phase.RUNNING or run is None or job.metadata.deletion_timestamp is not None:
             self._plans.pop(key, None)
-            return
+            return False
         now, interval = self._monotonic(), float(job.spec.observe_interval_seconds)
         asked = _asked(job)
         plan = self._plans.get(key)
@@ -71,19 +87,52 @@ class Observation:
             plan.due = min(plan.due, now + interval * random.random())  # noqa: S311 - many may be edited at once
         if self._runs.observing(key, job.metadata.uid):
             # Its end wakes this key. A request that came meanwhile is honoured then: it may be for newer news.
-            return
+            return False
         if asked != plan.asked:
             plan.asked, plan.due = asked, now
         if now < plan.due and self._now_allowed(key, job, run, plan):
             plan.due = now
         if now < plan.due:
             self._context.queue.add_after(key, plan.due - now)
+            return False
+        return True
+
+    def _look(self, key: Key, job: CurationJob, *, called: bool) -> None:
+        line = self._lines.get(key.namespace)
+        if self._crowded(key.namespace) or (line and not called and next(iter(line)) != key):
+            line = self._lines.setdefault(key.namespace, OrderedDict())
+            line[key] = None
+            if called:
+                line.move_to_end(key, last=False)
+            # A net: whoever was called may be kept from answering, by a write that is refused.
+            self._context.queue.add_after(key, random.uniform(30.0, 60.0))  # noqa: S311 - jitter
             return
-        if self._crowded(key.namespace):
-            self._context.queue.add_after(key, random.uniform(0.2, 1.0))  # noqa: S311 - jitter
-            return
-        plan.revision = self._context.book.revision(key.namespace)
+        self._leave(key)
+        run = job.status.run
+        assert run is not None
+        self._plans[key].revision = self._context.book.revision(key.namespace)
         self._runs.launch(orders.observe(key, job, run))
+
+    def _leave(self, key: Key) -> None:
+        line = self._lines.get(key.namespace)
+        if line is not None:
+            line.pop(key, None)
+            if not line:
+                del self._lines[key.namespace]
+
+    def _call(self, namespace: str) -> None:
+        """Ask for work on the first of a line, if there is room for it."""
+        line = self._lines.get(namespace)
+        if line and not self._crowded(namespace):
+            key = next(iter(line))
+            self._leave(key)
+            self._called.add(key)
+            self._context.queue.add(key)
+
+    def _call_all(self) -> None:
+        # What one look leaves is room for one more of any namespace.
+        for namespace in tuple(self._lines):
+            self._call(namespace)
 
     def ended(self, key: Key, job: CurationJob | None, report: Report) -> None:
         """An observation has ended: plan the next, later if it told nothing."""
@@ -102,6 +151,10 @@ class Observation:
         """The job is gone."""
         self._plans.pop(key, None)
         self._before.pop(key, None)
+        self._leave(key)
+        if key in self._called:
+            self._called.discard(key)
+            self._call(key.namespace)
 
     def _crowded(self, namespace: str) -> bool:
         """Whether a namespace has its share: as many looks as are free.

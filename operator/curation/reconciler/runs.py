@@ -8,7 +8,7 @@ at once, and is dead for good, even if the run looks current again later.
 import asyncio
 import logging
 from collections import Counter, OrderedDict
-from collections.abc import Coroutine, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final
@@ -79,6 +79,8 @@ class Runs:
         self._calmer = asyncio.Event()
         self.observations: Counter[str] = Counter()
         """Observations that have not ended, by namespace."""
+        self.looked: Callable[[], None] = lambda: None
+        """Called when one has ended."""
         self.closing = False
         """The process stops: no further run is claimed, which it would only abandon."""
         self._reserved = 0
@@ -244,6 +246,7 @@ class Runs:
         uid = flight.order.run.uid
         if flight.order.trigger is Trigger.OBSERVE:
             self.observations -= Counter([flight.order.key.namespace])  # drops one at zero
+            self.looked()
         flights = self._flights.get(uid, set())
         flights.discard(flight)
         if not flights:

@@ -67,6 +67,7 @@ class Planned:
     def end(self, name: str, result: Result, **job: Any) -> None:
         self.flying.discard(name)
         self.rig.runs.observations[NAMESPACE] -= 1
+        self.rig.runs.looked()
         report = Report(Trigger.OBSERVE, RUN, result)
         self.observation.ended(key(name), running(name, **job), report)
 
@@ -234,6 +235,51 @@ async def test_only_so_many_sessions_are_looked_at_at_once_and_none_is_forgotten
             for name in sorted(planned.flying):
                 planned.end(name, StillRunning())
         assert now() < 40
+
+
+@in_virtual_time
+async def test_jobs_that_wait_for_room_cost_nothing_and_have_it_in_the_order_in_which_they_came(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with disconnected(tmp_path) as rig:
+        planned = Planned(rig, monkeypatch)
+        jobs = {key(name): running(name, interval=1) for name in (f"job-{n}" for n in range(AT_ONCE // 2 + 100))}
+        for woken, job in jobs.items():
+            planned.observation.advance(woken, job)
+        await asyncio.sleep(2)
+        order = rig.taken()
+        for woken in order:
+            planned.observation.advance(woken, jobs[woken])
+        flying = order[: AT_ONCE // 2]
+        await asyncio.sleep(25)
+        assert rig.taken() == [], "nothing is done for them while the service hangs"
+        for first in flying:
+            planned.end(first.name, StillRunning(), interval=3600)
+            planned.observation.forget(first)
+            for woken in rig.taken():
+                planned.observation.advance(woken, jobs[woken])
+        assert [name for name, _ in planned.launched] == [woken.name for woken in order[: 2 * len(flying)]]
+
+
+@pytest.mark.parametrize("gone", [True, False], ids=["is gone", "has completed"])
+@in_virtual_time
+async def test_room_that_was_offered_to_a_job_which_no_longer_needs_it_goes_to_the_next(
+    gone: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with disconnected(tmp_path) as rig:
+        planned = Planned(rig, monkeypatch)
+        names = [f"job-{n:03}" for n in range(AT_ONCE // 2 + 2)]
+        for name in names:
+            planned.observation.advance(key(name), running(name, interval=3600))
+            planned.observation.advance(key(name), running(name, interval=3600, asked="1"))
+        *flying, first, second = names
+        planned.end(flying[0], StillRunning(), interval=3600)
+        assert rig.taken() == [key(first)]
+        if gone:
+            planned.observation.forget(key(first))
+        else:
+            planned.observation.advance(key(first), running(first, phase="Completed"))
+        assert rig.taken() == [key(second)]
 
 
 @in_virtual_time
