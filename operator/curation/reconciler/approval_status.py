@@ -25,6 +25,8 @@ class ApprovalReconciler:
         self._approvals = approvals
         self._grants = grants
         self._unused_since: dict[Key, datetime] = {}
+        self._met: set[Key] = set()
+        """Approvals that a job of this process's memory has waited for."""
 
     async def reconcile(self, key: Key) -> None:
         """Write who waits and what the grant stands for; remove a pending approval that nobody waits for."""
@@ -33,18 +35,26 @@ class ApprovalReconciler:
         stored = context.caches[APPROVALS].get(key.namespace, key.name)
         if stored is None:
             self._unused_since.pop(key, None)
+            self._met.discard(key)
             return
         approval = stored.parse(CurationApproval)
         if approval.metadata.deletion_timestamp is not None or await self._removed_unused(key, stored, approval):
             return
-        waiting = self._approvals.waiting(key) or Waiting()
+        found = self._approvals.waiting(key)
+        if found is not None:
+            self._met.add(key)
+        waiting = found or Waiting()
         jobs = sorted(job.name for job in waiting.creators)
+        count, shown = len(jobs), tuple(jobs[:_SHOWN_JOBS])
+        if approval.spec.decision is ApprovalDecision.PENDING and key not in self._met:
+            # A restart has not seen its jobs yet: what the process before it has written is the better guess.
+            count, shown = approval.status.waiting, approval.status.jobs
         before = set(approval.status.requesters)
         requesters = sorted(before | {creator for creator in waiting.creators.values() if creator})
         status = ApprovalStatus(
             observed_generation=approval.metadata.generation,
-            waiting=len(jobs),
-            jobs=tuple(jobs[:_SHOWN_JOBS]),
+            waiting=count,
+            jobs=shown,
             requesters=tuple(requesters[:_SHOWN_REQUESTERS]),
             forbidden=tuple(sorted(text[:512] for text in waiting.forbidden.values() if text)[:_SHOWN_JOBS]),
             cedar=stands_for(approval),

@@ -167,7 +167,7 @@ class Approvals:
         """Register a waiting job, and see to it that its approval exists."""
         wanted = job.status.approval
         if job.status.phase is not Phase.AWAITING_APPROVAL or job.metadata.deletion_timestamp is not None:
-            if key in self._waits_for and not _observation_denied(job):
+            if key in self._waits_for and not observation_denied(job):
                 self.forget(key)
             return
         if wanted is None:
@@ -295,7 +295,7 @@ class Approvals:
         self._context.note(regarding(job), Note(EventReason.AWAITING_APPROVAL, message, warning=True), fields)
 
 
-def _observation_denied(job: CurationJob) -> bool:
+def observation_denied(job: CurationJob) -> bool:
     """Whether the last observation of the job's session was denied."""
     authorized = conditions.find(job.status.conditions, ConditionType.AUTHORIZED)
     running = job.status.phase is Phase.RUNNING and job.metadata.deletion_timestamp is None

@@ -11,10 +11,13 @@ from curation.api.names import ANNOTATION_OBSERVE_REQUESTED_AT, Phase
 from curation.authz.gate import JudgeContext
 from curation.lifecycle.outcome import Denied, Failed, Report
 from curation.reconciler import orders
+from curation.reconciler.approvals import observation_denied
 from curation.reconciler.context import Context, Key
 from curation.reconciler.runs import Runs
 
 MAX_BACKOFF_SECONDS: Final = 300.0
+# A process that finds a job whose last look was denied looks again within this: less than the approval's grace.
+DENIED_SECONDS: Final = 10.0
 # Sessions observed at once: a restart finds every Running job due, and their calls must not crowd out new runs.
 AT_ONCE: Final = 64
 
@@ -79,8 +82,10 @@ class Observation:
         asked = _asked(job)
         plan = self._plans.get(key)
         if plan is None or plan.run_id != run.id:
-            # The first look after a restart is spread over the interval too.
-            due = now + interval * random.random()  # noqa: S311
+            # The first look after a restart is spread over the interval too. Trap: which approval a denied look had
+            # asked for is in no status, and one that nobody is known to wait for is soon removed.
+            spread = min(interval, DENIED_SECONDS) if observation_denied(job) else interval
+            due = now + spread * random.random()  # noqa: S311
             plan = self._plans[key] = _Plan(run.id, due, interval, asked=self._before.pop(key, asked))
         if plan.interval != interval:
             plan.interval = interval
