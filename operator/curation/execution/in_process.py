@@ -49,7 +49,7 @@ class InProcessExecution:
         self._host: GuestHost | None = None
         self._calls = GatedCalls(invocation, executor.gate, executor.sender, self._on_call)
         self._loading: asyncio.Task[LoadedModule] | None = None
-        self._slot: asyncio.Future[GuestEnd] | None = None
+        self._slot: asyncio.Future[Result] | None = None
         self._begun = False
         self.task = asyncio.create_task(self._run(), name=f"execution {invocation.trigger} {invocation.run.id}")
 
@@ -131,26 +131,28 @@ class InProcessExecution:
 
     async def _result(self) -> Result:
         try:
-            end = await self._executed()
+            return await self._executed()
         except ModuleLoadError as error:
             absent = error.reason is ModuleReason.NOT_FOUND
             return Failed(FailureClass.MODULE_UNAVAILABLE, f"{error.reason}: {error.message}", absent)
         except ModuleUnreadable as error:
             return Failed(FailureClass.MODULE_UNAVAILABLE, str(error))
+
+    def _verdict(self, end: GuestEnd) -> Result:
         last = self._host.last if self._host else None
         return verdict(self._invocation.trigger, end, last, self._calls.last_denied, self._invocation.module.limits)
 
-    async def _executed(self) -> GuestEnd:
+    async def _executed(self) -> Result:
         """Loads the module and runs it to its end, once more from the start if its artifact had been removed."""
         for last_try in (False, True):
             if self._stopped is not None:
-                return Stopped(self._stopped)
+                return self._verdict(Stopped(self._stopped))
             try:
                 return await self._run_guest(await self._load())
             except asyncio.CancelledError:
                 if self._stopped is None:
                     raise
-                return Stopped(self._stopped)
+                return self._verdict(Stopped(self._stopped))
             except WasmtimeError:  # only opening the artifact raises it
                 self._executor.store.forget(self._invocation.module.digest)
                 if last_try:
@@ -165,8 +167,8 @@ class InProcessExecution:
         finally:
             self._loading = None
 
-    async def _run_guest(self, module: LoadedModule) -> GuestEnd:
-        self._slot = self._loop.run_in_executor(self._executor.pool, self._guest, module)
+    async def _run_guest(self, module: LoadedModule) -> Result:
+        self._slot = self._loop.run_in_executor(self._executor.pool, self._in_thread, module)
         try:
             return await self._slot
         finally:
@@ -176,6 +178,10 @@ class InProcessExecution:
         build = self._invocation.module
         message = f"the build {build.digest} of module {build.name} is not loaded, and its bytes are no longer known"
         raise ModuleLoadError(ModuleReason.NOT_FOUND, message)
+
+    def _in_thread(self, module: LoadedModule) -> Result:
+        # Trap: a result that is as long as it may be takes a second to be judged, which the event loop has not.
+        return self._verdict(self._guest(module))
 
     def _guest(self, module: LoadedModule) -> GuestEnd:
         """In a thread of the pool. Raises WasmtimeError if the artifact is gone, before the guest has begun."""

@@ -5,17 +5,21 @@ import json
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from wasmtime.component._linker import FUNCTIONS
 
+from curation.execution import in_process
 from curation.execution.executor import Invocation, ModuleBuild
 from curation.execution.in_process import InProcessExecutor
+from curation.execution.verdict import verdict
 from curation.lifecycle.outcome import (
     Completed,
     Failed,
     FailureClass,
     Report,
+    Result,
     RunKey,
     SessionFailed,
     SessionRef,
@@ -56,6 +60,21 @@ async def test_a_result_is_reported_for_its_run(
     assert report.result == expected
     assert (report.trigger, report.run) == (trigger, execution.invocation.run)
     assert not report.dead
+
+
+async def test_a_result_is_judged_outside_of_the_event_loop(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that is as long as it may be takes a second."""
+    judging: list[threading.Thread] = []
+
+    def judge(*arguments: Any) -> Result:
+        judging.append(threading.current_thread())
+        return verdict(*arguments)
+
+    monkeypatch.setattr(in_process, "verdict", judge)
+    report = await ended(rig.start(Script().ok(DONE), Trigger.OBSERVE))
+    assert report.result == Completed({"n": 1})
+    assert len(judging) == 1
+    assert judging[0] is not threading.main_thread()
 
 
 async def test_the_module_is_told_all_of_its_context(rig: Rig) -> None:
