@@ -78,7 +78,7 @@ async def watch(
                 async for jobs in _look(cluster, names, all_namespaces, selector):
                     seen |= set(jobs)
                     show.update(jobs, cluster.now())
-                    if until_finished and seen and all(_finished(job) for job in jobs.values()):
+                    if until_finished and seen and _decided(jobs):
                         break
     except TimeoutError:
         open_ones = sorted(name for (_, name), job in jobs.items() if not _finished(job))
@@ -96,13 +96,22 @@ async def watch(
 
 def _conclude(jobs: Jobs, seen: set[tuple[str, str]]) -> None:
     gone = sorted(name for namespace, name in seen - set(jobs))
-    failed = sorted(name for (_, name), job in jobs.items() if job.status.phase is Phase.FAILED)
+    failed = sorted(name for (_, name), job in jobs.items() if _failed(job))
     if gone:
         note(f"deleted meanwhile: {', '.join(gone)}")
     if failed:
         note(f"{plural(len(failed), 'job')} failed: {', '.join(failed)}")
     if gone or failed:
         click.get_current_context().exit(1)
+
+
+def _decided(jobs: Jobs) -> bool:
+    """Whether the exit code is known: one job that has failed settles it, whatever the others come to."""
+    return any(map(_failed, jobs.values())) or all(map(_finished, jobs.values()))
+
+
+def _failed(job: CurationJob) -> bool:
+    return _finished(job) and job.status.phase is Phase.FAILED
 
 
 def _finished(job: CurationJob) -> bool:

@@ -74,6 +74,23 @@ def test_a_failed_job_fails_the_wait(plugin: Plugin, objects: Objects) -> None:
     assert "1 job failed: build" in plugin("watch", "--until-finished", code=1).stderr
 
 
+def test_one_job_that_fails_ends_the_wait_while_another_runs(plugin: Plugin, objects: Objects) -> None:
+    for name in ("one", "two", "old"):
+        objects.job(name)
+        objects.status(JOBS, name, phase="Submitted", phaseSince=micro(0), run=objects.run(name))
+    objects.status(JOBS, "old", phase="Failed", reason="Trap", phaseSince=micro(0))
+    objects.patch(JOBS, "old", {"spec": {"rerun": "again"}})
+    with watching(plugin, "one", "two", "old", "--until-finished") as process:
+        assert process.stdout is not None
+        read_until(process.stdout.fileno(), r"one  Submitted (.|\n)*two  Submitted ")
+        assert process.poll() is None, "a failure of an older generation is none"
+        objects.status(JOBS, "one", phase="Failed", reason="Trap")
+        out, errors = process.communicate(timeout=SECONDS)
+    assert process.returncode == 1
+    assert "one  Failed  Trap" in out
+    assert errors == "1 job failed: one\n"
+
+
 def test_an_end_of_an_older_generation_is_not_the_end(plugin: Plugin, objects: Objects) -> None:
     objects.job()
     objects.status(JOBS, "build", phase="Completed", phaseSince=micro(0))
