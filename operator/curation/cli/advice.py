@@ -93,8 +93,9 @@ def _failed(known: Known) -> list[str]:
             module = known.job.spec.module_ref.name
             return [f"kubectl describe curationmodule {module}{known.flag}   # what is wrong with the module", rerun]
         case Reason.APPROVAL_DENIED:
-            denied = [r for r in known.requests if r.approval.spec.decision is ApprovalDecision.DENIED]
-            name = denied[0].approval.metadata.name if denied else "NAME"
+            if known.denial is None:
+                return [f"kubectl get cappr{known.flag}   # is the denial still there? delete it", rerun]
+            name = known.denial.metadata.name
             return [f"kubectl delete curationapproval {name}{known.flag}   # let jobs ask anew", rerun]
         case Reason.INVALID_SPEC:
             return [f"kubectl edit curationjob {known.job.metadata.name}{known.flag}   # mend the field that is named"]

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
-from curation.api.approval import CurationApproval
+from curation.api.approval import ApprovalDecision, CurationApproval
 from curation.api.job import CurationJob
 from curation.api.module import CurationModule
-from curation.api.names import Trigger
+from curation.api.names import Phase, Reason, Trigger
 from curation.authz.gate import Decision, JudgeContext
 from curation.cli.access import Cluster, parse
 from curation.cli.errors import Forbidden
@@ -49,7 +49,7 @@ class Known:
     now: datetime
     module: CurationModule | None
     requests: tuple[Judged, ...]
-    """Denied requests that an approval speaks of for this job; the one that it waits for first."""
+    """Denied requests of this job that have an approval; those that the job's own status names first."""
     waited: Decision | None
     """What the gate says now about status.approval.request, whether or not its approval exists."""
     events: tuple[Happening, ...]
@@ -63,6 +63,18 @@ class Known:
         waited = self.job.status.approval
         name = waited.name if waited is not None else None
         return next((judged.approval for judged in self.requests if judged.approval.metadata.name == name), None)
+
+    @property
+    def denial(self) -> CurationApproval | None:
+        """The approval whose denial failed the job, if it is there to be seen and is still Denied."""
+        return next(
+            (
+                judged.approval
+                for judged in self.requests
+                if judged.approval.spec.decision is ApprovalDecision.DENIED and _failed_by(self.job, judged.approval)
+            ),
+            None,
+        )
 
     @property
     def flag(self) -> str:
@@ -82,7 +94,7 @@ async def gather(cluster: Cluster, name: str) -> Known:
         job=job,
         now=cluster.now(),
         module=module,
-        requests=tuple(_requests(job, judge)),
+        requests=requests_of(job, judge),
         waited=judge.judge(waited.request, _context(job, waited.request.trigger)) if waited is not None else None,
         events=events,
         unread=(*unread, *judge.unread),
@@ -90,14 +102,27 @@ async def gather(cluster: Cluster, name: str) -> Known:
     )
 
 
-def _requests(job: CurationJob, judge: Judge) -> list[Judged]:
-    waited = job.status.approval.name if job.status.approval else ""
-    own = [a for a in judge.approvals if a.metadata.name == waited or job.metadata.name in a.status.jobs]
-    own.sort(key=lambda approval: approval.metadata.name != waited)
-    return [
+def requests_of(job: CurationJob, judge: Judge) -> tuple[Judged, ...]:
+    """What `Known.requests` holds."""
+    own = [a for a in judge.approvals if _names(job, a) or job.metadata.name in a.status.jobs]
+    own.sort(key=lambda approval: not _names(job, approval))
+    return tuple(
         Judged(approval, judge.judge(approval.spec.request, _context(job, approval.spec.request.trigger)))
         for approval in own[:MAX_REQUESTS]
-    ]
+    )
+
+
+def _names(job: CurationJob, approval: CurationApproval) -> bool:
+    """Whether the job's own status speaks of this approval."""
+    waited = job.status.approval
+    return (waited is not None and waited.name == approval.metadata.name) or _failed_by(job, approval)
+
+
+def _failed_by(job: CurationJob, approval: CurationApproval) -> bool:
+    # The write that fails the job clears status.approval: after it only the message says which one it was.
+    status = job.status
+    denied = status.phase is Phase.FAILED and status.reason == Reason.APPROVAL_DENIED
+    return denied and approval.metadata.name in status.message.split()
 
 
 def _context(job: CurationJob, trigger: Trigger) -> JudgeContext:

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
-from curation.api.approval import CurationApproval, EvaluatedRequest, approval_name, request_digest
+from curation.api.approval import ApprovalDecision, CurationApproval, EvaluatedRequest, approval_name, request_digest
 from curation.api.job import CurationJob
 from curation.api.module import CurationModule
-from curation.api.names import FailureClass, Phase, Reason
-from curation.authz.gate import Decision
+from curation.api.names import SESSION_FINALIZER, FailureClass, Phase, Reason
+from curation.authz.book import PolicyBook
+from curation.authz.gate import Decision, Gate
 from curation.cli.advice import next_steps
-from curation.cli.known import Judged, Known
+from curation.cli.judging import Judge
+from curation.cli.known import Judged, Known, requests_of
 from curation.cli.waiting import waits_for
+from curation.lifecycle.decide import Facts, decide
 
 NOW = datetime(2030, 1, 1, 12, tzinfo=UTC)
 ASKED = EvaluatedRequest.model_validate(
@@ -141,7 +145,7 @@ def test_each_open_reason_says_what_is_waited_for_and_what_helps(what: Known, wa
         (known(Phase.FAILED, FailureClass.EGRESS_REFUSED), ["change the URL", "rerun"]),
         (known(Phase.FAILED, FailureClass.DENIED), ["apply a CurationPolicy", "rerun"]),
         (known(Phase.FAILED, FailureClass.MODULE_UNAVAILABLE), ["describe curationmodule", "rerun"]),
-        (known(Phase.FAILED, Reason.APPROVAL_DENIED), ["delete curationapproval", "rerun"]),
+        (known(Phase.FAILED, Reason.APPROVAL_DENIED), ["kubectl get cappr -n demo", "rerun"]),
         (known(Phase.FAILED, Reason.APPROVAL_TIMEOUT), ["spec.timeouts", "rerun"]),
         (known(Phase.FAILED, Reason.DEADLINE_EXCEEDED), ["spec.timeouts", "rerun"]),
         (known(Phase.FAILED, Reason.INVALID_SPEC), ["kubectl edit curationjob"]),
@@ -181,3 +185,42 @@ def test_a_pause_after_a_second_denial_and_the_approval_timeout_are_said() -> No
     said = "\n".join(waits_for(what))
     assert "denied again right after it was freed: in 10s" in said
     assert "deadline in 30s" in said
+
+
+def approval(asked: EvaluatedRequest, decision: str = "Pending", *jobs: str) -> CurationApproval:
+    spec = {"request": asked, "requestDigest": request_digest(asked), "decision": decision}
+    status = {"waiting": len(jobs), "jobs": jobs}
+    metadata = {"name": approval_name(asked), "namespace": "demo"}
+    return CurationApproval.model_validate({"metadata": metadata, "spec": spec, "status": status})
+
+
+def among(what: Known, *approvals: CurationApproval) -> Known:
+    """The same job in a namespace with these approvals, as `why` reads them."""
+    judge = Judge("demo", Gate(PolicyBook(), lambda: NOW), approvals, (), ())
+    return replace(what, requests=requests_of(what.job, judge))
+
+
+def asking(**changed: object) -> EvaluatedRequest:
+    return ASKED.model_copy(update=changed)
+
+
+def failed_by_a_denial() -> Known:
+    """A job as the operator leaves it: what it waited for is gone from its status."""
+    waiting = known(A, Reason.DENIED, decision="Denied", metadata={"finalizers": [SESSION_FINALIZER]})
+    status = decide(waiting.job, Facts(NOW, "h", approval=ApprovalDecision.DENIED)).status
+    assert (status.phase, status.reason, status.approval) == (Phase.FAILED, Reason.APPROVAL_DENIED, None)
+    return replace(waiting, job=waiting.job.model_copy(update={"status": status}), requests=())
+
+
+def test_the_denial_that_failed_a_job_is_named_though_neither_speaks_of_the_other_any_more() -> None:
+    others = [approval(asking(path=f"/{n}"), "Denied", "build") for n in range(5)]
+    what = among(failed_by_a_denial(), *others, approval(ASKED, "Denied"))
+    assert next_steps(what)[0].startswith(f"kubectl delete curationapproval {approval_name(ASKED)} -n demo ")
+
+
+@pytest.mark.parametrize("approvals", [(), (approval(ASKED),), (approval(asking(path="/other"), "Denied", "build"),)])
+def test_a_denial_that_is_gone_or_asked_anew_is_looked_for_by_the_person(
+    approvals: tuple[CurationApproval, ...],
+) -> None:
+    what = among(failed_by_a_denial(), *approvals)
+    assert next_steps(what)[0].startswith("kubectl get cappr -n demo ")
