@@ -82,11 +82,18 @@ def request_url(request: EvaluatedRequest) -> str:
     return f"{request.scheme}://{request.host}:{request.port}{request.path}{query}"
 
 
+def call_shown(request: EvaluatedRequest) -> str:
+    """The call as every reason of a `Decision` names it; only a URL that is too long is cut."""
+    url = request_url(request)
+    shown = url if len(url) <= MAX_URL_SHOWN else url[: MAX_URL_SHOWN - 3] + "..."
+    return f"{request.method} {shown} ({request.trigger.value} by module {request.module})"
+
+
 def _decision(effective: EffectiveSet, result: cedarpy.AuthzResult, request: EvaluatedRequest) -> Decision:
     # Cedar's lists have no fixed order.
     policies = tuple(sorted(effective.origin_of(policy_id) for policy_id in result.diagnostics.reasons))
     errors = tuple(sorted(effective.named(error) for error in result.diagnostics.errors))
-    call = _call(request)
+    call = call_shown(request)
     if errors:
         # Cedar skips a policy that fails to evaluate, a forbid too: an Allow beside an error proves nothing.
         return Decision(False, f"denied: {call}: {'; '.join(errors)}", policies, errors)
@@ -95,12 +102,6 @@ def _decision(effective: EffectiveSet, result: cedarpy.AuthzResult, request: Eva
     if policies:
         return Decision(False, f"{call} is forbidden by {', '.join(policies)}", policies)
     return Decision(False, f"no policy permits {call}")
-
-
-def _call(request: EvaluatedRequest) -> str:
-    url = request_url(request)
-    shown = url if len(url) <= MAX_URL_SHOWN else url[: MAX_URL_SHOWN - 3] + "..."
-    return f"{request.method} {shown} ({request.trigger.value} by module {request.module})"
 
 
 def _uid(kind: str, name: str) -> dict[str, str]:

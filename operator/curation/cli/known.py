@@ -8,13 +8,14 @@ from typing import Any, Final
 from curation.api.approval import ApprovalDecision, CurationApproval
 from curation.api.job import CurationJob
 from curation.api.module import CurationModule
-from curation.api.names import Phase, Reason, Trigger
-from curation.authz.gate import Decision, JudgeContext
+from curation.api.names import ConditionType, Phase, Reason, Trigger
+from curation.authz.gate import Decision, JudgeContext, call_shown
 from curation.cli.access import Cluster, parse
 from curation.cli.errors import Forbidden
 from curation.cli.judging import Judge, read_judge
 from curation.cluster.answers import Document
 from curation.cluster.resources import JOBS, MODULES, ResourceKind
+from curation.lifecycle.conditions import find
 
 # The core form of an Event: the role `view` has it, and it is the same object as the events.k8s.io one.
 CORE_EVENTS: Final = ResourceKind("Event", "events", "", "v1")
@@ -115,7 +116,9 @@ def requests_of(job: CurationJob, judge: Judge) -> tuple[Judged, ...]:
 def _names(job: CurationJob, approval: CurationApproval) -> bool:
     """Whether the job's own status speaks of this approval."""
     waited = job.status.approval
-    return (waited is not None and waited.name == approval.metadata.name) or _failed_by(job, approval)
+    if waited is not None and waited.name == approval.metadata.name:
+        return True
+    return _failed_by(job, approval) or _last_look_denied(job, approval)
 
 
 def _failed_by(job: CurationJob, approval: CurationApproval) -> bool:
@@ -123,6 +126,16 @@ def _failed_by(job: CurationJob, approval: CurationApproval) -> bool:
     status = job.status
     denied = status.phase is Phase.FAILED and status.reason == Reason.APPROVAL_DENIED
     return denied and approval.metadata.name in status.message.split()
+
+
+def _last_look_denied(job: CurationJob, approval: CurationApproval) -> bool:
+    # An approval lists 10 jobs of perhaps hundreds, and a Running job does not name its approval: it says the call.
+    run, asked = job.status.run, approval.spec.request
+    authorized = find(job.status.conditions, ConditionType.AUTHORIZED)
+    if job.status.phase is not Phase.RUNNING or run is None or authorized is None or authorized.status != "False":
+        return False
+    module = (asked.module, asked.module_digest) == (run.module.name, run.module.digest)
+    return module and asked.trigger is Trigger.OBSERVE and f" {call_shown(asked)}" in f" {authorized.message}"
 
 
 def _context(job: CurationJob, trigger: Trigger) -> JudgeContext:

@@ -11,9 +11,9 @@ import pytest
 from curation.api.approval import ApprovalDecision, CurationApproval, EvaluatedRequest, approval_name, request_digest
 from curation.api.job import CurationJob
 from curation.api.module import CurationModule
-from curation.api.names import SESSION_FINALIZER, FailureClass, Phase, Reason
+from curation.api.names import SESSION_FINALIZER, FailureClass, Phase, Reason, Trigger
 from curation.authz.book import PolicyBook
-from curation.authz.gate import Decision, Gate
+from curation.authz.gate import Decision, Gate, JudgeContext
 from curation.cli.advice import next_steps
 from curation.cli.judging import Judge
 from curation.cli.known import Judged, Known, requests_of
@@ -224,3 +224,43 @@ def test_a_denial_that_is_gone_or_asked_anew_is_looked_for_by_the_person(
 ) -> None:
     what = among(failed_by_a_denial(), *approvals)
     assert next_steps(what)[0].startswith("kubectl get cappr -n demo ")
+
+
+LOOK = asking(trigger=Trigger.OBSERVE, method="GET", path="/sessions/1", module_digest="x")
+
+
+def looked_at(asked: EvaluatedRequest, authorized: str = "False") -> Known:
+    """A Running job, the last look at whose session was decided so, as the operator records it."""
+    said = Gate(PolicyBook(), lambda: NOW).judge("demo", asked, JudgeContext("build")).reason
+    condition = {
+        "type": "Authorized",
+        "status": authorized,
+        "reason": "Denied",
+        "message": said,
+        "lastTransitionTime": NOW,
+    }
+    return known(Phase.RUNNING, Reason.SESSION_SPAWNED, run=RUN, conditions=[condition])
+
+
+@pytest.mark.parametrize("asked", [LOOK, LOOK.model_copy(update={"query": "q" * 1000})], ids=["short", "cut"])
+def test_a_denied_look_can_be_approved_though_ten_other_jobs_are_listed(asked: EvaluatedRequest) -> None:
+    first_ten = [f"a{n}" for n in range(10)]
+    steps = next_steps(among(looked_at(asked), approval(asked, "Pending", *first_ten)))
+    assert len(steps) == 2
+    assert steps[1].startswith(f"kubectl curation approve {approval_name(asked)} -n demo ")
+
+
+@pytest.mark.parametrize(
+    ("authorized", "found"),
+    [
+        ("True", approval(LOOK)),
+        ("False", approval(LOOK, "Denied")),
+        ("False", approval(LOOK.model_copy(update={"module_digest": "y"}))),
+        ("False", approval(LOOK.model_copy(update={"trigger": Trigger.CANCEL}))),
+        ("False", approval(LOOK.model_copy(update={"path": "/sessions/2"}))),
+        ("False", approval(LOOK.model_copy(update={"path": "/sessions/"}))),
+    ],
+    ids=["allowed since", "decided", "another build", "another trigger", "another session", "a shorter path"],
+)
+def test_an_approval_of_another_call_is_no_advice_for_a_running_job(authorized: str, found: CurationApproval) -> None:
+    assert len(next_steps(among(looked_at(LOOK, authorized), found))) == 1
