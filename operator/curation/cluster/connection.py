@@ -144,11 +144,19 @@ class Connection:
     async def _pass(self, request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
         """The middleware of every request."""
         response = await self._pass_once(request, handler)
-        if response.status == 401 and await self.credentials.renew():
+        if response.status == 401 and await self._has_new_credentials(request):
             # A 401 was refused before anything was read from it, so this is no second try of a write.
             response.close()
             response = await self._pass_once(request, handler)
         return response
+
+    async def _has_new_credentials(self, refused: aiohttp.ClientRequest) -> bool:
+        """Whether there are other credentials than those that were refused, or can be had."""
+        if refused.url.origin() != self._origin:
+            return False
+        # They may have been renewed while this request was under way, for another one that was refused before it.
+        newer = await self.credentials.authorization() != refused.headers.get("Authorization")
+        return newer or await self.credentials.renew()
 
     async def _pass_once(
         self, request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
@@ -176,6 +184,7 @@ class Connection:
     async def close(self) -> None:
         """Close the pool. Requests that are under way end with `Unreachable`."""
         self._closed = True
+        await self.credentials.close()
         await self._client.close()  # type: ignore[no-untyped-call]
         await self._connector.close()
         await self._sockets.all_closed()

@@ -4,6 +4,7 @@ The official client reads them; this module decides which, and keeps them fresh:
 every minute, token files and exec plugins are asked again, client certificates are loaded into the living TLS context.
 """
 
+import asyncio
 import logging
 import os
 import ssl
@@ -26,6 +27,8 @@ logger = logging.getLogger(__name__)
 REFRESH_PERIOD: Final = 60.0
 # A server that goes on answering 401 must not make us run an exec plugin for each answer.
 RENEWAL_PERIOD: Final = 5.0
+# A plugin that hangs must not hold every refused request for ever.
+RENEWAL_SECONDS: Final = 60.0
 
 
 class ConfigurationError(Exception):
@@ -44,6 +47,7 @@ class Credentials:
         self._tls_files: tuple[object, ...] = ()
         self._refresh_at = 0.0
         self._renew_at = 0.0
+        self._renewal: asyncio.Task[bool] | None = None
 
     async def authorization(self) -> str | None:
         """The Authorization header of a request that leaves now; None with a client certificate, or with nothing."""
@@ -60,17 +64,37 @@ class Credentials:
         return file.read_text().strip() if file.is_file() else None
 
     async def renew(self) -> bool:
-        """Read everything anew, since the server answered 401. False when that was done a moment ago."""
-        now = time.monotonic()
-        if now < self._renew_at:
-            return False
-        self._renew_at = now + RENEWAL_PERIOD
+        """Read everything anew, since the server answered 401; who asks meanwhile waits for the same reading.
+
+        False when that was done a moment ago, or failed. It goes on when the one that asked for it is cancelled.
+        """
+        if self._renewal is None:
+            if time.monotonic() < self._renew_at:
+                return False
+            self._renewal = asyncio.create_task(self._read_anew())
+        renewal = self._renewal
+        # Trap: to await the task itself would cancel it for all with the first that is cancelled, and them with it.
+        await asyncio.wait([renewal])
+        return not renewal.cancelled() and renewal.result()
+
+    async def _read_anew(self) -> bool:
         try:
-            await self._read()
+            async with asyncio.timeout(RENEWAL_SECONDS) as limit:
+                await self._read()
         except Exception as error:
-            logger.warning("Cannot read the credentials anew: %s", error)
+            why = f"no answer within {RENEWAL_SECONDS:g} s" if limit.expired() else error
+            logger.warning("Cannot read the credentials anew: %s", why)
             return False
+        finally:
+            self._renew_at = time.monotonic() + RENEWAL_PERIOD
+            self._renewal = None
         return True
+
+    async def close(self) -> None:
+        """End a renewal that is under way; who waits for it is told that it failed."""
+        if self._renewal is not None:
+            self._renewal.cancel()
+            await asyncio.wait([self._renewal])
 
     def keep_fresh_in(self, context: ssl.SSLContext) -> None:
         """Load renewed client certificates and authorities into this context: new connections use them."""

@@ -1,18 +1,23 @@
 """Where the cluster access comes from, and that it stays fresh.
 
 Matrix: KUBECONFIG (one file, several, none there), service account, nothing; token inline, in a file, from a plugin.
+A token that is replaced while requests are under way, from each source.
 """
 
+import asyncio
 import json
 import os
 import stat
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 import yaml
+from aiohttp import web
 from kubernetes.aio.config import incluster_config
 
 from curation.cluster import credentials as module
+from curation.cluster.answers import Failure
 from curation.cluster.connection import connect
 from curation.cluster.credentials import ConfigurationError, Credentials, load
 
@@ -110,6 +115,139 @@ async def test_a_plugin_is_asked_again_when_its_token_expires_or_is_refused(tmp_
     assert await credentials.renew()  # the server said 401
     assert await credentials.authorization() == "Bearer t2"
     assert not await credentials.renew()  # not for every 401 of a burst
+
+
+class TokenServer:
+    """An API server that knows one token, and takes from 0 to 0.2 s for its answer."""
+
+    def __init__(self) -> None:
+        self.token = "t1"
+        self.asked = 0
+        self.address = ""
+
+    async def answer(self, request: web.Request) -> web.Response:
+        self.asked += 1
+        known = request.headers.get("Authorization", "").lower() == f"bearer {self.token}"
+        await asyncio.sleep(int(request.query.get("n", "0")) * 0.02)
+        return web.json_response({"n": request.query.get("n")}, status=200 if known else 401)
+
+
+@pytest.fixture
+async def server() -> AsyncIterator[TokenServer]:
+    serving = TokenServer()
+    application = web.Application()
+    application.router.add_route("*", "/{path:.*}", serving.answer)
+    runner = web.AppRunner(application)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    serving.address = f"http://127.0.0.1:{runner.addresses[0][1]}"
+    yield serving
+    await runner.cleanup()
+
+
+def slow_plugin(tmp_path: Path) -> dict[str, object]:
+    """A user whose plugin takes 0.1 s to tell what is in the file ``token``, and counts in ``runs``."""
+    answer = {"apiVersion": "client.authentication.k8s.io/v1", "kind": "ExecCredential", "status": {"token": "$t"}}
+    plugin = tmp_path / "plugin"
+    plugin.write_text(
+        f"#!/bin/sh\nt=$(cat {tmp_path}/token)\necho >> {tmp_path}/runs\nsleep 0.1\n"
+        f"cat <<END\n{json.dumps(answer)}\nEND\n"
+    )
+    plugin.chmod(plugin.stat().st_mode | stat.S_IXUSR)
+    return {"exec": {"apiVersion": answer["apiVersion"], "command": str(plugin), "interactiveMode": "Never"}}
+
+
+@pytest.mark.parametrize("source", ["plugin", "file"])
+async def test_all_requests_that_are_under_way_when_a_token_is_replaced_succeed(
+    tmp_path: Path, server: TokenServer, source: str
+) -> None:
+    (tmp_path / "token").write_text("t1")
+    user: dict[str, object] = slow_plugin(tmp_path) if source == "plugin" else {"tokenFile": str(tmp_path / "token")}
+    kubeconfig = write_kubeconfig(tmp_path / "k", user, server=server.address)
+    async with await connect(environ={"KUBECONFIG": kubeconfig}) as connection:
+        assert await connection.send("GET", "/first") == {"n": None}
+        (tmp_path / "token").write_text("t2")
+        server.token, server.asked = "t2", 0
+        # Their refusals come before the renewal, during it and after it.
+        answers = await asyncio.gather(*(connection.send("GET", "/", query={"n": str(n)}) for n in range(10)))
+        assert answers == [{"n": str(n)} for n in range(10)]
+        assert server.asked == 20
+    if source == "plugin":
+        assert (tmp_path / "runs").read_text() == "\n" * 2
+
+
+async def test_a_server_that_goes_on_refusing_is_asked_twice_and_no_more(tmp_path: Path, server: TokenServer) -> None:
+    (tmp_path / "token").write_text("wrong")
+    kubeconfig = write_kubeconfig(tmp_path / "k", slow_plugin(tmp_path), server=server.address)
+    async with await connect(environ={"KUBECONFIG": kubeconfig}) as connection:
+        for n in range(5):
+            answer = await connection.send("GET", "/", query={"n": "0"})
+            assert isinstance(answer, Failure), n
+            assert answer.code == 401
+        assert server.asked == 6
+    assert (tmp_path / "runs").read_text() == "\n" * 2
+
+
+class Reading:
+    """Takes the place of `Credentials._read`: it lasts until it is told to end."""
+
+    def __init__(self) -> None:
+        self.begun = 0
+        self.begins = asyncio.Event()
+        self.end = asyncio.Event()
+
+    async def __call__(self) -> None:
+        self.begun += 1
+        self.begins.set()
+        await self.end.wait()
+
+
+async def loaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Credentials, Reading]:
+    credentials = await load({"KUBECONFIG": write_kubeconfig(tmp_path / "k", {"token": "t"})})
+    reading = Reading()
+    monkeypatch.setattr(credentials, "_read", reading)
+    return credentials, reading
+
+
+async def test_a_renewal_goes_on_for_the_others_when_the_one_that_began_it_gives_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    credentials, reading = await loaded(tmp_path, monkeypatch)
+    first, *others = (asyncio.create_task(credentials.renew()) for _ in range(3))
+    await reading.begins.wait()
+    first.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await first
+    reading.end.set()
+    assert await asyncio.gather(*others) == [True, True]
+    assert reading.begun == 1
+
+
+async def test_a_renewal_that_does_not_end_is_given_up_and_tried_again_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(module, "RENEWAL_SECONDS", 0.05)
+    credentials, reading = await loaded(tmp_path, monkeypatch)
+    assert not await credentials.renew()
+    assert "no answer within 0.05 s" in caplog.text
+    assert not await credentials.renew()
+    assert reading.begun == 1
+    age(credentials)
+    reading.end.set()
+    assert await credentials.renew()
+
+
+async def test_the_end_of_the_connection_ends_a_renewal_and_those_that_wait_for_it_are_told_no(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    connection = await connect(environ={"KUBECONFIG": write_kubeconfig(tmp_path / "k", {"token": "t"})})
+    reading, before = Reading(), asyncio.all_tasks()
+    monkeypatch.setattr(connection.credentials, "_read", reading)
+    waiting = asyncio.create_task(connection.credentials.renew())
+    await reading.begins.wait()
+    await connection.close()
+    assert await waiting is False
+    assert asyncio.all_tasks() == before
 
 
 async def test_credentials_that_cannot_be_refreshed_stay(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
