@@ -17,14 +17,18 @@ from curation.cli.completion import APPROVED_APPROVAL, PENDING_APPROVAL
 from curation.cli.decided import decided_by, report, state
 from curation.cli.errors import ChangedMeanwhile, Forbidden, Invalid, PluginError
 from curation.cli.options import OBJECT_FORMATS, OneOf, output_option, with_cluster
-from curation.cli.output import note
-from curation.cli.ownership import applied_by
+from curation.cli.ownership import check_owners
 from curation.cli.text import plural
 from curation.cli.when import Moment
-from curation.cluster.answers import Document
 from curation.cluster.resources import APPROVALS
 
 TRIES: Final = 5
+
+REFUSED: Final = (
+    ", whose next apply would object.\nApprovals are not for Git: take it out of that manifest, "
+    "or use --force to decide here all the same."
+)
+FORCED: Final = ": the next apply of that manifest will fail; take the approval out of it"
 
 _dry_run = click.option("--dry-run", is_flag=True, help="Show what would change and whether you may; change nothing.")
 _force = click.option("--force", is_flag=True, help="Decide even if another manager has applied the decision.")
@@ -114,7 +118,7 @@ async def _decide(cluster: Cluster, name: str, wanted: Wanted, force: bool, dry_
         if spec is None:
             report(cluster, current, current, seen, output, f"is already {current.spec.decision}")
             return
-        _check_owners(cluster, seen, force)
+        check_owners(cluster, APPROVALS, seen, "decision", force=force, refused=REFUSED, forced=FORCED)
         try:
             after = await cluster.patch(APPROVALS, seen, {"spec": spec}, dry_run=dry_run)
         except ChangedMeanwhile:
@@ -127,20 +131,6 @@ async def _decide(cluster: Cluster, name: str, wanted: Wanted, force: bool, dry_
         report(cluster, current, parse(CurationApproval, after), after, output, done)
         return
     raise PluginError(f"{cluster.named(APPROVALS, name)} changed {plural(TRIES, 'time')} meanwhile; try again")
-
-
-def _check_owners(cluster: Cluster, seen: Document, force: bool) -> None:
-    owners = applied_by(seen, ("spec", "decision"))
-    if not owners:
-        return
-    applied = f"spec.decision of {cluster.named(APPROVALS, seen['metadata']['name'])} was applied by "
-    applied += " and ".join(map(str, owners))
-    if not force:
-        raise PluginError(
-            f"{applied}, whose next apply would object.\nApprovals are not for Git: take it out of that manifest, "
-            "or use --force to decide here all the same."
-        )
-    note(f"{applied}: the next apply of that manifest will fail; take the approval out of it")
 
 
 def _spec(cluster: Cluster, current: CurationApproval, wanted: Wanted) -> dict[str, Any] | None:

@@ -1,6 +1,7 @@
 """rerun, suspend, resume: the edits of a job that a person makes by hand, and that Git may object to."""
 
-from typing import Any, Final
+import json
+from typing import Final
 
 import click
 
@@ -11,7 +12,7 @@ from curation.cli.completion import JOB
 from curation.cli.errors import ChangedMeanwhile, PluginError
 from curation.cli.options import OBJECT_FORMATS, output_option, with_cluster
 from curation.cli.output import note, print_object, say
-from curation.cli.ownership import applied_by
+from curation.cli.ownership import check_owners
 from curation.cli.text import plural
 from curation.cluster.answers import Document
 from curation.cluster.resources import JOBS
@@ -100,31 +101,21 @@ async def _set(
         if "deletionTimestamp" in seen["metadata"]:
             raise PluginError(f"{cluster.named(JOBS, name)} is being deleted; create it again once it is gone")
         wanted = cluster.now().strftime("%Y-%m-%dT%H:%M:%S.%fZ") if value is None else value
-        _check_owners(cluster, seen, field, wanted, force)
+        line = f"\n  spec:\n    {field}: {json.dumps(wanted)}"
+        check_owners(
+            cluster,
+            JOBS,
+            seen,
+            field,
+            force=force,
+            refused=", and the next apply would set it back.\n"
+            f"Write in the manifest (in Git) instead:{line}\nor use --force to change it here all the same.",
+            forced=f": the next apply of that manifest sets it back, unless you also write there:{line}",
+        )
         try:
             return seen, await cluster.patch(JOBS, seen, {"spec": {field: wanted}}, dry_run=dry_run)
         except ChangedMeanwhile:
             continue
     raise PluginError(
         f"{cluster.named(JOBS, name)} changed {plural(TRIES, 'time')} while spec.{field} was being written; try again"
-    )
-
-
-def _check_owners(cluster: Cluster, seen: Document, field: str, wanted: Any, force: bool) -> None:
-    owners = applied_by(seen, ("spec", field))
-    if not owners:
-        return
-    who = " and ".join(map(str, owners))
-    name = cluster.named(JOBS, seen["metadata"]["name"])
-    text = "true" if wanted is True else "false" if wanted is False else f'"{wanted}"'
-    if force:
-        note(
-            f"spec.{field} of {name} was applied by {who}: the next apply of that manifest sets it back, "
-            f"unless you also write there:\n  spec:\n    {field}: {text}"
-        )
-        return
-    raise PluginError(
-        f"spec.{field} of {name} was applied by {who}, and the next apply would set it back.\n"
-        f"Write in the manifest (in Git) instead:\n  spec:\n    {field}: {text}\n"
-        "or use --force to change it here all the same."
     )

@@ -8,8 +8,11 @@ import json
 from dataclasses import dataclass
 from typing import Any, Final
 
-from curation.cli.access import FIELD_MANAGER
+from curation.cli.access import FIELD_MANAGER, Cluster
+from curation.cli.errors import PluginError
+from curation.cli.output import note
 from curation.cluster.answers import Document
+from curation.cluster.resources import ResourceKind
 
 LAST_APPLIED: Final = "kubectl.kubernetes.io/last-applied-configuration"
 
@@ -23,6 +26,24 @@ class Applied:
 
     def __str__(self) -> str:
         return f"{self.manager!r} ({self.how})"
+
+
+def check_owners(
+    cluster: Cluster, kind: ResourceKind, seen: Document, field: str, *, force: bool, refused: str, forced: str
+) -> None:
+    """Let only ``force`` write a field of spec that another manager has applied.
+
+    Raises PluginError that ends in ``refused``; with ``force`` notes what ends in ``forced``. Both go on after the
+    field and who has applied it.
+    """
+    owners = applied_by(seen, ("spec", field))
+    if not owners:
+        return
+    name = cluster.named(kind, seen["metadata"]["name"])
+    applied = f"spec.{field} of {name} was applied by {' and '.join(map(str, owners))}"
+    if not force:
+        raise PluginError(applied + refused)
+    note(applied + forced)
 
 
 def applied_by(document: Document, path: tuple[str, ...]) -> list[Applied]:
