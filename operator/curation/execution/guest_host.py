@@ -25,7 +25,7 @@ class GuestHost:
         self._watch = watch
         self._number = 0
         self.last: Answer | None = None
-        """The answer to the guest's last call."""
+        """The answer to the guest's last call; None if there is none."""
         self.log_tail = LogTail()
 
     def log(self, level: str, message: str) -> None:
@@ -35,6 +35,7 @@ class GuestHost:
 
     def http_call(self, request: str) -> tuple[bool, str]:
         """One call of the guest."""
+        self.last = None  # a call that ends by GuestStopped is the last one too, and has no answer
         self._go_on()
         self._number += 1
         self.last = self._refusal(request) or self._answer(request)

@@ -163,6 +163,15 @@ async def test_a_call_that_no_policy_permits_is_denied_and_never_leaves(rig: Rig
     assert rig.notes.calls == [("denied", "denied")]
 
 
+async def test_a_run_whose_last_call_is_on_the_wire_at_the_wall_limit_is_not_denied_for_an_earlier_one(rig: Rig) -> None:
+    rig.permit('permit (principal, action, resource) when { context.path != "/telemetry" };')
+    script = Script().call(post(rig.peer.url("/telemetry"))).call(post(rig.peer.url("/hold"))).ok(DONE)
+    report = await rig.run(script, limits=Limits(wall_seconds=1))
+    assert failed(report).failure_class is FailureClass.TIMEOUT
+    assert report.calls.left == 1
+    assert report.calls.last_denied is not None
+
+
 async def test_with_an_invalid_policy_the_denial_says_so(rig: Rig) -> None:
     rig.book.put_policy(NAMESPACE, "broken", "permit (")
     report = await rig.run(Script().call(post(rig.peer.url("/"))).answer())
