@@ -226,7 +226,7 @@ def _why(exc: Exception) -> str:
         case aiohttp.ServerDisconnectedError():
             return "the connection was closed before an answer"
         case aiohttp.ClientResponseError():
-            return f"the answer is not valid HTTP ({' '.join(exc.message.split())[:200]})"
+            return "the answer is not valid HTTP"  # the parser's message quotes it, what it repeats of the request too
         case aiohttp.ClientPayloadError():
             return "the answer was cut short"
         case _:

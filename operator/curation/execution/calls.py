@@ -151,10 +151,11 @@ class GatedCalls:
             on_departure=lambda: self._depart(evaluated, decision),
         )
         self.answered += 1
-        secret = credentials.values()
+        secret = tuple(credentials.values())
+        in_names = tuple(value.lower() for value in secret)  # as the names are by now
         document = HttpCallResponse(
             status=response.status,
-            headers={name: masked(value, secret) for name, value in response.headers.items()},
+            headers={masked(name, in_names): masked(value, secret) for name, value in response.headers.items()},
             body=masked(response.body.decode("utf-8", "replace"), secret),
         )
         return Answer(None, document.model_dump_json(), status=response.status)
@@ -230,16 +231,18 @@ class GatedCalls:
         return Answer.error("cancelled", f"this run has been superseded: {self._stopped}")
 
     def _failed(self, error: Exception) -> Answer:
+        # What an error says may stem from the service: from its answer, its certificate, its name.
+        said = masked(str(error), [each.value for each in self._invocation.credentials])
         match error:
             case EgressRefused():
-                return Answer.error("invalid", str(error), egress_refused=True)
+                return Answer.error("invalid", said, egress_refused=True)
             case ResponseTooLarge():
                 self.answered += 1
                 allowed = size_text(error.allowed)
                 hit = LimitHit(LimitName.RESPONSE_SIZE, f"{error.used} bytes or more", allowed)
                 return Answer.error("limit", str(hit), hit=hit)
             case Unavailable():
-                return Answer.error("unavailable", str(error))
+                return Answer.error("unavailable", said)
             case _:
                 extra = self._invocation.log_fields
                 logger.error("an outbound call failed inside the operator", exc_info=error, extra=extra)

@@ -21,11 +21,14 @@ import pytest
 
 from curation.api.approval import Scope
 from curation.authz.grant import Grant
+from curation.egress.client import OutboundResponse
+from curation.egress.errors import Unavailable
 from curation.execution.credentials import OriginCredential
 from curation.lifecycle.outcome import Calls, Completed, Denied, Failed, FailureClass, Report, Trigger
 from curation.wasm.limits import MAX_REQUEST_BYTES, Limits
 from tests.guests import hostile
 from tests.guests.wat import Script
+from tests.unit.egress.raw_server import answering, raw_server
 from tests.unit.execution.conftest import NAMESPACE, PERMIT, Rig, ended
 
 DONE = {"action": "Completed", "output": {}}
@@ -139,6 +142,43 @@ async def test_an_answer_that_repeats_a_credential_does_not_tell_it_to_the_modul
     assert answer["headers"]["x-you-sent"] == "[credential]"
 
 
+TOKEN = "Tell-Nobody-Of-This"
+REPEATING = {
+    "in a broken value": b"HTTP/1.1 200 OK\r\nX: Bearer Tell-Nobody-Of-This\x01\r\nContent-Length: 0\r\n\r\n",
+    "in a giant value": b"HTTP/1.1 200 OK\r\nX: Tell-Nobody-Of-This %s\r\n\r\n" % (b"a" * 9000),
+    "as its first line": b"Bearer Tell-Nobody-Of-This\r\n\r\n",
+    "as a line without colon": b"HTTP/1.1 200 OK\r\nBearer Tell-Nobody-Of-This\r\nContent-Length: 0\r\n\r\n",
+    "as a length": b"HTTP/1.1 200 OK\r\nContent-Length: Tell-Nobody-Of-This\r\n\r\n",
+    "as a chunk's length": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nTell-Nobody-Of-This\r\n",
+    "as a header's name": b"HTTP/1.1 200 OK\r\nTell-Nobody-Of-This: 1\r\nContent-Length: 2\r\n\r\nok",
+    "within a header's name": b"HTTP/1.1 200 OK\r\nX-Tell-Nobody-Of-This-Y: 1\r\nContent-Length: 2\r\n\r\nok",
+}
+
+
+@pytest.mark.parametrize("answer", REPEATING.values(), ids=REPEATING.keys())
+async def test_an_answer_that_repeats_a_credential_where_none_belongs_does_not_tell_it_either(
+    rig: Rig, answer: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with raw_server(answering(answer, close=True)) as server:
+        token = OriginCredential("http", "127.0.0.1", server.port, "Authorization", f"Bearer {TOKEN}")
+        script = Script().call(post(f"http://127.0.0.1:{server.port}/")).log_answer().answer()
+        report = await rig.run(script, credentials=(token,))
+        assert f"Authorization: Bearer {TOKEN}".encode() in server.received[0]
+    assert report.log, "the module got no answer"
+    assert TOKEN.lower() not in f"{report.log} {report.result} {caplog.text}".lower()
+
+
+async def test_a_failed_call_tells_why_without_the_credential(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def quoting(*_: object, **__: object) -> OutboundResponse:
+        raise Unavailable(f"http://127.0.0.1:1: it said Bearer {TOKEN}")
+
+    monkeypatch.setattr(rig.client, "send", quoting)
+    token = OriginCredential("http", "127.0.0.1", 1, "Authorization", f"Bearer {TOKEN}")
+    report = await rig.run(Script().call(post("http://127.0.0.1:1/")).log_answer().answer(), credentials=(token,))
+    assert "http://127.0.0.1:1: it said [credential]" in report.log
+    assert TOKEN not in str(report.result)
+
+
 async def test_a_header_that_a_wsgi_server_takes_for_the_credential_does_not_go_out_beside_it(rig: Rig) -> None:
     token = OriginCredential("http", "127.0.0.1", rig.peer.port, "X-Api-Key", "the-real-one")
     await rig.run(
@@ -163,7 +203,9 @@ async def test_a_call_that_no_policy_permits_is_denied_and_never_leaves(rig: Rig
     assert rig.notes.calls == [("denied", "denied")]
 
 
-async def test_a_run_whose_last_call_is_on_the_wire_at_the_wall_limit_is_not_denied_for_an_earlier_one(rig: Rig) -> None:
+async def test_a_run_whose_last_call_is_on_the_wire_at_the_wall_limit_is_not_denied_for_an_earlier_one(
+    rig: Rig,
+) -> None:
     rig.permit('permit (principal, action, resource) when { context.path != "/telemetry" };')
     script = Script().call(post(rig.peer.url("/telemetry"))).call(post(rig.peer.url("/hold"))).ok(DONE)
     report = await rig.run(script, limits=Limits(wall_seconds=1))
