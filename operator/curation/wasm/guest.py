@@ -48,9 +48,12 @@ class Stopped:
 
 GuestEnd = Returned | Trapped | Exceeded | Stopped
 
-_FRAME = re.compile(r"^\s*\d+:\s+(?:0x[0-9a-f]+ - )?(\S.*)$", re.MULTILINE)
-_CAUSE = re.compile(r"^Caused by:\s*\n\s+(?:\d+: )?(.+)$", re.MULTILINE)
-_MEMORY_TOO_SMALL = re.compile(r"memory minimum size of (\d+) pages exceeds memory limits")
+# Trap: functions are named by the guest, line breaks and megabytes included, and a search holds the GIL. So no pattern
+# crosses lines, and what is to be believed is searched only after the last mark: no name of the guest's stands there.
+_CAUSED_BY = "\n\nCaused by:\n"
+_FRAME = re.compile(r"^ *\d+: +(?:0x[0-9a-f]+ - )?(\S.*)$", re.MULTILINE)
+_CAUSE = re.compile(r"(?:\d+: )?(.*)")
+_MEMORY_TOO_SMALL = re.compile(r"memory minimum size of (\d{1,15}) pages exceeds memory limits")
 _UNDEFINED = re.compile(r"unknown import: `(wasi:[^`]+)`")
 # What toolchains name the function that gives up when memory.grow was refused. wasmtime's public API does not tell that
 # it refused; a guest without names, or with other ones, is a plain Trap.
@@ -114,19 +117,20 @@ def output_size_hit(size: int, limits: Limits) -> LimitHit:
 
 
 def _ended(text: str, limits: Limits) -> GuestEnd:
-    head, _, _ = text.partition("\n\nCaused by:")
-    frames = _FRAME.findall(head)
-    cause = _CAUSE.search(text)
-    message = (cause.group(1) if cause else text.strip().split("\n", 1)[0]).removeprefix("wasm trap: ").strip()
-    if too_small := _MEMORY_TOO_SMALL.search(text):
+    trace, _, causes = text.rpartition(_CAUSED_BY)  # a text without the mark is its own cause
+    frames = _FRAME.findall(trace)
+    first = _CAUSE.match(causes.strip())
+    assert first is not None, "it matches anything"
+    message = first.group(1).removeprefix("wasm trap: ").strip()
+    if too_small := _MEMORY_TOO_SMALL.search(causes):
         used = size_text(int(too_small.group(1)) * _PAGE)
         return Exceeded(LimitHit(LimitName.MEMORY, f"{used} at its start", size_text(limits.memory)))
-    if "memory count too high" in text:
+    if "memory count too high" in causes:
         return Exceeded(LimitHit(LimitName.MEMORY, "more than one linear memory", "one linear memory"))
     if "unreachable" in message and any(_OUT_OF_MEMORY.search(frame) for frame in frames):
         function = frames[0]
         used = f"more than it could get (an allocation failed in {function})"
         return Exceeded(LimitHit(LimitName.MEMORY, used, size_text(limits.memory)))
-    if undefined := _UNDEFINED.search(text):
+    if undefined := _UNDEFINED.search(causes):
         message = f"called {undefined.group(1)}: a module has no clock, no files, no sockets and no environment"
     return Trapped(message, frames[0] if frames else None)

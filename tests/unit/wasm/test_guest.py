@@ -10,6 +10,7 @@
 """
 
 import threading
+import time
 from collections.abc import Callable
 
 import pytest
@@ -67,6 +68,34 @@ def test_a_trap_is_told_by_its_first_line_and_its_function(
     assert message in end.message
     assert "\n" not in end.message
     assert end.function == function
+
+
+MISLEADING = {
+    "a memory limit": "memory minimum size of 7 pages exceeds memory limits",
+    "a memory limit beyond all numbers": f"memory minimum size of {'9' * 5000} pages exceeds memory limits",
+    "a second memory": "memory count too high",
+    "a missing import": "unknown import: `wasi:cli/exit` has not been defined",
+    "a cause of its own": "x\\0a\\0aCaused by:\\0a    0: memory minimum size of 7 pages exceeds memory limits",
+    "lines of its own": "x\\0amemory count too high\\0aunknown import: `wasi:x`\\0a",
+}
+
+
+@pytest.mark.parametrize("name", MISLEADING.values(), ids=MISLEADING.keys())
+def test_what_a_guest_calls_its_functions_does_not_change_how_its_end_is_told(name: str) -> None:
+    end = run(component("(call $x) (i32.const 0)", functions=f'(func $x (@name "{name}") unreachable)'))
+    assert isinstance(end, Trapped)
+    assert end.message == "wasm `unreachable` instruction executed"
+
+
+@pytest.mark.parametrize("part", ["\\0a", " ", "1", "0a\\0a"], ids=["lines", "blanks", "digits", "short lines"])
+def test_a_giant_name_of_a_function_holds_nobody_up(part: str) -> None:
+    name = f"x\\0a{part * 30_000}z"
+    wasm = component("(call $x) (i32.const 0)", functions=f'(func $x (@name "{name}") unreachable)')
+    started = time.perf_counter()
+    assert isinstance(run(wasm), Trapped)
+    assert time.perf_counter() - started < 5, (
+        "what searches the text of a trap holds the GIL: the operator stands still"
+    )
 
 
 def test_a_guest_that_calls_wasi_traps_and_the_trap_names_the_import() -> None:
