@@ -18,6 +18,7 @@ from yarl import URL
 from curation.egress.errors import EgressRefused, ResponseTooLarge, Unavailable
 from curation.egress.floor import AddressFloor
 from curation.egress.headers import response_headers, wire_headers
+from curation.egress.lookups import BEGUN_FOR, TooManyLookups
 from curation.egress.resolver import AddressRefused, JudgingResolver, JudgingSockets
 from curation.egress.url import CanonicalURL, canonical_method
 
@@ -40,6 +41,8 @@ class OutboundRequest:
     url: CanonicalURL
     headers: Mapping[str, str] = field(default_factory=dict)
     body: bytes | None = None
+    namespace: str = ""
+    """Not sent: whose request it is, for the bound on names that are slow to resolve."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +117,7 @@ class EgressClient:
         left), `Unavailable` and `ResponseTooLarge` (the request may have been carried out).
         """
         headers = _checked(request, self._floor)
+        begun_for = BEGUN_FOR.set(request.namespace)
         try:
             async with asyncio.timeout(timeout):
                 return await self._exchange(request, headers, max_response_bytes, on_departure)
@@ -125,6 +129,8 @@ class EgressClient:
             if isinstance(getattr(exc, "os_error", exc), AddressRefused):
                 raise EgressRefused(f"{request.url.host}: {getattr(exc, 'os_error', exc)}") from exc
             raise Unavailable(f"{request.url.origin}: {_why(exc)}") from exc
+        finally:
+            BEGUN_FOR.reset(begun_for)
 
     async def close(self) -> None:
         """Close every connection. The client can be used again afterwards."""
@@ -140,7 +146,11 @@ class EgressClient:
                 sent.on_departure = on_departure
             try:
                 return await handler(sent)
-            except aiohttp.ClientConnectorError:
+            except aiohttp.ClientConnectorError as exc:
+                busy = exc.os_error
+                if isinstance(busy, TooManyLookups) and busy.namespace not in (None, request.namespace):
+                    # aiohttp looks a name up once for all who ask at a time, so this was the refusal of another.
+                    return await once(sent, handler)
                 raise
             except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as exc:
                 # aiohttp replays idempotent methods on these two; as Unavailable they pass it by.
@@ -217,6 +227,8 @@ async def _read(response: aiohttp.ClientResponse, limit: int) -> bytes:
 
 def _why(exc: Exception) -> str:
     match exc:
+        case aiohttp.ClientConnectorDNSError(os_error=TooManyLookups() as busy):
+            return str(busy)
         case aiohttp.ClientConnectorDNSError():
             return f"the name does not resolve ({exc.os_error.strerror or exc.os_error})"
         case aiohttp.ClientConnectorCertificateError():

@@ -7,11 +7,11 @@ is connected to, so that no second look-up, cache or race of addresses can put a
 import socket
 from typing import Any
 
-from aiohttp import ThreadedResolver
 from aiohttp.abc import AbstractResolver, ResolveResult
 
 from curation.egress.errors import EgressRefused
 from curation.egress.floor import AddressFloor
+from curation.egress.lookups import SystemResolver
 
 AddrInfo = tuple[Any, Any, int, str, tuple[Any, ...]]
 """One answer of getaddrinfo: family, type, protocol, canonical name, socket address."""
@@ -26,7 +26,7 @@ class JudgingResolver(AbstractResolver):
 
     def __init__(self, floor: AddressFloor, inner: AbstractResolver | None = None) -> None:
         self._floor = floor
-        self._inner = ThreadedResolver() if inner is None else inner
+        self._inner = SystemResolver() if inner is None else inner
 
     async def resolve(
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC

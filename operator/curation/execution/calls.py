@@ -143,6 +143,7 @@ class GatedCalls:
             url=url,
             headers=self._headers(number, request, credentials),
             body=None if request.body is None else request.body.encode(),
+            namespace=self._invocation.namespace,
         )
         response = await self._sender.send(
             outbound,

@@ -268,8 +268,13 @@ class InProcessExecutor:
             for execution in tuple(self._executions):
                 execution.abort()
             await asyncio.wait([execution.task for execution in self._executions], timeout=0.1)
-        # Off the loop: a guest whose execution was cancelled from outside may still wait for this very loop.
-        await asyncio.to_thread(self.pool.shutdown, wait=True)
+        # Off the loop: a guest whose execution was cancelled from outside may still wait for this very loop. And in a
+        # thread of its own: those of the default executor may all be held by others.
+        own = ThreadPoolExecutor(max_workers=1, thread_name_prefix="wasm-pool-end")
+        try:
+            await asyncio.get_running_loop().run_in_executor(own, self.pool.shutdown)
+        finally:
+            own.shutdown(wait=False)
         self.watchdog.stop()
 
     def tell(self, about: Invocation, what: Callable[[ExecutionObserver], None]) -> None:
