@@ -14,6 +14,7 @@ from curation.api.names import Trigger
 from curation.api.schema import JsonObject, Time
 
 __all__ = [
+    "MAX_REQUEST_HEADERS",
     "CallErrorCode",
     "CancelResult",
     "CancelledResult",
@@ -38,6 +39,9 @@ __all__ = [
 CallErrorCode = Literal["denied", "unavailable", "limit", "cancelled", "invalid"]
 """Why an http-call got no response: the policy denied it, the service or network failed, a limit of the module was
 hit, the run was superseded, or the request itself is malformed or goes to an address that no policy can allow."""
+
+MAX_REQUEST_HEADERS = 64
+"""Headers that a module may give with one request. With the host's own it stays below the 100 of common servers."""
 
 _INT64 = 1 << 63
 
@@ -135,7 +139,7 @@ class HttpCallRequest(_Document):
     """HTTP method; upper-cased by the host."""
     url: Annotated[str, Field(min_length=1, max_length=16384)]
     """Absolute http or https URL, without userinfo and fragment."""
-    headers: Annotated[dict[str, str], Field(max_length=100)] = Field(default_factory=dict)
+    headers: Annotated[dict[str, str], Field(max_length=MAX_REQUEST_HEADERS)] = Field(default_factory=dict)
     """Header names and values. The host strips hop-by-hop and identity headers and adds its own."""
     body: str | None = None
     """Request body, sent as UTF-8; null or left out for none."""

@@ -7,9 +7,11 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Final
 
+from curation.api.contract import MAX_REQUEST_HEADERS
 from curation.egress.errors import EgressRefused
 
-MAX_HEADERS: Final = 64
+MAX_HEADERS: Final = MAX_REQUEST_HEADERS + 32
+"""Headers on the wire: a module's, and the host's own (those of the run, Idempotency-Key, up to 16 credentials)."""
 MAX_NAME: Final = 256
 MAX_VALUE: Final = 8190
 """Bytes of one value: the field limit of common servers, and of aiohttp's parser."""
@@ -49,6 +51,8 @@ def module_headers(headers: Mapping[str, str]) -> dict[str, str]:
     Dropped: what the host sets by itself (Connection, Content-Length, Accept-Encoding, TE, Keep-Alive). Refused: all
     else that frames or routes the request, that says who is calling, that names another method than was judged.
     """
+    if len(headers) > MAX_REQUEST_HEADERS:
+        raise EgressRefused(f"the request has {len(headers)} headers, {MAX_REQUEST_HEADERS} are allowed")
     kept = {name: value for name, value in headers.items() if folded(name) not in _DROPPED}
     for name in kept:
         plain = folded(name)

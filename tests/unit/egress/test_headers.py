@@ -2,6 +2,7 @@
 
 import pytest
 
+from curation.api.contract import MAX_REQUEST_HEADERS
 from curation.egress.errors import EgressRefused
 from curation.egress.headers import MAX_HEADERS, module_headers, response_headers, wire_headers
 
@@ -37,7 +38,7 @@ REFUSED = {
     "no name": ({"": "a"}, "is not valid"),
     "a name twice": ({"X-A": "1", "x-a": "2"}, "given twice"),
     "a name twice to a WSGI server": ({"X-A": "1", "X_A": "2"}, "given twice"),
-    "too many": ({f"X-{n}": "a" for n in range(MAX_HEADERS + 1)}, "64 are allowed"),
+    "too many": ({f"X-{n}": "a" for n in range(MAX_REQUEST_HEADERS + 1)}, "65 headers, 64 are allowed"),
     "a giant value": ({"X": "a" * 8191}, "8190 are allowed"),
     "giant together": ({f"X-{n}": "a" * 8000 for n in range(5)}, "32768 are allowed"),
     "a giant name": ({"X" * 257: "a"}, "is not valid"),
@@ -66,6 +67,12 @@ def test_the_hosts_own_headers_may_say_who_is_calling_but_not_frame() -> None:
     for name in ("Host", "Content-Length", "Transfer-Encoding", "Connection"):
         with pytest.raises(EgressRefused):
             wire_headers({name: "1"})
+
+
+def test_the_hosts_own_headers_are_bounded_too() -> None:
+    wire_headers({f"X-{n}": "a" for n in range(MAX_HEADERS)})
+    with pytest.raises(EgressRefused, match=f"{MAX_HEADERS} are allowed"):
+        wire_headers({f"X-{n}": "a" for n in range(MAX_HEADERS + 1)})
 
 
 def test_an_answers_headers_are_lower_case_joined_and_without_cookies() -> None:

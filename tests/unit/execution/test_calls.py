@@ -20,6 +20,7 @@ from typing import Any
 import pytest
 
 from curation.api.approval import Scope
+from curation.api.contract import contract_schemas
 from curation.authz.grant import Grant
 from curation.egress.client import OutboundResponse
 from curation.egress.errors import Unavailable
@@ -186,6 +187,28 @@ async def test_a_header_that_a_wsgi_server_takes_for_the_credential_does_not_go_
     )
     sent = {name: value for name, value in rig.peer.seen[0].headers.items() if "api" in name.lower()}
     assert sent == {"X-Api-Key": "the-real-one"}
+
+
+PUBLISHED = contract_schemas()["HttpCallRequest"]["properties"]["headers"]["maxProperties"]
+
+
+async def test_as_many_headers_as_the_contract_allows_go_out_beside_the_hosts_own(rig: Rig) -> None:
+    headers = {f"X-Mine-{n}": "a" for n in range(PUBLISHED)}
+    tokens = tuple(OriginCredential("http", "127.0.0.1", rig.peer.port, f"X-Theirs-{n}", "b") for n in range(16))
+    report = await rig.run(Script().call(post(rig.peer.url("/"), headers=headers)).ok(DONE), credentials=tokens)
+    assert report.calls.answered == 1
+    sent = rig.peer.seen[0].headers
+    assert sum(name.startswith("X-Mine-") for name in sent) == PUBLISHED
+    assert sum(name.startswith("X-Theirs-") for name in sent) == 16
+    assert sent["Curation-Run-Id"]
+
+
+async def test_one_header_more_than_the_contract_allows_is_invalid_and_the_number_is_named(rig: Rig) -> None:
+    headers = {f"X-{n}": "a" for n in range(PUBLISHED + 1)}
+    report = await rig.run(Script().call(post(rig.peer.url("/"), headers=headers)).log_answer().answer())
+    assert json.loads(report.log.removeprefix("info: "))["code"] == "invalid"
+    assert f"at most {PUBLISHED}" in failed(report).message
+    assert not rig.peer.seen
 
 
 async def test_a_call_that_no_policy_permits_is_denied_and_never_leaves(rig: Rig) -> None:
