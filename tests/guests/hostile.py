@@ -177,3 +177,15 @@ def spins_at_start() -> bytes:
 def core_module() -> bytes:
     """A core module with a function named run."""
     return bytes(wat2wasm('(module (func (export "run")))'))
+
+
+def hard_to_compile(size: int) -> bytes:
+    """So many loops in one another over so many locals, whose values the compiler follows through each of them.
+
+    With wasmtime 50, 100 take a second, 400 (7 KB) minutes, and 1500 (25 KB) gigabytes.
+    """
+    body = "".join(f"(local.set {n} (i32.add (local.get {n}) (i32.const 1)))" for n in range(1, size + 1))
+    for _ in range(size):
+        body = f"(loop {body} (br_if 0 (local.get 0)))"
+    function = f"(func $hard (param i32) (result i32) (local {' '.join(['i32'] * size)}) {body} (local.get 1))"
+    return component("(drop (call $hard (i32.const 0))) (i32.const 0)", functions=function)

@@ -1,7 +1,8 @@
 """The module store: bytes in, checked and compiled modules out, by the digest of the bytes.
 
 The module reconciler loads modules here and shows the reason when that fails; the executor takes them from here for
-each run. One module is compiled at a time, in a thread, so that a large one delays other modules but no running job.
+each run. One module is compiled at a time, by a process of its own and within bounds, so that one that is hard to
+compile delays other modules for a while but no running job.
 """
 
 import asyncio
@@ -19,21 +20,28 @@ from pathlib import Path
 from wasmtime import Engine, WasmtimeError
 from wasmtime.component import Component
 
-from curation.wasm.abi import RUN, abi_problems, binary_problem
+from curation.wasm.abi import RUN, binary_problem
 from curation.wasm.artifacts import Artifact, ArtifactDir
+from curation.wasm.compiler import Compiler, Fault, NotCompiled
 from curation.wasm.engine import new_engine, new_store
 from curation.wasm.host import NO_HOST, link
 from curation.wasm.limits import Limits
 from curation.wasm.watchdog import Watchdog
 
 MAX_MODULE_BYTES = 8 << 20
-"""A compilation cannot be interrupted; measured, the shipped module's 80 KB take 0.1 s of one core."""
+"""What is kept of a module in memory, more than once, before anything is known about it."""
 
 CONFIG_MAP_BYTES = 1 << 20
 """What the API server lets a ConfigMap hold, all its keys together."""
 
 MAX_LOADED = 256
 """Modules held ready. One costs a path: its code is mapped from the artifact by each run."""
+
+MAX_REFUSED = 1024
+"""Modules remembered as those that take too much to compile: they are loaded again whenever their object changes."""
+
+IDLE_SECONDS = 30.0
+"""How long the compiler's process is kept for another module: it holds as much memory as the last ones took."""
 
 Fetch = Callable[[], Awaitable[bytes]]
 
@@ -56,6 +64,13 @@ class ModuleLoadError(Exception):
         super().__init__(message)
         self.reason = reason
         self.message = message
+
+
+_REASONS = {
+    Fault.INVALID: ModuleReason.INVALID,
+    Fault.MISFIT: ModuleReason.ABI_MISMATCH,
+    Fault.BOUNDS: ModuleReason.TOO_LARGE,
+}
 
 
 class ModuleUnreadable(Exception):
@@ -90,11 +105,17 @@ def digest_of(wasm: bytes) -> str:
 
 
 def check_module(wasm: bytes) -> list[str]:
-    """What keeps the bytes from being a module, one sentence each; empty if nothing does. Compiles them: blocking."""
+    """What keeps the bytes from being a module, one sentence each; empty if nothing does. Compiles them: blocking.
+
+    Raises OSError if the compiler cannot be started.
+    """
+    compiler = Compiler()
     try:
-        _compile(wasm)
+        _compile(compiler, wasm)
     except ModuleLoadError as error:
         return error.message.split("\n")
+    finally:
+        compiler.end()
     return []
 
 
@@ -129,7 +150,10 @@ class ModuleStore:
         self._artifacts = ArtifactDir(cache_dir or Path(self._temporary.name if self._temporary else ""))
         self._loaded: OrderedDict[str, LoadedModule] = OrderedDict()
         self._loading: dict[str, asyncio.Task[LoadedModule]] = {}
-        self._compiler = ThreadPoolExecutor(max_workers=1, thread_name_prefix="wasm-compiler")
+        self._refused: OrderedDict[str, str] = OrderedDict()
+        self._compiler = Compiler()
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="wasm-compiler")
+        self._idle: asyncio.TimerHandle | None = None
 
     def get(self, digest: str) -> LoadedModule | None:
         """The module, if it is ready."""
@@ -141,9 +165,9 @@ class ModuleStore:
     async def load(self, digest: str, fetch: Fetch) -> LoadedModule:
         """The module with this digest; its bytes are fetched only if it was never compiled here.
 
-        Raises ModuleLoadError, OSError if the folder cannot be written, or whatever `fetch` raises. Callers that load
-        the same digest at once share one load; but an error of it is the first caller's alone, since it may be about
-        that caller's source: the others try with their own.
+        Raises ModuleLoadError, OSError if the folder cannot be written or the compiler not be started, or whatever
+        `fetch` raises. Callers that load the same digest at once share one load; but an error of it is the first
+        caller's alone, since it may be about that caller's source: the others try with their own.
         """
         while True:
             module = self.get(digest)
@@ -159,7 +183,7 @@ class ModuleStore:
 
     async def load_builtin(self, name: str) -> LoadedModule:
         """A module that the operator ships. Raises ModuleLoadError."""
-        wasm = await asyncio.get_running_loop().run_in_executor(self._compiler, builtin_bytes, name)
+        wasm = await asyncio.get_running_loop().run_in_executor(self._thread, builtin_bytes, name)
         return await self.load_bytes(wasm)
 
     async def load_bytes(self, wasm: bytes) -> LoadedModule:
@@ -175,26 +199,38 @@ class ModuleStore:
         self._loaded.pop(digest, None)
 
     async def close(self) -> None:
-        """Waits for the compiler, then removes the folder if it was the store's own."""
+        """Ends the compiler, whatever it is at, then removes the folder if it was the store's own."""
+        self._compiler.close()
         for task in list(self._loading.values()):
             task.cancel()
         await asyncio.gather(*self._loading.values(), return_exceptions=True)
-        # A compilation cannot be interrupted; waiting for it must not stop the loop.
-        await asyncio.get_running_loop().run_in_executor(self._compiler, int)
-        self._compiler.shutdown(wait=True)
+        self._keep_compiler(None)
+        # What a module's start functions do is let end first (5 s at the most): it must not stop the loop.
+        await asyncio.get_running_loop().run_in_executor(self._thread, self._compiler.end)
+        self._thread.shutdown(wait=True)
         if self._temporary is not None:
             self._temporary.cleanup()
 
     async def _load(self, digest: str, fetch: Fetch) -> LoadedModule:
         loop = asyncio.get_running_loop()
-        artifact = await loop.run_in_executor(self._compiler, self._usable, digest)
+        artifact = await loop.run_in_executor(self._thread, self._usable, digest)
         if artifact is None:
             wasm = await fetch()
-            artifact = await loop.run_in_executor(self._compiler, self._compiled, digest, wasm)
+            try:
+                artifact = await loop.run_in_executor(self._thread, self._compiled, digest, wasm)
+            finally:
+                self._keep_compiler(IDLE_SECONDS)
         module = self._loaded[digest] = LoadedModule(digest, artifact)
         while len(self._loaded) > MAX_LOADED:
             self._loaded.popitem(last=False)
         return module
+
+    def _keep_compiler(self, seconds: float | None) -> None:
+        """Has the compiler's process ended after so many seconds without a module, or never."""
+        if self._idle is not None:
+            self._idle.cancel()
+        loop = asyncio.get_running_loop()
+        self._idle = None if seconds is None else loop.call_later(seconds, self._thread.submit, self._compiler.end)
 
     def _load_ended(self, digest: str, task: asyncio.Task[LoadedModule]) -> None:
         self._loading.pop(digest, None)
@@ -221,7 +257,17 @@ class ModuleStore:
         if actual != digest:
             message = f"the bytes have digest {actual}, spec.digest says {digest}: fix whichever is wrong"
             raise ModuleLoadError(ModuleReason.DIGEST_MISMATCH, message)
-        return self._artifacts.put(digest, _compile(wasm), len(wasm))
+        if digest in self._refused:
+            raise ModuleLoadError(ModuleReason.TOO_LARGE, self._refused[digest])
+        try:
+            artifact = _compile(self._compiler, wasm)
+        except ModuleLoadError as error:
+            if error.reason is ModuleReason.TOO_LARGE:
+                self._refused[digest] = error.message
+                while len(self._refused) > MAX_REFUSED:
+                    self._refused.popitem(last=False)
+            raise
+        return self._artifacts.put(digest, artifact, len(wasm))
 
 
 def _check_size(wasm: bytes) -> None:
@@ -232,26 +278,21 @@ def _check_size(wasm: bytes) -> None:
         raise ModuleLoadError(ModuleReason.TOO_LARGE, message)
 
 
-def _compile(wasm: bytes) -> bytes:
-    """The artifact of a module that fits the contract. Raises ModuleLoadError, with one problem a line."""
+def _compile(compiler: Compiler, wasm: bytes) -> bytes:
+    """The artifact of a module that fits the contract. Raises ModuleLoadError, with one problem a line, and OSError."""
     _check_size(wasm)
     problem = binary_problem(wasm)
     if problem is not None:
         raise ModuleLoadError(ModuleReason.INVALID, problem)
-    with new_engine() as engine:
-        try:
-            component = Component(engine, wasm)
-        except WasmtimeError as error:
-            message = (
-                f"it does not compile: {' '.join(str(error).split())}; the file is damaged, or it uses a feature of "
-                "WebAssembly that is not enabled here: build it anew, for the features that all engines have"
-            )
-            raise ModuleLoadError(ModuleReason.INVALID, message) from None
-        with component:
-            problems = abi_problems(engine, component) or _link_problems(engine, component)
-            if problems:
-                raise ModuleLoadError(ModuleReason.ABI_MISMATCH, "\n".join(problems))
-            return bytes(component.serialize())
+    try:
+        artifact = compiler.compile(wasm)
+    except NotCompiled as error:
+        raise ModuleLoadError(_REASONS[error.fault], error.message) from None
+    with new_engine() as engine, Component.deserialize(engine, artifact) as component:
+        problems = _link_problems(engine, component)
+    if problems:
+        raise ModuleLoadError(ModuleReason.ABI_MISMATCH, "\n".join(problems))
+    return artifact
 
 
 def _link_problems(engine: Engine, component: Component) -> list[str]:
