@@ -16,7 +16,7 @@ from pydantic import ValidationError
 from curation.api.approval import EvaluatedRequest
 from curation.api.contract import CallErrorCode, HttpCallError, HttpCallRequest, HttpCallResponse
 from curation.authz.gate import Decision, JudgeContext
-from curation.egress.client import OutboundRequest
+from curation.egress.client import OutboundRequest, OutboundResponse
 from curation.egress.errors import EgressRefused, ResponseTooLarge, Unavailable
 from curation.egress.headers import folded, module_headers
 from curation.egress.url import CanonicalURL, canonical_method, parse_url
@@ -39,7 +39,9 @@ class Answer:
 
     code: CallErrorCode | None
     """None: a response."""
-    document: str
+    document: Callable[[], str]
+    """Makes what the module gets. Trap: a large body takes a second, which the guest's thread has and the loop has not.
+    """
     message: str = ""
     egress_refused: bool = False
     hit: LimitHit | None = None
@@ -52,7 +54,7 @@ class Answer:
     ) -> "Answer":
         """An error answer."""
         document = HttpCallError(code=code, message=message).model_dump_json()
-        return cls(code, document, message, egress_refused, hit)
+        return cls(code, lambda: document, message, egress_refused, hit)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +72,15 @@ class _Refused(Exception):
     def __init__(self, answer: Answer) -> None:
         super().__init__(answer.message)
         self.answer = answer
+
+
+def _document(response: OutboundResponse, secret: tuple[str, ...]) -> str:
+    in_names = tuple(value.lower() for value in secret)  # as the names are by now
+    return HttpCallResponse(
+        status=response.status,
+        headers={masked(name, in_names): masked(value, secret) for name, value in response.headers.items()},
+        body=masked(response.body.decode("utf-8", "replace"), secret),
+    ).model_dump_json()
 
 
 class GatedCalls:
@@ -153,13 +164,7 @@ class GatedCalls:
         )
         self.answered += 1
         secret = tuple(credentials.values())
-        in_names = tuple(value.lower() for value in secret)  # as the names are by now
-        document = HttpCallResponse(
-            status=response.status,
-            headers={masked(name, in_names): masked(value, secret) for name, value in response.headers.items()},
-            body=masked(response.body.decode("utf-8", "replace"), secret),
-        )
-        return Answer(None, document.model_dump_json(), status=response.status)
+        return Answer(None, lambda: _document(response, secret), status=response.status)
 
     def _depart(self, evaluated: EvaluatedRequest, decision: Decision) -> None:
         """The last moment: the connection stands, and nothing has left on it."""

@@ -40,7 +40,7 @@ class GuestHost:
         self._number += 1
         self.last = self._refusal(request) or self._answer(request)
         self._go_on()
-        return self.last.code is None, self.last.document
+        return self.last.code is None, self.last.document()
 
     def _go_on(self) -> None:
         """Ends a guest that was interrupted here already: it need not come back to its code to trap."""

@@ -14,6 +14,7 @@
 """
 
 import json
+import threading
 from datetime import timedelta
 from typing import Any
 
@@ -24,6 +25,7 @@ from curation.api.contract import contract_schemas
 from curation.authz.grant import Grant
 from curation.egress.client import OutboundResponse
 from curation.egress.errors import Unavailable
+from curation.execution import calls
 from curation.execution.credentials import OriginCredential
 from curation.lifecycle.outcome import Calls, Completed, Denied, Failed, FailureClass, Report, Trigger
 from curation.wasm.limits import MAX_REQUEST_BYTES, Limits
@@ -51,6 +53,24 @@ async def test_a_permitted_call_reaches_the_peer_as_the_module_wrote_it(rig: Rig
     assert report.calls == Calls(left=1, answered=1, allowed=1)
     seen = rig.peer.seen[0]
     assert (seen.method, seen.path, seen.body, seen.headers["X-Mine"]) == ("POST", "/sessions", '{"a": "ü"}', "yes")
+
+
+async def test_what_the_module_gets_is_made_outside_of_the_event_loop(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a body that is as long as it may be that takes a second."""
+    made = calls._document
+    threads: list[threading.Thread] = []
+
+    def make(*arguments: Any) -> str:
+        threads.append(threading.current_thread())
+        return made(*arguments)
+
+    monkeypatch.setattr(calls, "_document", make)
+    report = await rig.run(Script().call(post(rig.peer.url("/sessions"))).ok(DONE))
+    assert report.result == Completed({})
+    assert len(threads) == 1
+    assert threads[0] is not threading.main_thread()
 
 
 async def test_the_module_gets_status_headers_and_body(rig: Rig) -> None:

@@ -29,7 +29,7 @@ REQUEST = EvaluatedRequest(
 )
 DENIED_CALL = DeniedCall(REQUEST, "no policy permits GET https://h/", False)
 DENIED = Answer.error("denied", "no policy permits GET https://h/")
-RESPONSE = Answer(None, "{}", status=200)
+RESPONSE = Answer(None, lambda: "{}", status=200)
 UNAVAILABLE = Answer.error("unavailable", "no answer")
 REFUSED = Answer.error("invalid", "link-local", egress_refused=True)
 MALFORMED = Answer.error("invalid", "malformed")
