@@ -6,6 +6,7 @@ waits for slow services included: the pool's size is the number of runs at a tim
 
 import asyncio
 import logging
+import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -180,8 +181,11 @@ class InProcessExecution:
         raise ModuleLoadError(ModuleReason.NOT_FOUND, message)
 
     def _in_thread(self, module: LoadedModule) -> Result:
-        # Trap: a result that is as long as it may be takes a second to be judged, which the event loop has not.
-        return self._verdict(self._guest(module))
+        end = self._guest(module)
+        # Trap: a result that is as long as it may be takes a while to be judged, which the event loop has not, and
+        # while threads hand the GIL to each other the loop waits for all of them: so one at a time.
+        with self._executor.judging:
+            return self._verdict(end)
 
     def _guest(self, module: LoadedModule) -> GuestEnd:
         """In a thread of the pool. Raises WasmtimeError if the artifact is gone, before the guest has begun."""
@@ -238,6 +242,7 @@ class InProcessExecutor:
         self.clock = clock
         self.watchdog = Watchdog()
         self.pool = ThreadPoolExecutor(max_workers=max_concurrent, thread_name_prefix="wasm-guest")
+        self.judging = threading.Lock()
         self._observer = observer
         self._executions: set[InProcessExecution] = set()
         self._closed = False

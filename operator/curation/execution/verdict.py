@@ -1,7 +1,9 @@
 """What the end of a guest means: the failure classes of DESIGN section 3, as one pure function."""
 
+import json
 from typing import Any
 
+import pydantic_core
 from pydantic import ValidationError
 
 from curation.api.contract import (
@@ -50,9 +52,9 @@ def verdict(
     too_large = Exceeded(output_size_hit(size, limits)) if size > limits.output_size else None
     result: Result
     if isinstance(end, Returned) and end.ok and (too_large is None or trigger is Trigger.OBSERVE):
-        result = _result(trigger, end.document)
-        if too_large is not None:
-            result = _of_a_long_document(result, too_large, limits)
+        result = (
+            _result(trigger, end.document) if too_large is None else _long(trigger, end.document, too_large, limits)
+        )
         if not isinstance(result, Failed):
             return result
         failed, claimed = result, None
@@ -64,16 +66,27 @@ def verdict(
     return failed
 
 
-def _of_a_long_document(result: Result, too_large: Exceeded, limits: Limits) -> Result:
-    """A session's end counts though its output is too large: its job would run for ever. Other results do not."""
-    match result:
-        case Completed(output) if (size := json_size(output)) > limits.output_size:
-            allowed = size_text(limits.output_size)
-            return Completed({}, f"Its output of {size} bytes is over outputSize {allowed} and left out.")
-        case Completed() | SessionFailed() | Failed():
-            return result
-        case _:
-            return _failed(too_large, None)[0]
+def _long(trigger: Trigger, document: str, too_large: Exceeded, limits: Limits) -> Result:
+    """A session's end counts though its output is too large: its job would run for ever. Other results do not.
+
+    Trap: to judge all of such a document takes a second of Python. So only what counts of it is judged.
+    """
+    try:
+        parsed = pydantic_core.from_json(document)
+    except ValueError:
+        return _result(trigger, document)  # which says what is wrong with it
+    if not isinstance(parsed, dict) or parsed.get("action") not in ("Completed", "Failed"):
+        return _failed(too_large, None)[0]
+    output = parsed.get("output")
+    if (
+        parsed["action"] == "Completed"
+        and isinstance(output, dict)
+        and (size := json_size(output)) > limits.output_size
+    ):
+        allowed = size_text(limits.output_size)
+        return Completed({}, f"Its output of {size} bytes is over outputSize {allowed} and left out.")
+    short = {name: parsed[name] for name in ("action", "output", "reason") if name in parsed}
+    return _result(trigger, json.dumps(short))
 
 
 def _failed(end: GuestEnd, last_call: Answer | None) -> tuple[Failed, FailureClass | None]:
