@@ -10,6 +10,7 @@ import random
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
+from curation.api.approval import EvaluatedRequest
 from curation.api.job import CurationJob, JobStatus, status_to_wire
 from curation.api.names import EventReason
 from curation.cluster.answers import Conflict, Gone, Refused, Throttled, Unknown, Written
@@ -36,6 +37,8 @@ class Pending:
     """What a write with an unknown answer would have made of the status."""
     notes: tuple[Note, ...] = ()
     """The Events of that write."""
+    ask: EvaluatedRequest | None = None
+    """The request whose approval is to be asked for once it has landed."""
     before: CurationJob | None = None
     """The job that it was computed from."""
     complained: bool = False
@@ -78,7 +81,7 @@ class Completion:
             stored = context.cache(key).get(key.namespace, key.name)
             job = stored.parse(CurationJob) if stored is not None else None
             if job is not None and pending.planned is not None and _landed(job, pending):
-                landed = Verdict(Ruling.APPLIED, pending.planned, notes=pending.notes)
+                landed = Verdict(Ruling.APPLIED, pending.planned, ask=pending.ask, notes=pending.notes)
                 return self._settled(pending, job, landed, pending.before)
             moment = Moment(context.clock.now(), self._sample(), freed_for)
             verdict = complete(job, report, moment)
@@ -103,6 +106,7 @@ class Completion:
                 case Unknown(message):
                     log.warning("the answer to a status write was lost: %s", message, extra=pending.order.log_fields)
                     pending.planned, pending.notes, pending.before = verdict.status, verdict.notes, job
+                    pending.ask = verdict.ask
                     if not await context.refresh(key):
                         return Later()
                 case Refused(code, reason, message):
