@@ -41,8 +41,9 @@ def masked(text: str, values: Iterable[str]) -> str:
 
     A service that tells its callers what they sent (an error page, a debugging endpoint) would else tell the module.
     """
-    for value in values:
-        for part in (value, value.partition(" ")[2].strip()):
-            if len(part) >= _SHORTEST_MASKED:
-                text = text.replace(part, MASK)
+    parts = {part for value in values for part in (value, value.partition(" ")[2].strip())}
+    # The longest first: one that another begins with would leave the rest of the longer one readable.
+    for part in sorted(parts, key=len, reverse=True):
+        if len(part) >= _SHORTEST_MASKED:
+            text = text.replace(part, MASK)
     return text
