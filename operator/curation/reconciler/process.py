@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import AsyncExitStack
 from enum import IntEnum
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import kopf
 
@@ -85,6 +85,7 @@ class Process:
     ) -> None:
         self._settings = settings
         self._module_cache = module_cache
+        self._kopf_ends = False
         self._monotonic = monotonic
         self._stop = asyncio.Event()
         self._stop_by = math.inf
@@ -92,6 +93,16 @@ class Process:
         self._working = False
         self.metrics = Metrics()
         self.health = Health()
+
+    def failed_in_background(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        """The loop's exception handler: what nobody awaits is logged, but for what kopf leaves behind when it ends.
+
+        Its scans and watches fail for want of the connection then, and it awaits them no more.
+        """
+        if self._kopf_ends and _is_of_kopf(context):
+            log.debug("kopf has left this behind: %s", context.get("message"))
+            return
+        loop.default_exception_handler(context)
 
     def stop(self, code: Exit = Exit.STOPPED) -> None:
         """Ask it to stop."""
@@ -109,6 +120,7 @@ class Process:
             health.request(asked, code, seconds)
 
         clock = ServerClock()
+        asyncio.get_running_loop().set_exception_handler(self.failed_in_background)
         self._own_signals()
         async with AsyncExitStack() as stack:
             connection = await stack.enter_async_context(await connect(observer=observe, clock=clock))
@@ -303,6 +315,7 @@ class Process:
                 await asyncio.gather(*stopped, return_exceptions=True)
                 await stop_work()
             kopf_stop.set()
+            self._kopf_ends = True
             await asyncio.wait({watcher}, timeout=self.patience(3.0))
             if not watcher.done():
                 log.warning("kopf has not ended in time: what is left of it is cancelled")
@@ -389,6 +402,13 @@ class Process:
                 loop.add_signal_handler(number, self.stop)
             except (NotImplementedError, RuntimeError, ValueError):
                 return  # not in the main thread: whoever embeds this calls stop()
+
+
+def _is_of_kopf(context: dict[str, Any]) -> bool:
+    found = context.get("future") or context.get("task")
+    running = found.get_coro() if isinstance(found, asyncio.Task) else context.get("asyncgen")
+    code = getattr(running, "cr_code", None) or getattr(running, "ag_code", None)
+    return code is not None and Path(code.co_filename).is_relative_to(Path(kopf.__file__).parent)
 
 
 def _waker(queue: WorkQueue[Key], kind: ResourceKind) -> Callable[[Stored | None, Stored | None], None]:

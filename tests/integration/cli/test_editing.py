@@ -25,7 +25,7 @@ def test_each_rerun_writes_a_new_value_and_so_a_new_generation(plugin: Plugin, o
     for _ in range(2):
         plugin("rerun", "build")
         values.append(objects.get(JOBS, "build")["spec"]["rerun"])
-    assert values[0] < values[1]
+    assert values[0] != values[1]  # each by its own idea of the server's time
     after = objects.get(JOBS, "build")
     assert after["metadata"]["generation"] == 3
     assert "curation" in [entry["manager"] for entry in after["metadata"]["managedFields"]]

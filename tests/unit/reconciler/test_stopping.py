@@ -1,9 +1,11 @@
 """How long a stop may wait, in all: 5 s, and 2 s until another replica leads. Times that were measured are in docs/."""
 
 import asyncio
+import gc
 from pathlib import Path
 from typing import Any
 
+import kopf
 import pytest
 
 from curation.cluster import lease, sockets
@@ -110,3 +112,51 @@ async def test_a_stop_before_the_work_has_begun_lets_none_begin(
         connection: Any = None
         await stopping._serve(connection, context, reconcilers, rig.modules, takeover, rig.runs, stop_work)
         assert reconciled == []
+
+
+def define(file: Path) -> dict[str, Any]:
+    """An async function and an async generator that fail, as if they were written in this file."""
+    text = """
+async def fails():
+    raise AttributeError("the session is closed")
+
+async def fails_at_its_end():
+    try:
+        yield
+    finally:
+        raise AttributeError("the session is closed")
+"""
+    found: dict[str, Any] = {}
+    exec(compile(text, str(file), "exec"), found)
+    return found
+
+
+@pytest.mark.parametrize("what", ["task", "generator"])
+@pytest.mark.parametrize(
+    ("of_kopf", "ends", "told"),
+    [
+        pytest.param(True, True, False, id="kopf's, when it ends"),
+        pytest.param(True, False, True, id="kopf's, while it works"),
+        pytest.param(False, True, True, id="our own"),
+    ],
+)
+def test_what_fails_in_the_background_is_told_unless_kopf_leaves_it_behind(
+    what: str, of_kopf: bool, ends: bool, told: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    made = define(Path(kopf.__file__ if of_kopf else process.__file__).parent / "made.py")
+    kept: list[Any] = []
+
+    async def leave_behind() -> None:
+        ending = Process(Settings())
+        ending._kopf_ends = ends
+        asyncio.get_running_loop().set_exception_handler(ending.failed_in_background)
+        if what == "task":
+            await asyncio.wait({asyncio.create_task(made["fails"]())})
+        else:
+            kept.append(made["fails_at_its_end"]())
+            await anext(kept[0])
+
+    with asyncio.Runner() as runner:
+        runner.run(leave_behind())
+        gc.collect()
+    assert ("the session is closed" in caplog.text) is told
