@@ -46,13 +46,15 @@ class Credentials:
         """
         found = []
         for each in spec.credentials:
-            value = await self._value(namespace, each, last_known)
+            secret = each.secret_key_ref.name
+            keys = {other.secret_key_ref.key for other in spec.credentials if other.secret_key_ref.name == secret}
+            value = await self._value(namespace, each, keys, last_known)
             found.append(OriginCredential(each.scheme, each.host, each.port, each.header, value))
         return tuple(found)
 
-    async def _value(self, namespace: str, credential: Credential, last_known: bool) -> str:
+    async def _value(self, namespace: str, credential: Credential, keys: set[str], last_known: bool) -> str:
         reference = credential.secret_key_ref
-        encoded = await self._encoded(namespace, reference.name, reference.key, last_known)
+        encoded = await self._encoded(namespace, reference.name, reference.key, keys, last_known)
         if encoded is None:
             raise CredentialError(
                 f"Secret {reference.name} has no key {reference.key} (spec.credentials[].secretKeyRef of the module)"
@@ -70,7 +72,8 @@ class Credentials:
             raise CredentialError(f"{where} is empty; put the whole value of the header {credential.header} there")
         return value
 
-    async def _encoded(self, namespace: str, name: str, key: str, last_known: bool) -> str | None:
+    async def _encoded(self, namespace: str, name: str, key: str, keys: set[str], last_known: bool) -> str | None:
+        """What a key holds, base64; None if there is no such key. One read of the Secret serves all these `keys`."""
         place, now = (namespace, name, key), self._monotonic()
         known = self._read.get(place)
         if known is not None and now < known[0] + FRESH_SECONDS:
@@ -95,9 +98,10 @@ class Credentials:
             raise CredentialError(
                 f"Secret {name} (spec.credentials[].secretKeyRef of the module) does not exist", absent=True
             )
-        value: str | None = (found.get("data") or {}).get(key)
-        self._read[place] = (now, value)
-        self._read.move_to_end(place)
+        data: dict[str, str] = found.get("data") or {}
+        for each in keys:
+            self._read[namespace, name, each] = (now, data.get(each))
+            self._read.move_to_end((namespace, name, each))
         while len(self._read) > KEPT:
             self._read.popitem(last=False)
-        return value
+        return data.get(key)

@@ -175,6 +175,17 @@ async def test_of_a_secret_only_what_a_module_refers_to_is_kept() -> None:
     assert base64.b64encode(b"of no concern").decode() not in kept
 
 
+async def test_two_keys_of_a_secret_are_of_one_read() -> None:
+    case = Case()
+    case.secrets.hold(value="first", another="second")
+    (credential,) = SPEC.credentials
+    reference = credential.secret_key_ref.model_copy(update={"key": "another"})
+    other = credential.model_copy(update={"header": "X-Other", "secret_key_ref": reference})
+    both = SPEC.model_copy(update={"credentials": (credential, other)})
+    assert [found.value for found in await case.credentials.of("ns", both)] == ["first", "second"]
+    assert case.secrets.asked == 1
+
+
 async def test_no_more_values_are_kept_than_the_bound_and_those_that_were_read_last(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
