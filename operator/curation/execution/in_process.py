@@ -276,12 +276,10 @@ class InProcessExecutor:
         # Off the loop: a guest whose execution was cancelled from outside may still wait for this very loop. And in a
         # thread of its own: those of the default executor may all be held by others.
         own = ThreadPoolExecutor(max_workers=1, thread_name_prefix="wasm-pool-end")
-        ended = False
-        try:
-            await asyncio.get_running_loop().run_in_executor(own, self.pool.shutdown)
-            ended = True
-        finally:
-            own.shutdown(wait=ended)
+        shutdown = asyncio.get_running_loop().run_in_executor(own, self.pool.shutdown)
+        own.shutdown(wait=False)  # takes nothing more
+        await shutdown
+        own.shutdown()  # its thread has nothing left to do
         self.watchdog.stop()
 
     def tell(self, about: Invocation, what: Callable[[ExecutionObserver], None]) -> None:
