@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Final
 
 from aiohttp import web
@@ -21,49 +22,62 @@ SHUTDOWN_SECONDS: Final = 0.25
 _BEAT_SECONDS: Final = 1.0
 
 
+@dataclass(slots=True)
+class _Watch:
+    """One watch, with times of the monotonic clock."""
+
+    expected: float
+    """Since when."""
+    alive: float
+    """When it was last known to be."""
+    opened: bool = False
+    """The server has once let it begin."""
+
+
 class Health:
     """What is known about the health of this process."""
 
     def __init__(self, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._monotonic = monotonic
-        self._watches: dict[tuple[str, str], float] = {}
-        """By resource and namespace: when each watch was last known to be alive."""
-        self._expected: dict[tuple[str, str], float] = {}
-        """Since when."""
-        self._opened: set[tuple[str, str]] = set()
+        self._watches: dict[tuple[str, str], _Watch] = {}
+        """By resource and namespace; empty: all of them."""
         self._beat = monotonic()
-        self.synced = False
         self.leading: Callable[[], bool] | None = None
         self.was_leading = False
 
+    @property
+    def synced(self) -> bool:
+        """Every kind has been listed and is watched."""
+        return bool(self._watches) and all(watch.opened for watch in self._watches.values())
+
     def expect(self, resource: str, namespace: str = "") -> None:
         """This kind is watched from now on, in this namespace; empty: in all of them."""
-        self._watches[resource, namespace] = self._expected[resource, namespace] = self._monotonic()
+        now = self._monotonic()
+        self._watches[resource, namespace] = _Watch(now, now)
 
     def request(self, asked: Asked, code: str, _seconds: float) -> None:
         """A request to the API server was answered; a watch that was opened is alive."""
-        place, now = (asked.resource, asked.namespace), self._monotonic()
-        if code != "200" or place not in self._watches:
+        watch, now = self._watches.get((asked.resource, asked.namespace)), self._monotonic()
+        if code != "200" or watch is None:
             return
         if asked.verb == "watch":
-            self._opened.add(place)
-            self.synced = self._opened == self._watches.keys()
-        elif asked.verb != "list" or place in self._opened or now > self._expected[place] + FIRST_LIST_SECONDS:
+            watch.opened = True
+        elif asked.verb != "list" or watch.opened or now > watch.expected + FIRST_LIST_SECONDS:
             # Trap: later lists need not be the watch's. The sweep lists too, and would hide that a watch hangs, or
             # that it may not be opened at all.
             return
-        self._watches[place] = now
+        watch.alive = now
 
     def seen(self, resource: str, namespace: str = "") -> None:
         """A watch has delivered something of a namespace."""
-        place = (resource, namespace)
-        self._watches[place if place in self._watches else (resource, "")] = self._monotonic()
+        watch = self._watches.get((resource, namespace)) or self._watches[resource, ""]
+        watch.alive = self._monotonic()
 
     def ages(self) -> dict[str, float]:
         """Seconds since each kind's watch was last known to be alive; of several watches, the one that lags most."""
         now, found = self._monotonic(), dict[str, float]()
-        for (resource, _), at in self._watches.items():
-            found[resource] = max(now - at, found.get(resource, 0.0))
+        for (resource, _), watch in self._watches.items():
+            found[resource] = max(now - watch.alive, found.get(resource, 0.0))
         return found
 
     async def beat(self) -> None:
