@@ -12,7 +12,7 @@ FACES ?= 1
 # One event loop for all tests, so that an operator can serve several of them.
 LENT := --lend-operators 25 -o asyncio_default_test_loop_scope=session -o asyncio_default_fixture_loop_scope=session
 
-.PHONY: help demo test unit controlplane lint format generate verify modules bench gauntlet faces guards e2e lock clean
+.PHONY: help demo test unit one controlplane lint format generate verify modules bench gauntlet faces guards e2e lock clean
 
 help: ## List the targets.
 	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -35,6 +35,9 @@ test: $(READY) ## Unit and integration tests, the latter on a real local API ser
 
 unit: $(READY) ## Unit tests only.
 	@$(BIN)/python -m pytest tests/unit -n $(WORKERS)
+
+one: $(READY) ## One test, file or folder: make one T=tests/unit/lifecycle/test_fence.py K=word.
+	@$(BIN)/python -m pytest $(T) $(if $(K),-k "$(K)")
 
 gauntlet: $(READY) faces guards ## Fault tests: killed processes, lost answers; the faces in all variants; the guards taken off.
 	@$(BIN)/python -m pytest tests/gauntlet -n $(WORKERS) --dist worksteal

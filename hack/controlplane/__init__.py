@@ -2,5 +2,5 @@
 
 The demo, the integration tests and the benchmarks run against it, because only a real API server knows what a 409 is.
 `server.ControlPlane` starts one, `pytest_plugin` shares one among the tests of a run, and
-`python -m hack.controlplane` serves `make controlplane` and people. DESIGN.md, section 11.
+`python -m hack.controlplane` serves `make controlplane` and people.
 """

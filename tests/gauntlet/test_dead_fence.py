@@ -1,4 +1,4 @@
-"""A dead fence stops side effects (DESIGN section 4, rule 6; I5), with the session service's log as the witness.
+"""A dead fence stops side effects (docs/fence.md, rule 6 and I5), with the session service's log as the witness.
 
 A run that makes one call after another; a run whose call is on the wire; a run that spins; an edit and its reversal.
 """

@@ -1,4 +1,4 @@
-"""The witness's verdict: what the session service has, against what the jobs say (DESIGN section 8, I8)."""
+"""The witness's verdict: what the session service has, against what the jobs say (docs/fence.md, I8)."""
 
 from collections.abc import Iterable
 

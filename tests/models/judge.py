@@ -1,7 +1,7 @@
 """Judges what the processes do, and is independent of the fence.
 
 It compares raw documents, and knows for each run with which template and at which version it was claimed. What it
-forbids is DESIGN section 8, I4 and I5, that a run id is executed twice, that a good completion is dropped, and that a
+forbids is docs/fence.md, I4 and I5, that a run id is executed twice, that a good completion is dropped, and that a
 stale one, or the same one twice, is applied.
 """
 

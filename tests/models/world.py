@@ -1,6 +1,6 @@
 """The world of one job: an API server, a session service, operator processes, a clock, and what may happen to them.
 
-Its invariants are DESIGN section 8, I1 to I5, I8 and I10; I1, I2, I3 and I10 by `tests.oracles`, the others by `Judge`
+Its invariants are docs/fence.md, I1 to I5, I8 and I10; I1, I2, I3 and I10 by `tests.oracles`, the others by `Judge`
 and, at rest, by `drain`.
 """
 
@@ -100,7 +100,7 @@ class World:
     def carry_out(self, request: Request | None = None) -> None:
         """The service does what a request on the wire asks for; whoever still waits for it has the answer.
 
-        Without tombstones it is relied on to do so within the wall limit of the run (section 4, rule 8).
+        Without tombstones it is relied on to do so within the wall limit of the run (rule 8).
         """
         request = request or self.wire[0]
         self.wire.remove(request)

@@ -1,4 +1,4 @@
-"""Invariants over the watch history of one job (DESIGN section 8): I1, I2, I3 and I10, and the bounds of a status.
+"""Invariants over the watch history of one job (docs/fence.md): I1, I2, I3 and I10, and the bounds of a status.
 
 The history is every version of one object (one uid) from its creation on, as raw documents, in any order and with
 repetitions: a watch that was resumed shows some twice.

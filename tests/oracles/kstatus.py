@@ -1,4 +1,4 @@
-"""kstatus: what a tool that knows nothing of curation takes a job for (DESIGN section 8, I10).
+"""kstatus: what a tool that knows nothing of curation takes a job for (docs/fence.md, I10).
 
 Source: sigs.k8s.io/cli-utils, pkg/kstatus/status (`checkGenericProperties`, `checkReadyCondition`): the rules for a
 resource that has none of its own.

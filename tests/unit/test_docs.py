@@ -2,6 +2,7 @@
 
 import json
 import re
+import subprocess
 from collections.abc import Iterator
 from enum import StrEnum
 from pathlib import Path
@@ -281,3 +282,16 @@ def test_every_json_example_parses() -> None:
     for page in PAGES:
         for text in fences(page, "json"):
             json.loads(text)
+
+
+def test_no_text_refers_to_one_that_is_not_in_the_repository() -> None:
+    """A reader has the repository and nothing else: no name of a document that only its makers had."""
+    outside = re.compile(r"\b(?:DESIGN|NEXT|EXAMPLES)(?:\.md\b|,? sections?\b)|\.\./shared\b")
+    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, check=True).stdout
+    found = [
+        f"{path}: {match.group()}"
+        for path in listed.decode().split("\0")
+        if path and path != "tests/unit/test_docs.py" and (ROOT / path).is_file()
+        for match in outside.finditer((ROOT / path).read_text(encoding="utf-8", errors="ignore"))
+    ]
+    assert found == []

@@ -1,4 +1,4 @@
-"""The JSON documents that pass between the host and a module (DESIGN section 5), as models and as JSON Schemas.
+"""The JSON documents that pass between the host and a module (docs/write-a-module.md), as models and as JSON Schemas.
 
 A module is untrusted: what it sends is parsed strictly from text, with bounds that match what a status may hold, so
 that an outcome which was accepted here can be written there. What the host sends is only ever built by us.

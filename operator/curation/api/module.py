@@ -27,7 +27,7 @@ DataKey = Annotated[
         json_schema_extra=spelled("must be a key of data or binaryData: letters, digits, '-', '_' and '.'"),
     ),
 ]
-# Headers that HTTP itself or the host sets (DESIGN sections 4 and 6): no credential may stand in for them.
+# Headers that HTTP itself or the host sets (docs/fence.md, docs/security.md): no credential may stand in for them.
 _HOST_HEADERS = (
     *("connection", "content-length", "expect", "host", "http2-settings", "keep-alive", "te", "trailer"),
     *("transfer-encoding", "upgrade"),

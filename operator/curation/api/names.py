@@ -1,4 +1,4 @@
-"""Every name that other programs depend on (DESIGN section 10): a change to one is a breaking change."""
+"""Every name that other programs depend on: a change to one is a breaking change."""
 
 from enum import StrEnum
 from typing import Final

@@ -1,4 +1,4 @@
-"""What the API server may answer, as types: each is handled differently (DESIGN section 4, rule 4)."""
+"""What the API server may answer, as types: each is handled differently (docs/fence.md, rule 4)."""
 
 from dataclasses import dataclass
 from typing import Any, Final

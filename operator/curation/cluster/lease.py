@@ -1,6 +1,6 @@
 """Leader election by a coordination.k8s.io Lease, so that replicas do not do the same work twice.
 
-It is never what makes a write safe: two operators that both believe they lead break nothing (DESIGN section 4).
+It is never what makes a write safe: two operators that both believe they lead break nothing (docs/fence.md).
 
 1. Each write of the Lease is conditioned on the resourceVersion that was read: of two candidates one wins.
 2. The holder renews, and counts its time from *before* the last successful renewal was sent. Past ``renew_deadline``

@@ -66,7 +66,7 @@ class Execution(Protocol):
         ...
 
     def kill(self, reason: str) -> None:
-        """The run has stopped being current: no further request of it leaves (DESIGN section 4, rule 6).
+        """The run has stopped being current: no further request of it leaves (docs/fence.md, rule 6).
 
         One that has not left is stopped; one on the wire is awaited and answered to the module, which may then return.
         A module that spins is interrupted. Does nothing to a Cancel execution, nor to one that has ended.

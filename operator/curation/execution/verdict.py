@@ -1,4 +1,4 @@
-"""What the end of a guest means: the failure classes of DESIGN section 3, as one pure function."""
+"""What the end of a guest means: the failure classes (docs/curationjob.md), as one pure function."""
 
 import json
 from typing import Any

@@ -1,4 +1,4 @@
-"""The fence: whether a run still speaks for its job (DESIGN section 4).
+"""The fence: whether a run still speaks for its job (docs/fence.md).
 
 The attempt is the fencing token. The checks below are the whole rule, in order; the first that objects names why the
 run is stale. They are asked twice: on every change of a job for each of its executions (a dead fence stops side

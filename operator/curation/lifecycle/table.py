@@ -1,4 +1,4 @@
-"""The transition table of DESIGN section 3. One table; everything else reads it."""
+"""The transition table (docs/architecture.md). One table; everything else reads it."""
 
 from enum import StrEnum
 from typing import Final

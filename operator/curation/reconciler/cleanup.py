@@ -1,4 +1,4 @@
-"""Abandoned runs are cleaned durably (DESIGN section 4, rules 8 and 9): Cancel, again and again, until it succeeded.
+"""Abandoned runs are cleaned durably (docs/fence.md, rules 8 and 9): Cancel, again and again, until it succeeded.
 
 What is to be cleaned stands in the status of the job (or, for a deleted job, follows from it), so a crash loses
 nothing: the next holder starts over, and Cancel is idempotent. Kept here is only how far this process has come.

@@ -1,4 +1,4 @@
-"""Completion by compare-and-set (DESIGN section 4, rules 4 and 5): the only writer of outcomes.
+"""Completion by compare-and-set (docs/fence.md, rules 4 and 5): the only writer of outcomes.
 
 Judge the completion against the newest known object; if it is current, write the new status conditioned on exactly
 that object; whatever the API server answers, judge again from what is, until the outcome has landed or is stale.

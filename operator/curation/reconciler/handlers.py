@@ -1,6 +1,6 @@
 """kopf, used in its level-triggered style: a handler records what was seen and nothing else.
 
-Each setting answers something that was measured (DESIGN section 7). No change handlers, no return values, no patches,
+Each setting answers something that was measured (docs/adr/0001). No change handlers, no return values, no patches,
 no indices, no daemons: kopf then writes nothing, and all that matters happens in the caches' listeners and the queue.
 """
 

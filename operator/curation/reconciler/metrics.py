@@ -1,4 +1,4 @@
-"""The metrics of DESIGN section 10. Labels are bounded: phases, reasons, verdicts, codes; never a name of an object."""
+"""The metrics (docs/metrics.md). Labels are bounded: phases, reasons, verdicts, codes; never a name of an object."""
 
 import time
 from collections.abc import Callable, Iterator

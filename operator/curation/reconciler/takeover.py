@@ -1,4 +1,4 @@
-"""The holder rule (DESIGN section 4, rule 3): when the Submitted run of another process may be taken over."""
+"""The holder rule (docs/fence.md, rule 3): when the Submitted run of another process may be taken over."""
 
 import time
 from collections.abc import Callable

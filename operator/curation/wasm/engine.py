@@ -1,6 +1,6 @@
 """The one configuration of wasmtime that modules are compiled and run with, and what it is identified by.
 
-The numbers answer traps that were measured on wasmtime 50 (DESIGN section 5).
+The numbers answer traps that were measured on wasmtime 50.
 """
 
 import hashlib

@@ -142,7 +142,7 @@ async def test_what_the_schema_does_not_allow_is_refused_with_the_field(cluster:
 async def test_what_an_admission_policy_refuses_lands_when_the_policy_is_gone(
     cluster: Client, kubectl: Kubectl, namespace: str
 ) -> None:
-    """DESIGN section 4, rule 4: an admission policy may refuse an outcome for a while."""
+    """docs/fence.md, rule 4: an admission policy may refuse an outcome for a while."""
     name = f"refuse-{namespace}"
     policy = f"""
 apiVersion: admissionregistration.k8s.io/v1

@@ -1,4 +1,4 @@
-"""Completion by compare-and-set on the real API server (DESIGN section 4, rule 4): what each answer leads to.
+"""Completion by compare-and-set on the real API server (docs/fence.md, rule 4): what each answer leads to.
 
 The operator's write of SessionSpawned is held at a proxy, so that what happens between its read and its write is
 exactly what the test does: a label edit, a template edit, a recreation; or its answer is lost, or it is refused.

@@ -221,7 +221,7 @@ def test_whatever_comes_in_whatever_order_nothing_moves_backwards(sequence: list
 
 
 def test_a_finished_job_takes_less_than_ten_kilobytes() -> None:
-    """DESIGN section 9, for the cache's own part: a job with a 1 KiB input and a full status."""
+    """The cache's part of 10 KB a finished job (docs/performance.md): a job with a 1 KiB input and a full status."""
     status = {
         "phase": "Completed",
         "conditions": [

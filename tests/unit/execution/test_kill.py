@@ -1,4 +1,4 @@
-"""A dead fence stops side effects (DESIGN section 4, rule 6).
+"""A dead fence stops side effects (docs/fence.md, rule 6).
 
 | killed while                        | further requests | the guest                    |
 |-------------------------------------|------------------|------------------------------|

@@ -1,4 +1,4 @@
-"""The failure classes (DESIGN section 3) as one table: how the guest ended, its last call, a denial on the way."""
+"""The failure classes (docs/curationjob.md) as one table: how the guest ended, its last call, a denial on the way."""
 
 from typing import Any
 

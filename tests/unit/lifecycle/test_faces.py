@@ -1,4 +1,4 @@
-"""The nine faces of a stale completion, each as one judgement (DESIGN section 1)."""
+"""The nine faces of a stale completion, each as one judgement (docs/fence.md)."""
 
 import pytest
 

@@ -28,7 +28,7 @@ ALLOWED = {
     *((Cause.SUSPENDED, p, "Queued") for p in (None, "Queued", "Submitted", "AwaitingApproval", "Running")),
     *((Cause.INVALID_SPEC, p, "Failed") for p in (None, "Queued", "Submitted", "AwaitingApproval", "Running")),
 }
-"""DESIGN section 3, row by row."""
+"""docs/architecture.md, row by row."""
 
 
 def test_every_cause_is_in_the_table() -> None:
