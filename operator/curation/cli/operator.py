@@ -8,7 +8,7 @@ import re
 import ssl
 import sys
 from collections.abc import Sequence
-from ipaddress import IPv4Network, IPv6Network, ip_network
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from pathlib import Path
 from typing import Final
 
@@ -48,18 +48,27 @@ class _CIDR(click.ParamType[Network]):
 
 
 class _Address(click.ParamType[tuple[str, int]]):
-    """HOST:PORT."""
+    """HOST:PORT. No host means every address, an IPv6 address stands in brackets."""
 
     name = "HOST:PORT"
+    _FORM = re.compile(r"(?:\[(?P<six>[^][]+)\]|(?P<host>[^][:/\s]*)):(?P<port>[0-9]{1,5})")
 
     def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, int]:
         """See click."""
         if isinstance(value, tuple):
             return value
-        host, _, port = str(value).rpartition(":")
-        if not host or not port.isdigit() or int(port) > 65535:
-            self.fail(f"{value!r} is not HOST:PORT such as 127.0.0.1:8080", param, ctx)
-        return host.strip("[]"), int(port)
+        found = self._FORM.fullmatch(str(value))
+        if found is None or int(found["port"]) > 65535 or (found["six"] and not _is_ipv6(found["six"])):
+            forms = "127.0.0.1:8080, [::1]:8080, or :8080 for every address"
+            self.fail(f"{value!r} is not HOST:PORT such as {forms}", param, ctx)
+        return found["six"] or found["host"], int(found["port"])
+
+
+def _is_ipv6(text: str) -> bool:
+    try:
+        return ip_address(text).version == 6
+    except ValueError:
+        return False
 
 
 class _Bundle(click.ParamType[Path]):
@@ -166,7 +175,7 @@ def main() -> None:
     default="127.0.0.1:8080",
     show_default=True,
     envvar="CURATION_HTTP_BIND",
-    help="Where /healthz, /readyz and /metrics are served.",
+    help="Where /healthz, /readyz and /metrics are served; without HOST on every address, IPv4 and IPv6.",
 )
 @click.option(
     "--log-format",

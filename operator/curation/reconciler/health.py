@@ -1,14 +1,10 @@
-"""Serves /healthz, /readyz and /metrics: a hung watch, a lost lease or a blocked loop is unhealthy."""
+"""What is known of the health of this process: a hung watch, a lost lease or a blocked loop is unhealthy."""
 
 import asyncio
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
-
-from aiohttp import web
-from prometheus_client import CollectorRegistry
-from prometheus_client.exposition import choose_encoder
 
 from curation.cluster.requests import Asked
 
@@ -18,7 +14,6 @@ WATCH_STALE_SECONDS: Final = 75.0
 # A first list of very many objects may take this long, page by page, before its watch is opened.
 FIRST_LIST_SECONDS: Final = 300.0
 LOOP_STALE_SECONDS: Final = 30.0
-SHUTDOWN_SECONDS: Final = 0.25
 _BEAT_SECONDS: Final = 1.0
 
 
@@ -35,7 +30,7 @@ class _Watch:
 
 
 class Health:
-    """What is known about the health of this process."""
+    """What is known about the health of this process. Told by the work's loop, asked by other threads too."""
 
     def __init__(self, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._monotonic = monotonic
@@ -48,7 +43,7 @@ class Health:
     @property
     def synced(self) -> bool:
         """Every kind has been listed and is watched."""
-        return bool(self._watches) and all(watch.opened for watch in self._watches.values())
+        return bool(self._watches) and all(watch.opened for watch in self._known().values())
 
     def expect(self, resource: str, namespace: str = "") -> None:
         """This kind is watched from now on, in this namespace; empty: in all of them."""
@@ -76,9 +71,13 @@ class Health:
     def ages(self) -> dict[str, float]:
         """Seconds since each kind's watch was last known to be alive; of several watches, the one that lags most."""
         now, found = self._monotonic(), dict[str, float]()
-        for (resource, _), watch in self._watches.items():
+        for (resource, _), watch in self._known().items():
             found[resource] = max(now - watch.alive, found.get(resource, 0.0))
         return found
+
+    def _known(self) -> dict[tuple[str, str], _Watch]:
+        """Trap: a thread that iterates over what another one adds to fails. A copy is made in one step."""
+        return self._watches.copy()
 
     async def beat(self) -> None:
         """Beats while the event loop turns."""
@@ -102,55 +101,3 @@ class Health:
                 found.append("the lease was lost")
             self.was_leading = self.was_leading or leads
         return found
-
-
-class HealthServer:
-    """The HTTP server of one process."""
-
-    def __init__(self, health: Health, registry: CollectorRegistry) -> None:
-        self._health = health
-        self._registry = registry
-        app = web.Application()
-        app.add_routes(
-            [web.get("/healthz", self._healthz), web.get("/readyz", self._readyz), web.get("/metrics", self._metrics)]
-        )
-        # aiohttp would wait 60 s for a client that is slow to read its page.
-        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=SHUTDOWN_SECONDS)
-        self._beating: asyncio.Task[None] | None = None
-        self._closing: asyncio.Task[None] | None = None
-        self.url = ""
-
-    async def start(self, host: str, port: int) -> None:
-        """Listen, and beat: a start that takes long blocks nothing. Raises OSError if the address cannot be had."""
-        self._beating = asyncio.create_task(self._health.beat(), name="beat")
-        await self._runner.setup()
-        site = web.TCPSite(self._runner, host, port)
-        await site.start()
-        address = self._runner.addresses[0]
-        self.url = f"http://{address[0]}:{address[1]}"
-
-    async def close(self) -> None:
-        """Stop listening and beating. May be called again, also while an earlier call is under way or was cancelled."""
-        if self._beating is not None:
-            self._beating.cancel()
-        # Trap: the runner's own cleanup fails if it is begun again before it has ended.
-        if self._closing is None:
-            self._closing = asyncio.create_task(self._runner.cleanup(), name="close the health server")
-        await asyncio.shield(self._closing)
-
-    async def _healthz(self, _: web.Request) -> web.Response:
-        return _answer(self._health.problems())
-
-    async def _readyz(self, _: web.Request) -> web.Response:
-        missing = [] if self._health.synced else ["not all kinds have been listed yet"]
-        return _answer(missing + self._health.problems())
-
-    async def _metrics(self, request: web.Request) -> web.Response:
-        encoder, content_type = choose_encoder(request.headers.get("Accept", ""))
-        return web.Response(body=encoder(self._registry), headers={"Content-Type": content_type})
-
-
-def _answer(problems: list[str]) -> web.Response:
-    if problems:
-        return web.Response(status=503, text="\n".join(problems) + "\n")
-    return web.Response(text="ok\n")

@@ -39,7 +39,8 @@ from curation.reconciler.context import Context, Key
 from curation.reconciler.credentials import Credentials
 from curation.reconciler.grants import Grants
 from curation.reconciler.handlers import kopf_registry, kopf_settings
-from curation.reconciler.health import Health, HealthServer
+from curation.reconciler.health import Health
+from curation.reconciler.health_server import HealthServer
 from curation.reconciler.in_use import InUse
 from curation.reconciler.job_index import JobIndex
 from curation.reconciler.jobs import JobReconciler
@@ -183,8 +184,6 @@ class Process:
                 await jobs.cleanup.close()
                 # Before kopf's end, which cancels the tasks of executions: their guests would go on in their threads.
                 await executor.close(grace=GRACE_SECONDS)
-                # Trap: kopf's end waits for every task there is, that of an idle connection of Prometheus too.
-                await server.close()
 
             stack.push_async_callback(executor.close, grace=GRACE_SECONDS)
             if await self._unless_stopped(self._learn(context, modules)):

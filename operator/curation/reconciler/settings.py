@@ -29,6 +29,7 @@ class Settings:
     identity: str = field(default_factory=socket.gethostname)
     lease: LeaseSettings | None = None
     http_host: str = "127.0.0.1"
+    """Empty: every address, IPv4 and IPv6."""
     http_port: int = 8080
     workers: int = 48
     """Keys worked on at once; most of them wait for the API server."""

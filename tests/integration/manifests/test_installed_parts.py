@@ -91,7 +91,7 @@ def test_each_probe_asks_a_page_that_the_operator_serves(parts: list[Document]) 
     }
     [port] = container["ports"]
     assert {get["port"] for get in asked.values()} == {port["name"]}
-    assert f"--http-bind=0.0.0.0:{port['containerPort']}" in container["args"]
+    assert f"--http-bind=:{port['containerPort']}" in container["args"]
 
 
 def test_budget_service_and_network_policy_are_about_the_operators_pods(parts: list[Document]) -> None:
@@ -105,5 +105,9 @@ def test_budget_service_and_network_policy_are_about_the_operators_pods(parts: l
     assert (budget.get("maxUnavailable"), budget.get("minAvailable")) in ((1, None), (None, 1))
     assert set(network["policyTypes"]) == {"Ingress", "Egress"}
     [ingress] = network["ingress"]
+    assert ingress["from"] == [{"namespaceSelector": {"matchLabels": {"curation.dev/monitoring": "true"}}}]
+    for page in ("install", "security", "operations"):
+        text = (Path(__file__).parents[3] / "docs" / f"{page}.md").read_text(encoding="utf-8")
+        assert "curation.dev/monitoring=true" in text, page
     [container] = pod(parts)["spec"]["containers"]
     assert [port["port"] for port in ingress["ports"]] == [port["name"] for port in container["ports"]]

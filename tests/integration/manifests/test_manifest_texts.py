@@ -11,6 +11,7 @@ import pytest
 import wasmtime
 import yaml
 
+from curation.api.crd import crds
 from curation.authz.policy import check_policy
 from curation.reconciler.health import WATCH_STALE_SECONDS
 from curation.wasm.abi import abi_problems
@@ -94,7 +95,15 @@ def test_every_sample_says_what_to_expect_and_is_in_the_kustomization() -> None:
         assert path.name == "kustomization.yaml" or "Expect" in " ".join(comment), path.name
 
 
-@pytest.mark.parametrize("name", ["policy", "cluster-policy"])
+def test_the_samples_change_nothing_cluster_wide() -> None:
+    cluster_scoped = {crd["spec"]["names"]["kind"] for crd in crds() if crd["spec"]["scope"] == "Cluster"}
+    assert cluster_scoped == {"ClusterCurationPolicy"}
+    kinds = {document["kind"] for path in _SAMPLES for document in _documents(path)} - {"Kustomization"}
+    assert kinds == {"ConfigMap", "CurationJob", "CurationModule", "CurationPolicy"}
+    assert _documents(_MANIFESTS / "samples" / "kustomization.yaml")[0]["namespace"] == "default"
+
+
+@pytest.mark.parametrize("name", ["policy", "cluster-wide/cluster-policy"])
 def test_the_sample_policies_are_valid(name: str) -> None:
     checked = check_policy(_documents(_MANIFESTS / "samples" / f"{name}.yaml")[0]["spec"]["cedar"])
     assert (checked.valid, checked.count) == (True, 1), checked.message

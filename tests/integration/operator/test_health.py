@@ -8,10 +8,15 @@ import asyncio
 import sys
 from pathlib import Path
 
+import aiohttp
 import pytest
+import yaml
+from yarl import URL
 
 from hack.controlplane.install import OPERATOR_GROUPS, OPERATOR_USER
+from tests.faults.flood import KINDS, flood
 from tests.faults.proxy import FaultProxy, held_request, silent
+from tests.harness import leases
 from tests.harness.operator_process import OperatorProcess
 from tests.harness.world import World
 
@@ -87,6 +92,39 @@ async def test_a_watch_that_hangs_in_one_of_two_namespaces_is_unhealthy(world: W
         proxy.heal()
         assert await until_healthz(operator, 200) == ["ok"]
         await operator.stop()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_a_flood_of_the_health_port_does_not_stop_the_work(world: World, kind: str) -> None:
+    """From another process, at full speed. Each kind alone and with the lease, which a slow loop loses."""
+    await leases.grant(world.cluster)
+    operator = await world.start_operator(lease=True)
+    await world.prepare()
+    with flood(kind, "127.0.0.1", int(operator.url.rpartition(":")[2]), "127.0.0.2"):
+        await world.create_jobs(3)
+        await world.until_phase("Running")
+        assert await until_healthz(operator, 200) == ["ok"]
+    assert operator.running
+    assert (await operator.metrics()).value("curation_leader") == 1
+    assert not operator.logged("lease was lost")
+    await world.settled()
+    await operator.stop()
+
+
+async def test_with_the_arguments_of_the_deployment_it_is_healthy_on_ipv4_and_ipv6(world: World) -> None:
+    file = Path(__file__).parents[3] / "manifests" / "base" / "deployment.yaml"
+    (container,) = yaml.safe_load(file.read_text(encoding="utf-8"))["spec"]["template"]["spec"]["containers"]
+    (bind,) = [argument for argument in container["args"] if argument.startswith("--http-bind=")]
+    host, _, port = bind.rpartition(":")
+    assert port == str(container["ports"][0]["containerPort"])
+    operator = world.operator(f"{host}:0")
+    await operator.start()
+    served = URL(operator.url)
+    async with aiohttp.ClientSession() as http:
+        for host in ("127.0.0.1", "::1", served.host):
+            async with http.get(served.with_host(str(host)) / "healthz") as answer:
+                assert (answer.status, await answer.text()) == (200, "ok\n")
+    await operator.stop()
 
 
 async def test_a_process_whose_loop_does_not_turn_gives_a_probe_no_answer(world: World) -> None:

@@ -1,18 +1,12 @@
 """/healthz fails when a watch hangs, the loop is blocked or the lease is lost; /readyz also before the first list."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 
-import aiohttp
 import pytest
 
-from curation.api.names import Phase
 from curation.cluster.requests import Asked
 from curation.reconciler.handlers import WATCH_SECONDS
-from curation.reconciler.health import FIRST_LIST_SECONDS, LOOP_STALE_SECONDS, WATCH_STALE_SECONDS, Health, HealthServer
-from curation.reconciler.metrics import Metrics, WatchAge
-from tests.unit.reconciler.virtual_time import in_virtual_time, loop
+from curation.reconciler.health import FIRST_LIST_SECONDS, LOOP_STALE_SECONDS, WATCH_STALE_SECONDS, Health
 
 
 class Clock:
@@ -169,99 +163,3 @@ def test_it_is_synced_once_all_kinds_are_watched(health: Health) -> None:
     assert not health.synced
     health.request(Asked("watch", "curationmodules"), "200", 0)
     assert health.synced
-
-
-@asynccontextmanager
-async def serving(health: Health, metrics: Metrics | None = None) -> AsyncIterator[HealthServer]:
-    server = HealthServer(health, (metrics or Metrics()).registry)
-    await server.start("127.0.0.1", 0)
-    try:
-        yield server
-    finally:
-        await server.close()
-
-
-@asynccontextmanager
-async def served(health: Health, metrics: Metrics) -> AsyncIterator[aiohttp.ClientSession]:
-    async with serving(health, metrics) as server, aiohttp.ClientSession(server.url) as http:
-        yield http
-
-
-async def ask(http: aiohttp.ClientSession, path: str) -> tuple[int, str]:
-    async with http.get(path) as answer:
-        return answer.status, await answer.text()
-
-
-@in_virtual_time
-async def test_a_loop_that_turns_is_healthy_from_the_first_answer_on_however_long_the_start_takes() -> None:
-    health = Health(loop().time)
-    async with served(health, Metrics()):
-        await asyncio.sleep(10 * LOOP_STALE_SECONDS)
-        assert health.problems() == []
-
-
-@pytest.mark.parametrize("turns", range(12))
-@pytest.mark.parametrize("first_is_cancelled", [False, True])
-async def test_a_close_during_another_one_ends_with_it(health: Health, turns: int, first_is_cancelled: bool) -> None:
-    """The loss of the lease closes it, and so does the end of the process, at whatever step of the first that falls."""
-    async with serving(health) as server:
-        first = asyncio.create_task(server.close())
-        for _ in range(turns):
-            await asyncio.sleep(0)
-        if first_is_cancelled:
-            first.cancel()
-        await server.close()
-        await asyncio.gather(first, return_exceptions=first_is_cancelled)
-        async with aiohttp.ClientSession() as http:
-            with pytest.raises(aiohttp.ClientConnectionError):
-                await ask(http, f"{server.url}/healthz")
-
-
-async def test_the_probes_say_what_is_wrong(health: Health, clock: Clock) -> None:
-    async with served(health, Metrics()) as http:
-        assert await ask(http, "/healthz") == (200, "ok\n")
-        assert await ask(http, "/readyz") == (503, "not all kinds have been listed yet\n")
-        for resource in ("curationjobs", "curationmodules"):
-            health.request(Asked("watch", resource), "200", 0)
-        assert await ask(http, "/readyz") == (200, "ok\n")
-        clock.now += WATCH_STALE_SECONDS + 1
-        await turn(health)
-        for path in ("/healthz", "/readyz"):
-            status, text = await ask(http, path)
-            assert status == 503
-            assert text.count("the watch of curation") == 2
-
-
-async def test_the_metrics_are_those_that_the_outside_interface_names(health: Health, clock: Clock) -> None:
-    metrics = Metrics()
-    metrics.registry.register(WatchAge(health.ages))
-    clock.now += 7
-    async with served(health, metrics) as http:
-        status, text = await ask(http, "/metrics")
-    assert status == 200
-    families = {line.split()[2]: line.split()[3] for line in text.splitlines() if line.startswith("# TYPE")}
-    for name, kind in {
-        "curation_jobs": "gauge",
-        "curation_transitions_total": "counter",
-        "curation_completions_total": "counter",
-        "curation_run_duration_seconds": "histogram",
-        "curation_runs_in_flight": "gauge",
-        "curation_http_calls_total": "counter",
-        "curation_policy_decision_seconds": "histogram",
-        "curation_approvals": "gauge",
-        "curation_approval_age_seconds": "gauge",
-        "curation_api_requests_total": "counter",
-        "curation_write_conflicts_total": "counter",
-        "curation_queue_depth": "gauge",
-        "curation_queue_latency_seconds": "histogram",
-        "curation_reconcile_seconds": "histogram",
-        "curation_abandoned_runs": "gauge",
-        "curation_leader": "gauge",
-        "curation_watch_age_seconds": "gauge",
-    }.items():
-        assert families.get(name) == kind, name
-    assert 'curation_watch_age_seconds{resource="curationjobs"} 7.0' in text
-    for phase in Phase:
-        assert f'curation_jobs{{phase="{phase}"}} 0.0' in text
-    for verdict in ("applied", "stale", "duplicate", "gone"):
-        assert f'curation_completions_total{{verdict="{verdict}"}} 0.0' in text

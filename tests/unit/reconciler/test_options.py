@@ -69,6 +69,21 @@ def test_options_become_settings(seen: Seen, tmp_path: Path) -> None:
     assert module_cache == tmp_path
 
 
+@pytest.mark.parametrize(
+    ("text", "host", "port"),
+    [
+        (":8080", "", 8080),
+        ("[::]:80", "::", 80),
+        ("[fe80::1%eth0]:80", "fe80::1%eth0", 80),
+        ("0.0.0.0:0", "0.0.0.0", 0),
+        ("localhost:65535", "localhost", 65535),
+    ],
+)
+def test_an_address_to_listen_on_is_a_host_and_a_port(seen: Seen, text: str, host: str, port: int) -> None:
+    assert run("--http-bind", text).exit_code == 0
+    assert (seen[0][0].http_host, seen[0][0].http_port) == (host, port)
+
+
 def test_every_option_can_be_set_in_the_environment_as_curation_and_its_name() -> None:
     options = [option for option in main.commands["run"].params if isinstance(option, click.Option)]
     assert len(options) > 8
@@ -123,6 +138,11 @@ def test_in_a_pod_it_elects_a_leader_in_its_own_namespace(
         (["--lease-name", "a/b"], "'a/b' is not a Lease's name"),
         (["--allow-cidr", "10.0.0.1/8"], "write a network such as 10.0.0.0/8"),
         (["--allow-cidr", "everything"], "write a network such as 10.0.0.0/8"),
+        (["--http-bind", "::1:8080"], "'::1:8080' is not HOST:PORT such as 127.0.0.1:8080, [::1]:8080, or :8080"),
+        (["--http-bind", "[127.0.0.1]:8080"], "'[127.0.0.1]:8080' is not HOST:PORT"),
+        (["--http-bind", "[::1:8080"], "'[::1:8080' is not HOST:PORT"),
+        (["--http-bind", "http://localhost:8080"], "'http://localhost:8080' is not HOST:PORT"),
+        (["--http-bind", "localhost:8080²"], "is not HOST:PORT"),
         (["--http-bind", "8080"], "'8080' is not HOST:PORT"),
         (["--http-bind", "localhost:http"], "'localhost:http' is not HOST:PORT"),
         (["--http-bind", "127.0.0.1:65536"], "'127.0.0.1:65536' is not HOST:PORT"),

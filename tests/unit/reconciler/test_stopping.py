@@ -10,7 +10,7 @@ import pytest
 
 from curation.cluster import lease, sockets
 from curation.cluster.resources import JOBS
-from curation.reconciler import health, process
+from curation.reconciler import health_server, process
 from curation.reconciler.context import Key
 from curation.reconciler.process import Exit, Process
 from curation.reconciler.settings import Settings
@@ -22,7 +22,7 @@ from tests.unit.reconciler.virtual_time import in_virtual_time, loop
 def test_all_that_a_stop_waits_for_is_less_than_5_seconds() -> None:
     first = Settings().drain_seconds + process.GRACE_SECONDS + lease.RELEASE_SECONDS
     assert first <= process.STOP_SECONDS, "what must not be cut short has room"
-    assert process.STOP_SECONDS + health.SHUTDOWN_SECONDS + sockets.CLOSE_SECONDS < 5
+    assert process.STOP_SECONDS + health_server.SHUTDOWN_SECONDS + sockets.CLOSE_SECONDS < 5
 
 
 def test_all_that_a_failover_after_a_stop_waits_for_is_less_than_2_seconds() -> None:
