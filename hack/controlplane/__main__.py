@@ -12,13 +12,15 @@ from hack.controlplane.build import find_or_build
 from hack.controlplane.errors import ControlPlaneError
 
 
-def _build() -> None:
-    binaries = find_or_build()
+def _build(release: str | None) -> None:
+    binaries = find_or_build(release=release)
+    if binaries.other_apiserver:
+        print(f"kube-apiserver {binaries.version}: {binaries.other_apiserver}", file=sys.stderr)
     print(f"The control plane's programs ({binaries.source}):", file=sys.stderr)
     print(binaries.folder)
 
 
-def _up(folder: Path | None, *, bare: bool) -> None:
+def _up(folder: Path | None, release: str | None, *, bare: bool) -> None:
     # Here, so that `build` needs nothing but the standard library.
     from hack.controlplane.install import install
     from hack.controlplane.server import ControlPlane
@@ -26,7 +28,7 @@ def _up(folder: Path | None, *, bare: bool) -> None:
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
-    with ControlPlane(folder=folder) as control_plane:
+    with ControlPlane(folder=folder, binaries=find_or_build(release=release)) as control_plane:
         if not bare:
             install(control_plane.connection)
         print(f"export KUBECONFIG={control_plane.kubeconfig()}")
@@ -40,16 +42,18 @@ def main() -> int:
     """Run one command; returns the exit code."""
     parser = argparse.ArgumentParser(prog="python -m hack.controlplane", description="A local Kubernetes control plane")
     commands = parser.add_subparsers(dest="command", required=True)
-    commands.add_parser("build", help="build the programs if necessary; the last line is their folder")
+    build = commands.add_parser("build", help="build the programs if necessary; the last line is their folder")
     up = commands.add_parser("up", help="run a control plane with the CRDs and manifests until Ctrl-C")
     up.add_argument("--dir", type=Path, help="keep the data here, and find them again (default: temporary)")
     up.add_argument("--bare", action="store_true", help="install no CRDs and manifests")
+    for command in (build, up):
+        command.add_argument("--release", help="an API server of this Kubernetes release, such as 1.35.4")
     arguments = parser.parse_args()
     try:
         if arguments.command == "build":
-            _build()
+            _build(arguments.release)
         else:
-            _up(arguments.dir, bare=arguments.bare)
+            _up(arguments.dir, arguments.release, bare=arguments.bare)
     except ControlPlaneError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

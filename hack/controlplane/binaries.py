@@ -9,8 +9,9 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import subprocess
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -19,27 +20,33 @@ from hack.controlplane.errors import ControlPlaneError
 MODULE = Path(__file__).parent / "go"
 """The Go module whose `tool` lines name the programs, and whose `go.sum` pins every byte that they are built from."""
 
-REQUIRED = ("etcd", "kube-apiserver", "kubectl")
+APISERVER = "kube-apiserver"
+REQUIRED = ("etcd", APISERVER, "kubectl")
 CONTROLLER_MANAGER = "kube-controller-manager"
 
 BUILD_FLAGS = ("-mod=readonly", "-buildvcs=false", "-trimpath")
 VERSION_PACKAGES = ("k8s.io/component-base/version", "k8s.io/client-go/pkg/version")
 """Where a Kubernetes program keeps its version; unset, a server says v0.0.0-master, which clients misjudge."""
 
+_SECONDS_TO_ANSWER = 60
+
 Source = Literal["KUBEBUILDER_ASSETS", "cache", "build"]
 
 
 @dataclass(frozen=True)
 class Binaries:
-    """The programs of one control plane, all in one folder.
+    """The programs of one control plane: all in one folder, but for the API server of another release.
 
-    `controller_manager` is None where KUBEBUILDER_ASSETS has none (`setup-envtest` does not fetch it): such a control
-    plane works, but nothing in it collects garbage, ends namespaces or aggregates roles.
+    `version` is the API server's, as it says it itself. `controller_manager` is None where KUBEBUILDER_ASSETS has none
+    (`setup-envtest` does not fetch it): such a control plane works, but nothing in it collects garbage, ends namespaces
+    or aggregates roles.
     """
 
     folder: Path
     source: Source
     controller_manager: Path | None
+    version: str
+    other_apiserver: Path | None = None
 
     @property
     def etcd(self) -> Path:
@@ -49,11 +56,11 @@ class Binaries:
     @property
     def apiserver(self) -> Path:
         """The API server."""
-        return self.folder / "kube-apiserver"
+        return self.other_apiserver or self.folder / APISERVER
 
     @property
     def kubectl(self) -> Path:
-        """The client, of the same version as the server."""
+        """The client."""
         return self.folder / "kubectl"
 
 
@@ -108,8 +115,29 @@ def find(environ: Mapping[str, str], module: Path = MODULE) -> Binaries | None:
                 "set it to the folder that `setup-envtest use -p path` prints, or unset it to build them"
             )
         manager = folder / CONTROLLER_MANAGER
-        return Binaries(folder, "KUBEBUILDER_ASSETS", manager if _executable(manager) else None)
+        version = _said_version(folder / APISERVER)
+        return Binaries(folder, "KUBEBUILDER_ASSETS", manager if _executable(manager) else None, version)
     folder = built_folder(environ, module)
     if all(_executable(folder / name) for name in (*REQUIRED, CONTROLLER_MANAGER)):
-        return Binaries(folder, "cache", folder / CONTROLLER_MANAGER)
+        return Binaries(
+            folder, "cache", folder / CONTROLLER_MANAGER, kubernetes_version((module / "go.mod").read_text())
+        )
     return None
+
+
+def of_release(pinned: Binaries, release: str, folder: Path) -> Binaries | None:
+    """The pinned programs with the API server of another release, if it is in `folder`."""
+    program = folder / APISERVER
+    return replace(pinned, version=release, other_apiserver=program) if _executable(program) else None
+
+
+def _said_version(program: Path) -> str:
+    """`v1.35.4` of what a Kubernetes program answers to --version; empty if it does not answer."""
+    try:
+        said = subprocess.run(
+            [str(program), "--version"], capture_output=True, text=True, check=False, timeout=_SECONDS_TO_ANSWER
+        ).stdout
+    except (OSError, subprocess.SubprocessError):
+        return ""
+    found = re.search(r"v\d+\.\d+\.\d+\S*", said)
+    return found[0] if found else ""

@@ -50,14 +50,14 @@ def test_the_folder_that_kubebuilder_assets_names_comes_before_the_cache(
     programs(binaries.built_folder(environ, module))
     assets = programs(tmp_path / "assets")
     found = binaries.find({**environ, "KUBEBUILDER_ASSETS": str(assets)}, module)
-    assert found == binaries.Binaries(assets, "KUBEBUILDER_ASSETS", assets / "kube-controller-manager")
+    assert found == binaries.Binaries(assets, "KUBEBUILDER_ASSETS", assets / "kube-controller-manager", "")
 
 
 def test_the_cache_is_used_when_kubebuilder_assets_is_unset_or_empty(module: Path, environ: dict[str, str]) -> None:
     cached = programs(binaries.built_folder(environ, module))
     for environment in (environ, {**environ, "KUBEBUILDER_ASSETS": ""}):
         found = binaries.find(environment, module)
-        assert found == binaries.Binaries(cached, "cache", cached / "kube-controller-manager")
+        assert found == binaries.Binaries(cached, "cache", cached / "kube-controller-manager", "v1.37.2")
 
 
 def test_nothing_is_found_where_nothing_was_built(module: Path, environ: dict[str, str]) -> None:

@@ -7,6 +7,7 @@ from typing import Annotated, ClassVar
 import rfc8785
 from pydantic import Field
 
+from curation.api.cancel import Cancel
 from curation.api.names import Trigger
 from curation.api.schema import Condition, Model, ResourceModel, Time, cel, extension, spelled
 
@@ -109,6 +110,11 @@ class ApprovalSpec(Model):
                 "decidedBy is set by admission when the decision changes; leave it as it is",
                 fieldPath=".decidedBy",
             ),
+            cel(
+                "has(self.cancel) == has(oldSelf.cancel) && (!has(self.cancel) || self.cancel == oldSelf.cancel)",
+                "cancel is immutable: it is what the module declared when the request was denied",
+                fieldPath=".cancel",
+            ),
         )
     }
 
@@ -129,6 +135,8 @@ class ApprovalSpec(Model):
         ),
     ]
     """sha256 of the request, computed by the operator. Immutable."""
+    cancel: Cancel | None = None
+    """What the module declared for Cancel, and the grant covers too; all of the origin if left out. Immutable."""
     scope: Scope = Scope.REQUEST
     """What is granted: Request (all of it), Path (any query), Host (anything on that scheme, host and port)."""
     decision: ApprovalDecision = ApprovalDecision.PENDING
@@ -149,7 +157,7 @@ class ApprovalStatus(Model):
     jobs: Annotated[tuple[Annotated[str, Field(max_length=253)], ...], Field(max_length=10)] = ()
     """Names of the first 10 jobs that wait."""
     requesters: Annotated[tuple[Annotated[str, Field(max_length=512)], ...], Field(max_length=32)] = ()
-    """The recorded creators of the jobs that wait or waited, at most 32."""
+    """Who is recorded to have created, changed or resumed the jobs that wait or waited, at most 32."""
     forbidden: Annotated[tuple[Annotated[str, Field(max_length=512)], ...], Field(max_length=10)] = ()
     """Jobs that this approval does not free since something else forbids the request, with the policy that does."""
     cedar: Annotated[str, Field(max_length=65536)] = ""

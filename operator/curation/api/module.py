@@ -4,6 +4,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
+from curation.api.cancel import Cancel
 from curation.api.job import Config, Digest, Name, ObjectName
 from curation.api.schema import Condition, Model, ResourceModel, cel, extension, spelled
 
@@ -209,6 +210,8 @@ class ModuleSpec(Model):
         ),
     ] = ()
     """Headers that the host adds to requests to exactly the named origin; one value for each origin and header."""
+    cancel: Cancel | None = None
+    """Its Cancel requests: under Cancel an approval covers exactly these, on its origin; if left out, all of it."""
     config: Config = Field(default={})
     """Configuration for every job of this module; the job's own keys win."""
 

@@ -20,7 +20,13 @@ ANNOTATION_RUN_ID: Final = "curation.dev/run-id"
 ANNOTATION_ATTEMPT: Final = "curation.dev/attempt"
 ANNOTATION_TEMPLATE_DIGEST: Final = "curation.dev/template-digest"
 ANNOTATION_OBSERVE_REQUESTED_AT: Final = "curation.dev/observe-requested-at"
+# Who asks for a job, stamped by admission (manifests/components/admission) and by nobody else.
 ANNOTATION_CREATED_BY: Final = "curation.dev/created-by"
+ANNOTATION_REQUESTED_BY: Final = "curation.dev/requested-by"
+"""Who created the job, last changed its template or resumed it."""
+ANNOTATION_EDITED_BY: Final = "curation.dev/edited-by"
+"""Who last changed what it runs, where that is somebody else: a rerun hides no edit."""
+REQUESTER_ANNOTATIONS: Final = (ANNOTATION_CREATED_BY, ANNOTATION_REQUESTED_BY, ANNOTATION_EDITED_BY)
 
 
 class Phase(StrEnum):

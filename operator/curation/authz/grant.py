@@ -7,12 +7,13 @@ query is a JSON string value, never a piece of Cedar, so there is nothing to quo
 import json
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, Self
 
 import cedarpy
 
-from curation.api.approval import EvaluatedRequest, Scope
-from curation.api.names import Trigger
+from curation.api.approval import CurationApproval, EvaluatedRequest, Scope
+from curation.api.cancel import CancelRequest
+from curation.authz.cancel import condition, in_words
 from curation.authz.schema import ACTION, AGENT, ENDPOINT, HTTP_CALL
 
 Json = dict[str, Any]
@@ -23,8 +24,8 @@ class Grant:
     """An approved request: in force in its namespace, for its module's build, until ``expires_at`` (None: no end).
 
     Scope Request grants the whole tuple; Path any query of it; Host any trigger, method, path and query on its scheme,
-    host and port. Each also covers the Cancel requests of that module to that origin, so that what was allowed to
-    start can be stopped.
+    host and port. Each also covers the Cancel requests that the module declares (``cancel``; None: it declares none,
+    and then all) to that origin, so that what was allowed to start can be stopped.
     """
 
     namespace: str
@@ -32,6 +33,18 @@ class Grant:
     request: EvaluatedRequest
     scope: Scope
     expires_at: datetime | None = None
+    cancel: tuple[CancelRequest, ...] | None = None
+
+    @classmethod
+    def of(cls, approval: CurationApproval) -> Self:
+        """What approving it puts in force, whether or not it is approved."""
+        spec, meta = approval.spec, approval.metadata
+        return cls(meta.namespace, meta.name, spec.request, spec.scope, spec.expires_at, spec.cancel)
+
+    @property
+    def under_cancel(self) -> str:
+        """What it covers under Cancel, in words."""
+        return in_words(self.request, self.scope, self.cancel)
 
     @property
     def origin(self) -> str:
@@ -59,11 +72,11 @@ class Grant:
             ]
             if self.scope is Scope.REQUEST:
                 exact.append(_equals("context", "query", request.query))
-            cancel = _equals("context", "trigger", Trigger.CANCEL.value)
-            bound.append({"||": {"left": _all(exact), "right": cancel}})
+            cancel = condition(self.cancel)
+            bound.append(_all(exact) if cancel is None else {"||": {"left": _all(exact), "right": cancel}})
         return {
             "effect": "permit",
-            "annotations": {"id": self.origin},
+            "annotations": {"id": self.origin, "under_cancel": self.under_cancel},
             "principal": {"op": "==", "entity": {"type": AGENT, "id": request.module}},
             "action": {"op": "==", "entity": {"type": ACTION, "id": HTTP_CALL}},
             "resource": {"op": "==", "entity": {"type": ENDPOINT, "id": request.host}},

@@ -72,7 +72,8 @@ async def approve(
 ) -> None:
     """Allow a denied request; the jobs that wait go on.
 
-    Prints the Cedar policy that the approval now stands for.
+    Whatever the scope, the grant also covers Cancel: the requests that the module declares for it (spec.cancel), or, if
+    it declares none, every method and path of that scheme, host and port. Prints which, and the Cedar policy.
     """
     await _decide(cluster, name, Wanted(ApprovalDecision.APPROVED, scope, expires), force, dry_run, output)
 

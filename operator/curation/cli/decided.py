@@ -35,6 +35,8 @@ def report(
     else:
         _block("Granted before:", was)
         _block(f"Grants now, {_until(after)}:" if now else "Grants now:", now)
+    if now:
+        say(f"Under Cancel it covers {safe(Grant.of(after).under_cancel)}.")
     for line in after.status.forbidden:
         note(f"still forbidden: {line}")
 
@@ -58,8 +60,7 @@ def _cedar(approval: CurationApproval, now: datetime) -> str:
     spec = approval.spec
     if spec.decision is not ApprovalDecision.APPROVED or (spec.expires_at is not None and spec.expires_at <= now):
         return ""
-    grant = Grant(approval.metadata.namespace, approval.metadata.name, spec.request, spec.scope, spec.expires_at)
-    return grant.to_cedar_text()
+    return Grant.of(approval).to_cedar_text()
 
 
 def decided_by(approval: CurationApproval) -> str:

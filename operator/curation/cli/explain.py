@@ -6,7 +6,7 @@ from typing import Any
 import click
 
 from curation.api.approval import EvaluatedRequest
-from curation.api.names import ANNOTATION_CREATED_BY, Phase
+from curation.api.names import ANNOTATION_CREATED_BY, ANNOTATION_EDITED_BY, ANNOTATION_REQUESTED_BY, Phase
 from curation.authz.gate import Decision
 from curation.cli import advice, waiting
 from curation.cli.access import Cluster
@@ -90,7 +90,12 @@ def _job(known: Known) -> tuple[str, ...]:
     metadata = known.job.metadata
     by = metadata.annotations.get(ANNOTATION_CREATED_BY)
     created = f"created {age(metadata.creation_timestamp, known.now)} ago" + (f" by {by}" if by else "")
-    return (f"{metadata.namespace}/{metadata.name}, {created}, generation {metadata.generation}",)
+    requested, edited = (metadata.annotations.get(name) for name in (ANNOTATION_REQUESTED_BY, ANNOTATION_EDITED_BY))
+    return (
+        f"{metadata.namespace}/{metadata.name}, {created}, generation {metadata.generation}",
+        f"last asked for by {requested}" if requested and requested != by else "",
+        f"what it runs was last changed by {edited}" if edited else "",
+    )
 
 
 def _phase(known: Known) -> str:

@@ -57,8 +57,7 @@ async def read_judge(cluster: Cluster) -> Judge:
     for approval in approvals:
         spec = approval.spec
         if spec.decision is ApprovalDecision.APPROVED and approval.metadata.deletion_timestamp is None:
-            name = approval.metadata.name
-            book.put_grant(Grant(cluster.namespace, name, spec.request, spec.scope, spec.expires_at))
+            book.put_grant(Grant.of(approval))
     return Judge(cluster.namespace, Gate(book, cluster.now), tuple(approvals), tuple(unread), tuple(invalid))
 
 

@@ -4,6 +4,7 @@ from datetime import datetime
 from typing import Final
 
 from curation.api.approval import ApprovalDecision, ApprovalStatus, CurationApproval
+from curation.authz.grant import Grant
 from curation.cluster.cache import Stored
 from curation.cluster.resources import APPROVALS
 from curation.reconciler.approvals import Approvals, Waiting
@@ -44,13 +45,13 @@ class ApprovalReconciler:
         if found is not None:
             self._met.add(key)
         waiting = found or Waiting()
-        jobs = sorted(job.name for job in waiting.creators)
+        jobs = sorted(job.name for job in waiting.requesters)
         count, shown = len(jobs), tuple(jobs[:_SHOWN_JOBS])
         if approval.spec.decision is ApprovalDecision.PENDING and key not in self._met:
             # A restart has not seen its jobs yet: what the process before it has written is the better guess.
             count, shown = approval.status.waiting, approval.status.jobs
         before = set(approval.status.requesters)
-        requesters = sorted(before | {creator for creator in waiting.creators.values() if creator})
+        requesters = sorted(before.union(*waiting.requesters.values()))
         status = ApprovalStatus(
             observed_generation=approval.metadata.generation,
             waiting=count,
@@ -95,9 +96,11 @@ class ApprovalReconciler:
             return "Expired", "The grant has expired."
         match spec.decision:
             case ApprovalDecision.PENDING:
-                return "Pending", "Decide with: kubectl curation approve, or deny."
+                would = f"Under Cancel it would cover {Grant.of(approval).under_cancel}."
+                return "Pending", f"Decide with: kubectl curation approve, or deny. {would}"
             case ApprovalDecision.APPROVED:
-                return "Approved", f"The grant is in force with scope {spec.scope}."
+                covers = f"Under Cancel it covers {Grant.of(approval).under_cancel}."
+                return "Approved", f"The grant is in force with scope {spec.scope}. {covers}"
             case ApprovalDecision.DENIED:
                 return "Denied", "Jobs that meet this request fail; delete this approval to let them ask anew."
             case ApprovalDecision.REVOKED:

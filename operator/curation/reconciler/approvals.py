@@ -15,13 +15,15 @@ from curation.api.approval import (
     approval_name,
     request_digest,
 )
+from curation.api.cancel import CancelRequest
 from curation.api.job import CurationJob, JobApproval
+from curation.api.module import CurationModule
 from curation.api.names import (
-    ANNOTATION_CREATED_BY,
     API_VERSION,
     LABEL_MANAGED_BY,
     LABEL_MODULE,
     MANAGED_BY,
+    REQUESTER_ANNOTATIONS,
     ConditionType,
     EventReason,
     Phase,
@@ -30,13 +32,14 @@ from curation.api.names import (
 from curation.authz.gate import Decision, JudgeContext
 from curation.cluster.answers import Created, Exists, Refused, Throttled, Unknown
 from curation.cluster.cache import Stored
-from curation.cluster.resources import APPROVALS
+from curation.cluster.resources import APPROVALS, MODULES
 from curation.lifecycle import conditions
 from curation.lifecycle.decide import Note
 from curation.lifecycle.log_fields import run_fields
 from curation.reconciler.completion import regarding
 from curation.reconciler.context import Context, Document, Key
 from curation.reconciler.grants import Grants
+from curation.wasm.declared import declared_cancel
 
 log = logging.getLogger(__name__)
 
@@ -57,7 +60,8 @@ class ApprovalFacts:
 class Waiting:
     """The jobs that wait for one approval, with what the gate last said about each."""
 
-    creators: dict[Key, str] = field(default_factory=dict)
+    requesters: dict[Key, frozenset[str]] = field(default_factory=dict)
+    """By job: who is recorded to have created, changed or resumed it."""
     forbidden: dict[Key, str] = field(default_factory=dict)
     clashing: set[Key] = field(default_factory=set)
     """Jobs whose request is another one than the approval of that name records: they wait for it to go."""
@@ -88,7 +92,7 @@ class Approvals:
         """Decide the jobs that wait for this approval again."""
         waiting = self._waiting.get(approval)
         if waiting is not None:
-            for job in (*waiting.creators, *waiting.clashing):
+            for job in (*waiting.requesters, *waiting.clashing):
                 self._context.queue.add(job)
 
     def _offer_room(self, namespace: str) -> None:
@@ -145,7 +149,7 @@ class Approvals:
     def waiting(self, approval: Key) -> Waiting | None:
         """The jobs that wait for an approval, if there are any."""
         waiting = self._waiting.get(approval)
-        return waiting if waiting is not None and waiting.creators else None
+        return waiting if waiting is not None and waiting.requesters else None
 
     def forget(self, job: Key) -> None:
         """The job is gone, or no longer waits."""
@@ -154,10 +158,10 @@ class Approvals:
         if approval is None or approval not in self._waiting:
             return
         waiting = self._waiting[approval]
-        waiting.creators.pop(job, None)
+        waiting.requesters.pop(job, None)
         waiting.forbidden.pop(job, None)
         waiting.clashing.discard(job)
-        if not waiting.creators and not waiting.clashing:
+        if not waiting.requesters and not waiting.clashing:
             del self._waiting[approval]
         elif self._context.caches[APPROVALS].get(approval.namespace, approval.name) is None:
             self.wake(approval)  # the one that is gone may have been about to make it
@@ -186,11 +190,13 @@ class Approvals:
             self.forget(key)
         known = self._waiting.setdefault(approval, Waiting())
         self._waits_for[key] = approval
-        if key in known.creators or key in known.clashing:
+        if key in known.clashing:
             return False
-        known.creators[key] = job.metadata.annotations.get(ANNOTATION_CREATED_BY, "")
-        self._context.queue.add(approval)
-        return True
+        before, requesters = known.requesters.get(key), _requesters(job)
+        if before != requesters:  # somebody may have changed the job while it waits
+            known.requesters[key] = requesters
+            self._context.queue.add(approval)
+        return before is None
 
     async def _ensure(self, key: Key, job: CurationJob, wanted: JobApproval) -> None:
         """Make the approval of a denied request unless there is one that can still be decided or still counts."""
@@ -233,7 +239,9 @@ class Approvals:
             return
         self._crowded.discard(key)
         fields = run_fields(key.namespace, key.name, job.status.run)
-        match await context.api.create(APPROVALS, key.namespace, _new(key.namespace, wanted)):
+        match await context.api.create(
+            APPROVALS, key.namespace, _new(key.namespace, wanted, self._cancel(place, wanted))
+        ):
             case Created(obj):
                 context.caches[APPROVALS].put(obj)
             case Exists():
@@ -253,6 +261,12 @@ class Approvals:
                     "the answer to the creation of approval %s was lost: %s", wanted.name, message, extra=fields
                 )
                 context.queue.add_rate_limited(key)
+
+    def _cancel(self, place: Key, wanted: JobApproval) -> tuple[CancelRequest, ...] | None:
+        """What the module declares now: whoever decides sees it, and what is declared later adds nothing to it."""
+        stored = self._context.caches[MODULES].get(place.namespace, wanted.request.module)
+        # A module that is gone cancels nothing.
+        return declared_cancel(stored.parse(CurationModule).spec) if stored is not None else ()
 
     async def ask(self, key: Key, job: CurationJob, request: EvaluatedRequest) -> None:
         """Make the approval of a request that was denied to an observation; it stays until an observation succeeds."""
@@ -281,9 +295,9 @@ class Approvals:
         self._context.queue.add(approval)
         if not clashes:
             waiting.clashing.discard(key)
-            waiting.creators[key] = job.metadata.annotations.get(ANNOTATION_CREATED_BY, "")
+            waiting.requesters[key] = _requesters(job)
             return
-        waiting.creators.pop(key, None)
+        waiting.requesters.pop(key, None)
         waiting.forbidden.pop(key, None)
         waiting.clashing.add(key)
         message = (
@@ -295,6 +309,10 @@ class Approvals:
         self._context.note(regarding(job), Note(EventReason.AWAITING_APPROVAL, message, warning=True), fields)
 
 
+def _requesters(job: CurationJob) -> frozenset[str]:
+    return frozenset(filter(None, map(job.metadata.annotations.get, REQUESTER_ANNOTATIONS)))
+
+
 def observation_denied(job: CurationJob) -> bool:
     """Whether the last observation of the job's session was denied."""
     authorized = conditions.find(job.status.conditions, ConditionType.AUTHORIZED)
@@ -302,8 +320,8 @@ def observation_denied(job: CurationJob) -> bool:
     return running and authorized is not None and authorized.status == "False"
 
 
-def _new(namespace: str, wanted: JobApproval) -> Document:
-    spec = ApprovalSpec(request=wanted.request, request_digest=wanted.request_digest)
+def _new(namespace: str, wanted: JobApproval, cancel: tuple[CancelRequest, ...] | None) -> Document:
+    spec = ApprovalSpec(request=wanted.request, request_digest=wanted.request_digest, cancel=cancel)
     return {
         "apiVersion": API_VERSION,
         "kind": "CurationApproval",

@@ -25,6 +25,7 @@ from curation.reconciler.context import Context, Key
 from curation.reconciler.modules import ModuleReconciler
 from curation.reconciler.orders import Order
 from curation.reconciler.runs import Runs
+from curation.reconciler.turns import Turns
 
 log = logging.getLogger(__name__)
 
@@ -33,7 +34,8 @@ FIRST_RETRY_SECONDS: Final = 1.0
 LAST_RETRY_SECONDS: Final = 30.0
 # What a process that finds a deletion which is older than that still tries, once.
 LATE_TRY: Final = timedelta(seconds=30)
-# Cancels at once: a service that answers none must not take the threads of the runs that use another.
+# Cancels at once: a service that answers none must not take the threads of the runs that use another. Namespaces share
+# them, and since a Cancel ends in a bounded time each has its turn, however many of another hang.
 AT_ONCE: Final = 256
 
 
@@ -44,8 +46,10 @@ class _Progress:
     attempts: int = 0
     error: str = "no Cancel of it has ended"
     """Why it is not cleaned yet."""
+    late: bool = False
+    """This process came to it when its time was over already."""
     begun: datetime | None = None
-    """When it was first tried here."""
+    """When it was first tried here; a Cancel that waits for its turn has not been."""
     failing_since: datetime | None = None
     cancelled: bool = False
     """A Cancel has succeeded, and is to be repeated."""
@@ -84,7 +88,7 @@ class Cleanup:
         self._sample = sample
         self._progress: dict[Key, dict[str, _Progress]] = {}
         self._orphans: set[asyncio.Task[None]] = set()
-        self._slots = asyncio.Semaphore(AT_ONCE)
+        self._turns = Turns(AT_ONCE)
 
     def cleaned(self, key: Key) -> frozenset[str]:
         """The runs of a job that are cleaned, or were given up."""
@@ -105,7 +109,7 @@ class Cleanup:
         wanted = runs_to_clean(job)
         self.forget(key, frozenset(wanted))
         for run_id in wanted:
-            progress = self._progress.setdefault(key, {}).setdefault(run_id, _Progress())
+            progress = self._known(key, job, run_id)
             lives = self._runs.lives(job.metadata.uid, run_id)
             if progress.done or self._overdue(key, job, run_id, progress, lives=lives):
                 continue
@@ -121,20 +125,27 @@ class Cleanup:
             if progress.next_at is not None and now < progress.next_at:
                 self._context.queue.add_after(key, (progress.next_at - now).total_seconds())
                 continue
-            progress.begun = progress.begun or now
             progress.task = self._start(self._clean(key, job, run_id, progress), name=f"clean {run_id}")
+
+    def _known(self, key: Key, job: CurationJob, run_id: str) -> _Progress:
+        known = self._progress.setdefault(key, {})
+        if run_id not in known:
+            deleted = job.metadata.deletion_timestamp
+            late = deleted is not None and self._context.clock.now() >= deleted + GIVE_UP_AFTER
+            known[run_id] = _Progress(late=late)
+        return known[run_id]
 
     def _overdue(self, key: Key, job: CurationJob, run_id: str, progress: _Progress, *, lives: bool) -> bool:
         """Whether the job's deletion has waited for this run as long as it may, whatever still hangs: then it is over.
 
-        A process that started too late for any try makes one.
+        The time counts from the first Cancel, or from the deletion while the run itself still lives. A process that
+        started too late for any try makes one.
         """
         deleted, now = job.metadata.deletion_timestamp, self._context.clock.now()
-        if deleted is None:
+        if deleted is None or (progress.begun is None and not lives):
             return False
-        bound, begun = deleted + GIVE_UP_AFTER, progress.begun or now
-        if begun >= bound and not lives:
-            bound = begun + LATE_TRY
+        begun = max(progress.begun or deleted, deleted)
+        bound = begun + (LATE_TRY if progress.late and progress.begun is not None else GIVE_UP_AFTER)
         if now < bound:
             self._context.queue.add_after(key, (bound - now).total_seconds())
             return False
@@ -154,7 +165,7 @@ class Cleanup:
         """
         run = order.run
         if job is not None and job.metadata.uid == run.uid and run.id in runs_to_clean(job):
-            progress = self._progress.setdefault(key, {}).setdefault(run.id, _Progress())
+            progress = self._known(key, job, run.id)
             if not progress.done:  # else the deletion is not held up any longer
                 progress.session, progress.next_at = session, None
                 return
@@ -173,7 +184,10 @@ class Cleanup:
         try:
             entry = _entry(job, run_id)
             order = orders.cancel(key, job, entry, progress.session)
-            async with self._slots:
+            async with self._turns.turn(key.namespace):
+                progress.begun = progress.begun or self._context.clock.now()
+                if job.metadata.deletion_timestamp is not None:
+                    self._context.queue.add(key)  # to note when it is over
                 report = await self._runs.cancel(order)
             self._judge(job, entry, report, progress, lost=await self._lost_for_good(order, job, report))
         finally:
@@ -214,9 +228,9 @@ class Cleanup:
         progress.attempts += 1
         progress.error = _error(report)
         progress.failing_since = progress.failing_since or now
-        # A job that stays is not held up: a run that was abandoned long ago, by a process that died, is tried as long.
-        since = job.metadata.deletion_timestamp or progress.failing_since
-        if now < since + GIVE_UP_AFTER and not lost:
+        # However long ago it was abandoned, by a process that died: but for a deletion that has waited long enough.
+        since = max(progress.begun or now, job.metadata.deletion_timestamp or progress.failing_since)
+        if now < since + GIVE_UP_AFTER and not progress.late and not lost:
             progress.next_at = now + timedelta(seconds=self._backoff(progress.attempts))
             fields = _log_fields(job, entry)
             log.warning("run %s could not be cleaned yet: %s", entry.id, progress.error, extra=fields)
@@ -251,9 +265,10 @@ class Cleanup:
         return entry.session is not None or (calls is not None and calls.left == calls.answered)
 
     async def _clean_orphan(self, order: Order) -> None:
-        started, attempts = self._context.clock.now(), 0
+        started, attempts = None, 0
         while True:
-            async with self._slots:
+            async with self._turns.turn(order.key.namespace):
+                started = started or self._context.clock.now()
                 report = await self._runs.cancel(order)
             if isinstance(report.result, Cancelled):
                 log.info("what run %s had created is cancelled", order.run.id, extra=order.log_fields)

@@ -15,6 +15,8 @@ from curation.execution.credentials import OriginCredential
 
 # A rotated Secret is in use after this many seconds; without a bound a burst of runs would be a burst of reads.
 FRESH_SECONDS = 30.0
+# A Secret that is gone or may no longer be read serves a Cancel as it was for so long: then it counts as withdrawn.
+WITHDRAWN_SECONDS = 600.0
 # Values that are kept for a Cancel, the last read of all; with more modules that have credentials, a Cancel in a
 # terminating namespace may find its Secret gone.
 KEPT = 4096
@@ -37,12 +39,14 @@ class Credentials:
         self._monotonic = monotonic
         self._read: OrderedDict[tuple[str, str, str], tuple[float, str | None]] = OrderedDict()
         """By namespace, Secret and key: when it was read, and what it held. Of a Secret nothing else is kept."""
+        self._withdrawn: dict[tuple[str, str], float] = {}
+        """By namespace and Secret: since when it is gone or may no longer be read, while what it held is kept."""
 
     async def of(self, namespace: str, spec: ModuleSpec, *, last_known: bool = False) -> tuple[OriginCredential, ...]:
         """Each credential with its header's value. Raises CredentialError, or Unreachable.
 
-        With `last_known` (for a Cancel) a Secret that cannot be read counts as it was last read: a namespace that
-        terminates loses its Secrets before its sessions are cancelled.
+        With `last_known` (for a Cancel) a Secret that cannot be read counts as it was last read, for 10 minutes if it
+        is gone or may not be read: a namespace that terminates loses its Secrets before its sessions are cancelled.
         """
         found = []
         for each in spec.credentials:
@@ -81,23 +85,25 @@ class Credentials:
         try:
             found = await self._api.read_secret(namespace, name)
         except (APIError, Unreachable) as error:
-            if last_known and known is not None:
-                return known[1]
+            forbidden = isinstance(error, APIError) and error.code == HTTPStatus.FORBIDDEN
+            if self._kept(namespace, name, forbidden) and last_known and place in self._read:
+                return self._read[place][1]
             if isinstance(error, Unreachable):
                 raise
-            if error.code != HTTPStatus.FORBIDDEN:
+            if not forbidden:
                 raise CredentialError(f"Secret {name} cannot be read now: {error}") from None
             raise CredentialError(
                 f"Secret {name} cannot be read ({error.reason}); "
                 "let the operator read it, see manifests/components/secrets",
                 absent=True,
             ) from None
-        if found is None and last_known and known is not None:
-            return known[1]
         if found is None:
+            if self._kept(namespace, name, True) and last_known and place in self._read:
+                return self._read[place][1]
             raise CredentialError(
                 f"Secret {name} (spec.credentials[].secretKeyRef of the module) does not exist", absent=True
             )
+        self._withdrawn.pop((namespace, name), None)
         data: dict[str, str] = found.get("data") or {}
         for each in keys:
             self._read[namespace, name, each] = (now, data.get(each))
@@ -105,3 +111,21 @@ class Credentials:
         while len(self._read) > KEPT:
             self._read.popitem(last=False)
         return data.get(key)
+
+    def _kept(self, namespace: str, name: str, withdrawn: bool) -> bool:
+        """Whether what a Secret held may still serve a Cancel; what may not is forgotten.
+
+        `withdrawn`: it was found gone or unreadable now. A failure that may pass starts no time, and stops none.
+        """
+        place, now = (namespace, name), self._monotonic()
+        held = [each for each in self._read if each[:2] == place]
+        if not held:
+            self._withdrawn.pop(place, None)
+            return False
+        since = self._withdrawn.setdefault(place, now) if withdrawn else self._withdrawn.get(place, now)
+        if now < since + WITHDRAWN_SECONDS:
+            return True
+        for each in held:
+            del self._read[each]
+        del self._withdrawn[place]
+        return False

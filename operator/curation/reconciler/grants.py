@@ -79,7 +79,7 @@ class Grants:
             return None
         if self.spent(approval):
             return None
-        return Grant(meta.namespace, meta.name, spec.request, spec.scope, spec.expires_at)
+        return Grant.of(approval)
 
     def spent(self, approval: CurationApproval) -> bool:
         """Whether it was revoked or has expired: a job that needs it asks anew."""
@@ -101,8 +101,7 @@ class Grants:
 
 def stands_for(approval: CurationApproval) -> str:
     """The Cedar text of the policy that approving it puts in force."""
-    spec, meta = approval.spec, approval.metadata
-    return Grant(meta.namespace, meta.name, spec.request, spec.scope, spec.expires_at).to_cedar_text()
+    return Grant.of(approval).to_cedar_text()
 
 
 def _ended_at(approval: CurationApproval) -> datetime | None:

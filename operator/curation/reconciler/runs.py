@@ -10,7 +10,7 @@ import logging
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from curation.api.job import CurationJob
@@ -29,6 +29,8 @@ from curation.wasm.store import ModuleLoadError, ModuleReason, ModuleUnreadable
 
 log = logging.getLogger(__name__)
 
+# Cancels share slots: one that hangs must not hold its own for an hour, which is what a module may set.
+CANCEL_WALL_SECONDS: Final = 120
 # Needed only until a run is cleaned; one that was forgotten is cleaned twice, which is safe.
 REMEMBERED: Final = 10_000
 
@@ -294,6 +296,9 @@ class Runs:
 
     async def _prepare(self, order: Order) -> Invocation:
         build, spec = self._modules.build(order.key.namespace, order.module, order.digest)
+        if order.trigger is Trigger.CANCEL:
+            wall = min(build.limits.wall_seconds, CANCEL_WALL_SECONDS)
+            build = replace(build, limits=replace(build.limits, wall_seconds=wall))
         return Invocation(
             trigger=order.trigger,
             run=order.run,

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from curation.api.names import ANNOTATION_CREATED_BY, SESSION_FINALIZER
+from curation.api.names import ANNOTATION_CREATED_BY, REQUESTER_ANNOTATIONS, SESSION_FINALIZER
 from hack.controlplane.connection import Connection, Kubectl
 from hack.controlplane.install import OPERATOR_GROUPS, OPERATOR_USER
 from tests.integration.api.objects import Document, create, job, path, read, text, until
@@ -58,9 +58,8 @@ def test_a_job_records_who_created_it(
     assert _marks(installed, namespace) == (author, [SESSION_FINALIZER])
     given = document["metadata"].get("annotations", {})
     found = read(installed, namespace, "curationjobs", "job")["metadata"]["annotations"]
-    assert {key: found[key] for key in given if key != ANNOTATION_CREATED_BY} == {
-        key: value for key, value in given.items() if key != ANNOTATION_CREATED_BY
-    }
+    others = {key: value for key, value in given.items() if key not in REQUESTER_ANNOTATIONS}
+    assert {key: found[key] for key in others} == others
 
 
 def test_finalizers_of_others_stay_beside_ours(

@@ -36,7 +36,7 @@ def approver(installed: Connection, namespace: str, kubectl: Kubectl, bind: Bind
     try:
         create(installed, namespace, "curationapprovals", approval())
         write_status(installed, namespace, "curationapprovals", "approval", {"requesters": ["bob", user]})
-        until(lambda: "created a job" in _decide(kubectl, user, "Approved", "--dry-run=server").stderr)
+        until(lambda: "resumed a job" in _decide(kubectl, user, "Approved", "--dry-run=server").stderr)
         yield user
     finally:
         installed.kubectl("delete", *names)
@@ -47,7 +47,10 @@ def test_who_created_a_waiting_job_decides_nothing(
 ) -> None:
     for decision in ("Approved", "Denied"):
         refused = _decide(kubectl, approver, decision)
-        assert f"{approver} created a job that waits for this approval: somebody else must decide" in refused.stderr
+        assert (
+            f"{approver} created, changed or resumed a job that waits for this approval: somebody else must decide"
+            in refused.stderr
+        )
     assert read(installed, namespace, "curationapprovals", "approval")["spec"]["decision"] == "Pending"
 
 

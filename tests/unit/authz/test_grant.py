@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from curation.api.approval import EvaluatedRequest, Scope
+from curation.api.cancel import CancelRequest
 from curation.api.names import Trigger
 from curation.authz.book import PolicyBook
 from curation.authz.gate import Gate, JudgeContext
@@ -168,5 +169,101 @@ def test_a_forbid_beats_a_grant() -> None:
 
 def test_the_text_is_for_people() -> None:
     text = Grant("ns", "m-0", BASE, Scope.REQUEST).to_cedar_text()
-    assert text.startswith('@id("CurationApproval/ns/m-0")\npermit (\n')
+    assert text.startswith(
+        '@id("CurationApproval/ns/m-0")\n@under_cancel("every method and path of https://api.example:443'
+    )
+    assert "\npermit (\n" in text
     assert 'when { (principal.digest) == "sha256:1" }' in text
+
+
+def cancels(*declared: str) -> tuple[CancelRequest, ...]:
+    """Each ``METHOD /path``."""
+    return tuple(
+        CancelRequest.model_validate(dict(zip(("method", "path"), each.split(), strict=True))) for each in declared
+    )
+
+
+_DECLARED = cancels("POST /sessions/*/cancel", "DELETE /v1/*/runs/*", "POST /stop", "GET /")
+_ASKED = [
+    ("POST", "/sessions/s-1/cancel", True),
+    ("POST", "/sessions/a%2Fb/cancel", True),
+    ("DELETE", "/v1/x/runs/r-1", True),
+    ("POST", "/stop", True),
+    ("GET", "/", True),
+    ("DELETE", "/sessions/s-1/cancel", False),
+    ("POST", "/sessions/s-1/delete", False),
+    ("POST", "/sessions//cancel", False),
+    ("POST", "/sessions/a/b/cancel", False),
+    ("POST", "/sessions/a/cancel/cancel", False),
+    ("POST", "/sessions/cancel", False),
+    ("POST", "/v1/sessions/s-1/cancel", False),
+    ("POST", "/sessions/s-1/cancel/", False),
+    ("DELETE", "/v1/x/runs/", False),
+    ("DELETE", "/v1/x/runs", False),
+    ("DELETE", "/v1//runs/r-1", False),
+    ("DELETE", "/v1/x/runs/r-1/all", False),
+    ("DELETE", "/v1/x/y/runs/r-1", False),
+    ("POST", "/stop/", False),
+    ("POST", "/", False),
+    ("GET", "/sessions", False),
+]
+
+
+@pytest.mark.parametrize(("method", "path", "covered"), _ASKED)
+@pytest.mark.parametrize("scope", [Scope.REQUEST, Scope.PATH])
+def test_under_cancel_a_grant_covers_exactly_what_the_module_declares(
+    scope: Scope, method: str, path: str, covered: bool
+) -> None:
+    asked = BASE.model_copy(update={"trigger": Trigger.CANCEL, "method": method, "path": path, "query": "why=x"})
+    assert allowed(Grant("ns", "m-0", BASE, scope, None, _DECLARED), "ns", asked) == covered
+    assert allowed(Grant("ns", "m-0", BASE, scope, None, None), "ns", asked), "it declares nothing: all"
+    assert not allowed(Grant("ns", "m-0", BASE, scope, None, ()), "ns", asked), "it declares that it makes none"
+    assert allowed(Grant("ns", "m-0", BASE, Scope.HOST, None, ()), "ns", asked), "the whole host, whatever is declared"
+    other = asked.model_copy(update={"host": "other.example"})
+    assert not allowed(Grant("ns", "m-0", BASE, scope, None, _DECLARED), "ns", other)
+
+
+@pytest.mark.parametrize("trigger", [Trigger.SUBMIT, Trigger.OBSERVE])
+def test_what_is_declared_for_cancel_is_allowed_under_cancel_alone(trigger: Trigger) -> None:
+    asked = BASE.model_copy(update={"trigger": trigger, "method": "POST", "path": "/stop"})
+    assert not allowed(Grant("ns", "m-0", BASE, Scope.REQUEST, None, _DECLARED), "ns", asked)
+
+
+_SEGMENTS = st.lists(st.sampled_from(["*", "a", "b", "cancel"]), min_size=1, max_size=5)
+
+
+@settings(max_examples=200, deadline=None)
+@given(pattern=_SEGMENTS, path=st.lists(st.sampled_from(["a", "b", "cancel", "", "x-1"]), min_size=1, max_size=6))
+def test_a_star_stands_for_one_segment_that_is_not_empty(pattern: list[str], path: list[str]) -> None:
+    declared = cancels("POST /" + "/".join(pattern))
+    same = len(pattern) == len(path) and all(
+        mine == theirs or (mine == "*" and theirs != "") for mine, theirs in zip(pattern, path, strict=True)
+    )
+    asked = BASE.model_copy(update={"trigger": Trigger.CANCEL, "path": "/" + "/".join(path)})
+    assert allowed(Grant("ns", "m-0", BASE, Scope.REQUEST, None, declared), "ns", asked) == same
+
+
+@pytest.mark.parametrize(
+    ("declared", "scope", "words"),
+    [
+        (None, Scope.REQUEST, "every method and path of https://api.example:443, since the module declares no Cancel"),
+        ((), Scope.REQUEST, "nothing more: the module declares that it makes no Cancel requests"),
+        (_DECLARED[:1], Scope.PATH, "POST /sessions/*/cancel of https://api.example:443, with any query"),
+        (_DECLARED[:1], Scope.HOST, "every method and path of https://api.example:443"),
+    ],
+)
+def test_what_a_grant_covers_under_cancel_is_said_in_words(
+    declared: tuple[CancelRequest, ...] | None, scope: Scope, words: str
+) -> None:
+    grant = Grant("ns", "m-0", BASE, scope, None, declared)
+    assert grant.under_cancel.startswith(words)
+    assert f'@under_cancel("{grant.under_cancel}")' in grant.to_cedar_text()
+
+
+def test_the_longest_declaration_fits_into_the_status() -> None:
+    longest = cancels(*(f"OPTIONS {'/*' * 8}/{number:0>239}" for number in range(16)))
+    path, query = "/" + "p" * 8191, "q" * 8192
+    grant = Grant(
+        "n" * 63, "m" * 73, BASE.model_copy(update={"path": path, "query": query}), Scope.REQUEST, NOW, longest
+    )
+    assert len(grant.to_cedar_text()) <= 65536

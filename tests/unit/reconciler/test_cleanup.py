@@ -9,14 +9,17 @@ from typing import Any
 import pytest
 
 from curation.api.job import CurationJob
-from curation.api.names import EventReason
+from curation.api.names import EventReason, Trigger
 from curation.cluster.answers import APIError, Created, Document, Unreachable, Written
-from curation.cluster.resources import MODULES
+from curation.cluster.resources import JOBS, MODULES
 from curation.lifecycle.decide import Note
 from curation.lifecycle.outcome import Calls, Cancelled, Failed, FailureClass, Report, SessionRef
+from curation.reconciler import cleanup as cleanup_module
 from curation.reconciler import orders
 from curation.reconciler.cleanup import AT_ONCE, Cleanup
+from curation.reconciler.context import Key
 from curation.reconciler.orders import Order
+from curation.reconciler.runs import CANCEL_WALL_SECONDS
 from tests.unit.reconciler.disconnected import DIGEST, NAMESPACE, Rig, disconnected, job, key, module_key, run_status
 from tests.unit.reconciler.virtual_time import in_virtual_time, now
 
@@ -350,11 +353,77 @@ async def test_a_run_that_made_no_call_is_cancelled_if_its_dropped_completion_to
 
 
 @in_virtual_time
-async def test_only_so_many_cancels_run_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_hanging_cancels_of_some_namespaces_leave_room_for_those_of_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     async with disconnected(tmp_path) as rig:
         cleaning = Cleaning(rig, monkeypatch, hangs)
-        for number in range(AT_ONCE):
-            cleaning.cleanup.advance(key(f"job-{number}"), abandoned(START, runs=2))
+        for number in range(2 * AT_ONCE):
+            cleaning.cleanup.advance(Key(JOBS, "noisy", f"job-{number}"), abandoned(START))
         await asyncio.sleep(1)
-        assert len(cleaning.tries) == AT_ONCE
+        assert len(cleaning.tries) == AT_ONCE // 2
+        cleaning.cleanup.advance(key(), abandoned(START))
+        await asyncio.sleep(1)
+        assert len(cleaning.tries) == AT_ONCE // 2 + 1
         await cleaning.cleanup.close()
+
+
+@in_virtual_time
+async def test_no_run_is_given_up_before_it_was_tried_however_long_it_waits_for_its_turn(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Behind Cancels of its own namespace that hang for as long as they may: of a job that stays, of a deleted one."""
+    monkeypatch.setattr(cleanup_module, "AT_ONCE", 2)
+
+    async def takes_its_time(order: Order) -> Report:
+        await asyncio.sleep(CANCEL_WALL_SECONDS)
+        return await fails(order)
+
+    async with disconnected(tmp_path) as rig:
+        cleaning = Cleaning(rig, monkeypatch, takes_its_time)
+        for number in range(12):  # 24 minutes of them
+            cleaning.cleanup.advance(key(f"job-{number}"), abandoned(START))
+        tried: dict[str, float] = {}
+        answer = cleaning._answer
+
+        async def noted(order: Order) -> Report:
+            tried.setdefault(order.key.name, now())
+            return await answer(order)
+
+        cleaning._answer = noted
+        for name, found in (("stays", abandoned(START)), ("deleted", deleted())):
+            cleaning.cleanup.advance(key(name), found)
+        work = asyncio.create_task(_work(rig, cleaning.cleanup, {"stays": abandoned(START), "deleted": deleted()}))
+        while not {"stays", "deleted"} <= tried.keys():
+            assert not cleaning.cleanup.cleaned(key("stays")) | cleaning.cleanup.cleaned(key("deleted"))
+            await asyncio.sleep(30)
+        assert min(tried["stays"], tried["deleted"]) > BOUND
+        await asyncio.sleep(BOUND / 2)
+        assert not cleaning.cleanup.cleaned(key("deleted")), "its ten minutes count from its first try"
+        work.cancel()
+        await asyncio.gather(work, return_exceptions=True)
+        await cleaning.cleanup.close()
+
+
+async def _work(rig: Rig, cleanup: Cleanup, jobs: dict[str, CurationJob]) -> None:
+    while True:
+        woken = await rig.queue.get()
+        rig.queue.done(woken)
+        if woken.name in jobs:
+            cleanup.advance(woken, jobs[woken.name])
+
+
+@in_virtual_time
+async def test_a_cancel_runs_for_two_minutes_at_most_whatever_its_module_may(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with disconnected(tmp_path) as rig:
+        await put_module(rig, limits={"wallSeconds": 3600})
+        found = job(status=run_status("Submitted"))
+        assert found.status.run is not None
+        submit = orders.submit(key(), found, found.status.run)
+        walls = {}
+        for order in (submit, orders.cancel_orphan(submit, None)):
+            invocation = await rig.runs._prepare(order)
+            walls[order.trigger] = invocation.module.limits.wall_seconds
+        assert walls == {Trigger.SUBMIT: 3600, Trigger.CANCEL: CANCEL_WALL_SECONDS}

@@ -8,7 +8,7 @@ import pytest
 from curation.api.module import ModuleSpec
 from curation.cluster.answers import APIError, Document, Unreachable
 from curation.reconciler import credentials
-from curation.reconciler.credentials import FRESH_SECONDS, CredentialError, Credentials
+from curation.reconciler.credentials import FRESH_SECONDS, WITHDRAWN_SECONDS, CredentialError, Credentials
 
 SPEC = ModuleSpec.model_validate(
     {
@@ -200,3 +200,50 @@ async def test_no_more_values_are_kept_than_the_bound_and_those_that_were_read_l
         assert await case.header(namespace, last_known=True) == "kept"
     with pytest.raises(CredentialError, match="does not exist"):
         await case.header("b", last_known=True)
+
+
+@pytest.mark.parametrize("answer", [None, APIError(403, "Forbidden", "no")], ids=["gone", "forbidden"])
+async def test_a_withdrawn_secret_serves_cancels_for_ten_minutes_and_is_then_forgotten(answer: APIError | None) -> None:
+    case = Case()
+    case.secrets.hold(value="one")
+    assert await case.header() == "one"
+    case.now = 3600.0  # read an hour ago; the time counts from when it is found withdrawn
+    case.secrets.answer = answer
+    for _ in range(3):
+        assert await case.header(last_known=True) == "one"
+        case.now += 199.0
+    with pytest.raises(CredentialError):  # A Submit run does not keep it alive.
+        await case.header()
+    case.now = 3600.0 + WITHDRAWN_SECONDS
+    for _ in range(2):
+        with pytest.raises(CredentialError) as refused:
+            await case.header(last_known=True)
+        assert refused.value.absent
+    case.secrets.answer = Unreachable("reset")
+    with pytest.raises(Unreachable):
+        await case.header(last_known=True)
+
+
+async def test_a_secret_that_may_be_read_again_is_withdrawn_anew() -> None:
+    case = Case()
+    case.secrets.hold(value="one")
+    await case.header()
+    for _ in range(3):
+        case.now += FRESH_SECONDS
+        case.secrets.answer = None
+        assert await case.header(last_known=True) == "one"
+        case.now += WITHDRAWN_SECONDS - 1
+        assert await case.header(last_known=True) == "one"
+        case.secrets.hold(value="one")
+        assert await case.header() == "one"
+
+
+async def test_a_failure_that_may_pass_withdraws_nothing() -> None:
+    case = Case()
+    case.secrets.hold(value="one")
+    await case.header()
+    for answer in (Unreachable("reset"), APIError(500, "InternalError", "etcd"), APIError(429, "TooMany", "later")):
+        case.secrets.answer = answer
+        for _ in range(3):
+            case.now += WITHDRAWN_SECONDS
+            assert await case.header(last_known=True) == "one"
