@@ -49,14 +49,24 @@ def _kustomize(control_plane: Connection | ControlPlane, folder: Path) -> list[d
 
 
 def test_these_are_the_overlays() -> None:
-    assert _overlays() == ["default", "development", "namespaced"]
+    assert _overlays() == ["default", "default-v1beta1", "default-validating", "development", "namespaced"]
+
+
+@pytest.fixture
+def fitting(overlay: str) -> Iterator[ControlPlane]:
+    """An empty control plane that serves what the overlay needs."""
+    served = ["--runtime-config=admissionregistration.k8s.io/v1beta1=true"] if "v1beta1" in overlay else []
+    with ControlPlane(arguments=served) as control_plane:
+        yield control_plane
 
 
 @pytest.mark.parametrize("overlay", _overlays())
-def test_an_overlay_installs_everything_into_an_empty_cluster(empty: ControlPlane, overlay: str) -> None:
-    folder = _MANIFESTS / "overlays" / overlay
+def test_an_overlay_installs_everything_into_an_empty_cluster(fitting: ControlPlane, overlay: str) -> None:
+    empty, folder = fitting, _MANIFESTS / "overlays" / overlay
     applied = empty.kubectl(*_APPLY, "-k", str(folder))
-    assert "Warning" not in applied.stderr, "such as one about pod security"
+    # v1beta1 is deprecated in 1.37, which says so.
+    warnings = [line for line in applied.stderr.splitlines() if "Warning" in line and "is deprecated in" not in line]
+    assert warnings == [], "such as one about pod security"
     for item in _kustomize(empty, folder):
         metadata = item["metadata"]
         where = ("-n", metadata["namespace"]) if "namespace" in metadata else ()
@@ -86,7 +96,6 @@ def test_the_samples_are_accepted(installed: Connection) -> None:
     applied = installed.kubectl(*_APPLY, "--dry-run=server", "-o", "name", "-k", str(_MANIFESTS / "samples"))
     assert applied.stderr == ""
     assert sorted(applied.stdout.split()) == [
-        "clustercurationpolicy.curation.dev/https-only",
         "configmap/hello-module",
         "curationjob.curation.dev/first",
         "curationjob.curation.dev/hello",
@@ -100,6 +109,17 @@ def test_every_component_is_in_an_overlay_or_is_applied_below() -> None:
     overlays = [_MANIFESTS / "overlays" / name / "kustomization.yaml" for name in _overlays()]
     used = {Path(path).name for file in overlays for path in yaml.safe_load(file.read_text("utf-8"))["components"]}
     assert {folder.name for folder in (_MANIFESTS / "components").iterdir()} == used | set(_OPTIONAL)
+
+
+@pytest.mark.parametrize(("overlay", "refused"), [("default", False), ("default-validating", True)])
+def test_no_self_approval_is_not_built_where_nobody_stamps_who_asks(
+    control_plane: Connection, tmp_path: Path, overlay: str, refused: bool
+) -> None:
+    _kustomization(tmp_path, "admission-no-self-approval", overlay)
+    built = control_plane.kubectl("kustomize", str(tmp_path), check=False)
+    assert (built.returncode != 0) == refused
+    said = "nothing selected by MutatingAdmissionPolicy.[noVer].[noGrp]/curation-job-provenance"
+    assert (said in built.stderr) == refused
 
 
 @pytest.mark.parametrize("component", [name for name in _OPTIONAL if name != "prometheus"])
@@ -123,18 +143,22 @@ def test_the_prometheus_component_fits_the_crds_of_the_prometheus_operator(empty
 
 def _apply_with_default(empty: ControlPlane, folder: Path, component: str) -> None:
     """Apply it, and see that its objects are there, to the last field."""
-    kustomization = {
-        "apiVersion": "kustomize.config.k8s.io/v1beta1",
-        "kind": "Kustomization",
-        "resources": [_relative(folder, _MANIFESTS / "overlays" / "default")],
-        "components": [_relative(folder, _MANIFESTS / "components" / component)],
-    }
-    (folder / "kustomization.yaml").write_text(json.dumps(kustomization), encoding="utf-8")
+    _kustomization(folder, component, "default")
     # Strict: a field that the schema does not know is an error.
     applied = empty.kubectl(*_APPLY, "--validate=strict", "-o", "name", "-k", str(folder)).stdout.split()
     for name in _OPTIONAL[component]:
         assert name in applied
     assert empty.kubectl("diff", "--server-side", "-k", str(folder)).stdout == ""
+
+
+def _kustomization(folder: Path, component: str, overlay: str) -> None:
+    kustomization = {
+        "apiVersion": "kustomize.config.k8s.io/v1beta1",
+        "kind": "Kustomization",
+        "resources": [_relative(folder, _MANIFESTS / "overlays" / overlay)],
+        "components": [_relative(folder, _MANIFESTS / "components" / component)],
+    }
+    (folder / "kustomization.yaml").write_text(json.dumps(kustomization), encoding="utf-8")
 
 
 def test_the_namespaced_overlay_gives_no_right_outside_its_namespace(control_plane: Connection) -> None:
