@@ -153,7 +153,8 @@ class HttpCallResponse(_Document):
     headers: dict[str, str]
     """Header names in lower case; repeated ones are joined by a comma."""
     body: str
-    """Response body; bytes that are not UTF-8 are replaced by U+FFFD."""
+    """Response body as text: by its byte order mark (skipped), else the charset of its content type, else as UTF-8.
+    What cannot be decoded is replaced by U+FFFD. A gzip, deflate or br content coding has been undone."""
 
 
 class HttpCallError(_Document):

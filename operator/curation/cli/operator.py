@@ -140,6 +140,14 @@ def main() -> None:
     help="A private or loopback network that modules may reach.",
 )
 @click.option(
+    "--deny-cidr",
+    "deny_cidrs",
+    type=_CIDR(),
+    multiple=True,
+    envvar="CURATION_DENY_CIDR",
+    help="A network that modules may not reach, allowed or public; it wins over --allow-cidr.",
+)
+@click.option(
     "--ca-bundle",
     type=_Bundle(),
     envvar="CURATION_CA_BUNDLE",
@@ -201,6 +209,7 @@ def run(
     namespaces: Sequence[str],
     max_concurrent_runs: int,
     allow_cidrs: Sequence[Network],
+    deny_cidrs: Sequence[Network],
     ca_bundle: Path | None,
     identity: str | None,
     no_lease: bool,
@@ -225,6 +234,7 @@ def run(
         namespaces=tuple(dict.fromkeys(namespaces)),
         max_concurrent_runs=max_concurrent_runs,
         allow_cidrs=tuple(allow_cidrs),
+        deny_cidrs=tuple(deny_cidrs),
         ca_bundle=ca_bundle,
         identity=identity or os.uname().nodename,
         lease=None if no_lease else _lease(lease_namespace, lease_name),

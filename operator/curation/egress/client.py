@@ -4,31 +4,34 @@ Called by the host functions once the gate has allowed a request. The canonical 
 """
 
 import asyncio
-import ssl
+import hashlib
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from http import HTTPStatus
 from ipaddress import IPv4Address
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
-import aiohttp
 from aiohttp.abc import AbstractResolver
-from yarl import URL
 
-from curation.egress.errors import EgressRefused, ResponseTooLarge, Unavailable
+from curation.egress.answer import Answer, Exchange
+from curation.egress.connect import Connector
+from curation.egress.content import codings, decoded
+from curation.egress.errors import AnswerOverBounds, EgressRefused, Unavailable
 from curation.egress.floor import AddressFloor
-from curation.egress.headers import response_headers, wire_headers
-from curation.egress.lookups import BEGUN_FOR, TooManyLookups
-from curation.egress.resolver import AddressRefused, JudgingResolver, JudgingSockets
+from curation.egress.headers import of_the_run, response_headers, wire_headers
+from curation.egress.idle import Channel, IdleWires
+from curation.egress.trust import Trust
 from curation.egress.url import CanonicalURL, canonical_method
+from curation.egress.wire import Wire
 
 MAX_REQUEST_BODY: Final = 1024 * 1024
 """Bytes of a request's body."""
 USER_AGENT: Final = "curation-operator"
 
-# An idle connection that the server closes just as it is used again costs a request, since nothing is sent twice.
-# Common servers close after 5 s or more, so ours are given up before.
-_KEEP_ALIVE_SECONDS: Final = 4.0
+_DECODERS: Final = 2
+"""Threads that decode bodies; what one holds for another's body is at most a body's own time."""
 
 Departure = Callable[[], None]
 
@@ -42,12 +45,14 @@ class OutboundRequest:
     headers: Mapping[str, str] = field(default_factory=dict)
     body: bytes | None = None
     namespace: str = ""
-    """Not sent: whose request it is, for the bound on names that are slow to resolve."""
+    """Not sent: whose request it is, for the bound on names that are slow to resolve, and for its connection."""
+    module: str = ""
+    """Not sent: the build of the module, for its connection."""
 
 
 @dataclass(frozen=True, slots=True)
 class OutboundResponse:
-    """What came back, of any status, redirects too. The body is as it was on the wire, never decompressed."""
+    """What came back, of any status, redirects too. A content coding that is known is undone, and said no more."""
 
     status: int
     headers: dict[str, str]
@@ -55,34 +60,19 @@ class OutboundResponse:
 
 
 class _Held(Exception):
-    """Carries what ``on_departure`` raised past aiohttp, which has its own plans for OSError and TimeoutError."""
+    """Carries what ``on_departure`` raised past the handlers of the connection's own errors."""
 
     def __init__(self, reason: Exception) -> None:
         super().__init__(str(reason))
         self.reason = reason
 
 
-class _Request(aiohttp.ClientRequest):
-    """Asks once more when its connection stands, before its first byte is written."""
-
-    on_departure: Departure | None = None
-
-    async def send(self, conn: Any) -> aiohttp.ClientResponse:
-        """Called by aiohttp with the established connection, which it closes if this raises."""
-        if self.on_departure is not None:
-            try:
-                self.on_departure()
-            except Exception as exc:
-                raise _Held(exc) from exc
-        return await super().send(conn)
-
-
 class EgressClient:
     """Sends judged requests. Made anywhere, used and closed in one event loop.
 
-    ``ca_bundle`` is a PEM file of further authorities to trust beside the system's. ``limit`` bounds the connections in
-    all, ``limit_per_host`` those to one host; a request over them waits within its timeout. ``resolver`` (None: the
-    system's) is asked for addresses; whatever it answers is judged.
+    ``ca_bundle`` is a PEM file of further authorities to trust beside the system's. ``limit`` bounds the connections
+    that are in use; a request over it waits within its timeout. ``resolver`` (None: the system's) is asked for
+    addresses; whatever it answers is judged.
     """
 
     def __init__(
@@ -92,15 +82,12 @@ class EgressClient:
         ca_bundle: Path | None = None,
         resolver: AbstractResolver | None = None,
         limit: int = 1024,
-        limit_per_host: int = 512,
     ) -> None:
         self._floor = floor
-        self._resolver = resolver
-        self._limits = (limit, limit_per_host)
-        self._tls = ssl.create_default_context()
-        if ca_bundle is not None:
-            self._tls.load_verify_locations(cafile=ca_bundle)
-        self._session: aiohttp.ClientSession | None = None
+        self._connector = Connector(floor, Trust(ca_bundle), resolver)
+        self._idle = IdleWires()
+        self._slots = asyncio.Semaphore(limit)
+        self._decoders: ThreadPoolExecutor | None = None
 
     async def send(
         self,
@@ -114,84 +101,86 @@ class EgressClient:
 
         ``on_departure`` is called at the last moment before the first byte of the request is written, on a connection
         that stands; if it raises, nothing has left, and what it raised is raised. Raises `EgressRefused` (nothing has
-        left), `Unavailable` and `ResponseTooLarge` (the request may have been carried out).
+        left), `Unavailable`, `ResponseTooLarge` and `AnswerOverBounds` (the request may have been carried out).
         """
         headers = _checked(request, self._floor)
-        begun_for = BEGUN_FOR.set(request.namespace)
         try:
-            async with asyncio.timeout(timeout):
-                return await self._exchange(request, headers, max_response_bytes, on_departure)
+            async with asyncio.timeout(timeout), self._slots:
+                answer = await self._exchange(request, headers, max_response_bytes, on_departure)
+                return await self._response(answer, max_response_bytes)
         except TimeoutError as exc:
             raise Unavailable(f"{request.url.origin}: no answer within {timeout:g} s") from exc
         except _Held as held:
             raise held.reason from None
-        except (aiohttp.ClientError, OSError) as exc:
-            if isinstance(getattr(exc, "os_error", exc), AddressRefused):
-                raise EgressRefused(f"{request.url.host}: {getattr(exc, 'os_error', exc)}") from exc
-            raise Unavailable(f"{request.url.origin}: {_why(exc)}") from exc
-        finally:
-            BEGUN_FOR.reset(begun_for)
+        except Unavailable as exc:
+            raise Unavailable(f"{request.url.origin}: {exc}") from exc
+        except AnswerOverBounds as exc:
+            raise AnswerOverBounds(f"{request.url.origin}: {exc}") from exc
 
     async def close(self) -> None:
-        """Close every connection. The client can be used again afterwards."""
-        session, self._session = self._session, None
-        if session is not None:
-            await session.close()
+        """Close every connection that nobody uses. The client can be used again afterwards."""
+        self._idle.close()
+        await self._connector.close()
+        decoders, self._decoders = self._decoders, None
+        if decoders is not None:
+            decoders.shutdown()  # what it still does is bounded
 
     async def _exchange(
         self, request: OutboundRequest, headers: dict[str, str], limit: int, on_departure: Departure | None
-    ) -> OutboundResponse:
-        async def once(sent: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
-            if isinstance(sent, _Request):
-                sent.on_departure = on_departure
-            try:
-                return await handler(sent)
-            except aiohttp.ClientConnectorError as exc:
-                busy = exc.os_error
-                if isinstance(busy, TooManyLookups) and busy.namespace not in (None, request.namespace):
-                    # aiohttp looks a name up once for all who ask at a time, so this was the refusal of another.
-                    return await once(sent, handler)
-                raise
-            except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as exc:
-                # aiohttp replays idempotent methods on these two; as Unavailable they pass it by.
-                raise Unavailable(f"{request.url.origin}: {_why(exc)}") from exc
-
-        response = await self._opened().request(
-            canonical_method(request.method),
-            URL(request.url.url, encoded=True),
-            headers=headers,
-            skip_auto_headers=("Content-Type", "User-Agent"),
-            data=request.body,
-            allow_redirects=False,
-            middlewares=(once,),
+    ) -> Answer:
+        url = request.url
+        shown = url.host if (url.scheme, url.port) in {("http", 80), ("https", 443)} else f"{url.host}:{url.port}"
+        exchange = Exchange(
+            canonical_method(request.method), url.target, [("Host", shown), *headers.items()], request.body
         )
+        channel = _channel(request, headers)
+        wire = self._idle.take(channel) or await self._connector.connect(url, request.namespace)
         try:
-            if response.status == 101:
-                raise Unavailable(f"{request.url.origin}: it switched protocols unasked")
-            body = b"" if request.method == "HEAD" else await _read(response, limit)
-            return OutboundResponse(response.status, response_headers(response.raw_headers), body)
-        finally:
-            response.close()  # closes the connection if the body was not read to its end
+            _depart(wire, exchange.request, on_departure)
+            answer = await exchange.answer(wire, limit)
+        except BaseException:
+            await wire.close()
+            raise
+        if answer.ended and not request.body:
+            self._idle.keep(channel, wire)
+        else:
+            await wire.close()
+        return answer
 
-    def _opened(self) -> aiohttp.ClientSession:
-        if self._session is None:
-            limit, limit_per_host = self._limits
-            self._session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(
-                    resolver=JudgingResolver(self._floor, self._resolver),
-                    socket_factory=JudgingSockets(self._floor),
-                    ssl=self._tls,
-                    limit=limit,
-                    limit_per_host=limit_per_host,
-                    keepalive_timeout=_KEEP_ALIVE_SECONDS,
-                ),
-                request_class=_Request,
-                cookie_jar=aiohttp.DummyCookieJar(),
-                auto_decompress=False,
-                trust_env=False,
-                timeout=aiohttp.ClientTimeout(total=None, sock_connect=None),
-            )
-        return self._session
+    async def _response(self, answer: Answer, limit: int) -> OutboundResponse:
+        headers = response_headers(answer.headers)
+        body = answer.body
+        # A part of a coded body cannot be decoded.
+        names = (
+            codings(headers.get("content-encoding", "")) if body and answer.status != HTTPStatus.PARTIAL_CONTENT else []
+        )
+        if names:
+            self._decoders = self._decoders or ThreadPoolExecutor(_DECODERS, thread_name_prefix="decode")
+            body = await asyncio.get_running_loop().run_in_executor(self._decoders, decoded, body, names, limit)
+            for name in ("content-encoding", "content-length"):
+                headers.pop(name, None)
+        return OutboundResponse(answer.status, headers, bytes(body))
+
+
+def _depart(wire: Wire, data: bytes, on_departure: Departure | None) -> None:
+    """The last look and the first byte, with nothing in between."""
+    if on_departure is not None:
+        try:
+            on_departure()
+        except Exception as exc:
+            raise _Held(exc) from exc
+    try:
+        wire.send(data)
+    except OSError as exc:
+        raise Unavailable("the connection was closed before an answer") from exc
+
+
+def _channel(request: OutboundRequest, headers: dict[str, str]) -> Channel:
+    digest = hashlib.sha256()
+    for name, value in headers.items():
+        if not of_the_run(name):
+            digest.update(f"{len(name)}:{name}{len(value)}:{value}".encode())
+    return Channel(request.namespace, request.module, request.url.origin, digest.digest())
 
 
 def _checked(request: OutboundRequest, floor: AddressFloor) -> dict[str, str]:
@@ -199,10 +188,9 @@ def _checked(request: OutboundRequest, floor: AddressFloor) -> dict[str, str]:
     canonical_method(request.method)
     headers = wire_headers(request.headers)
     names = {name.lower() for name in headers}
-    if "user-agent" not in names:
-        headers["User-Agent"] = USER_AGENT
-    if "accept-encoding" not in names:
-        headers["Accept-Encoding"] = "identity"
+    for name, value in (("User-Agent", USER_AGENT), ("Accept", "*/*"), ("Accept-Encoding", "identity")):
+        if name.lower() not in names:
+            headers[name] = value
     if request.body is not None and len(request.body) > MAX_REQUEST_BODY:
         raise EgressRefused(f"the request's body has {len(request.body)} bytes, {MAX_REQUEST_BODY} are allowed")
     try:
@@ -211,35 +199,3 @@ def _checked(request: OutboundRequest, floor: AddressFloor) -> dict[str, str]:
         return headers  # a name: judged when it is resolved
     floor.check(literal, request.url.host)
     return headers
-
-
-async def _read(response: aiohttp.ClientResponse, limit: int) -> bytes:
-    announced = response.content_length
-    if announced is not None and announced > limit:
-        raise ResponseTooLarge(announced, limit)
-    body = bytearray()
-    async for chunk in response.content.iter_any():
-        body += chunk
-        if len(body) > limit:
-            raise ResponseTooLarge(len(body), limit)
-    return bytes(body)
-
-
-def _why(exc: Exception) -> str:
-    match exc:
-        case aiohttp.ClientConnectorDNSError(os_error=TooManyLookups() as busy):
-            return str(busy)
-        case aiohttp.ClientConnectorDNSError():
-            return f"the name does not resolve ({exc.os_error.strerror or exc.os_error})"
-        case aiohttp.ClientConnectorCertificateError():
-            return f"its certificate is not trusted ({exc.certificate_error})"
-        case aiohttp.ClientConnectorError():
-            return f"cannot connect ({exc.os_error.strerror or exc.os_error})"
-        case aiohttp.ServerDisconnectedError():
-            return "the connection was closed before an answer"
-        case aiohttp.ClientResponseError():
-            return "the answer is not valid HTTP"  # the parser's message quotes it, what it repeats of the request too
-        case aiohttp.ClientPayloadError():
-            return "the answer was cut short"
-        case _:
-            return f"{str(exc) or type(exc).__name__}"

@@ -17,9 +17,16 @@ class Unavailable(EgressError):
 
 
 class ResponseTooLarge(EgressError):
-    """The answer is larger than allowed. ``used`` is what had arrived or was announced, both in bytes."""
+    """The answer's body is larger than allowed. ``used`` is what had arrived or was announced, both in bytes."""
 
     def __init__(self, used: int, allowed: int) -> None:
         super().__init__(f"the response has at least {used} bytes, {allowed} are allowed (spec.limits.responseSize)")
         self.used = used
         self.allowed = allowed
+
+
+class AnswerOverBounds(EgressError):
+    """The answer is over a bound of the operator's own, which no field of a module raises: the service is not at fault.
+
+    The message names the bound, what is allowed, and the remedy. Code ``limit``: asking again would give the same.
+    """

@@ -1,4 +1,4 @@
-"""The address floor: addresses that no policy can open, and those that only the operator's start may allow.
+"""The address floor: addresses that no policy can open, and those that only the operator's start may allow or deny.
 
 Called by the resolver and by the client for every address before it is connected to. The tables follow IANA's
 special-purpose address registries (RFC 6890) and the metadata addresses that cloud vendors document.
@@ -30,8 +30,12 @@ NEVER: Final = _table(
         "240.0.0.0/4": "a reserved address",
         "::/128": "an unspecified address",
         "fe80::/10": "a link-local address",
-        "fd00:ec2::/32": "a cloud metadata address",
-        "fd20:ce::/32": "a cloud metadata address",
+        "fd00:ec2::/32": "a cloud metadata address",  # AWS
+        "fd20:ce::/32": "a cloud metadata address",  # Google
+        "fd00:c1::a9fe:a9fe/128": "a cloud metadata address",  # OCI
+        "fd00:42::42/128": "a cloud metadata address",  # Scaleway
+        "fd00:a9fe:a9fe::1/128": "a cloud metadata address",  # Akamai (Linode)
+        "fd00:100::100:200/128": "a cloud metadata address",  # Alibaba
         "ff00::/8": "a multicast address",
         "100::/64": "a discard-only address",
         # The prefix length, and so where the IPv4 address stands, is the network's own choice (RFC 8215, RFC 6052).
@@ -68,10 +72,15 @@ _ISATAP: Final = frozenset({0x00005EFE, 0x02005EFE})
 
 
 class AddressFloor:
-    """Judges addresses. ``allow`` lifts the refusal of private and loopback ranges, nothing else."""
+    """Judges addresses.
 
-    def __init__(self, allow: Sequence[Network] = ()) -> None:
+    ``allow`` lifts the refusal of private and loopback ranges, nothing else. ``deny`` refuses further ones, public or
+    allowed.
+    """
+
+    def __init__(self, allow: Sequence[Network] = (), deny: Sequence[Network] = ()) -> None:
         self._allow = tuple(allow)
+        self._deny = tuple(deny)
 
     def refusal(self, address: Address | str) -> str | None:
         """Why the address may not be connected to; None if it may. An embedded IPv4 address is judged as well."""
@@ -81,6 +90,10 @@ class AddressFloor:
             return f"{address!r} is no IP address"
         shown = str(judged)
         embedded = tuple(_embedded(judged))
+        for each in (judged, *embedded):
+            why = self._denial(each)
+            if why is not None:
+                return f"{shown} is {why}" if each == judged else f"{shown} leads to {each}, {why}"
         # An address that is only a carrier is as good as what it carries; an IPv6 address is judged by itself, too.
         for each in embedded if embedded and _carrier(judged) else (judged, *embedded):
             why = self._refusal(each)
@@ -94,8 +107,14 @@ class AddressFloor:
         if why is not None:
             raise EgressRefused(f"{host}: {why}")
 
+    def _denial(self, address: Address) -> str | None:
+        for network in self._deny:
+            if _plain(address) in network:
+                return f"in {network}, which the operator was started to deny (--deny-cidr); no policy can allow it"
+        return None
+
     def _refusal(self, address: Address) -> str | None:
-        plain = IPv6Address(int(address)) if isinstance(address, IPv6Address) else address  # without a zone id
+        plain = _plain(address)
         for network, why in NEVER:
             if plain in network:
                 return f"{why}; no policy can allow it"
@@ -107,6 +126,10 @@ class AddressFloor:
         if isinstance(plain, IPv6Address) and plain not in _GLOBAL_V6:
             return "a reserved address; no policy can allow it"
         return None
+
+
+def _plain(address: Address) -> Address:
+    return IPv6Address(int(address)) if isinstance(address, IPv6Address) else address  # without a zone id
 
 
 def _carrier(address: Address) -> bool:

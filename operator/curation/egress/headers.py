@@ -30,9 +30,28 @@ _FRAMING: Final = frozenset({"host", "content-length", "expect"})
 _DROPPED: Final = frozenset({"connection", "keep-alive", "te", "content-length", "accept-encoding"})
 # Who the caller is, or came from, is the host's to say.
 _IDENTITY: Final = frozenset(
-    {"forwarded", "via", "x-real-ip", "x-client-ip", "x-cluster-client-ip", "true-client-ip", "cf-connecting-ip"}
+    {
+        # Where a request came from, and for which host it was.
+        *("forwarded", "x-forwarded", "via", "true-client-ip", "client-ip", "x-real-ip", "x-client-ip", "x-host"),
+        *("x-cluster-client-ip", "x-proxyuser-ip", "x-azure-clientip", "fastly-client-ip", "fly-client-ip"),
+        *("cf-connecting-ip", "cf-connecting-ipv6", "cf-pseudo-ipv4", "x-http-host-override", "x-host-override"),
+        # Who sent it, as a proxy that has checked that says to the service behind it.
+        *("client-cert", "client-cert-chain", "x-client-verify", "x-client-dn", "x-arr-clientcert", "remote-user"),
+    }
 )
-_IDENTITY_PREFIXES: Final = ("curation-", "x-forwarded-", "x-original-", "x-rewrite-", "x-envoy-", "proxy-")
+_IDENTITY_PREFIXES: Final = (
+    *("curation-", "proxy-", "x-forwarded-", "x-original-", "x-originating-", "x-rewrite-", "x-envoy-"),
+    # Kubernetes, and the REMOTE_USER of CGI and of what imitates it.
+    *("impersonate-", "remote-", "x-remote-", "http-remote-"),
+    # Proxies: Grafana's, Kong, oauth2-proxy, authentik, Vouch, Pomerium, Tailscale, Shibboleth, WebLogic.
+    *("x-webauth-", "x-authenticated-", "x-auth-request-", "x-consumer-", "x-authentik-", "x-vouch-", "x-pomerium-"),
+    *("tailscale-user-", "shib-", "wl-proxy-"),
+    # Those of clouds: Google's IAP and App Engine, AWS' load balancers, Azure's App Service, Cloudflare Access.
+    *("x-goog-authenticated-", "x-goog-iap-", "x-appengine-", "x-amzn-oidc-", "x-ms-client-principal", "x-ms-token-"),
+    *("cf-access-authenticated-", "cf-access-jwt-"),
+    # Client certificates that a proxy has seen.
+    *("x-client-cert", "x-ssl-", "ssl-client-"),
+)
 _METHOD_OVERRIDES: Final = frozenset({"x-http-method", "x-http-method-override", "x-method-override"})
 _NOT_SHOWN: Final = _HOP_BY_HOP | {"set-cookie", "set-cookie2", "proxy-authenticate", "proxy-authentication-info"}
 
@@ -43,6 +62,11 @@ def folded(name: str) -> str:
     ``X_Forwarded_For`` is ``X-Forwarded-For`` to them (both are HTTP_X_FORWARDED_FOR), so it is to us.
     """
     return name.lower().replace("_", "-")
+
+
+def of_the_run(name: str) -> bool:
+    """Whether the header is one that the host sets anew for each run and call, beside the credentials."""
+    return folded(name).startswith("curation-") or folded(name) == "idempotency-key"
 
 
 def module_headers(headers: Mapping[str, str]) -> dict[str, str]:

@@ -1,16 +1,21 @@
 """The system's look-ups of names, each in a thread of its own and bounded in number: a slow name costs only its asker.
 
+A name with a dot is looked up as it stands, never with a search domain behind it: what the policy judged is that name,
+and the owner of a namespace that is named like a domain could else answer for every host of that domain.
+
 Called by the resolver. getaddrinfo can neither be interrupted nor given a time, so that a look-up outlives the request
 that it was begun for, for as long as the system's resolver tries (tens of seconds). In a pool that all share, a few
 names of one namespace would stop everybody's. Daemon threads, so that nothing waits for them: no stop, no exit.
 """
 
 import asyncio
+import re
 import socket
 import threading
 from collections import Counter
 from contextlib import suppress
 from contextvars import ContextVar
+from pathlib import Path
 from typing import Final
 
 from aiohttp.abc import AbstractResolver, ResolveResult
@@ -27,6 +32,11 @@ BEGUN_FOR: Final[ContextVar[str]] = ContextVar("BEGUN_FOR", default="")
 _ASKED: Final = socket.AI_ADDRCONFIG & getattr(socket, "AI_MASK", -1)
 _ANSWERED: Final = socket.AI_NUMERICHOST | socket.AI_NUMERICSERV
 _NUMERIC: Final = socket.NI_NUMERICHOST | socket.NI_NUMERICSERV
+
+
+HOSTS: Final = Path("/etc/hosts")
+_NUMBER: Final = re.compile(r"(?:^|\.)(?:[0-9]+|0[xX][0-9A-Fa-f]*)\.?$")
+"""A last label that makes a host an IPv4 address, in any spelling."""
 
 
 class TooManyLookups(OSError):
@@ -110,11 +120,34 @@ class SystemResolver(AbstractResolver):
         """Look-ups under way end by themselves."""
 
 
+def _names(host: str) -> list[str]:
+    """What the system is asked for: the name as it stands.
+
+    Trap: the dot at the end, which keeps search domains away, keeps the C library from finding the name in its file of
+    hosts as well (a pod's hostAliases stand there).
+    """
+    if "." not in host or ":" in host or _NUMBER.search(host):
+        return [host]  # without a dot a name is the host's or the pod's own matter; an address needs no look-up
+    try:
+        lines = HOSTS.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        lines = []
+    entries = (line.partition("#")[0].lower().split() for line in lines)
+    return [entry[0] for entry in entries if host in entry[1:]] or [f"{host}."]
+
+
 def _addresses(host: str, port: int, family: socket.AddressFamily) -> list[ResolveResult]:
     found: list[ResolveResult] = []
-    for kind, _, protocol, _, address in socket.getaddrinfo(
-        host, port, type=socket.SOCK_STREAM, family=family, flags=_ASKED
-    ):
+    answers = []
+    problem: OSError | None = None
+    for name in _names(host):
+        try:
+            answers += socket.getaddrinfo(name, port, type=socket.SOCK_STREAM, family=family, flags=_ASKED)
+        except OSError as error:  # one line of the file of hosts may be of the other family
+            problem = error
+    if not answers and problem is not None:
+        raise problem
+    for kind, _, protocol, _, address in answers:
         if kind == socket.AF_INET6:
             if len(address) < 3:
                 continue  # a Python without IPv6

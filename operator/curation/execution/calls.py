@@ -17,7 +17,8 @@ from curation.api.approval import EvaluatedRequest
 from curation.api.contract import CallErrorCode, HttpCallError, HttpCallRequest, HttpCallResponse
 from curation.authz.gate import Decision, JudgeContext
 from curation.egress.client import OutboundRequest, OutboundResponse
-from curation.egress.errors import EgressRefused, ResponseTooLarge, Unavailable
+from curation.egress.content import body_text
+from curation.egress.errors import AnswerOverBounds, EgressRefused, ResponseTooLarge, Unavailable
 from curation.egress.headers import folded, module_headers
 from curation.egress.url import CanonicalURL, canonical_method, parse_url
 from curation.execution.credentials import masked, of_origin
@@ -79,7 +80,7 @@ def _document(response: OutboundResponse, secret: tuple[str, ...]) -> str:
     return HttpCallResponse(
         status=response.status,
         headers={masked(name, in_names): masked(value, secret) for name, value in response.headers.items()},
-        body=masked(response.body.decode("utf-8", "replace"), secret),
+        body=masked(body_text(response.body, response.headers.get("content-type", "")), secret),
     ).model_dump_json()
 
 
@@ -155,6 +156,7 @@ class GatedCalls:
             headers=self._headers(number, request, credentials),
             body=None if request.body is None else request.body.encode(),
             namespace=self._invocation.namespace,
+            module=f"{self._invocation.module.name}@{self._invocation.module.digest}",
         )
         response = await self._sender.send(
             outbound,
@@ -226,8 +228,12 @@ class GatedCalls:
         headers["Curation-Trigger"] = invocation.trigger.value
         if invocation.trigger is not Trigger.SUBMIT:
             _remove(headers, IDEMPOTENCY_KEY)  # a replayed answer would lie about the session
-        elif not any(folded(name) == folded(IDEMPOTENCY_KEY) for name in headers):
-            headers[IDEMPOTENCY_KEY] = f"{run.id}/{number}"
+        else:
+            # Behind the run's id a module's own key too: services keep one table of keys for all their callers, and one
+            # that another run has used would give that run's answer.
+            given = [value for name, value in headers.items() if folded(name) == folded(IDEMPOTENCY_KEY)]
+            _remove(headers, IDEMPOTENCY_KEY)
+            headers[IDEMPOTENCY_KEY] = f"{run.id}/{given[0] if given else number}"
         for header, value in credentials.items():
             _remove(headers, header)
             headers[header] = value
@@ -247,6 +253,9 @@ class GatedCalls:
                 allowed = size_text(error.allowed)
                 hit = LimitHit(LimitName.RESPONSE_SIZE, f"{error.used} bytes or more", allowed)
                 return Answer.error("limit", str(hit), hit=hit)
+            case AnswerOverBounds():
+                self.answered += 1
+                return Answer.error("limit", said)
             case Unavailable():
                 return Answer.error("unavailable", said)
             case _:

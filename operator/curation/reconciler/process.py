@@ -140,7 +140,7 @@ class Process:
             context = Context(settings, api, writer, clock, metrics, events, book, gate, queue)
             store = ModuleStore(self._module_cache)
             stack.push_async_callback(store.close)
-            egress = EgressClient(AddressFloor(settings.allow_cidrs), ca_bundle=settings.ca_bundle)
+            egress = EgressClient(AddressFloor(settings.allow_cidrs, settings.deny_cidrs), ca_bundle=settings.ca_bundle)
             stack.push_async_callback(egress.close)
             # Observations and Cancels have threads of their own, so that a burst of runs cannot starve them.
             threads = settings.max_concurrent_runs + observation.AT_ONCE + cleanup.AT_ONCE

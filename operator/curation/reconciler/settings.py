@@ -24,6 +24,8 @@ class Settings:
     """Empty: the whole cluster."""
     max_concurrent_runs: int = 256
     allow_cidrs: tuple[IPv4Network | IPv6Network, ...] = ()
+    deny_cidrs: tuple[IPv4Network | IPv6Network, ...] = ()
+    """Wins over `allow_cidrs`."""
     ca_bundle: Path | None = None
     """A PEM file of authorities that session services may be certified by, beside the system's."""
     identity: str = field(default_factory=socket.gethostname)

@@ -17,6 +17,7 @@ class RawServer:
     connections: int = 0
     received: list[bytes] = field(default_factory=list)
     stray: bytearray = field(default_factory=bytearray)
+    writers: list[asyncio.StreamWriter] = field(default_factory=list)
 
     @property
     def heads(self) -> list[list[str]]:
@@ -85,6 +86,7 @@ async def raw_server(answer: Answer = _ok, tls: ssl.SSLContext | None = None) ->
 
     def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         state.connections += 1
+        state.writers.append(writer)
         task = asyncio.get_running_loop().create_task(serve(reader, writer))
         open_connections[task] = writer
         task.add_done_callback(lambda done: open_connections.pop(done, None))

@@ -14,8 +14,8 @@ class FenceDied(Exception):
     """What the host raises when the run is over."""
 
 
-async def post(client: EgressClient, server: RawServer, on_departure: object) -> int:
-    request = OutboundRequest("POST", parse_url(f"http://127.0.0.1:{server.port}/"), {}, b"body")
+async def post(client: EgressClient, server: RawServer, on_departure: object, body: bytes | None = b"body") -> int:
+    request = OutboundRequest("POST", parse_url(f"http://127.0.0.1:{server.port}/"), {}, body)
     answer = await client.send(request, timeout=30, max_response_bytes=100, on_departure=on_departure)  # type: ignore[arg-type]
     return answer.status
 
@@ -27,7 +27,7 @@ def refuse(error: Exception) -> object:
     return on_departure
 
 
-# The last two are what aiohttp and asyncio.timeout would take for their own.
+# The last two are what the connection's own handlers and asyncio.timeout would take for their own.
 ERRORS = [FenceDied("over"), RuntimeError("x"), ConnectionResetError("x"), TimeoutError("x")]
 
 
@@ -43,19 +43,19 @@ async def test_a_refusal_on_a_new_connection_lets_no_byte_out(client: EgressClie
 
 async def test_a_refusal_on_a_reused_connection_lets_no_byte_out(client: EgressClient) -> None:
     async with raw_server() as server:
-        assert await post(client, server, None) == 200
+        assert await post(client, server, None, None) == 200
         with pytest.raises(FenceDied):
-            await post(client, server, refuse(FenceDied()))
+            await post(client, server, refuse(FenceDied()), None)
         await nothing_left()
         assert (server.connections, len(server.received), bytes(server.stray)) == (1, 1, b"")
-        assert await post(client, server, None) == 200
+        assert await post(client, server, None, None) == 200
 
 
 async def test_it_is_called_once_when_connected_and_before_the_request_arrives(client: EgressClient) -> None:
     seen: list[tuple[int, int]] = []
     async with raw_server() as server:
         for _ in range(2):
-            await post(client, server, lambda: seen.append((server.connections, len(server.received))))
+            await post(client, server, lambda: seen.append((server.connections, len(server.received))), None)
     assert [received for _, received in seen] == [0, 1]
     assert server.connections == 1
 

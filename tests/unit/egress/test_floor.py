@@ -19,6 +19,15 @@ NEVER = {
     "metadata in the protocol block": "192.0.0.192",
     "metadata over IPv6": "fd00:ec2::254",
     "metadata over IPv6 elsewhere": "fd20:ce::254",
+    "metadata of OCI over IPv6": "fd00:c1::a9fe:a9fe",
+    "metadata of Scaleway over IPv6": "fd00:42::42",
+    "metadata of Linode over IPv6": "fd00:a9fe:a9fe::1",
+    "metadata of Alibaba over IPv6": "fd00:100::100:200",
+    "mapped metadata of Alibaba": "::ffff:100.100.100.200",
+    "translated metadata of Alibaba": "64:ff9b::100.100.100.200",
+    "6to4 metadata of Alibaba": "2002:6464:64c8::1",
+    "translated metadata of Azure": "64:ff9b::168.63.129.16",
+    "6to4 metadata of OCI": "2002:c000:c0::1",
     "unspecified": "0.0.0.0",
     "this network": "0.1.2.3",
     "multicast": "224.0.0.1",
@@ -97,6 +106,24 @@ def test_an_allowance_of_loopback_opens_only_that() -> None:
     assert LOOPBACK.refusal("::ffff:127.0.0.1") is None
     assert LOOPBACK.refusal("::1") is not None
     assert LOOPBACK.refusal("10.0.0.1") is not None
+
+
+DENIED = ["10.96.0.1", "::ffff:10.96.0.1", "64:ff9b::10.96.0.1", "2002:a60:1::1", "8.8.8.8", "2001:4860::1", "fd12::1"]
+
+
+@pytest.mark.parametrize("address", DENIED)
+def test_a_denial_wins_over_an_allowance_and_closes_public_addresses(address: str) -> None:
+    denied = ["10.96.0.0/12", "8.8.8.0/24", "2001:4860::/32", "fd12::/16"]
+    floor = AddressFloor([ip_network("0.0.0.0/0"), ip_network("::/0")], [ip_network(each) for each in denied])
+    why = floor.refusal(address)
+    assert why is not None
+    assert "--deny-cidr" in why
+    assert floor.refusal("10.0.0.1") is None
+    assert floor.refusal("1.1.1.1") is None
+
+
+def test_a_carrier_can_be_denied_as_such() -> None:
+    assert "--deny-cidr" in str(AddressFloor((), [ip_network("64:ff9b::/96")]).refusal("64:ff9b::8.8.8.8"))
 
 
 def test_a_reserved_block_of_ipv6_is_closed() -> None:

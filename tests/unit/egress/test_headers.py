@@ -25,6 +25,23 @@ REFUSED = {
     "another path": ({"X-Original-URL": "/admin"}, "says who is calling"),
     "proxy credentials": ({"Proxy-Authorization": "Basic x"}, "says who is calling"),
     "another method": ({"X-HTTP-Method-Override": "DELETE"}, "would change the method"),
+    **{
+        f"{name} of an identity": ({name: "admin"}, "says who is calling")
+        for name in (
+            *(
+                "X-Remote-User",
+                "X_Remote_User",
+                "x-remote-group",
+                "X-Remote-Extra-Scopes",
+                "Remote-User",
+                "REMOTE_USER",
+            ),
+            *("Remote-Groups", "X-Authenticated-User", "X_Authenticated_Userid", "X-WebAuth-User", "X-WEBAUTH-ROLE"),
+            *("Impersonate-User", "impersonate_group", "Impersonate-Extra-x", "Impersonate-Uid", "X-Host", "X_Host"),
+            *("X-Auth-Request-Email", "X-Goog-Authenticated-User-Email", "X-Amzn-Oidc-Identity", "X-SSL-Client-Cert"),
+            *("X-MS-CLIENT-PRINCIPAL-NAME", "Cf-Access-Jwt-Assertion", "X-Forwarded", "X-Client-Cert", "Client-Cert"),
+        )
+    },
     "CR LF in a value": ({"X": "a\r\nHost: b"}, "control or non-ASCII"),
     "LF in a value": ({"X": "a\nb"}, "control or non-ASCII"),
     "LF at the end of a value": ({"X": "a\n"}, "control or non-ASCII"),
@@ -59,6 +76,7 @@ def test_what_the_host_sets_by_itself_is_dropped() -> None:
 
 def test_ordinary_headers_pass_as_they_are() -> None:
     headers = {"Content-Type": "application/json", "Authorization": "Bearer x", "Idempotency-Key": "k", "X-Empty": ""}
+    headers |= {"X-Auth-Token": "t", "CF-Access-Client-Id": "i", "X-Auth-Key": "k", "X-Api-Key": "a"}
     assert module_headers({**headers, "X-Blank": " a b\t"}) == {**headers, "X-Blank": "a b"}
 
 

@@ -4,12 +4,14 @@ import asyncio
 import socket
 import threading
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 from aiohttp import ThreadedResolver
 from aiohttp.abc import AbstractResolver
 
+from curation.egress import lookups as lookups_module
 from curation.egress.client import EgressClient, OutboundRequest
 from curation.egress.errors import Unavailable
 from curation.egress.floor import AddressFloor
@@ -29,10 +31,11 @@ class Held:
         self._real = socket.getaddrinfo
 
     def __call__(self, host: Any, *arguments: Any, **named: Any) -> Any:
-        self.asked.append(str(host))
-        if str(host).endswith("slow.test"):
+        name = str(host).removesuffix(".")
+        self.asked.append(name)
+        if name.endswith("slow.test"):
             self.go_on.wait(GENEROUS)
-        return self._real("127.0.0.1" if str(host).endswith(".test") else host, *arguments, **named)
+        return self._real("127.0.0.1" if name.endswith(".test") else host, *arguments, **named)
 
 
 def lookups() -> list[threading.Thread]:
@@ -142,6 +145,51 @@ def test_a_loop_that_is_closed_meanwhile_is_no_error_and_no_exit_waits(held: Hel
     assert not thread.is_alive()
 
 
+@pytest.mark.parametrize("host", ["sessions.com", "a.b.example.com", "team-a.svc", "3com.example"])
+async def test_a_name_with_a_dot_is_looked_up_as_it_stands(monkeypatch: pytest.MonkeyPatch, host: str) -> None:
+    asked: list[str] = []
+
+    def getaddrinfo(name: str, *_: Any, **__: Any) -> Any:
+        asked.append(name)
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", 80))]
+
+    monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
+    await SystemResolver().resolve(host, 80)
+    await SystemResolver().resolve("sessions", 80)
+    await SystemResolver().resolve("127.1", 80)
+    assert asked == [f"{host}.", "sessions", "127.1"]
+
+
+async def test_a_name_with_a_dot_that_the_file_of_hosts_has_is_found_there(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    file = tmp_path / "hosts"
+    file.write_text(
+        "127.0.0.1 localhost\n# 10.0.0.9 in.hosts.test\n10.0.0.1\tother IN.hosts.test # mine\n::1 in.hosts.test\n"
+    )
+    monkeypatch.setattr(lookups_module, "HOSTS", file)
+    found = await SystemResolver().resolve("in.hosts.test", 80, socket.AF_INET)
+    assert [(each["hostname"], each["host"]) for each in found] == [("in.hosts.test", "10.0.0.1")]
+    with pytest.raises(OSError, match="not known"):
+        await SystemResolver().resolve("no-such-name.invalid", 80)
+
+
+async def test_requests_of_a_namespace_for_one_name_share_a_look_up_and_nobody_elses(
+    floor: AddressFloor, held: Held
+) -> None:
+    client = EgressClient(floor, resolver=SystemResolver(LookupCount(most_of_one=1)))
+    async with raw_server() as server:
+        asking = [asyncio.create_task(fetch(client, server, "x.slow.test", name)) for name in "aaab"]
+        await until(lambda: len(held.asked) == 2)
+        held.go_on.set()
+        assert await asyncio.gather(*asking) == [200] * 4
+        assert held.asked == ["x.slow.test"] * 2
+        await fetch(client, server, "x.slow.test", "b")
+        assert len(held.asked) in (2, 3), "no answer is kept; the connection may be"
+    await client.close()
+    await nothing_left()
+
+
 async def fetch(client: EgressClient, server: RawServer, host: str, namespace: str) -> int:
     request = OutboundRequest("GET", parse_url(f"http://{host}:{server.port}/"), namespace=namespace)
     return (await client.send(request, timeout=GENEROUS, max_response_bytes=100)).status
@@ -170,7 +218,7 @@ async def test_what_one_namespace_is_refused_is_not_refused_to_another_that_asks
     async with raw_server() as server:
         slow = asyncio.create_task(fetch(client, server, "h.slow.test", "a"))
         await until(lambda: bool(held.asked))
-        both = await asyncio.gather(  # within one step of the loop: aiohttp makes one look-up of the two
+        both = await asyncio.gather(  # within one step of the loop
             fetch(client, server, "x.test", "a"), fetch(client, server, "x.test", "b"), return_exceptions=True
         )
         assert isinstance(both[0], Unavailable)

@@ -128,9 +128,13 @@ async def test_submit_requests_get_an_idempotency_key_of_run_and_call_number(rig
     assert [seen.headers["Idempotency-Key"] for seen in rig.peer.seen] == [f"{run}/1", f"{run}/2", f"{run}/3"]
 
 
-async def test_a_key_of_the_modules_own_stays_on_submit(rig: Rig) -> None:
-    await rig.run(Script().call(post(rig.peer.url("/"), headers={"idempotency-key": "mine"})).ok(DONE))
-    assert rig.peer.seen[0].headers.getall("Idempotency-Key") == ["mine"]  # type: ignore[attr-defined]
+@pytest.mark.parametrize("name", ["idempotency-key", "Idempotency_Key"])
+async def test_a_key_of_the_modules_own_stays_on_submit_behind_the_runs_id(rig: Rig, name: str) -> None:
+    execution = rig.start(Script().call(post(rig.peer.url("/"), headers={name: "mine"})).ok(DONE))
+    await ended(execution)
+    run = execution.invocation.run.id
+    assert rig.peer.seen[0].headers.getall("Idempotency-Key") == [f"{run}/mine"]  # type: ignore[attr-defined]
+    assert "Idempotency_Key" not in rig.peer.seen[0].headers
 
 
 @pytest.mark.parametrize("trigger", [Trigger.OBSERVE, Trigger.CANCEL])

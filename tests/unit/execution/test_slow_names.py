@@ -33,10 +33,10 @@ def dns(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
     real = socket.getaddrinfo
 
     def answering(host: Any, *arguments: Any, **named: Any) -> Any:
-        if str(host).endswith(".slow.test"):
+        if str(host).endswith(".slow.test."):
             go_on.wait(GENEROUS)
             raise socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution")
-        return real("127.0.0.1" if str(host).endswith(".test") else host, *arguments, **named)
+        return real("127.0.0.1" if str(host).endswith(".test.") else host, *arguments, **named)
 
     monkeypatch.setattr(socket, "getaddrinfo", answering)
     yield go_on

@@ -44,6 +44,7 @@ def test_without_options_it_serves_the_whole_cluster_with_the_documented_default
     assert settings.namespaces == ()
     assert settings.max_concurrent_runs == 256
     assert settings.allow_cidrs == ()
+    assert settings.deny_cidrs == ()
     assert (settings.http_host, settings.http_port) == ("127.0.0.1", 8080)
     assert settings.ca_bundle is None
     assert settings.lease is None
@@ -97,6 +98,7 @@ def test_the_environment_means_what_the_options_mean(seen: Seen) -> None:
         CURATION_NAMESPACE="a b",
         CURATION_MAX_CONCURRENT_RUNS="9",
         CURATION_ALLOW_CIDR="127.0.0.0/8 10.0.0.0/8",
+        CURATION_DENY_CIDR="10.96.0.0/12 fd00:10:96::/112",
         CURATION_IDENTITY="env",
         CURATION_NO_LEASE="true",
         CURATION_HTTP_BIND="0.0.0.0:9",
@@ -106,6 +108,7 @@ def test_the_environment_means_what_the_options_mean(seen: Seen) -> None:
     assert settings.namespaces == ("a", "b")
     assert settings.max_concurrent_runs == 9
     assert settings.allow_cidrs == (ip_network("127.0.0.0/8"), ip_network("10.0.0.0/8"))
+    assert settings.deny_cidrs == (ip_network("10.96.0.0/12"), ip_network("fd00:10:96::/112"))
     assert settings.identity == "env"
     assert settings.lease is None
     assert (settings.http_host, settings.http_port) == ("0.0.0.0", 9)

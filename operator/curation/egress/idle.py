@@ -1,0 +1,90 @@
+"""Connections that wait for another request of the very same kind.
+
+Called by the client. A connection is a channel: what a server answers too much to one request is the answer to the
+next. So no two namespaces, modules, origins or sets of credentials ever share one; none is kept after a request with a
+body, in which a server may see a second request; and none that has received a byte since its answer.
+"""
+
+import asyncio
+from dataclasses import dataclass
+from typing import Final
+
+from curation.egress.wire import Wire
+
+# An idle connection that the server closes just as it is used again costs a request, since nothing is sent twice.
+# Common servers close after 5 s or more, so ours are given up before.
+_SECONDS: Final = 4.0
+MAX_IDLE: Final = 256
+"""Idle connections in all."""
+MAX_IDLE_OF_ONE: Final = 32
+"""Idle connections of one namespace."""
+
+
+@dataclass(frozen=True, slots=True)
+class Channel:
+    """Whose requests a connection may carry, and where to. Equal for those that may follow one another."""
+
+    namespace: str
+    module: str
+    origin: str
+    headers: bytes
+    """A digest of all headers of the request but the run's own: credentials are among them, a module's own too."""
+
+
+@dataclass(slots=True)
+class _Idle:
+    wire: Wire
+    timer: asyncio.TimerHandle | None = None
+
+
+class IdleWires:
+    """Keeps idle connections, the newest of a channel first out."""
+
+    def __init__(self) -> None:
+        self._kept: dict[Channel, list[_Idle]] = {}
+        self._number = 0
+
+    def __len__(self) -> int:
+        return self._number
+
+    def take(self, channel: Channel) -> Wire | None:
+        """One that may carry another request of this channel."""
+        while kept := self._kept.get(channel):
+            wire = self._remove(channel, kept[-1])
+            if wire.is_quiet():
+                return wire
+            wire.abort()
+        return None
+
+    def keep(self, channel: Channel, wire: Wire) -> None:
+        """Keeps it for a moment, or closes it where there are enough."""
+        of_one = sum(len(kept) for each, kept in self._kept.items() if each.namespace == channel.namespace)
+        if self._number >= MAX_IDLE or of_one >= MAX_IDLE_OF_ONE or not wire.is_quiet():
+            wire.abort()
+            return
+        loop = asyncio.get_running_loop()
+        idle = _Idle(wire)
+        idle.timer = loop.call_later(_SECONDS, self._drop, channel, idle)
+        wire.watch(lambda: self._drop(channel, idle))
+        self._kept.setdefault(channel, []).append(idle)
+        self._number += 1
+
+    def close(self) -> None:
+        """Closes them all."""
+        for channel, kept in list(self._kept.items()):
+            for idle in list(kept):
+                self._drop(channel, idle)
+
+    def _drop(self, channel: Channel, idle: _Idle) -> None:
+        self._remove(channel, idle).abort()
+
+    def _remove(self, channel: Channel, idle: _Idle) -> Wire:
+        if idle.timer is not None:
+            idle.timer.cancel()
+        idle.wire.unwatch()
+        kept = self._kept[channel]
+        kept.remove(idle)
+        if not kept:
+            del self._kept[channel]
+        self._number -= 1
+        return idle.wire

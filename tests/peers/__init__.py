@@ -1,0 +1,1 @@
+"""Programs that play a peer of the operator, each in a process of its own."""
