@@ -5,6 +5,7 @@ Called by the pytest plugin, the demo, the benchmarks and `python -m hack.contro
 
 from __future__ import annotations
 
+import shutil
 import signal
 import subprocess
 import sys
@@ -159,6 +160,17 @@ class ControlPlane:
         self.stop_apiserver(kill=kill)
         self.start_apiserver()
 
+    def back_up(self) -> None:
+        """Keep a copy of etcd's data, in place of an earlier one; the servers stop for it."""
+        self._with_etcd_stopped(lambda data, copy: _copy(data, copy))
+
+    def restore(self) -> None:
+        """Put the copy of `back_up` in place of etcd's data, as after a disaster: all that was written since is gone.
+
+        The API server comes back under the same address, at lower resourceVersions.
+        """
+        self._with_etcd_stopped(lambda data, copy: _copy(copy, data))
+
     def pause_apiserver(self) -> None:
         """Freeze the API server: connections stay open, and nobody answers."""
         self._running().signal(APISERVER, signal.SIGSTOP)
@@ -166,6 +178,19 @@ class ControlPlane:
     def resume_apiserver(self) -> None:
         """End a pause; what was asked in the meantime is answered then."""
         self._running().signal(APISERVER, signal.SIGCONT)
+
+    def _with_etcd_stopped(self, change: Callable[[Path, Path], None]) -> None:
+        assert self._binaries
+        running = self._running()
+        self.stop_apiserver(kill=True)
+        running.signal("etcd", signal.SIGTERM)
+        while running.exit_code("etcd") is None:
+            time.sleep(_LOOK_SECONDS)
+        change(self.folder / "etcd", self.folder / "etcd-backup")
+        programs.remove_sockets(self.folder)
+        self._run(self.folder, "etcd", programs.etcd(self._binaries))
+        self._wait(self.folder, "etcd", "listen", (self.folder / programs.ETCD_SOCKET).exists)
+        self.start_apiserver()
 
     def _running(self) -> Processes:
         if self._processes is None:
@@ -225,3 +250,8 @@ class ControlPlane:
                 why = f"did not {what} in {_READY_SECONDS:.0f} s" if code is None else f"ended with {code}"
                 raise ControlPlaneError(f"{name} {why}; the end of its log:\n{programs.tail(folder / f'{name}.log')}")
             time.sleep(_LOOK_SECONDS)
+
+
+def _copy(source: Path, target: Path) -> None:
+    shutil.rmtree(target, ignore_errors=True)
+    shutil.copytree(source, target)

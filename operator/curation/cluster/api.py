@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 from typing import Final
 
 from curation.cluster.answers import (
+    APIError,
     Created,
     Creation,
     Document,
@@ -22,6 +23,8 @@ from curation.cluster.writer import FIELD_MANAGER
 
 # client-go's default page; kube-apiserver bounds the memory of a list by pages.
 PAGE_SIZE: Final = 500
+# How often a list that expired before its end is begun.
+BEGINNINGS: Final = 3
 METADATA_ONLY: Final = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
 
 
@@ -54,6 +57,13 @@ class ClusterAPI:
         """All objects, of one namespace or of all. Items of built-in kinds come without apiVersion and kind."""
         query = {"labelSelector": label_selector, "fieldSelector": field_selector}
         chosen = {key: value for key, value in query.items() if value}
+        for _ in range(BEGINNINGS - 1):
+            try:
+                return [item async for item in self._pages(kind, namespace, JSON, chosen)]
+            except APIError as error:
+                # The list has outlived the server's history, and what it had so far is no snapshot of anything.
+                if error.code != 410:
+                    raise
         return [item async for item in self._pages(kind, namespace, JSON, chosen)]
 
     async def revision(self, kind: ResourceKind, namespace: str | None = None) -> int:
@@ -73,7 +83,7 @@ class ClusterAPI:
     async def _pages(
         self, kind: ResourceKind, namespace: str | None, accept: str, query: dict[str, str]
     ) -> AsyncIterator[Document]:
-        token, resumed = "", False
+        token, resumed, asked = "", False, set[str]()
         while True:
             page = {**query, "limit": str(PAGE_SIZE), **({"continue": token} if token else {})}
             answer = await self._connection.send("GET", kind.path(namespace), query=page, accept=accept)
@@ -91,6 +101,11 @@ class ClusterAPI:
             token = answer["metadata"].get("continue") or ""
             if not token:
                 return
+            if token in asked:
+                raise Unreachable(
+                    f"the list of {kind.plural} does not end: one of its pages leads back to an earlier one"
+                )
+            asked.add(token)
 
     async def create(
         self, kind: ResourceKind, namespace: str | None, body: Document, *, urgent: bool = False

@@ -9,7 +9,7 @@ import asyncio
 import json
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Any, Final, Self
 from urllib.parse import urlencode
@@ -77,9 +77,18 @@ class Connection:
         proxy: str | None = self.credentials.configuration.proxy
         return proxy
 
-    def new_session(self) -> aiohttp.ClientSession:
+    def new_session(
+        self,
+        *,
+        outermost: Sequence[aiohttp.ClientMiddlewareType] = (),
+        response_class: type[aiohttp.ClientResponse] = aiohttp.ClientResponse,
+    ) -> aiohttp.ClientSession:
         """One more session over the same pool. Closing it leaves the pool open."""
-        return aiohttp.ClientSession(**self._session_arguments(), connector_owner=False, proxy=self.proxy)
+        arguments = self._session_arguments()
+        arguments["middlewares"] = (*outermost, *arguments["middlewares"])
+        return aiohttp.ClientSession(
+            **arguments, response_class=response_class, connector_owner=False, proxy=self.proxy
+        )
 
     def _session_arguments(self) -> dict[str, Any]:
         return {

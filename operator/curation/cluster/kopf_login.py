@@ -10,14 +10,16 @@ from typing import Final
 import kopf
 
 from curation.cluster.connection import Connection
+from curation.cluster.watch_stream import Answer
+from curation.cluster.watching import Watching
 
 # kopf asks again at once after a 401; a server that goes on refusing must not be asked in a loop.
 LOGIN_BACKOFF: Final = (0.0, 1.0, 5.0, 15.0, 30.0)
 CALM: Final = 120.0
 
 
-async def kopf_login(connection: Connection) -> kopf.AiohttpSession:
-    """Credentials for kopf: a session of its own over our pool.
+async def kopf_login(connection: Connection, watching: Watching) -> kopf.AiohttpSession:
+    """Credentials for kopf: a session of its own over our pool, whose lists and watches `watching` looks after.
 
     Trap: kopf closes the session that it was given, on a 401 and at its end; so it never gets the one that our own
     calls use, and a session that was refused once is not given again.
@@ -30,6 +32,6 @@ async def kopf_login(connection: Connection) -> kopf.AiohttpSession:
     connection.logins = [*recent, time.monotonic()]
     return kopf.AiohttpSession(
         server=connection.server,
-        aiohttp_session=connection.new_session(),
+        aiohttp_session=connection.new_session(outermost=(watching.of(connection.send),), response_class=Answer),
         default_namespace=connection.default_namespace,
     )

@@ -1,19 +1,22 @@
 """The missed-delete sweep: finds objects that were deleted while nobody watched.
 
-A watch that was broken for too long starts anew with a list, and a list does not show what is gone. So now and then
-the metadata of all objects is listed and compared with the cache.
+A watch that was broken for too long starts anew with a list, and a list does not show what is gone. So then, and now
+and then, the metadata of all objects is listed and compared with the cache. It also tells when the server knows an
+older version of an object than this process: after a restore of etcd that raises the revision, nothing else does.
 """
 
 import asyncio
 import logging
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from typing import Final
 
 from curation.cluster.answers import APIError, Unreachable
 from curation.cluster.api import ClusterAPI
-from curation.cluster.cache import Cache, Stored
+from curation.cluster.cache import Cache, Stored, revision
 from curation.cluster.resources import JOBS, ResourceKind
+from curation.cluster.watching import went_back
 
 logger = logging.getLogger(__name__)
 
@@ -21,10 +24,15 @@ logger = logging.getLogger(__name__)
 INTERVAL: Final = 600.0
 # Of the other kinds there are few, and one that is gone counts until it is found: a policy, a grant.
 FEW_INTERVAL: Final = 60.0
+# A server whose watches fail is not to be listed at each failure.
+WOKEN_PAUSE: Final = 5.0
+
+Lost = Callable[[str], None]
+"""Called with a sentence when this process has to end."""
 
 
 def sweeps(
-    api: ClusterAPI, caches: Mapping[ResourceKind, Cache], namespaces: Sequence[str]
+    api: ClusterAPI, caches: Mapping[ResourceKind, Cache], namespaces: Sequence[str], lost: Lost = logger.critical
 ) -> tuple["MissedDeleteSweep", ...]:
     """One for each kind; no namespaces mean all."""
     return tuple(
@@ -33,6 +41,7 @@ def sweeps(
             cache,
             namespaces=namespaces if namespaces and kind.namespaced else None,
             interval=INTERVAL if kind == JOBS else FEW_INTERVAL,
+            lost=lost,
         )
         for kind, cache in caches.items()
     )
@@ -48,11 +57,14 @@ class MissedDeleteSweep:
         *,
         namespaces: Sequence[str] | None,
         interval: float = INTERVAL,
+        lost: Lost = logger.critical,
     ) -> None:
         self._api = api
         self._cache = cache
         self._namespaces: Sequence[str | None] = (None,) if namespaces is None else namespaces
         self._interval = interval
+        self._lost = lost
+        self._woken = asyncio.Event()
 
     @property
     def kind(self) -> ResourceKind:
@@ -63,10 +75,16 @@ class MissedDeleteSweep:
         """Sweep now; returns what turned out to be deleted. Raises `APIError` or `Unreachable`."""
         # Taken before the list: what is seen first during it may be newer than the list.
         known = list(self._cache)
-        present: set[str] = set()
+        present: dict[str, int] = {}
         for namespace in self._namespaces:
             async for item in self._api.list_metadata(self._cache.kind, namespace):
-                present.add(item["metadata"]["uid"])
+                present[item["metadata"]["uid"]] = revision(item["metadata"]["resourceVersion"])
+        # Of an object a list shows the version that it has then, or a newer one; never an older one.
+        for stored in known:
+            if (at := present.get(stored.uid, stored.resource_version)) < stored.resource_version:
+                what = f"{self._cache.kind.plural} {stored.namespace}/{stored.name}"
+                self._lost(went_back(what, stored.resource_version, at))
+                return []
         return [stored for stored in known if stored.uid not in present and await self._is_deleted(stored)]
 
     async def _is_deleted(self, missing: Stored) -> bool:
@@ -81,11 +99,19 @@ class MissedDeleteSweep:
             return self._cache.put(found)
         return self._cache.forget(missing.namespace, missing.name, missing.uid)
 
+    def wake(self) -> None:
+        """Sweep soon: a watch has begun anew with a list."""
+        self._woken.set()
+
     async def run(self) -> None:
         """Sweep for ever. A sweep that fails is logged, and the next one follows in its time."""
         while True:
-            # Jitter: replicas and kinds that started together need not list together.
-            await asyncio.sleep(self._interval * random.uniform(0.8, 1.2))  # noqa: S311 (spreads, no secret)
+            with suppress(TimeoutError):
+                # Jitter: replicas and kinds that started together need not list together.
+                async with asyncio.timeout(self._interval * random.uniform(0.8, 1.2)):  # noqa: S311 (spreads, no secret)
+                    await self._woken.wait()
+                    await asyncio.sleep(WOKEN_PAUSE)
+            self._woken.clear()
             try:
                 deleted = await self.once()
             except (APIError, Unreachable) as error:

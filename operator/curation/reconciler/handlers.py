@@ -16,6 +16,7 @@ from curation.cluster.cache import Cache
 from curation.cluster.connection import Connection
 from curation.cluster.kopf_login import kopf_login
 from curation.cluster.resources import ResourceKind
+from curation.cluster.watching import Watching
 from curation.reconciler.health import Health
 
 log = logging.getLogger(__name__)
@@ -87,7 +88,11 @@ def kopf_settings() -> kopf.OperatorSettings:
 
 
 def kopf_registry(
-    connection: Connection, caches: dict[ResourceKind, Cache], health: Health, namespaces: Sequence[str]
+    connection: Connection,
+    watching: Watching,
+    caches: dict[ResourceKind, Cache],
+    health: Health,
+    namespaces: Sequence[str],
 ) -> kopf.OperatorRegistry:
     """One handler for each kind: what was seen goes into the kind's cache, whose listeners do the rest.
 
@@ -96,7 +101,7 @@ def kopf_registry(
     registry = kopf.OperatorRegistry()
 
     async def login(**_: Any) -> kopf.AiohttpSession:
-        return await kopf_login(connection)
+        return await kopf_login(connection, watching)
 
     kopf.on.login(registry=registry)(login)
     for kind, cache in caches.items():
@@ -109,7 +114,8 @@ def kopf_registry(
 def _watch(registry: kopf.OperatorRegistry, kind: ResourceKind, cache: Cache, health: Health) -> None:
     async def seen(event: Any, **_: Any) -> None:
         obj = dict(event["object"])
-        health.seen(kind.plural, obj["metadata"].get("namespace", ""))
+        if event["type"] is not None:  # what a list shows, it may show again and again
+            health.seen(kind.plural, obj["metadata"].get("namespace", ""))
         if event["type"] == "DELETED":
             cache.delete(obj)
         else:

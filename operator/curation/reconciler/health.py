@@ -11,8 +11,6 @@ from curation.cluster.requests import Asked
 # A watch is ended by the server after 45 s and opened again (see `handlers`), so one that was not heard of for
 # longer than this hangs. The kubelet's probe adds at most 10 s.
 WATCH_STALE_SECONDS: Final = 75.0
-# A first list of very many objects may take this long, page by page, before its watch is opened.
-FIRST_LIST_SECONDS: Final = 300.0
 LOOP_STALE_SECONDS: Final = 30.0
 _BEAT_SECONDS: Final = 1.0
 
@@ -52,19 +50,14 @@ class Health:
 
     def request(self, asked: Asked, code: str, _seconds: float) -> None:
         """A request to the API server was answered; a watch that was opened is alive."""
-        watch, now = self._watches.get((asked.resource, asked.namespace)), self._monotonic()
-        if code != "200" or watch is None:
-            return
-        if asked.verb == "watch":
+        watch = self._watches.get((asked.resource, asked.namespace))
+        # Trap: a list need not be the watch's. The sweep lists too, and would hide that a watch hangs.
+        if watch is not None and asked.verb == "watch" and code == "200":
             watch.opened = True
-        elif asked.verb != "list" or watch.opened or now > watch.expected + FIRST_LIST_SECONDS:
-            # Trap: later lists need not be the watch's. The sweep lists too, and would hide that a watch hangs, or
-            # that it may not be opened at all.
-            return
-        watch.alive = now
+            watch.alive = self._monotonic()
 
     def seen(self, resource: str, namespace: str = "") -> None:
-        """A watch has delivered something of a namespace."""
+        """A watch has delivered something of a namespace, or its list has come further, however long that takes."""
         watch = self._watches.get((resource, namespace)) or self._watches[resource, ""]
         watch.alive = self._monotonic()
 

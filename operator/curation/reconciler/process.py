@@ -27,6 +27,7 @@ from curation.cluster.lease import LeaseElector
 from curation.cluster.requests import Asked
 from curation.cluster.resources import APPROVALS, CLUSTER_POLICIES, JOBS, MODULES, POLICIES, ResourceKind
 from curation.cluster.sweep import sweeps
+from curation.cluster.watching import Watching
 from curation.cluster.writer import Writer
 from curation.egress.client import EgressClient
 from curation.egress.floor import AddressFloor
@@ -111,6 +112,12 @@ class Process:
             self._exit = code
             self._stop_by = self._monotonic() + STOP_SECONDS
             self._stop.set()
+
+    def lost(self, sentence: str) -> None:
+        """End, since this process cannot go on from what it knows; the sentence says why."""
+        if not self._stop.is_set():
+            log.critical("%s", sentence)
+        self.stop(Exit.ERROR)
 
     async def run(self) -> Exit:
         """Run until stopped. Raises ConfigurationError, APIError or Unreachable if it cannot start."""
@@ -272,7 +279,16 @@ class Process:
         # Tasks that are to outlive kopf's own shutdown are started before it: it cancels all later ones.
         workers: list[asyncio.Task[None]] = []
         lead = asyncio.create_task(self._lead(context, reconcilers, modules, takeover, workers, stop_work), name="lead")
-        all_sweeps = sweeps(context.api, context.caches, self._settings.namespaces)
+        all_sweeps = sweeps(context.api, context.caches, self._settings.namespaces, self.lost)
+
+        def relisted(resource: str) -> None:
+            for sweep in all_sweeps:
+                if sweep.kind.plural == resource:
+                    sweep.wake()
+
+        watching = Watching(alive=self.health.seen, relisted=relisted, lost=self.lost)
+        for kind, cache in context.caches.items():
+            cache.listen(_noting(watching, kind))
         tasks = [
             lead,
             *(asyncio.create_task(sweep.run(), name="sweep") for sweep in all_sweeps),
@@ -280,7 +296,7 @@ class Process:
         kopf_stop = asyncio.Event()
         before = asyncio.all_tasks()
         roots = await kopf.spawn_tasks(
-            registry=kopf_registry(connection, context.caches, self.health, self._settings.namespaces),
+            registry=kopf_registry(connection, watching, context.caches, self.health, self._settings.namespaces),
             settings=kopf_settings(),
             # kopf would make one of the user's name, and the user of an image has none. Its type is not public.
             identity=context.settings.holder,  # type: ignore[arg-type]
@@ -408,6 +424,14 @@ def _is_of_kopf(context: dict[str, Any]) -> bool:
     running = found.get_coro() if isinstance(found, asyncio.Task) else context.get("asyncgen")
     code = getattr(running, "cr_code", None) or getattr(running, "ag_code", None)
     return code is not None and Path(code.co_filename).is_relative_to(Path(kopf.__file__).parent)
+
+
+def _noting(watching: Watching, kind: ResourceKind) -> Listener:
+    def note(_: Stored | None, new: Stored | None) -> None:
+        if new is not None:
+            watching.saw(kind.plural, new.resource_version)
+
+    return note
 
 
 def _waker(queue: WorkQueue[Key], kind: ResourceKind) -> Callable[[Stored | None, Stored | None], None]:

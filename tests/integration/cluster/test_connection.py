@@ -12,19 +12,18 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-import kopf
 import pytest
 import yaml
 
 from curation.cluster.answers import Written
 from curation.cluster.connection import connect
-from curation.cluster.kopf_login import kopf_login
 from curation.cluster.requests import Asked
 from curation.cluster.resources import JOBS, NAMESPACES
 from hack.controlplane.connection import Connection as Server
 from tests.faults.proxy import FaultProxy, answered, reset
 
 from .conftest import PATIENCE, Client, client
+from .shell import Shell
 
 
 async def test_every_request_is_reported_with_its_code(installed: Server, cluster: Client, tmp_path: Path) -> None:
@@ -102,54 +101,6 @@ async def test_an_expired_token_is_read_anew_and_the_request_repeated_once(
                 assert isinstance(answer, Written), answer
             assert await beyond.connection.credentials.authorization() == "Bearer t2"
         assert [(it.method, it.status) for it in proxy.exchanges] == [(method, None), (method, 200)]
-
-
-class Shell:
-    """A kopf operator over a connection of ours, that records which jobs it sees."""
-
-    def __init__(self, connection: Any, namespace: str) -> None:
-        self.seen: asyncio.Queue[tuple[str | None, str]] = asyncio.Queue()
-        self.logins = 0
-        self.sessions: list[Any] = []
-        registry = kopf.OperatorRegistry()
-        settings = kopf.OperatorSettings()
-        settings.posting.enabled = False
-        settings.scanning.disabled = True
-        settings.networking.error_backoffs = [0.1] * 100
-        settings.watching.reconnect_backoff = 0.1
-
-        @kopf.on.login(registry=registry)
-        async def login(**_: Any) -> kopf.AiohttpSession:
-            self.logins += 1
-            made = await kopf_login(connection)
-            self.sessions.append(made.aiohttp_session)
-            return made
-
-        @kopf.on.event(JOBS.group, JOBS.version, JOBS.plural, registry=registry)
-        async def see(type: str | None, name: str, **_: Any) -> None:  # noqa: A002
-            self.seen.put_nowait((type, name))
-
-        self.stop = asyncio.Event()
-        self.task = asyncio.create_task(
-            kopf.operator(
-                registry=registry,
-                settings=settings,
-                namespaces=[namespace],
-                standalone=True,
-                stop_flag=self.stop,
-            )
-        )
-
-    async def sees(self, name: str) -> None:
-        """Wait until it has seen this job."""
-        async with asyncio.timeout(PATIENCE):
-            while (await self.seen.get())[1] != name:
-                pass
-
-    async def end(self) -> None:
-        """Stop it."""
-        self.stop.set()
-        await asyncio.wait_for(self.task, PATIENCE)
 
 
 async def test_kopf_watches_through_our_pool_and_its_end_leaves_the_pool_open(cluster: Client) -> None:

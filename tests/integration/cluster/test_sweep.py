@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from curation.cluster import sweep as module
 from curation.cluster.answers import Created, Unreachable
 from curation.cluster.cache import Cache, Stored
 from curation.cluster.resources import JOBS, KINDS, MODULES, POLICIES
@@ -114,3 +115,34 @@ async def test_each_kind_is_swept_for_a_policy_that_is_gone_must_not_count_for_e
     for sweep in all_sweeps:
         assert len(await sweep.once()) == (sweep.kind in specs)
     assert not any(map(len, caches.values()))
+
+
+async def test_an_object_that_the_server_knows_in_an_older_version_only_ends_the_process(cluster: Client) -> None:
+    """As after a restore of etcd that raises the revision: no list is behind then, and no watch ahead."""
+    cache = await known(cluster, "a", "b")
+    newer = await cluster.get_job("b")
+    newer["metadata"]["resourceVersion"] = str(10**15)
+    assert cache.put(newer)
+    lost: list[str] = []
+    sweep = MissedDeleteSweep(cluster.api, cache, namespaces=[cluster.namespace], lost=lost.append)
+    assert await sweep.once() == []
+    (said,) = lost
+    assert f"curationjobs {cluster.namespace}/b were at resourceVersion {10**15}" in said
+
+
+async def test_a_sweep_comes_soon_after_a_list_that_shows_no_deletions(
+    cluster: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "WOKEN_PAUSE", 0.0)
+    cache = await known(cluster, "a", "b")
+    await cluster.destroy_job("a")
+    sweep = MissedDeleteSweep(cluster.api, cache, namespaces=[cluster.namespace])
+    changed = asyncio.Event()
+    cache.listen(lambda *_: changed.set())
+    running = asyncio.create_task(sweep.run())
+    try:
+        sweep.wake()
+        await asyncio.wait_for(changed.wait(), PATIENCE)
+    finally:
+        running.cancel()
+    assert [stored.name for stored in cache] == ["b"]

@@ -11,6 +11,7 @@ from curation.api.names import GROUP, VERSION
 from curation.cluster.cache import Cache
 from curation.cluster.requests import describe
 from curation.cluster.resources import JOBS, KINDS
+from curation.cluster.watching import Watching
 from curation.reconciler.handlers import WATCH_SECONDS, kopf_registry, kopf_settings
 from curation.reconciler.health import Health
 from tests.unit.reconciler.disconnected import disconnected, document
@@ -24,7 +25,7 @@ def handlers(registry: kopf.OperatorRegistry, family: str) -> list[Any]:
 @in_virtual_time
 async def test_each_kind_has_one_handler_that_watches_and_none_that_kopf_keeps_state_for(tmp_path: Path) -> None:
     async with disconnected(tmp_path) as rig:
-        registry = kopf_registry(rig.context.api._connection, rig.context.caches, Health(), ())
+        registry = kopf_registry(rig.context.api._connection, Watching(), rig.context.caches, Health(), ())
         watching = handlers(registry, "_watching")
         assert sorted(handler.selector.any_name for handler in watching) == sorted(k.plural for k in KINDS.values())
         assert {(handler.selector.group, handler.selector.version) for handler in watching} == {(GROUP, VERSION)}
@@ -37,7 +38,7 @@ async def test_each_watch_is_expected_by_the_place_that_its_requests_name(tmp_pa
     async with disconnected(tmp_path) as rig:
         for namespaces in ((), ("a", "b")):
             health = Health(loop().time)
-            kopf_registry(rig.context.api._connection, rig.context.caches, health, namespaces)
+            kopf_registry(rig.context.api._connection, Watching(), rig.context.caches, health, namespaces)
             await asyncio.sleep(7)
             for kind in KINDS.values():
                 for namespace in namespaces or (None,):
@@ -53,7 +54,7 @@ async def test_each_watch_is_expected_by_the_place_that_its_requests_name(tmp_pa
 async def test_a_handler_records_what_was_seen_and_answers_nothing(tmp_path: Path) -> None:
     async with disconnected(tmp_path) as rig:
         cache, health = Cache(JOBS), Health()
-        registry = kopf_registry(rig.context.api._connection, {JOBS: cache}, health, ())
+        registry = kopf_registry(rig.context.api._connection, Watching(), {JOBS: cache}, health, ())
         (handler,) = handlers(registry, "_watching")
         patch: dict[str, Any] = {}
         for kind in (None, "ADDED", "MODIFIED"):
