@@ -89,7 +89,7 @@ class OperatorProcess:
     async def launch(self) -> None:
         """Start it, and wait for nothing."""
         assert self._process is None, "this operator was started already; make another"
-        # Trap: what the official client writes for a kubeconfig, keys too, stays when the process is killed.
+        # Trap: what it writes for a while, such as compiled modules, stays when the process is killed.
         self._folder = tempfile.TemporaryDirectory(prefix="curation-operator-")
         self._process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-I", "-S", "-c", _LAUNCH),

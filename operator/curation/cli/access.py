@@ -18,6 +18,7 @@ from curation.cluster.answers import APIError, Document, Failure, Unreachable
 from curation.cluster.api import ClusterAPI
 from curation.cluster.connection import Connection, connect
 from curation.cluster.credentials import ConfigurationError
+from curation.cluster.kubeconfig import Overrides
 from curation.cluster.resources import ResourceKind
 from curation.cluster.writer import MERGE_PATCH
 
@@ -157,15 +158,15 @@ def parse(model: type[M], document: Document) -> M:
 
 @asynccontextmanager
 async def open_cluster(
-    *, namespace: str | None, context: str | None, kubeconfig: str | None, request_timeout: float
+    *, namespace: str | None, kubeconfig: str | None, request_timeout: float, overrides: Overrides
 ) -> AsyncIterator[Cluster]:
     """Connect as the command line and the environment say; nothing is sent yet."""
     try:
         connection = await connect(
-            request_timeout=request_timeout, parallel_calls=8, environ=_environ(kubeconfig), context=context
+            request_timeout=request_timeout, parallel_calls=8, environ=_environ(kubeconfig), overrides=overrides
         )
     except ConfigurationError as error:
-        remedy = "; list the contexts with: kubectl config get-contexts" if context is not None else ""
+        remedy = "; list the contexts with: kubectl config get-contexts" if overrides.context else ""
         raise PluginError(f"{error}{remedy}") from None
     async with connection:
         yield Cluster(connection, namespace or connection.default_namespace or "default")

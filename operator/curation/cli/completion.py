@@ -48,9 +48,9 @@ class ObjectName(click.ParamType[str, object]):
     async def _documents(self, settings: Settings) -> list[Document]:
         async with open_cluster(
             namespace=settings.namespace,
-            context=settings.context,
             kubeconfig=settings.kubeconfig,
             request_timeout=PATIENCE_SECONDS,
+            overrides=settings.overrides,
         ) as cluster:
             return await cluster.list(self.kind)
 

@@ -5,8 +5,9 @@ kubectl's users put ``-n`` anywhere, so the options are declared on the group an
 """
 
 import asyncio
+import re
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import wraps
 from typing import Any, Concatenate, Final, ParamSpec, TypeVar
@@ -15,6 +16,7 @@ import click
 from click.shell_completion import CompletionItem
 
 from curation.cli.access import Cluster, open_cluster
+from curation.cluster.kubeconfig import Overrides
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -31,34 +33,121 @@ class Settings:
     """Where to look, as far as the command line says."""
 
     namespace: str | None = None
-    context: str | None = None
     kubeconfig: str | None = None
     request_timeout: float = 10.0
+    given: dict[str, Any] = field(default_factory=dict)
+    """Fields of `Overrides`."""
+
+    @property
+    def overrides(self) -> Overrides:
+        """What is said instead of the kubeconfig."""
+        return Overrides(**self.given)
+
+
+_OVERRIDES: Final = frozenset(Overrides.__dataclass_fields__)
 
 
 def _keep(ctx: click.Context, param: click.Parameter, value: object) -> None:
     settings = ctx.ensure_object(Settings)
     # While the shell completes, too: names are looked up where -n says.
-    if value is not None and param.name is not None:
+    if value in (None, (), False) or param.name is None:
+        return
+    if param.name not in _OVERRIDES:
         setattr(settings, param.name, value)
+    elif isinstance(value, tuple):
+        settings.given[param.name] = settings.given.get(param.name, ()) + value
+    else:
+        settings.given[param.name] = value
 
 
-def cluster_options(command: Command) -> Command:
-    """Declare -n, --context, --kubeconfig and --request-timeout; their values land in `Settings`."""
+class Timeout(click.ParamType[float, object]):
+    """kubectl's: a number of seconds, or a Go duration such as ``1m30s``; 0 is no limit."""
+
+    name = "timeout"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """Seconds."""
+        if isinstance(value, int | float):
+            return float(value)
+        text = str(value)
+        if _NUMBER.fullmatch(text):
+            return float(text)
+        if not _GO_DURATION.fullmatch(text):
+            self.fail(f"{text!r} is not a number of seconds, or a length of time such as 30s or 1m30s", param, ctx)
+        return sum(float(number) * _UNITS[unit] for number, unit in _GO_PART.findall(text))
+
+
+_NUMBER: Final = re.compile(r"[0-9]{1,9}(\.[0-9]*)?")
+_GO_PART: Final = re.compile(r"([0-9]{1,9}(?:\.[0-9]*)?)(ms|us|\u00b5s|ns|s|m|h)")
+_GO_DURATION: Final = re.compile(rf"({_GO_PART.pattern})+")
+_UNITS: Final = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 1e-3, "us": 1e-6, "\u00b5s": 1e-6, "ns": 1e-9}
+
+
+def cluster_options(command: Command, *, all_shown: bool = False) -> Command:
+    """Declare kubectl's options about the cluster and who one is to it; their values land in `Settings`.
+
+    A verb's help shows those that people use every day, the group's, with ``all_shown``, all of them.
+    """
+
+    def text(*names: str, metavar: str, help: str, multiple: bool = False) -> Callable[[Command], Command]:  # noqa: A002
+        return click.option(*names, metavar=metavar, help=help, multiple=multiple, hidden=not all_shown)
+
+    def flag(name: str, help: str) -> Callable[[Command], Command]:  # noqa: A002
+        return click.option(name, is_flag=True, help=help, hidden=not all_shown)
+
     options = (
         click.option("-n", "--namespace", metavar="NAMESPACE", help="Namespace; default: that of the context."),
         click.option("--context", metavar="CONTEXT", help="Context of the kubeconfig; default: the current one."),
         click.option("--kubeconfig", metavar="FILE", help="The kubeconfig; default: KUBECONFIG, ~/.kube/config."),
         click.option(
-            "--request-timeout", type=click.FloatRange(0.1), metavar="SECONDS", help="Of one request; default: 10."
+            "--request-timeout", type=Timeout(), metavar="30s", help="Of one request; default: 10s; 0: no limit."
         ),
+        text("--cluster", metavar="NAME", help="Cluster of the kubeconfig."),
+        text("--user", metavar="NAME", help="User of the kubeconfig."),
+        text("-s", "--server", metavar="URL", help="The API server's address."),
+        text("--token", metavar="TOKEN", help="Bearer token."),
+        text("--username", metavar="NAME", help="User name for basic authentication."),
+        text("--password", metavar="PASSWORD", help="Password for basic authentication."),
+        text("--client-certificate", metavar="FILE", help="Client certificate."),
+        text("--client-key", metavar="FILE", help="Its key."),
+        text("--certificate-authority", metavar="FILE", help="Authority that the server's certificate must be from."),
+        text("--tls-server-name", metavar="NAME", help="Name that the server's certificate must have."),
+        flag("--insecure-skip-tls-verify", "Trust any server."),
+        flag("--disable-compression", "Ask for answers that are not compressed."),
+        text("--as", "as_user", metavar="USER", help="Whom to impersonate."),
+        text("--as-uid", metavar="UID", help="The uid to impersonate."),
+        text("--as-group", metavar="GROUP", multiple=True, help="A group to impersonate; may be repeated."),
+        text("--as-user-extra", metavar="KEY=VALUE", multiple=True, help="An extra to impersonate; may be repeated."),
     )
     for option in reversed(options):
         command = option(command)
     for parameter in getattr(command, "__click_params__", []):
-        if parameter.name in Settings.__dataclass_fields__:
+        if parameter.name in _OVERRIDES or parameter.name in Settings.__dataclass_fields__:
             parameter.expose_value, parameter.callback = False, _keep
     return command
+
+
+FLAGS: Final = ("--insecure-skip-tls-verify", "--disable-compression")
+
+
+class Group(click.Group):
+    """Takes flags as kubectl does: ``--flag``, ``--flag=true`` and ``--flag=false``."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """See click."""
+        plain: list[str] = []
+        for position, arg in enumerate(args):
+            if arg == "--":
+                plain += args[position:]
+                break
+            name, equals, value = arg.partition("=")
+            if not equals or name not in FLAGS:
+                plain.append(arg)
+            elif value.lower() in ("true", "t", "1"):
+                plain.append(name)
+            elif value.lower() not in ("false", "f", "0"):
+                raise click.UsageError(f"{name} is true or false, not {value!r}", ctx)
+        return super().parse_args(ctx, plain)
 
 
 all_namespaces_option = click.option(
@@ -106,9 +195,9 @@ def with_cluster(
         async def connected() -> R:
             async with open_cluster(
                 namespace=settings.namespace,
-                context=settings.context,
                 kubeconfig=settings.kubeconfig,
                 request_timeout=settings.request_timeout,
+                overrides=settings.overrides,
             ) as cluster:
                 return await verb(cluster, *args, **kwargs)
 

@@ -2,6 +2,7 @@
 
 import logging
 import os
+from functools import partial
 
 import click
 
@@ -11,14 +12,14 @@ from curation.cli.edit import rerun, resume, suspend
 from curation.cli.explain import why
 from curation.cli.follow import watch
 from curation.cli.listing import approvals, logs, runs
-from curation.cli.options import cluster_options
+from curation.cli.options import Group, cluster_options
 from curation.cli.policy import can_i
 
 COMPLETE_VARIABLE = "_KUBECTL_CURATION_COMPLETE"
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
-@cluster_options
+@click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@partial(cluster_options, all_shown=True)
 @click.version_option(package_name="curation-operator", prog_name="kubectl-curation")
 def cli() -> None:
     """See and steer curation jobs, and decide what their modules may call.

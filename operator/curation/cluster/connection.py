@@ -21,6 +21,7 @@ from yarl import URL
 from curation.cluster.answers import Document, Failure, Unreachable
 from curation.cluster.clock import ServerClock
 from curation.cluster.credentials import Credentials, load
+from curation.cluster.kubeconfig import Overrides
 from curation.cluster.requests import NO_ANSWER, RequestObserver, describe
 from curation.cluster.sockets import Sockets
 
@@ -54,12 +55,11 @@ class Connection:
         self.logins: list[float] = []
         """When kopf logged in, by the monotonic clock; kept by `kopf_login`."""
         self._closed = False
-        self._timeout = aiohttp.ClientTimeout(total=request_timeout)
+        self._timeout = aiohttp.ClientTimeout(total=request_timeout or None)
         # The limit is here and not in the pool: watches hold connections for ever, and must not starve the writes.
         self._slots = asyncio.Semaphore(parallel_calls)
+        context = credentials.tls_context()
         self._client = ApiClient(configuration)
-        context = self._client.rest_client.ssl_context
-        credentials.keep_fresh_in(context)
         self._sockets = Sockets()
         self._connector = aiohttp.TCPConnector(
             limit=0, ssl=context, keepalive_timeout=KEEPALIVE_SECONDS, socket_factory=self._sockets
@@ -175,6 +175,10 @@ class Connection:
             authorization = await self.credentials.authorization()
             if authorization:
                 request.headers["Authorization"] = authorization
+            for name, _ in self.credentials.headers:
+                request.headers.pop(name, None)
+            for name, value in self.credentials.headers:
+                request.headers.add(name, value)
         server_name = self.credentials.configuration.tls_server_name
         if server_name:
             request.server_hostname = server_name
@@ -214,16 +218,16 @@ async def connect(
     observer: RequestObserver | None = None,
     clock: ServerClock | None = None,
     environ: Mapping[str, str] = os.environ,
-    context: str | None = None,
+    overrides: Overrides | None = None,
 ) -> Connection:
     """Read the cluster access of this process and make the pool; no request is sent yet.
 
-    ``context`` chooses one of the kubeconfig's contexts. ``request_timeout`` is in seconds and holds for one call, not
-    for its wait for one of the ``parallel_calls``.
+    ``overrides`` is what a command line says instead of the kubeconfig. ``request_timeout`` is in seconds (0: none) and
+    holds for one call, not for its wait for one of the ``parallel_calls``.
     Raises `ConfigurationError` with a remedy.
     """
     return Connection(
-        await load(environ, context=context),
+        await load(environ, overrides=overrides),
         request_timeout=request_timeout,
         parallel_calls=parallel_calls,
         observer=observer,

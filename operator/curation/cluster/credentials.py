@@ -1,10 +1,11 @@
 """Where the API server is and who we are to it: KUBECONFIG, the pod's service account, or ~/.kube/config.
 
-The official client reads them; this module decides which, and keeps them fresh: a service account token is re-read
-every minute, token files and exec plugins are asked again, client certificates are loaded into the living TLS context.
+This module decides which, and keeps them fresh: a service account token is re-read every minute, token files and exec
+plugins are asked again, client certificates are loaded into the living TLS context.
 """
 
 import asyncio
+import base64
 import logging
 import os
 import ssl
@@ -12,14 +13,18 @@ import time
 from collections.abc import Mapping
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
-import yaml
 from kubernetes.aio import config
 from kubernetes.aio.client import Configuration
 from kubernetes.aio.config import incluster_config
+
+from curation.cluster import exec_plugin, kubeconfig, tls
+from curation.cluster.exec_plugin import ExecCredential
+from curation.cluster.kubeconfig import Access, Exec, Overrides
+from curation.cluster.kubeconfig import ConfigurationError as ConfigurationError
 
 logger = logging.getLogger(__name__)
 
@@ -31,18 +36,17 @@ RENEWAL_PERIOD: Final = 5.0
 RENEWAL_SECONDS: Final = 60.0
 
 
-class ConfigurationError(Exception):
-    """There is no way to the cluster in the environment; the message says what to set."""
-
-
 class Credentials:
-    """The configuration of the official client, and its refreshing. Use `load`."""
+    """Who we are, and its refreshing. Use `load`."""
 
-    def __init__(self, configuration: Configuration, kubeconfig: str | None, context: str | None) -> None:
-        self.configuration = configuration
+    def __init__(self, kubeconfig: str | None, overrides: Overrides) -> None:
+        self.configuration = Configuration()
+        """Of the official client: the server's address and the proxy. It knows nothing of who we are."""
         self._kubeconfig = kubeconfig
-        self._context = context
-        self._loader: Any = None
+        self._overrides = overrides
+        self._access = Access("")
+        self._token = ""
+        self._given: ExecCredential | None = None
         self._tls_context: ssl.SSLContext | None = None
         self._tls_files: tuple[object, ...] = ()
         self._refresh_at = 0.0
@@ -51,17 +55,37 @@ class Credentials:
 
     async def authorization(self) -> str | None:
         """The Authorization header of a request that leaves now; None with a client certificate, or with nothing."""
-        key: str | None = await self.configuration.get_api_key_with_prefix("BearerToken")
-        return key.strip() if key else None
+        if time.monotonic() >= self._refresh_at:
+            await self._refresh()
+        if self._token:
+            return f"Bearer {self._token}"
+        access = self._access
+        if access.username or access.password:
+            return "Basic " + base64.b64encode(f"{access.username}:{access.password}".encode()).decode()
+        return f"Bearer {self._given.token}" if self._given is not None and self._given.token else None
+
+    @property
+    def headers(self) -> tuple[tuple[str, str], ...]:
+        """What else each request carries: whom we impersonate, whether answers may be compressed."""
+        compression = (("Accept-Encoding", "identity"),) if self._access.disable_compression else ()
+        return (*self._access.impersonation, *compression)
 
     @property
     def namespace(self) -> str | None:
         """The namespace of the kubeconfig's context, or of the pod."""
-        if self._loader is not None:
-            context: dict[str, str] = self._loader.current_context["context"]
-            return context.get("namespace")
+        if self._kubeconfig is not None:
+            return self._access.namespace
         file = Path(incluster_config.SERVICE_TOKEN_FILENAME).with_name("namespace")
         return file.read_text().strip() if file.is_file() else None
+
+    def tls_context(self) -> ssl.SSLContext:
+        """The context for the connections; renewed certificates and authorities are loaded into it later."""
+        access = self._access
+        context = tls.make_context(ca_file=access.ca_file, ca_data=access.ca_data, insecure=access.insecure)
+        self._tls_context = context
+        self._load_certificate(context)
+        self._tls_files = self._stamps()
+        return context
 
     async def renew(self) -> bool:
         """Read everything anew, since the server answered 401; who asks meanwhile waits for the same reading.
@@ -96,89 +120,125 @@ class Credentials:
             self._renewal.cancel()
             await asyncio.wait([self._renewal])
 
-    def keep_fresh_in(self, context: ssl.SSLContext) -> None:
-        """Load renewed client certificates and authorities into this context: new connections use them."""
-        self._tls_context = context
-        self._tls_files = self._stamps()
-
     async def _read(self) -> None:
         if self._kubeconfig is None:
-            config.load_incluster_config(self.configuration)  # type: ignore[no-untyped-call]
-            return
-        # Not persisted: an operator has no business in the user's kubeconfig.
-        self._loader = await config.load_kube_config(  # type: ignore[no-untyped-call]
-            self._kubeconfig,
-            context=self._context or _current_context(self._kubeconfig),
-            client_configuration=self.configuration,
-            persist_config=False,
-        )
+            in_cluster = Configuration()
+            config.load_incluster_config(in_cluster)  # type: ignore[no-untyped-call]
+            self._access = Access(
+                server=in_cluster.host,
+                ca_file=in_cluster.ssl_ca_cert or "",
+                token_file=incluster_config.SERVICE_TOKEN_FILENAME,
+            )
+        else:
+            self._access = kubeconfig.read(self._kubeconfig, self._overrides)
+        access = self._access
+        self.configuration.host = access.server
+        self.configuration.tls_server_name = access.tls_server_name or None
+        # To spare the official client the reading of the system's authorities; connections use our own context.
+        self.configuration.ssl_ca_cert = access.ca_file or None
+        self.configuration.ca_cert_data = access.ca_data.decode() or None
+        self._token = access.token.strip()
+        self._read_token_file(required=not self._token)
+        plugin = self._plugin()
+        self._given = None if plugin is None else await exec_plugin.run(plugin, access)
         self._refresh_at = time.monotonic() + REFRESH_PERIOD
-        self.configuration.refresh_api_key_hook = self._refresh  # type: ignore[assignment]
         self._reload_tls()
 
-    async def _refresh(self, configuration: Configuration) -> None:
-        if time.monotonic() < self._refresh_at:
+    def _plugin(self) -> Exec | None:
+        """As for client-go, what was given otherwise goes before what a plugin would give."""
+        access = self._access
+        given = self._token or access.username or access.password or access.certificate_file or access.certificate_data
+        return None if given else access.exec
+
+    def _read_token_file(self, *, required: bool) -> None:
+        """What is in the file goes before the token of the kubeconfig, as soon as it could be read once."""
+        path = self._access.token_file
+        if not path:
             return
-        # Set before the wait: meanwhile other requests go on with the credentials they have.
-        self._refresh_at = time.monotonic() + REFRESH_PERIOD
         try:
-            await self._loader.load_and_set(configuration)
-            self._reload_tls()
-        except Exception as error:
+            token = Path(path).read_text().strip()
+            if not token:
+                raise ConfigurationError(f"the token file {path} is empty")
+            self._token = token
+        except (OSError, ValueError, ConfigurationError) as error:
+            if required:
+                raise ConfigurationError(f"cannot read the token: {error}") from None
             logger.warning("Cannot refresh the credentials, going on with the old ones: %s", error)
 
+    async def _refresh(self) -> None:
+        # Set before the wait: meanwhile other requests go on with the credentials they have.
+        self._refresh_at = time.monotonic() + REFRESH_PERIOD
+        self._read_token_file(required=False)
+        try:
+            if self._given is not None and self._given.expired():
+                assert self._access.exec is not None
+                self._given = await exec_plugin.run(self._access.exec, self._access)
+            self._reload_tls()
+        except ConfigurationError as error:
+            logger.warning("Cannot refresh the credentials, going on with the old ones: %s", error)
+
+    def _certificate(self) -> tuple[str | bytes, str | bytes] | None:
+        access = self._access
+        certificate = access.certificate_data or access.certificate_file
+        if certificate:
+            return certificate, access.key_data or access.key_file
+        if self._given is not None and self._given.certificate:
+            return self._given.certificate, self._given.key
+        return None
+
+    def _load_certificate(self, context: ssl.SSLContext) -> None:
+        if (pair := self._certificate()) is not None:
+            tls.load_certificate(context, certificate=pair[0], key=pair[1])
+
     def _stamps(self) -> tuple[object, ...]:
-        files = (self.configuration.ssl_ca_cert, self.configuration.cert_file, self.configuration.key_file)
-        return tuple((file, Path(file).stat().st_mtime_ns) for file in files if file)
+        """What the TLS context was made of: it changes with the files, or with what a plugin gave."""
+        pair = self._certificate() or ()
+        parts = (self._access.ca_file, self._access.ca_data, *pair)
+        try:
+            return tuple(
+                (part, Path(part).stat().st_mtime_ns) if isinstance(part, str) else part for part in parts if part
+            )
+        except OSError as error:
+            raise ConfigurationError(f"TLS credentials: {error}") from None
 
     def _reload_tls(self) -> None:
         if self._tls_context is None or (stamps := self._stamps()) == self._tls_files:
             return
-        if self.configuration.ssl_ca_cert:
-            self._tls_context.load_verify_locations(cafile=self.configuration.ssl_ca_cert)
-        if self.configuration.cert_file:
-            self._tls_context.load_cert_chain(self.configuration.cert_file, self.configuration.key_file)
+        access = self._access
+        if access.ca_file or access.ca_data:
+            try:
+                self._tls_context.load_verify_locations(access.ca_file or None, cadata=access.ca_data.decode() or None)
+            except (OSError, ValueError) as error:
+                raise ConfigurationError(f"certificate-authority: {error}") from None
+        self._load_certificate(self._tls_context)
         self._tls_files = stamps
         logger.info("Loaded the renewed TLS credentials of the API server connection")
 
 
-async def load(environ: Mapping[str, str] = os.environ, *, context: str | None = None) -> Credentials:
+async def load(environ: Mapping[str, str] = os.environ, *, overrides: Overrides | None = None) -> Credentials:
     """Find the cluster in the order of client-go's tools: KUBECONFIG, service account, ~/.kube/config.
 
-    ``context`` chooses one of the kubeconfig's contexts. Raises `ConfigurationError`.
+    ``overrides`` is what a command line says instead of the kubeconfig. Raises `ConfigurationError`.
     """
-    kubeconfig: str | None = environ.get("KUBECONFIG") or None
-    in_cluster = kubeconfig is None and bool(environ.get(incluster_config.SERVICE_HOST_ENV_NAME))
+    chosen = overrides or Overrides()
+    listed: str | None = environ.get("KUBECONFIG") or None
+    in_cluster = listed is None and bool(environ.get(incluster_config.SERVICE_HOST_ENV_NAME)) and not chosen.server
     if not in_cluster:
-        kubeconfig = kubeconfig or str(Path.home() / ".kube" / "config")
-        if not _files(kubeconfig):
+        listed = listed or str(Path.home() / ".kube" / "config")
+        if not any(path.stat().st_size for path in kubeconfig.files(listed)) and not chosen.server:
             raise ConfigurationError(
-                f"No cluster to talk to: {kubeconfig} does not exist. Set KUBECONFIG to a kubeconfig file, or run in a "
-                "pod with a service account"
+                f"No cluster to talk to: {listed} does not exist, or is empty. Set KUBECONFIG to a kubeconfig file, or "
+                "run in a pod with a service account"
             )
-    credentials = Credentials(Configuration(), kubeconfig, context)
+    credentials = Credentials(None if in_cluster else listed, chosen)
     try:
         await credentials._read()
     except Exception as error:
-        source = f"kubeconfig {kubeconfig}" if kubeconfig else "pod's service account"
+        source = f"kubeconfig {listed}" if listed else "pod's service account"
         raise ConfigurationError(f"Cannot read the cluster access from the {source}: {error}") from error
-    if not credentials.configuration.proxy:
-        credentials.configuration.proxy = _proxy_from_environment(credentials.configuration.host)
+    access = credentials._access
+    credentials.configuration.proxy = access.proxy or _proxy_from_environment(access.server)
     return credentials
-
-
-def _files(kubeconfig: str) -> list[Path]:
-    paths = (Path(part).expanduser() for part in kubeconfig.split(os.pathsep) if part)
-    return [path for path in paths if path.is_file()]
-
-
-def _current_context(kubeconfig: str) -> str | None:
-    """Trap: of several files the official client takes the last one's current-context, kubectl the first one's."""
-    for path in _files(kubeconfig):
-        document = yaml.safe_load(path.read_text())
-        if isinstance(document, dict) and document.get("current-context"):
-            return str(document["current-context"])
-    return None
 
 
 def _proxy_from_environment(server: str) -> str | None:

@@ -20,6 +20,7 @@ from curation.cluster import credentials as module
 from curation.cluster.answers import Failure
 from curation.cluster.connection import connect
 from curation.cluster.credentials import ConfigurationError, Credentials, load
+from curation.cluster.kubeconfig import Overrides
 
 
 @pytest.fixture(autouse=True)
@@ -64,7 +65,7 @@ async def test_of_several_files_the_first_current_context_wins_as_in_kubectl(tmp
     missing = str(tmp_path / "missing")
     environ = {"KUBECONFIG": os.pathsep.join((missing, first, second))}
     assert (await load(environ)).configuration.host == "http://one"
-    assert (await load(environ, context="two")).configuration.host == "http://two"
+    assert (await load(environ, overrides=Overrides(context="two"))).configuration.host == "http://two"
 
 
 async def test_no_kubeconfig_and_no_pod_says_what_to_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -273,11 +274,11 @@ async def test_a_service_account_token_is_read_again_and_its_namespace_is_known(
     credentials = await load({"KUBERNETES_SERVICE_HOST": "fd00::1"})
     assert credentials.configuration.host == "https://[fd00::1]:443"
     assert credentials.namespace == "curation-system"
-    assert await credentials.authorization() == "bearer t1"
+    assert await credentials.authorization() == "Bearer t1"
     (tmp_path / "token").write_text("t2\n")
     age(credentials)
     assert await credentials.renew()
-    assert await credentials.authorization() == "bearer t2"
+    assert await credentials.authorization() == "Bearer t2"
 
 
 @pytest.mark.parametrize(
