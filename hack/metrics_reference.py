@@ -20,6 +20,7 @@ from curation.api.names import FailureClass, Phase, Reason, Trigger
 from curation.cluster.requests import NO_ANSWER
 from curation.lifecycle.complete import Ruling
 from curation.lifecycle.outcome import Result
+from curation.reconciler.job_index import UNREADABLE
 from curation.reconciler.metrics import Metrics, WatchAge
 
 ROOT: Final = Path(__file__).resolve().parent.parent
@@ -42,7 +43,7 @@ _REASONS: Final = tuple(dict.fromkeys([*(each.value for each in Reason), *(each.
 
 # What each label can be; a sentence where the values are not ours to list.
 _VALUES: Final[dict[tuple[str, str], Iterable[str] | str]] = {
-    ("curation_jobs", "phase"): _PHASES,
+    ("curation_jobs", "phase"): (*_PHASES, UNREADABLE),
     ("curation_transitions_total", "from"): ("", *_PHASES),
     ("curation_transitions_total", "to"): _PHASES,
     ("curation_transitions_total", "reason"): ("", *_REASONS),
@@ -60,6 +61,8 @@ _VALUES: Final[dict[tuple[str, str], Iterable[str] | str]] = {
     ("curation_api_requests_total", "code"): f"the HTTP status; `{NO_ANSWER}` if no answer came",
     ("curation_reconcile_seconds", "kind"): tuple(kind.name for kind in KINDS),
     ("curation_reconcile_errors_total", "kind"): tuple(kind.name for kind in KINDS),
+    ("curation_unreadable_objects", "kind"): tuple(kind.name for kind in KINDS),
+    ("curation_refused_writes", "kind"): tuple(kind.name for kind in KINDS),
     ("curation_watch_age_seconds", "resource"): tuple(kind.plural for kind in KINDS),
 }
 

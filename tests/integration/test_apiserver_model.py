@@ -38,10 +38,14 @@ SPEC_EDITS: tuple[Document, ...] = (
 )
 STATUSES: tuple[Document | None, ...] = (
     {"phase": "Queued", "reason": "Backoff", "observedGeneration": 1},
-    {"phase": "Running", "reason": None, "output": {"a": {"b": 1}}},
+    {"phase": "Completed", "reason": None, "output": {"a": {"b": 1}}},
     {"output": {"a": None, "c": [1, {"d": 2}]}},
     {"output": None},
-    {"abandonedRuns": [{"id": "r", "module": {"name": "m", "digest": "d"}, "since": "2030-01-01T00:00:00.000000Z"}]},
+    {
+        "abandonedRuns": [
+            {"id": "r.g1.a1", "module": {"name": "m", "digest": "d"}, "since": "2030-01-01T00:00:00.000000Z"}
+        ]
+    },
     {"abandonedRuns": None, "message": "x"},
     {},
     None,  # all of it

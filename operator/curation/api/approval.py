@@ -9,7 +9,7 @@ from pydantic import Field
 
 from curation.api.cancel import Cancel
 from curation.api.names import Trigger
-from curation.api.schema import Condition, Model, ResourceModel, Time, cel, extension, spelled
+from curation.api.schema import ChosenTime, Condition, Model, ResourceModel, cel, extension, spelled
 
 
 class Scope(StrEnum):
@@ -143,7 +143,7 @@ class ApprovalSpec(Model):
     """Pending, Approved, Denied or Revoked."""
     decided_by: Annotated[str, Field(max_length=512)] | None = None
     """Who decided; stamped by admission."""
-    expires_at: Time | None = None
+    expires_at: ChosenTime | None = None
     """When the grant ends; never if left out. Set together with the decision."""
 
 
@@ -171,6 +171,8 @@ class ApprovalStatus(Model):
 
 class CurationApproval(ResourceModel):
     """A denied request that waits for a decision. Made by the operator; an approved, unexpired one is the grant."""
+
+    derived_status: ClassVar = frozenset({"observedGeneration", "waiting", "jobs", "forbidden", "cedar", "conditions"})
 
     spec: ApprovalSpec
     """The request and the decision."""

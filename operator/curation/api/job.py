@@ -1,9 +1,9 @@
 """CurationJob: asks a module to start an agent session and follows that session to its end."""
 
 from enum import StrEnum
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from curation.api.approval import EvaluatedRequest
 from curation.api.names import Phase, RunOutcome
@@ -16,6 +16,7 @@ MAX_LOG_BYTES = 2 * 1024
 MAX_ABANDONED_RUNS = 20
 MAX_HISTORY = 5
 MAX_MESSAGE = 4096
+MAX_ATTEMPT = 2_000_000_000
 
 _DAY = 86_400
 _NAME = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$"
@@ -30,6 +31,8 @@ ObjectName = Annotated[
 Digest = Annotated[
     str, Field(pattern=r"^sha256:[0-9a-f]{64}$", max_length=71, json_schema_extra=spelled(_DIGEST_MESSAGE))
 ]
+# It is read back: a Cancel of the run says its generation and attempt.
+RunID = Annotated[str, Field(max_length=128, pattern=r"^[^ /]+\.g[0-9]{1,19}\.a[0-9]{1,10}$")]
 Config = Annotated[
     dict[str, Annotated[str, Field(max_length=MAX_CONFIG_BYTES)]],
     Field(
@@ -134,13 +137,13 @@ class RunModule(Model):
 class Run(Model):
     """One attempt: the fencing token of the job. Written before it is launched, never removed."""
 
-    id: Annotated[str, Field(max_length=128)]
+    id: RunID
     """<uid of the job>.g<generation>.a<attempt>"""
     generation: Annotated[int, Field(ge=0)]
     """metadata.generation when attempt 1 of this template was claimed."""
-    attempt: Annotated[int, Field(ge=1)]
+    attempt: Annotated[int, Field(ge=1, le=MAX_ATTEMPT)]
     """1, 2, ... under that generation, for whatever cause."""
-    retries: Annotated[int, Field(ge=0)] = 0
+    retries: Annotated[int, Field(ge=0, le=MAX_ATTEMPT)] = 0
     """How many of the attempts were automatic retries."""
     template_digest: Annotated[str, Field(max_length=80)]
     """Digest of the template that this run executes."""
@@ -192,7 +195,7 @@ class SessionReference(Model):
 class AbandonedRun(Model):
     """A run that was replaced or failed and may have left a session: cancelled until that is known to be done."""
 
-    id: Annotated[str, Field(max_length=128)]
+    id: RunID
     """The run's id."""
     session: SessionReference | None = None
     """The session that the run started, where known; else whatever the run id has created is cancelled."""
@@ -207,7 +210,7 @@ class AbandonedRun(Model):
 class JobApproval(Model):
     """The denied request that the job waits for."""
 
-    name: Annotated[str, Field(max_length=253)]
+    name: ObjectName
     """Name of the CurationApproval."""
     request_digest: Annotated[str, Field(max_length=80)]
     """sha256 of the request."""
@@ -230,8 +233,33 @@ class HistoryEntry(Model):
     """When it ended."""
 
 
+_IN_FLIGHT = frozenset({Phase.SUBMITTED, Phase.RUNNING})
+_WITH_A_RUN = _IN_FLIGHT | {Phase.AWAITING_APPROVAL}
+
+
 class JobStatus(Model):
     """What the operator has seen and done. Written only by patches conditioned on resourceVersion."""
+
+    model_config: ClassVar = {
+        "json_schema_extra": extension(
+            cel(
+                "!has(self.phase) || !(self.phase in ['Submitted', 'AwaitingApproval', 'Running']) || has(self.run)",
+                "a job in this phase has a run: leave status to the operator",
+                fieldPath=".run",
+            ),
+            cel(
+                "!has(self.phase) || self.phase != 'Running' || has(self.session)",
+                "a Running job has a session: leave status to the operator",
+                fieldPath=".session",
+            ),
+            cel(
+                f"!has(self.abandonedRuns) || size(self.abandonedRuns) < {MAX_ABANDONED_RUNS}"
+                " || !has(self.phase) || !(self.phase in ['Submitted', 'Running'])",
+                "a run in flight needs room among abandonedRuns: leave status to the operator",
+                fieldPath=".abandonedRuns",
+            ),
+        )
+    }
 
     observed_generation: int = -1
     """The last metadata.generation that the operator has acted on; -1 before the first."""
@@ -273,9 +301,22 @@ class JobStatus(Model):
     ] = ()
     """Ready, Reconciling, Stalled, Finished, Succeeded, Authorized, Suspended."""
 
+    @model_validator(mode="after")
+    def _holds_together(self) -> Self:
+        """What only another hand can have written: all that follows goes by what the phase promises."""
+        if self.phase in _WITH_A_RUN and self.run is None:
+            raise ValueError(f"phase is {self.phase}, but there is no run")
+        if self.phase is Phase.RUNNING and self.session is None:
+            raise ValueError("phase is Running, but there is no session")
+        if self.phase in _IN_FLIGHT and len(self.abandoned_runs) >= MAX_ABANDONED_RUNS:
+            raise ValueError(f"phase is {self.phase}, but abandonedRuns has no room for its run")
+        return self
+
 
 class CurationJob(ResourceModel):
     """Runs a small WebAssembly module that starts an agent session, and follows that session to its end."""
+
+    derived_status: ClassVar = frozenset({"conditions"})
 
     spec: JobSpec
     """What to run, and how."""

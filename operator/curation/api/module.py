@@ -1,8 +1,8 @@
 """CurationModule: a WebAssembly component, where it comes from, what it may use."""
 
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from curation.api.cancel import Cancel
 from curation.api.job import Config, Digest, Name, ObjectName
@@ -103,6 +103,12 @@ class ModuleSource(Model):
     """An artifact of an OCI registry."""
     builtin: Name | None = None
     """Name of a module that the operator ships, such as build-session-message-v1."""
+
+    @model_validator(mode="after")
+    def _names_one(self) -> Self:
+        if sum(each is not None for each in (self.config_map, self.oci, self.builtin)) != 1:
+            raise ValueError("it is not exactly one of configMap, oci and builtin, which this release knows")
+        return self
 
 
 class ModuleLimits(Model):
@@ -215,6 +221,12 @@ class ModuleSpec(Model):
     config: Config = Field(default={})
     """Configuration for every job of this module; the job's own keys win."""
 
+    @model_validator(mode="after")
+    def _has_a_digest(self) -> Self:
+        if self.source.builtin is None and self.digest is None:
+            raise ValueError("digest is required unless source.builtin is used")
+        return self
+
 
 class ModuleStatus(Model):
     """Whether the module can be run."""
@@ -234,6 +246,8 @@ class ModuleStatus(Model):
 
 class CurationModule(ResourceModel):
     """A WebAssembly component that jobs run: it prepares the work and starts a session through the gated http_call."""
+
+    derived_status: ClassVar = frozenset({"observedGeneration", "digest", "sizeBytes", "conditions"})
 
     spec: ModuleSpec
     """Where the module comes from and what its runs may use."""

@@ -82,6 +82,7 @@ class Reason(StrEnum):
     BACKOFF = "Backoff"
     APPROVED = "Approved"
     SUSPENDED = "Suspended"
+    WRITE_REFUSED = "WriteRefused"
     # Submitted
     SUBMITTED = "Submitted"
     RESUBMITTED = "Resubmitted"
@@ -89,6 +90,8 @@ class Reason(StrEnum):
     DENIED = "Denied"
     POLICY_INVALID = "PolicyInvalid"
     TOO_MANY_APPROVALS = "TooManyApprovals"
+    APPROVAL_REFUSED = "ApprovalRefused"
+    APPROVAL_UNREADABLE = "ApprovalUnreadable"
     # Running
     SESSION_SPAWNED = "SessionSpawned"
     # Completed
@@ -112,7 +115,7 @@ class RunOutcome(StrEnum):
 
 
 class EventReason(StrEnum):
-    """Reasons of the Events on a job."""
+    """Reasons of the Events on a job; the last two are also those on other objects of ours."""
 
     SUBMITTED = "Submitted"
     SESSION_SPAWNED = "SessionSpawned"
@@ -126,6 +129,8 @@ class EventReason(StrEnum):
     SESSION_CANCELLED = "SessionCancelled"
     CLEANUP_FAILED = "CleanupFailed"
     SUPERSEDED = "Superseded"
+    UNREADABLE = "Unreadable"
+    WRITE_REFUSED = "WriteRefused"
 
 
 class ConditionType(StrEnum):

@@ -1,6 +1,6 @@
 """CurationPolicy and ClusterCurationPolicy: Cedar text that decides outbound calls."""
 
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from pydantic import Field
 
@@ -33,6 +33,8 @@ class PolicyStatus(Model):
 class CurationPolicy(ResourceModel):
     """Cedar policies for the runs of one namespace. Without a policy that permits a call, it is denied."""
 
+    derived_status: ClassVar = frozenset({"observedGeneration", "policies", "conditions"})
+
     spec: PolicySpec
     """The policies."""
     status: PolicyStatus = PolicyStatus()
@@ -41,6 +43,8 @@ class CurationPolicy(ResourceModel):
 
 class ClusterCurationPolicy(ResourceModel):
     """Cedar policies for the runs of every namespace, in one set with those of the namespace."""
+
+    derived_status: ClassVar = frozenset({"observedGeneration", "policies", "conditions"})
 
     spec: PolicySpec
     """The policies."""

@@ -2,9 +2,18 @@
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, ClassVar, Final
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, JsonValue, PlainSerializer
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BaseModel,
+    ConfigDict,
+    Field,
+    JsonValue,
+    PlainSerializer,
+    WithJsonSchema,
+)
 from pydantic.alias_generators import to_camel
 
 JsonObject = dict[str, JsonValue]
@@ -18,9 +27,36 @@ def _micros(value: datetime) -> str:
     return value.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
+def _representable(value: datetime) -> datetime:
+    try:
+        return value.astimezone(UTC)
+    except OverflowError:
+        raise ValueError("the time is out of range in UTC") from None
+
+
+# The server's format date-time admits much more: lower case, year 0, any separator before the fraction, offsets of 99
+# hours, and text behind the time. A status names no time of another age: sums of it and of a limit stay in range.
+_CLOCK: Final = r"T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,9})?(Z|[+-](0[0-9]|1[0-4]):[0-5][0-9])$"
+_STATUS_TIME: Final = r"^(19|2[0-9])[0-9]{2}-[0-9]{2}-[0-9]{2}" + _CLOCK
+_CHOSEN_TIME: Final = r"^[1-9][0-9]{3}-[0-9]{2}-[0-9]{2}" + _CLOCK
+_TIME_LENGTH: Final = 40
+
 # metav1.Time and metav1.MicroTime: what kubectl and the API machinery print and compare.
-Time = Annotated[AwareDatetime, PlainSerializer(_seconds, return_type=str, when_used="json-unless-none")]
-MicroTime = Annotated[AwareDatetime, PlainSerializer(_micros, return_type=str, when_used="json-unless-none")]
+Time = Annotated[
+    AwareDatetime,
+    AfterValidator(_representable),
+    PlainSerializer(_seconds, return_type=str, when_used="json-unless-none"),
+]
+MicroTime = Annotated[
+    AwareDatetime,
+    AfterValidator(_representable),
+    PlainSerializer(_micros, return_type=str, when_used="json-unless-none"),
+    WithJsonSchema({"type": "string", "format": "date-time", "pattern": _STATUS_TIME, "maxLength": _TIME_LENGTH}),
+]
+ConditionTime = Annotated[
+    Time,
+    WithJsonSchema({"type": "string", "format": "date-time", "pattern": _STATUS_TIME, "maxLength": _TIME_LENGTH}),
+]
 
 
 def cel(rule: str, message: str, **more: Any) -> dict[str, Any]:
@@ -45,6 +81,27 @@ def spelled(message: str) -> dict[str, Any]:
     For ``json_schema_extra``. Without it the server's words would be the regular expression alone.
     """
     return {PATTERN_MESSAGE: message}
+
+
+# A time that a person writes. Without format: date-time, whose CEL value is no string: what it cannot parse would make
+# every rule that names the field fail, that of a revocation too.
+ChosenTime = Annotated[
+    Time,
+    WithJsonSchema(
+        {
+            "type": "string",
+            "maxLength": _TIME_LENGTH,
+            **extension(
+                cel(
+                    f"self.matches(r'{_CHOSEN_TIME}') && !format.datetime().validate(self).hasValue()"
+                    " && !(self.startsWith('9999-12-31') && !self.endsWith('Z'))",
+                    "must be a time such as 2030-01-31T12:00:00Z, with a capital T, and a capital Z or an offset"
+                    " such as +01:00 at its end",
+                )
+            ),
+        }
+    ),
+]
 
 
 class Model(BaseModel):
@@ -83,7 +140,7 @@ class Condition(Model):
     """True, False or Unknown."""
     observed_generation: Annotated[int, Field(ge=0)] = 0
     """The metadata.generation that this condition was computed for."""
-    last_transition_time: Time
+    last_transition_time: ConditionTime
     """When the status of this condition last changed."""
     reason: Annotated[str, Field(min_length=1, max_length=1024, pattern=r"^[A-Za-z]([A-Za-z0-9_,:]*[A-Za-z0-9_])?$")]
     """One CamelCase word: why the condition has its status."""
@@ -93,5 +150,8 @@ class Condition(Model):
 
 class ResourceModel(Model):
     """An object with metadata."""
+
+    derived_status: ClassVar[frozenset[str]] = frozenset()
+    """Fields of the status that follow from all else: one that cannot be read is left out, and written anew."""
 
     metadata: ObjectMeta = ObjectMeta()

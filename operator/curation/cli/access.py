@@ -10,8 +10,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Final, NoReturn, TypeVar
 
-from pydantic import ValidationError
-
+from curation.api.reading import Unreadable, read
 from curation.api.schema import ResourceModel
 from curation.cli.errors import ChangedMeanwhile, Forbidden, Invalid, NotFound, PluginError
 from curation.cluster.answers import APIError, Document, Failure, Unreachable
@@ -144,16 +143,30 @@ class Cluster:
 def parse(model: type[M], document: Document) -> M:
     """The object as our model; an error that names the object and the field when it is of another make."""
     try:
-        return model.model_validate(document)
-    except ValidationError as error:
-        first = error.errors()[0]
-        field = ".".join(str(part) for part in first["loc"])
-        metadata: dict[str, Any] = document.get("metadata", {})
-        name = f"{metadata.get('namespace', '')}/{metadata.get('name', '')}".lstrip("/")
-        raise PluginError(
-            f"{model.__name__} {name} has a field that this kubectl-curation cannot read: {field}: {first['msg']}; "
-            "use the release of the plugin that fits the installed operator"
-        ) from None
+        return read(model, document)
+    except Unreadable as error:
+        raise PluginError(f"{_called(model, document)} cannot be read: {error}") from None
+
+
+def parse_all(model: type[M], documents: list[Document]) -> tuple[list[tuple[Document, M]], list[tuple[Document, str]]]:
+    """Each object with its model, and each that cannot be read with why: one never hides the others."""
+    readable, unreadable = list[tuple[Document, M]](), list[tuple[Document, str]]()
+    for document in documents:
+        try:
+            readable.append((document, read(model, document)))
+        except Unreadable as error:
+            unreadable.append((document, str(error)))
+    return readable, unreadable
+
+
+def unreadable_line(model: type[ResourceModel], document: Document, problem: str, effect: str) -> str:
+    """One sentence about an object that was left out, and what that means for the answer."""
+    return f"{_called(model, document)} cannot be read: {effect} ({problem})"
+
+
+def _called(model: type[ResourceModel], document: Document) -> str:
+    metadata: dict[str, Any] = document.get("metadata", {})
+    return f"{model.__name__} " + f"{metadata.get('namespace', '')}/{metadata.get('name', '')}".lstrip("/")
 
 
 @asynccontextmanager

@@ -1,8 +1,9 @@
 """What a person can do about a job next: commands to copy, most useful first. Pure."""
 
 from curation.api.approval import ApprovalDecision
-from curation.api.names import ConditionType, FailureClass, Phase, Reason
+from curation.api.names import ConditionType, EventReason, FailureClass, Phase, Reason
 from curation.cli.known import Known
+from curation.cluster.answers import no_room
 from curation.lifecycle.conditions import find
 
 PLUGIN = "kubectl curation"
@@ -10,6 +11,23 @@ PLUGIN = "kubectl curation"
 
 def next_steps(known: Known) -> list[str]:
     """Commands, each with what it is for."""
+    return [*_phase_steps(known), *_refused(known)]
+
+
+def _refused(known: Known) -> list[str]:
+    """What helps against a write that the API server has refused not long ago."""
+    told = [event for event in known.events if event.reason == EventReason.WRITE_REFUSED and event.at is not None]
+    if not told or known.job.status.reason in (Reason.APPROVAL_REFUSED, Reason.WRITE_REFUSED):
+        return []
+    if no_room(told[-1].message):
+        name = known.job.metadata.name
+        smaller = "the store has no room for it, nor for its deletion"
+        patch = """--type=merge -p '{"spec":{"input":null}}'"""
+        return [f"kubectl patch curationjob {name}{known.flag} {patch}   # make it smaller: {smaller}"]
+    return ["change the quota or the admission policy that the Warning WriteRefused names"]
+
+
+def _phase_steps(known: Known) -> list[str]:
     job = known.job
     if job.metadata.deletion_timestamp is not None:
         return []
@@ -39,6 +57,8 @@ def _queued(known: Known) -> list[str]:
     if known.job.status.reason == Reason.WAITING_FOR_MODULE:
         module = known.job.spec.module_ref.name
         return [f"kubectl describe curationmodule {module}{known.flag}   # what is wrong with the module"]
+    if known.job.status.reason == Reason.WRITE_REFUSED:
+        return ["change the quota, the admission policy or the right that the message names; the operator tries again"]
     if known.job.status.reason == Reason.BACKOFF:
         return [_command(known, "logs", "what the failed run said"), _command(known, "rerun", "do not wait")]
     return [_command(known, "watch", "follow it")]
@@ -52,8 +72,15 @@ def _awaiting(known: Known) -> list[str]:
         return [f"kubectl get curationpolicies,clustercurationpolicies{known.flag}   # which one is not Ready, and why"]
     if status.reason == Reason.TOO_MANY_APPROVALS:
         return [f"{PLUGIN} approvals --decision Pending{known.flag}   # decide or delete some"]
+    if status.reason == Reason.APPROVAL_REFUSED:
+        return [
+            "change the quota or the admission policy that the message names; the operator tries again",
+            "or apply a CurationPolicy that permits the call   # for good, through Git",
+        ]
     if status.approval is None:
         return [_command(known, "watch", "follow it")]
+    if status.reason == Reason.APPROVAL_UNREADABLE:
+        return [f"kubectl delete curationapproval {status.approval.name}{known.flag}   # a new one is made"]
     name = status.approval.name
     decision = known.approval.spec.decision if known.approval is not None else ApprovalDecision.PENDING
     if known.waited is not None and known.waited.policies and not known.waited.allowed:

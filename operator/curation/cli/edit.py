@@ -7,7 +7,9 @@ import click
 
 from curation.api.job import CurationJob
 from curation.api.names import Phase
-from curation.cli.access import Cluster, parse
+from curation.api.reading import Unreadable, read
+from curation.api.remains import remains_of
+from curation.cli.access import Cluster
 from curation.cli.completion import JOB
 from curation.cli.errors import ChangedMeanwhile, PluginError
 from curation.cli.options import OBJECT_FORMATS, output_option, with_cluster
@@ -40,7 +42,7 @@ async def rerun(cluster: Cluster, name: str, force: bool, dry_run: bool, output:
         print_object(JOBS, after, output)
         return
     _done(name, "rerun requested", dry_run)
-    job = parse(CurationJob, before)
+    job = _job(before)
     if job.status.phase in (Phase.SUBMITTED, Phase.RUNNING) and job.status.run is not None:
         note(f"run {job.status.run.id} was {job.status.phase}: it is abandoned, and its session cancelled")
     if job.spec.suspend:
@@ -62,7 +64,7 @@ async def suspend(cluster: Cluster, name: str, force: bool, dry_run: bool, outpu
     if output:
         print_object(JOBS, after, output)
         return
-    job = parse(CurationJob, before)
+    job = _job(before)
     _done(name, "suspended" if before is not after else "is suspended already", dry_run)
     if job.status.phase is not None and job.status.phase.terminal:
         note(f"the job has finished ({job.status.phase}); this holds its next run, after a rerun or an edit")
@@ -81,6 +83,15 @@ async def resume(cluster: Cluster, name: str, force: bool, dry_run: bool, output
         print_object(JOBS, after, output)
         return
     _done(name, "resumed" if before is not after else "is not suspended", dry_run)
+
+
+def _job(document: Document) -> CurationJob:
+    """The job; where it cannot be read, what is left of it, and a word about it."""
+    try:
+        return read(CurationJob, document)
+    except Unreadable as error:
+        note(f"the operator cannot read this job and does nothing about it: {error}")
+        return remains_of(document)
 
 
 def _done(name: str, what: str, dry_run: bool) -> None:

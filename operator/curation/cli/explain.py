@@ -1,21 +1,27 @@
 """why NAME: one screen that says what a job is doing, what decided that, and what a person can do about it."""
 
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 import click
 
 from curation.api.approval import EvaluatedRequest
+from curation.api.job import CurationJob
 from curation.api.names import ANNOTATION_CREATED_BY, ANNOTATION_EDITED_BY, ANNOTATION_REQUESTED_BY, Phase
+from curation.api.reading import Unreadable, read
+from curation.api.remains import remains_of
 from curation.authz.gate import Decision
 from curation.cli import advice, waiting
 from curation.cli.access import Cluster
 from curation.cli.completion import JOB
-from curation.cli.known import Known, gather
+from curation.cli.known import Happening, Known, events_of, gather
 from curation.cli.options import ANSWER_FORMATS, output_option, with_cluster
 from curation.cli.output import colour, print_document, say
 from curation.cli.requests import request_line
 from curation.cli.text import age, clip, safe
+from curation.cluster.answers import Document
+from curation.cluster.resources import JOBS
 
 URL_WIDTH = 200
 
@@ -40,10 +46,19 @@ async def why(cluster: Cluster, name: str, output: str | None) -> None:
 
     The decision is judged anew here, by the operator's own code, from the policies and approvals that you may read.
     """
-    known = await gather(cluster, name)
-    sections = explain(known)
+    document = await cluster.get(JOBS, name)
+    try:
+        job = read(CurationJob, document)
+    except Unreadable as error:
+        sections = await _explain_unreadable(cluster, document, error)
+        head: dict[str, Any] = {"namespace": cluster.namespace, "name": name}
+        answer = {**head, **{section.key: list(section.lines) for section in sections if section.key != "job"}}
+    else:
+        known = await gather(cluster, job)
+        sections = explain(known)
+        answer = _document(known, sections)
     if output:
-        print_document(_document(known, sections), output)
+        print_document(answer, output)
         return
     width = max(len(section.title) for section in sections) + 2
     for section in sections:
@@ -53,6 +68,25 @@ async def why(cluster: Cluster, name: str, output: str | None) -> None:
             if section.key == "phase":
                 shown = shown.replace(line.split()[0], colour(line.split()[0]), 1)
             say(f"{title.ljust(width)} {shown}")
+
+
+async def _explain_unreadable(cluster: Cluster, document: Document, error: Unreadable) -> list[Section]:
+    """The screen of a job that cannot be read."""
+    left, unread = remains_of(document), list[str]()
+    events = await events_of(cluster, left.metadata.uid, unread)
+    gone = left.metadata.deletion_timestamp is not None
+    name = left.metadata.name
+    steps = () if gone else (error.remedy, f"kubectl delete curationjob {name}{cluster.flag()}   # let it go")
+    sections = (
+        Section("job", "Job", (f"{left.metadata.namespace}/{name}",)),
+        Section("unreadable", "Unreadable", (f"{error.fault.field or 'the object'}: {error.fault.problem}",)),
+        Section("session", "Session", (left.status.session.id,) if left.status.session is not None else ()),
+        Section("abandoned", "Clean-up", _abandoned(left, cluster.now(), "" if gone else " once the job is deleted")),
+        Section("events", "Events", _events(events, cluster.now())),
+        Section("next", "You can", steps),
+        Section("notes", "Note", tuple(unread)),
+    )
+    return [section for section in sections if section.lines]
 
 
 def explain(known: Known) -> list[Section]:
@@ -66,8 +100,8 @@ def explain(known: Known) -> list[Section]:
         Section("session", "Session", _session(known)),
         Section("decision", "Decision", _decision(known)),
         Section("waitsFor", "Waits for", tuple(waiting.waits_for(known))),
-        Section("abandoned", "Clean-up", _abandoned(known)),
-        Section("events", "Events", _events(known)),
+        Section("abandoned", "Clean-up", _abandoned(known.job, known.now)),
+        Section("events", "Events", _events(known.events, known.now)),
         Section("next", "You can", tuple(advice.next_steps(known))),
         Section("notes", "Note", known.unread),
     )
@@ -155,19 +189,19 @@ def _verdict(request: EvaluatedRequest, decision: Decision) -> list[str]:
     return lines
 
 
-def _abandoned(known: Known) -> tuple[str, ...]:
+def _abandoned(job: CurationJob, now: datetime, when: str = "") -> tuple[str, ...]:
     return tuple(
         f"run {entry.id}: "
         + (f"session {entry.session.id}" if entry.session else "whatever it has created")
-        + f" is to be cancelled, for {age(entry.since, known.now)}"
-        for entry in known.job.status.abandoned_runs
+        + f" is to be cancelled{when}, for {age(entry.since, now)}"
+        for entry in job.status.abandoned_runs
     )
 
 
-def _events(known: Known) -> tuple[str, ...]:
+def _events(events: tuple[Happening, ...], now: datetime) -> tuple[str, ...]:
     return tuple(
-        f"{age(event.at, known.now)} ago  {'Warning' if event.warning else 'Normal'}  {event.reason}"
+        f"{age(event.at, now)} ago  {'Warning' if event.warning else 'Normal'}  {event.reason}"
         + (f" (x{event.count})" if event.count > 1 else "")
         + f"  {clip(event.message, 300)}"
-        for event in known.events
+        for event in events
     )

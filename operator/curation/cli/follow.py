@@ -17,14 +17,17 @@ from rich.table import Table
 from rich.text import Text
 
 from curation.api.job import CurationJob
-from curation.api.names import Phase
-from curation.cli.access import Cluster, parse
+from curation.api.names import EventReason, Phase
+from curation.api.reading import Unreadable, read
+from curation.api.remains import remains_of
+from curation.cli.access import Cluster
 from curation.cli.completion import JOB
 from curation.cli.errors import PluginError
 from curation.cli.options import all_namespaces_option, with_cluster
 from curation.cli.output import note, say
 from curation.cli.text import age, clip, plural, safe
 from curation.cli.when import Duration
+from curation.cluster.answers import Document
 from curation.cluster.resources import JOBS
 
 INTERVAL: Final = 1.0
@@ -41,6 +44,8 @@ STYLES: Final = {
     Phase.FAILED: "red",
 }
 HEADER: Final = ("NAME", "PHASE", "REASON", "ATTEMPT", "SESSION", "FOR", "MESSAGE")
+
+UNREADABLE: Final = EventReason.UNREADABLE.value
 
 Jobs = dict[tuple[str, str], CurationJob]
 
@@ -97,17 +102,24 @@ async def watch(
 def _conclude(jobs: Jobs, seen: set[tuple[str, str]]) -> None:
     gone = sorted(name for namespace, name in seen - set(jobs))
     failed = sorted(name for (_, name), job in jobs.items() if _failed(job))
+    unreadable = sorted(name for (_, name), job in jobs.items() if _unreadable(job))
     if gone:
         note(f"deleted meanwhile: {', '.join(gone)}")
     if failed:
         note(f"{plural(len(failed), 'job')} failed: {', '.join(failed)}")
-    if gone or failed:
+    if unreadable:
+        note(f"cannot be read: {', '.join(unreadable)}; see: kubectl curation why NAME")
+    if gone or failed or unreadable:
         click.get_current_context().exit(1)
 
 
 def _decided(jobs: Jobs) -> bool:
     """Whether the exit code is known: one job that has failed settles it, whatever the others come to."""
-    return any(map(_failed, jobs.values())) or all(map(_finished, jobs.values()))
+    return any(map(_failed, jobs.values())) or all(_finished(job) or _unreadable(job) for job in jobs.values())
+
+
+def _unreadable(job: CurationJob) -> bool:
+    return job.status.phase is None and job.status.reason == UNREADABLE
 
 
 def _failed(job: CurationJob) -> bool:
@@ -132,14 +144,22 @@ async def _look(cluster: Cluster, names: Sequence[str], everywhere: bool, select
             if loop.time() - answered > PATIENCE.total_seconds() or "gave no answer" not in error.message:
                 raise
         else:
-            jobs = [parse(CurationJob, document) for document in documents]
+            jobs = map(_shown, documents)
             yield {(job.metadata.namespace, job.metadata.name): job for job in jobs}
         await asyncio.sleep(max(INTERVAL, REST_FACTOR * (loop.time() - began)))
 
 
-async def _read(
-    cluster: Cluster, names: Sequence[str], everywhere: bool, selector: str | None
-) -> list[dict[str, object]]:
+def _shown(document: Document) -> CurationJob:
+    """The job; one that cannot be read says so in place of its phase."""
+    try:
+        return read(CurationJob, document)
+    except Unreadable as error:
+        left = remains_of(document)
+        status = left.status.model_copy(update={"reason": UNREADABLE, "message": str(error)})
+        return left.model_copy(update={"status": status})
+
+
+async def _read(cluster: Cluster, names: Sequence[str], everywhere: bool, selector: str | None) -> list[Document]:
     if not names:
         return await cluster.list(JOBS, everywhere=everywhere, label_selector=selector)
     found = await asyncio.gather(*(cluster.find(JOBS, name) for name in names))
@@ -150,7 +170,7 @@ def _cells(job: CurationJob, now: datetime) -> list[str]:
     status = job.status
     return [
         job.metadata.name,
-        status.phase or "",
+        status.phase or (UNREADABLE if status.reason == UNREADABLE else ""),
         status.reason,
         str(status.run.attempt) if status.run else "",
         status.session.id if status.session else "",

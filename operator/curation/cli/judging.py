@@ -10,7 +10,7 @@ from curation.api.approval import ApprovalDecision, CurationApproval, EvaluatedR
 from curation.authz.book import PolicyBook
 from curation.authz.gate import Decision, Gate, JudgeContext
 from curation.authz.grant import Grant
-from curation.cli.access import Cluster, parse
+from curation.cli.access import Cluster, parse_all, unreadable_line
 from curation.cli.errors import Forbidden
 from curation.cluster.answers import Document
 from curation.cluster.resources import APPROVALS, CLUSTER_POLICIES, POLICIES, ResourceKind
@@ -48,12 +48,18 @@ async def read_judge(cluster: Cluster) -> Judge:
             metadata = document["metadata"]
             # A policy that is being deleted goes on counting for Cancel only, as in the operator.
             going = "deletionTimestamp" in metadata
-            text = document["spec"]["cedar"]
+            text = (document.get("spec") or {}).get("cedar")
+            if not isinstance(text, str):
+                unread.append(f"{cluster.named(kind, metadata['name'])} has no spec.cedar that can be read: left out")
+                continue
             check = book.put_policy(metadata.get("namespace"), metadata["name"], text, cancel_only=going)
             if not check.valid and not going:
                 invalid.append(f"{cluster.named(kind, metadata['name'])}: {check.reason}: {check.message}")
     effect = "grants by approval are left out"
-    approvals = [parse(CurationApproval, doc) for doc in await _read(cluster, APPROVALS, effect, unread)]
+    readable, unreadable = parse_all(CurationApproval, await _read(cluster, APPROVALS, effect, unread))
+    approvals = [approval for _, approval in readable]
+    for document, problem in unreadable:
+        unread.append(unreadable_line(CurationApproval, document, problem, "it grants nothing"))
     for approval in approvals:
         spec = approval.spec
         if spec.decision is ApprovalDecision.APPROVED and approval.metadata.deletion_timestamp is None:

@@ -9,12 +9,13 @@ from curation.api.approval import ApprovalDecision, CurationApproval
 from curation.api.job import CurationJob
 from curation.api.module import CurationModule
 from curation.api.names import ConditionType, Phase, Reason, Trigger
+from curation.api.reading import Unreadable, read
 from curation.authz.gate import Decision, JudgeContext, call_shown
-from curation.cli.access import Cluster, parse
+from curation.cli.access import Cluster, unreadable_line
 from curation.cli.errors import Forbidden
 from curation.cli.judging import Judge, read_judge
 from curation.cluster.answers import Document
-from curation.cluster.resources import JOBS, MODULES, ResourceKind
+from curation.cluster.resources import MODULES, ResourceKind
 from curation.lifecycle.conditions import find
 
 # The core form of an Event: the role `view` has it, and it is the same object as the events.k8s.io one.
@@ -83,12 +84,11 @@ class Known:
         return f" -n {self.job.metadata.namespace}"
 
 
-async def gather(cluster: Cluster, name: str) -> Known:
-    """Read it all; only the job itself must be readable."""
-    job = parse(CurationJob, await cluster.get(JOBS, name))
+async def gather(cluster: Cluster, job: CurationJob) -> Known:
+    """Read all that surrounds the job; nothing of it must be readable."""
     unread: list[str] = []
     module, events, judge = await asyncio.gather(
-        _module(cluster, job, unread), _events(cluster, job, unread), read_judge(cluster)
+        _module(cluster, job, unread), events_of(cluster, job.metadata.uid, unread), read_judge(cluster)
     )
     waited = job.status.approval
     return Known(
@@ -153,12 +153,17 @@ async def _module(cluster: Cluster, job: CurationJob, unread: list[str]) -> Cura
     except Forbidden:
         unread.append("you may not get curationmodules: whether the module is ready is not shown")
         return None
-    return parse(CurationModule, document) if document is not None else None
-
-
-async def _events(cluster: Cluster, job: CurationJob, unread: list[str]) -> tuple[Happening, ...]:
     try:
-        found = await cluster.list(CORE_EVENTS, field_selector=f"involvedObject.uid={job.metadata.uid}")
+        return read(CurationModule, document) if document is not None else None
+    except Unreadable as error:
+        unread.append(unreadable_line(CurationModule, document or {}, str(error), "no run of it is started"))
+        return None
+
+
+async def events_of(cluster: Cluster, uid: str, unread: list[str]) -> tuple[Happening, ...]:
+    """The last Events of an object."""
+    try:
+        found = await cluster.list(CORE_EVENTS, field_selector=f"involvedObject.uid={uid}")
     except Forbidden:
         unread.append("you may not list events: they are not shown")
         return ()

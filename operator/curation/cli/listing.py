@@ -8,13 +8,13 @@ import click
 from curation.api.approval import ApprovalDecision, CurationApproval
 from curation.api.job import CurationJob
 from curation.api.names import Phase
-from curation.cli.access import Cluster, parse
+from curation.cli.access import Cluster, parse, parse_all
 from curation.cli.completion import JOB
 from curation.cli.errors import PluginError
 from curation.cli.options import ANSWER_FORMATS, LIST_FORMATS, OneOf, all_namespaces_option, output_option, with_cluster
 from curation.cli.output import note, print_document, print_list, say
 from curation.cli.requests import short_request
-from curation.cli.text import age, duration, safe, table
+from curation.cli.text import age, clip, duration, safe, table
 from curation.cluster.resources import APPROVALS, JOBS
 
 # A table is read by lines: a URL that fills three of them hides the rest.
@@ -40,18 +40,22 @@ async def approvals(
         everywhere=all_namespaces,
         field_selector=f"spec.decision={decision.value}" if decision is not None else None,
     )
-    pairs = [(document, parse(CurationApproval, document)) for document in documents]
+    pairs, unreadable = parse_all(CurationApproval, documents)
     pairs.sort(key=lambda pair: _order(pair[1]))
     if output in ("json", "yaml", "name"):
-        print_list(APPROVALS, [document for document, _ in pairs], output)
+        print_list(APPROVALS, [*(document for document, _ in pairs), *(document for document, _ in unreadable)], output)
         return
-    if not pairs:
+    if not documents:
         note("No approvals found" + ("." if all_namespaces else f" in namespace {cluster.namespace}."))
         return
     wide = output == "wide"
     header = ["NAME", "DECISION", "SCOPE", "REQUEST", "WAITING", "AGE", "DECIDED BY"]
     header = ["NAMESPACE"] * all_namespaces + header + ["TRIGGER", "MODULE", "DIGEST", "EXPIRES", "JOBS"] * wide
-    rows = ([approval.metadata.namespace] * all_namespaces + _row(cluster, approval, wide) for _, approval in pairs)
+    rows = [[approval.metadata.namespace] * all_namespaces + _row(cluster, approval, wide) for _, approval in pairs]
+    for document, problem in unreadable:
+        metadata = document["metadata"]
+        row = [metadata["name"], "Unreadable", "", problem if wide else clip(problem, REQUEST_WIDTH)]
+        rows.append([metadata.get("namespace", "")] * all_namespaces + row + [""] * (3 + 5 * wide))
     say(table(header, rows))
 
 

@@ -49,6 +49,8 @@ def _queued(known: Known) -> list[str]:
         case Reason.WAITING_FOR_CLEANUP:
             count = plural(len(status.abandoned_runs), "earlier run")
             return [f"clean-up: {count} may still own a session, and at most {MAX_ABANDONED_RUNS} may be open"]
+        case Reason.WRITE_REFUSED:
+            return ["the API server to take what the operator writes (see the message)"]
         case Reason.BACKOFF if status.retry_at is not None:
             retries = status.run.retries if status.run else 0
             return [
@@ -62,6 +64,10 @@ def _awaiting(known: Known) -> list[str]:
     match status.reason:
         case Reason.POLICY_INVALID:
             return ["the invalid policy to be mended: while there is one, every call is denied; approvals cannot help"]
+        case Reason.APPROVAL_REFUSED:
+            lines.append("its approval to be made, which the API server refuses (see the message), or a policy")
+        case Reason.APPROVAL_UNREADABLE:
+            lines.append("its approval, which cannot be read (see the message), to be deleted; or a policy")
         case Reason.TOO_MANY_APPROVALS:
             lines.append("room for its approval: too many are Pending in this namespace; decide or delete some")
         case _ if status.approval is not None:
@@ -80,7 +86,8 @@ def _awaiting(known: Known) -> list[str]:
 
 def _approval_state(known: Known) -> str:
     waited = known.job.status.approval
-    assert waited is not None
+    if waited is None:
+        return "its next attempt: what it waited for is gone"
     approval = known.approval
     if approval is None:
         return f"CurationApproval {waited.name} (not to be seen), or a policy that permits the call"
@@ -112,7 +119,7 @@ def module_state(known: Known) -> str:
     """Whether the module can be run, and why not."""
     module = known.module
     if module is None:
-        return "it does not exist in this namespace, or you may not see it"
+        return "it does not exist in this namespace, or you may not see it, or it cannot be read"
     ready = find(module.status.conditions, "Ready")
     if ready is None:
         return "the operator has not looked at it yet"

@@ -15,6 +15,7 @@ from curation.cluster.answers import (
     Throttled,
     Unknown,
     Unreachable,
+    no_room,
 )
 from curation.cluster.cache import revision
 from curation.cluster.connection import JSON, Connection
@@ -124,6 +125,8 @@ class ClusterAPI:
                 return Exists()
             case 429:
                 return Throttled(answer.wait)
+            case code if no_room(answer.message):
+                return Refused(code, answer.reason, answer.message)
             case code if code >= 500 or code == 408:
                 return Unknown(str(answer.error()))
             case code:

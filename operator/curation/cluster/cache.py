@@ -19,6 +19,7 @@ from typing import Final, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
+from curation.api.reading import Fault, Unreadable, mended
 from curation.cluster.answers import Document
 from curation.cluster.resources import ResourceKind
 
@@ -42,12 +43,31 @@ class Stored:
     resource_version: int
     generation: int
     body: bytes
+    fault: Fault | None = None
+    """Why it is not to be parsed, where that is known without a look at its content."""
 
     def parse(self, model: type[M]) -> M:
-        """The object as a model, which others may hold too: not to be changed. Raises pydantic's ValidationError."""
-        parsed = _parse(self, model)
+        """The object as a model, which others may hold too: not to be changed. Raises `Unreadable`."""
+        found, _ = self._read(model)
+        return found
+
+    def left_out(self, model: type[M]) -> Document:
+        """The fields of its status, a derived one, that `parse` has left out since they cannot be read."""
+        _, left_out = self._read(model)
+        return left_out
+
+    def _read(self, model: type[M]) -> tuple[M, Document]:
+        found = self.fault or _parse(self, model)
+        if isinstance(found, Fault):
+            raise Unreadable(found)
+        parsed, left_out = found
         assert isinstance(parsed, model)
-        return parsed
+        return parsed, left_out
+
+    @property
+    def deleted(self) -> bool:
+        """Whether it is being deleted, and finalizers keep it."""
+        return "deletionTimestamp" in self.document()["metadata"]
 
     def document(self) -> Document:
         """The object as a fresh JSON document, without managedFields."""
@@ -56,12 +76,16 @@ class Stored:
 
 
 @lru_cache(maxsize=PARSED)
-def _parse(stored: Stored, model: type[BaseModel]) -> BaseModel:
+def _parse(stored: Stored, model: type[BaseModel]) -> tuple[BaseModel, Document] | Fault:
+    """Also of one that cannot be read the answer is kept: many ask."""
     try:
-        return model.model_validate_json(stored.body)
+        return model.model_validate_json(stored.body), {}
     except ValidationError:
         # pydantic's JSON parser gives up at 200 levels; the object must stay readable, to be refused by name.
-        return model.model_validate(stored.document())
+        try:
+            return mended(model, stored.document())
+        except Unreadable as error:
+            return error.fault
 
 
 Listener = Callable[[Stored | None, Stored | None], None]

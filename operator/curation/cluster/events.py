@@ -79,6 +79,8 @@ class EventRecorder:
         self._queue: asyncio.Queue[_Series] = asyncio.Queue(CAPACITY)
         self._tasks: list[asyncio.Task[None]] = []
         self._closed = False
+        self._refusing: set[str] = set()
+        """Namespaces whose Events the API server refuses at present."""
         self.dropped = 0
         """Events lost to the rate limit or to a full queue."""
 
@@ -203,6 +205,7 @@ class EventRecorder:
             answer = await (self._create(series) if series.resource_version is None else self._repeat(series))
             match answer:
                 case Created(obj) | Written(obj):
+                    self._refusing.discard(series.namespace)
                     series.resource_version = obj["metadata"]["resourceVersion"]
                     return
                 case Exists():
@@ -218,12 +221,26 @@ class EventRecorder:
                     logger.info("The namespace is terminating and takes no event: %s", line, extra=series.log_fields)
                     return
                 case Refused(_, _, message):
-                    logger.warning("The event was refused (%s): %s", message, _line(series), extra=series.log_fields)
+                    self._refused(series, message)
                     return
                 case _:
                     problem = str(answer)
         line = _line(series)
         logger.warning("Gave up an event after %d attempts (%s): %s", ATTEMPTS, problem, line, extra=series.log_fields)
+
+    def _refused(self, series: _Series, message: str) -> None:
+        """Say once for each namespace that it takes no Events (a quota, an admission policy); the log has them then."""
+        if series.namespace not in self._refusing:
+            if len(self._refusing) >= REMEMBERED:
+                self._refusing.clear()
+            self._refusing.add(series.namespace)
+            logger.warning(
+                "The API server refuses events in namespace %s, which are only logged until it takes them: %s",
+                series.namespace,
+                message,
+                extra=series.log_fields,
+            )
+        logger.info("The event was refused: %s", _line(series), extra=series.log_fields)
 
     async def _create(self, series: _Series) -> object:
         repeated = {} if series.count == 1 else {"series": _series_block(series)}

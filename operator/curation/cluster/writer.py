@@ -21,6 +21,7 @@ from curation.cluster.answers import (
     Unknown,
     Unreachable,
     Written,
+    no_room,
 )
 from curation.cluster.connection import Connection
 from curation.cluster.resources import ResourceKind
@@ -87,6 +88,8 @@ def _judge(failure: Failure, kind: ResourceKind, name: str) -> Answer:
             return Gone()
         case 429:
             return Throttled(failure.wait)
+        case code if no_room(failure.message):
+            return Refused(code, failure.reason, failure.message)
         case code if code in (404, 408) or code >= 500 or code < 400:
             return Unknown(str(failure.error()))
         case code:

@@ -81,13 +81,21 @@ def complete(job: CurationJob | None, report: Report, moment: Moment) -> Verdict
     if job is not None and _already_applied(job, report):
         return Verdict(Ruling.DUPLICATE)
     against = objection(job, report.run, report.trigger) or (_DEAD if report.dead else None)
-    if against is not None or job is None:
+    run = job.status.run if job is not None else None
+    if against is not None or job is None or run is None:
         ruling = Ruling.GONE if job is None or job.metadata.uid != report.run.uid else Ruling.STALE
         return Verdict(ruling, objection=against, orphan=_orphan(job, report))
-    run = job.status.run
-    assert run is not None
     judge = _submitted if report.trigger is Trigger.SUBMIT else _observed
     return judge(job, run, report, moment)
+
+
+def unjudged(job: CurationJob, report: Report, problem: str) -> Verdict:
+    """The verdict about an execution whose job cannot be read; `job` is what is left of it. Nothing is written."""
+    if _already_applied(job, report):
+        return Verdict(Ruling.DUPLICATE)
+    ruling = Ruling.STALE if job.metadata.uid == report.run.uid else Ruling.GONE
+    against = Objection("Unreadable", f"the job cannot be read: {problem}")
+    return Verdict(ruling, objection=against, orphan=_orphan(job, report))
 
 
 def _already_applied(job: CurationJob, report: Report) -> bool:
@@ -245,20 +253,16 @@ def _observed(job: CurationJob, run: Run, report: Report, moment: Moment) -> Ver
 def _still_running(job: CurationJob, progress: object, report: Report, now: datetime) -> Verdict:
     status = job.status
     session = status.session
-    assert session is not None
     reconciling = conditions.find(status.conditions, "Reconciling")
     mended = reconciling is not None and reconciling.reason == conditions.OBSERVATION_FAILED
-    news = progress is not None and progress != session.progress
-    if news and _progress_due(job, now):
+    if session is not None and progress not in (None, session.progress) and _progress_due(session, now):
         status = draft.update(status, session=session.model_copy(update={"progress": progress, "progress_at": now}))
     elif not mended:
         return Verdict(Ruling.APPLIED)
     return _applied(status, now, report.calls, observation_error="")
 
 
-def _progress_due(job: CurationJob, now: datetime) -> bool:
-    session = job.status.session
-    assert session is not None
+def _progress_due(session: Session, now: datetime) -> bool:
     since = session.progress_at or session.spawned_at
     return session.progress is None or now >= since + PROGRESS_INTERVAL
 

@@ -26,6 +26,16 @@ MAX_PATH_SHOWN: Final = 300
 
 
 @dataclass(frozen=True, slots=True)
+class Problem:
+    """What keeps a job where it is, and is not the job's own doing."""
+
+    reason: Reason
+    message: str
+    warn: bool = False
+    """It is told by an Event too."""
+
+
+@dataclass(frozen=True, slots=True)
 class Facts:
     """What the reconciler knows beyond the object, at the time of the decision."""
 
@@ -51,8 +61,10 @@ class Facts:
     """A policy that counts in this namespace is invalid."""
     approval: ApprovalDecision | None = None
     """The decision of the approval that the job waits for."""
-    too_many_approvals: bool = False
-    """The approval could not be made: too many are pending."""
+    approval_problem: Problem | None = None
+    """Why there is no approval that could free the job."""
+    finalizer_refused: str = ""
+    """What the API server said when it refused the finalizer, without which nothing is claimed."""
     cleaned: frozenset[str] = frozenset()
     """Abandoned runs that are cleaned, or were given up."""
 
@@ -90,7 +102,7 @@ def decide(job: CurationJob, facts: Facts) -> Step:
         )
         return Step(job.status, remove_finalizer=remove)
     if SESSION_FINALIZER not in job.metadata.finalizers and _needs_finalizer(job):
-        return Step(job.status, add_finalizer=True)
+        return _refused_finalizer(job, facts) or Step(job.status, add_finalizer=True)
     step = Step(job.status)
     for substep in SUBSTEPS:
         step = substep(job, step, facts)
@@ -101,6 +113,20 @@ def decide(job: CurationJob, facts: Facts) -> Step:
     if outlived(job, status, facts.now):
         return replace(step, status=status, wake_at=None, delete=True)
     return replace(step, status=status, wake_at=wake_at)
+
+
+def _refused_finalizer(job: CurationJob, facts: Facts) -> Step | None:
+    """Say in the status of a job that waits for its first run that it cannot have one; None if it is said."""
+    if not facts.finalizer_refused or job.status.phase not in (None, Phase.QUEUED):
+        return None
+    message = f"The API server refuses the finalizer {SESSION_FINALIZER}: {facts.finalizer_refused}"
+    step = _restart(job, Step(job.status), facts)
+    step = _wait(job, step, facts, Reason.WRITE_REFUSED, message)
+    step = _observe_generation(job, step, facts)
+    if step.status == job.status:
+        return None
+    status = draft.update(step.status, conditions=conditions.derive(step.status, facts.now))
+    return replace(step, status=status)
 
 
 def runs_to_clean(job: CurationJob) -> tuple[str, ...]:
@@ -255,7 +281,7 @@ def _claim(job: CurationJob, step: Step, facts: Facts) -> Step:
         if _nothing_to_show(job, status) and facts.now < since + SLOT_PATIENCE:
             return replace(step, wake_at=since + SLOT_PATIENCE)
         return _wait(job, step, facts, Reason.WAITING_FOR_SLOT, "As many runs as allowed are in flight.")
-    run = _next_run(job, status, facts)
+    run = _next_run(job, status, facts.module_digest, facts)
     first = run.attempt == 1
     status = draft.enter(
         status,
@@ -285,9 +311,8 @@ def _nothing_to_show(job: CurationJob, status: JobStatus) -> bool:
 _EPOCH: Final = datetime.fromisoformat("1970-01-01T00:00:00+00:00")
 
 
-def _next_run(job: CurationJob, status: JobStatus, facts: Facts) -> Run:
+def _next_run(job: CurationJob, status: JobStatus, digest: str, facts: Facts) -> Run:
     """The next attempt: number 1 under this generation for a new template, else one more under the run's own."""
-    assert facts.module_digest is not None
     last = status.run
     if last is not None and status.template_generation is not None and last.generation < status.template_generation:
         last = None
@@ -300,7 +325,7 @@ def _next_run(job: CurationJob, status: JobStatus, facts: Facts) -> Run:
         attempt=attempt,
         retries=retries,
         template_digest=template_of(job.spec).digest,
-        module=RunModule(name=job.spec.module_ref.name, digest=facts.module_digest),
+        module=RunModule.model_construct(name=job.spec.module_ref.name, digest=digest),
         holder=facts.holder,
         config={**facts.module_config, **job.spec.config} or None,
         submitted_at=facts.now,
@@ -325,7 +350,8 @@ def _wait(job: CurationJob, step: Step, facts: Facts, reason: Reason, message: s
 def _replace_dead(job: CurationJob, step: Step, facts: Facts) -> Step:
     """A Submitted run that nobody executes: abandoned, and the next attempt claimed, in one write."""
     status, run = step.status, step.status.run
-    assert run is not None
+    if run is None:
+        return step
     gone = not facts.run_lives if run.holder == facts.holder else facts.adopt
     if not gone:
         return step
@@ -354,14 +380,21 @@ def _await_approval(job: CurationJob, step: Step, facts: Facts) -> Step:
         return _queue_freed(step, facts, "The denied request is now allowed.")
     denied, name = waits.request, waits.name
     call = f"{denied.method} {denied.scheme}://{denied.host}:{denied.port}{draft.clip(denied.path, MAX_PATH_SHOWN)}"
-    reason = Reason.DENIED
-    message = f"{call} was denied. Waits for CurationApproval {name}, or a policy that allows the call."
-    if facts.too_many_approvals:
-        reason = Reason.TOO_MANY_APPROVALS
-        message = "As many CurationApprovals as allowed are Pending in this namespace; decide or delete some of them."
-    if status.reason == reason:
+    problem = facts.approval_problem
+    if problem is None:
+        message = f"{call} was denied. Waits for CurationApproval {name}, or a policy that allows the call."
+        if status.reason == Reason.DENIED:
+            return step
+        return replace(step, status=draft.update(status, reason=Reason.DENIED.value, message=draft.clip(message)))
+    message = draft.clip(f"{call} was denied. {problem.message}")
+    if (status.reason, status.message) == (problem.reason, message):
         return step
-    return replace(step, status=draft.update(status, reason=reason.value, message=draft.clip(message)))
+    notes = (Note(EventReason.WRITE_REFUSED, message, warning=True),) if problem.warn else ()
+    if status.reason == problem.reason:
+        notes = ()  # only the words are others
+    return replace(
+        step, status=draft.update(status, reason=problem.reason.value, message=message), notes=(*step.notes, *notes)
+    )
 
 
 def _queue_freed(step: Step, facts: Facts, message: str) -> Step:

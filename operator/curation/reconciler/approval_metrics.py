@@ -4,6 +4,7 @@ from collections.abc import Callable
 from datetime import datetime
 
 from curation.api.approval import ApprovalDecision, CurationApproval
+from curation.api.reading import Unreadable
 from curation.cluster.cache import Stored
 from curation.reconciler.metrics import Metrics
 
@@ -26,7 +27,10 @@ class ApprovalMetrics:
             self._forget(old.uid)
         if new is None:
             return
-        approval = new.parse(CurationApproval)
+        try:
+            approval = new.parse(CurationApproval)
+        except Unreadable:
+            return  # it counts as such
         decision = self._decisions[new.uid] = approval.spec.decision
         self._metrics.approvals.labels(decision=decision.value).inc()
         if decision is ApprovalDecision.PENDING:

@@ -4,13 +4,14 @@ from datetime import datetime
 from typing import Final
 
 from curation.api.approval import ApprovalDecision, ApprovalStatus, CurationApproval
+from curation.api.reading import Unreadable
 from curation.authz.grant import Grant
 from curation.cluster.cache import Stored
 from curation.cluster.resources import APPROVALS
 from curation.reconciler.approvals import Approvals, Waiting
-from curation.reconciler.context import Context, Key
+from curation.reconciler.context import DELETION, Context, Key
 from curation.reconciler.grants import Grants, stands_for
-from curation.reconciler.writes import ready_condition, write_own_status
+from curation.reconciler.writes import STATUS, ready_condition, write_own_status
 
 # A restart sees approvals before the jobs that wait for them; and a job that was just freed may be denied again.
 UNUSED_GRACE_SECONDS: Final = 15.0
@@ -37,8 +38,13 @@ class ApprovalReconciler:
         if stored is None:
             self._unused_since.pop(key, None)
             self._met.discard(key)
+            context.refusals.ended(key, STATUS)
+            context.refusals.ended(key, DELETION)
             return
-        approval = stored.parse(CurationApproval)
+        try:
+            approval = stored.parse(CurationApproval)
+        except Unreadable:
+            return  # told of before; it stands for no grant, and a deletion needs nothing of ours
         if approval.metadata.deletion_timestamp is not None or await self._removed_unused(key, stored, approval):
             return
         found = self._approvals.waiting(key)
@@ -67,7 +73,7 @@ class ApprovalReconciler:
                 context.clock.now(),
             ),
         )
-        await write_own_status(context, key, stored, approval.status, status)
+        await write_own_status(context, key, stored, approval.status, status, stored.left_out(CurationApproval))
         expires = approval.spec.expires_at
         if expires is not None and expires > context.clock.now():
             context.queue.add_after(key, (expires - context.clock.now()).total_seconds() + 1)
@@ -85,8 +91,8 @@ class ApprovalReconciler:
         if left > 0:
             context.queue.add_after(key, left)
             return False
-        version = str(stored.resource_version)
-        await context.api.delete(APPROVALS, key.namespace, key.name, uid=stored.uid, resource_version=version)
+        if not await context.delete(key, stored):
+            return False
         await context.refresh(key)
         return True
 

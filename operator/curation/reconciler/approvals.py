@@ -27,23 +27,28 @@ from curation.api.names import (
     ConditionType,
     EventReason,
     Phase,
+    Reason,
     Trigger,
 )
+from curation.api.reading import Unreadable
 from curation.authz.gate import Decision, JudgeContext
 from curation.cluster.answers import Created, Exists, Refused, Throttled, Unknown
 from curation.cluster.cache import Stored
 from curation.cluster.resources import APPROVALS, MODULES
 from curation.lifecycle import conditions
-from curation.lifecycle.decide import Note
+from curation.lifecycle.decide import Note, Problem
 from curation.lifecycle.log_fields import run_fields
 from curation.reconciler.completion import regarding
-from curation.reconciler.context import Context, Document, Key
+from curation.reconciler.context import DELETION, Context, Document, Key
 from curation.reconciler.grants import Grants
+from curation.reconciler.refusals import why
 from curation.wasm.declared import declared_cancel
 
 log = logging.getLogger(__name__)
 
 MAX_PENDING: Final = 32
+APPROVAL: Final = "the approval"
+"""See `Refusals`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +58,7 @@ class ApprovalFacts:
     allowed: bool = False
     policy_invalid: bool = False
     decision: ApprovalDecision | None = None
-    too_many: bool = False
+    problem: Problem | None = None
 
 
 @dataclass(slots=True)
@@ -67,6 +72,15 @@ class Waiting:
     """Jobs whose request is another one than the approval of that name records: they wait for it to go."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Refused:
+    """An approval that the API server refuses to make."""
+
+    by: Key
+    """The job that goes on trying, for all that wait for it."""
+    said: str
+
+
 class Approvals:
     """Makes approvals, and knows which jobs wait for which."""
 
@@ -77,6 +91,7 @@ class Approvals:
         self._waits_for: dict[Key, Key | None] = {}  # by job; None: for a policy to be mended
         self._crowded: set[Key] = set()  # jobs that wait for room
         self._making: set[Key] = set()  # approvals whose creation is under way
+        self._refused: dict[Key, _Refused] = {}  # approvals that the API server refuses to make
         context.book.subscribe(self._policies_changed)
 
     def seen(self, old: Stored | None, new: Stored | None) -> None:
@@ -121,13 +136,41 @@ class Approvals:
             allowed=decision.allowed,
             policy_invalid=decision.policy_invalid,
             decision=found.spec.decision if found is not None else None,
-            too_many=key in self._crowded,
+            problem=self._problem(key, approval),
         )
+
+    def _problem(self, key: Key, approval: JobApproval) -> Problem | None:
+        """Why there is no approval that could free the job, and what helps."""
+        place = Key(APPROVALS, key.namespace, approval.name)
+        if key in self._crowded:
+            return Problem(
+                Reason.TOO_MANY_APPROVALS,
+                "As many CurationApprovals as allowed are Pending in this namespace; decide or delete some of them.",
+            )
+        refused = self._refused.get(place)
+        if refused is not None:
+            return Problem(
+                Reason.APPROVAL_REFUSED,
+                "The API server refuses the CurationApproval that would be asked for, which is tried again: "
+                f"{refused.said}. A policy that allows the call frees the job as well.",
+                warn=True,
+            )
+        stored = self._context.caches[APPROVALS].get(key.namespace, approval.name)
+        try:
+            if stored is not None:
+                stored.parse(CurationApproval)
+        except Unreadable as error:
+            return Problem(
+                Reason.APPROVAL_UNREADABLE,
+                f"CurationApproval {approval.name} cannot be read ({error.fault.field}: {error.fault.problem}); "
+                "delete it, and a new one is made.",
+            )
+        return None
 
     def _judge(self, key: Key, job: CurationJob, approval: JobApproval) -> Decision:
         run = job.status.run
-        assert run is not None
-        context = JudgeContext(key.name, job.metadata.labels, run.generation, run.attempt + 1)
+        generation, attempt = (run.generation, run.attempt) if run is not None else (job.metadata.generation, 0)
+        context = JudgeContext(key.name, job.metadata.labels, generation, attempt + 1)
         decision = self._context.gate.judge(key.namespace, approval.request, context)
         waiting = self._waiting.get(Key(APPROVALS, key.namespace, approval.name))
         if waiting is not None:
@@ -141,10 +184,11 @@ class Approvals:
 
     def _found(self, namespace: str, approval: JobApproval) -> CurationApproval | None:
         stored = self._context.caches[APPROVALS].get(namespace, approval.name)
-        if stored is None:
+        try:
+            found = stored.parse(CurationApproval) if stored is not None else None
+        except Unreadable:
             return None
-        found = stored.parse(CurationApproval)
-        return found if found.spec.request == approval.request else None
+        return found if found is not None and found.spec.request == approval.request else None
 
     def waiting(self, approval: Key) -> Waiting | None:
         """The jobs that wait for an approval, if there are any."""
@@ -163,6 +207,7 @@ class Approvals:
         waiting.clashing.discard(job)
         if not waiting.requesters and not waiting.clashing:
             del self._waiting[approval]
+            self._no_longer_refused(approval)
         elif self._context.caches[APPROVALS].get(approval.namespace, approval.name) is None:
             self.wake(approval)  # the one that is gone may have been about to make it
         self._context.queue.add(approval)
@@ -205,7 +250,11 @@ class Approvals:
         if place in self._making:
             return  # another job makes it; once it is there it wakes all that wait for it
         stored = context.caches[APPROVALS].get(key.namespace, wanted.name)
-        found = stored.parse(CurationApproval) if stored is not None else None
+        try:
+            found = stored.parse(CurationApproval) if stored is not None else None
+        except Unreadable:
+            self._no_longer_refused(place)
+            return  # its name is taken: the job says so, and waits for it to go
         self._note_clash(key, job, place, found is not None and found.spec.request != wanted.request)
         if found is not None and (
             found.spec.request != wanted.request
@@ -215,15 +264,19 @@ class Approvals:
             if key in self._crowded:
                 self._crowded.discard(key)
                 context.queue.add(key)
+            self._no_longer_refused(place)
             return
+        refused = self._refused.get(place)
+        if refused is not None and refused.by != key and refused.by in self._waits_for:
+            return  # one job tries again for all
         self._making.add(place)
         try:
             if stored is not None:
                 # Expired or revoked: replaced by a new Pending one.
-                version = str(stored.resource_version)
-                await context.api.delete(
-                    APPROVALS, key.namespace, wanted.name, uid=stored.uid, resource_version=version
-                )
+                if not await context.delete(place, stored):
+                    context.queue.add_rate_limited(key)
+                    self._refuse(place, key, context.refusals.said(place, DELETION))
+                    return
                 await context.refresh(place)
             await self._make(key, job, place, wanted)
         finally:
@@ -243,18 +296,20 @@ class Approvals:
             APPROVALS, key.namespace, _new(key.namespace, wanted, self._cancel(place, wanted))
         ):
             case Created(obj):
+                self._no_longer_refused(place)
                 context.caches[APPROVALS].put(obj)
             case Exists():
+                self._no_longer_refused(place)
                 if await context.refresh(place):
                     self.wake(place)
                 else:
                     context.queue.add_rate_limited(key)
             case Throttled(retry_after):
                 context.queue.add_after(key, retry_after)
-            case Refused(code, reason, message):
-                why = f"CurationApproval {wanted.name} cannot be made: {code} {reason}: {message}"
-                log.error("%s/%s: %s", key.namespace, key.name, why, extra=fields)
-                context.note(regarding(job), Note(EventReason.AWAITING_APPROVAL, why, warning=True), fields)
+            case Refused() as refused:
+                # What a job waits for it says in its status too; a denied look has nowhere else to say it.
+                context.refusals.tell(place, regarding(job), APPROVAL, refused)
+                self._refuse(place, key, why(refused))
                 context.queue.add_rate_limited(key)
             case Unknown(message):
                 log.warning(
@@ -266,7 +321,22 @@ class Approvals:
         """What the module declares now: whoever decides sees it, and what is declared later adds nothing to it."""
         stored = self._context.caches[MODULES].get(place.namespace, wanted.request.module)
         # A module that is gone cancels nothing.
-        return declared_cancel(stored.parse(CurationModule).spec) if stored is not None else ()
+        try:
+            return declared_cancel(stored.parse(CurationModule).spec) if stored is not None else ()
+        except Unreadable:
+            return ()
+
+    def _refuse(self, place: Key, key: Key, said: str) -> None:
+        """Nobody may make the approval: all that wait for it say so, and this job goes on trying."""
+        before = self._refused.get(place)
+        self._refused[place] = _Refused(key, said)
+        if before is None or before.said != said:
+            self.wake(place)
+
+    def _no_longer_refused(self, place: Key) -> None:
+        self._context.refusals.ended(place, APPROVAL)
+        if self._refused.pop(place, None) is not None:
+            self.wake(place)
 
     async def ask(self, key: Key, job: CurationJob, request: EvaluatedRequest) -> None:
         """Make the approval of a request that was denied to an observation; it stays until an observation succeeds."""
@@ -282,10 +352,7 @@ class Approvals:
     def _taken(self, namespace: str) -> int:
         """How many approvals are Pending or being made."""
         making = sum(place.namespace == namespace for place in self._making)
-        return making + sum(
-            stored.parse(CurationApproval).spec.decision is ApprovalDecision.PENDING
-            for stored in self._context.caches[APPROVALS].in_namespace(namespace)
-        )
+        return making + sum(map(_pending, self._context.caches[APPROVALS].in_namespace(namespace)))
 
     def _note_clash(self, key: Key, job: CurationJob, approval: Key, clashes: bool) -> None:
         """Note whether the approval of that name records another request; if so it is reported, never shared."""
@@ -311,6 +378,13 @@ class Approvals:
 
 def _requesters(job: CurationJob) -> frozenset[str]:
     return frozenset(filter(None, map(job.metadata.annotations.get, REQUESTER_ANNOTATIONS)))
+
+
+def _pending(stored: Stored) -> bool:
+    try:
+        return stored.parse(CurationApproval).spec.decision is ApprovalDecision.PENDING
+    except Unreadable:
+        return False
 
 
 def observation_denied(job: CurationJob) -> bool:

@@ -293,13 +293,13 @@ class Cleanup:
 
 
 def _entry(job: CurationJob, run_id: str) -> AbandonedRun:
-    """What is to be cleaned; of a deleted job's run in flight, what its status says of it."""
+    """What is to be cleaned, one of `runs_to_clean`; of a deleted job's run in flight, what its status says of it."""
     found = next((entry for entry in job.status.abandoned_runs if entry.id == run_id), None)
     if found is not None:
         return found
     run, since = job.status.run, job.metadata.deletion_timestamp
-    assert run is not None
-    assert since is not None
+    if run is None or since is None:
+        raise LookupError(f"run {run_id} is not to be cleaned")
     return abandoned_entry(run, job.status.session, since)
 
 

@@ -13,12 +13,14 @@ from dataclasses import dataclass
 from curation.api.approval import EvaluatedRequest
 from curation.api.job import CurationJob, JobStatus, status_to_wire
 from curation.api.names import EventReason
+from curation.api.reading import Unreadable, read
 from curation.cluster.answers import Conflict, Gone, Refused, Throttled, Unknown, Written
-from curation.lifecycle.complete import Moment, Ruling, Verdict, complete
+from curation.lifecycle.complete import Moment, Ruling, Verdict, complete, unjudged
 from curation.lifecycle.decide import Note
 from curation.lifecycle.outcome import Report, Trigger
-from curation.reconciler.context import Context, Key
+from curation.reconciler.context import Context, Document, Key
 from curation.reconciler.orders import Order
+from curation.reconciler.unreadable import job_of
 
 log = logging.getLogger(__name__)
 
@@ -41,7 +43,6 @@ class Pending:
     """The request whose approval is to be asked for once it has landed."""
     before: CurationJob | None = None
     """The job that it was computed from."""
-    complained: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,17 +80,17 @@ class Completion:
         for attempt in range(ATTEMPTS):
             await self._pause(attempt * 0.02 * self._sample())  # none at first
             stored = context.cache(key).get(key.namespace, key.name)
-            job = stored.parse(CurationJob) if stored is not None else None
-            if job is not None and pending.planned is not None and _landed(job, pending):
+            job, fault = job_of(stored) if stored is not None else (None, None)
+            if job is not None and fault is not None:
+                return self._settled(pending, job, unjudged(job, report, str(fault)))
+            if job is not None and _landed(job, pending):
                 landed = Verdict(Ruling.APPLIED, pending.planned, ask=pending.ask, notes=pending.notes)
                 return self._settled(pending, job, landed, pending.before)
             moment = Moment(context.clock.now(), self._sample(), freed_for)
             verdict = complete(job, report, moment)
             if verdict.ruling is not Ruling.APPLIED:
                 return self._settled(pending, job, verdict)
-            assert job is not None
-            assert stored is not None
-            if verdict.status is None:
+            if verdict.status is None or job is None or stored is None:
                 return self._settled(pending, job, verdict)
             answer = await context.write_status(
                 key, stored.resource_version, status_to_wire(job.status), status_to_wire(verdict.status)
@@ -98,7 +99,7 @@ class Completion:
                 case None:
                     return self._settled(pending, job, verdict)
                 case Written(obj):
-                    return self._settled(pending, CurationJob.model_validate(obj), verdict, job)
+                    return self._settled(pending, self._written(obj, job), verdict, job)
                 case Conflict() | Gone():
                     continue  # the context has read it anew
                 case Throttled(retry_after):
@@ -109,31 +110,38 @@ class Completion:
                     pending.ask = verdict.ask
                     if not await context.refresh(key):
                         return Later()
-                case Refused(code, reason, message):
-                    self._complain(pending, job, f"{code} {reason}: {message}")
+                case Refused() as refused:
+                    self._complain(key, pending, job, refused)
                     await context.refresh(key)
                     return Later()
         return Later()
+
+    def _written(self, obj: Document, job: CurationJob) -> CurationJob:
+        try:
+            return read(CurationJob, obj)
+        except Unreadable:
+            return job  # others write too: what matters is that the write landed
 
     def _settled(
         self, pending: Pending, job: CurationJob | None, verdict: Verdict, before: CurationJob | None = None
     ) -> Settled:
         context, report = self._context, pending.report
+        context.refusals.ended(pending.order.key, _outcome(pending))
         if report.trigger is Trigger.SUBMIT:
             context.metrics.completions.labels(verdict=verdict.ruling.value).inc()
         if verdict.ruling in (Ruling.STALE, Ruling.GONE):
-            assert verdict.objection is not None
+            because = verdict.objection.message if verdict.objection is not None else "it is stale"
             result = type(report.result).__name__
             current = job.status.run.id if job is not None and job.status.run is not None else "none"
             log.info(
                 "dropped a stale completion: run %s ended with %s, but %s",
                 report.run.id,
                 result,
-                verdict.objection.message,
-                extra={**pending.order.log_fields, "current_run_id": current, "objection": verdict.objection.reason},
+                because,
+                extra={**pending.order.log_fields, "current_run_id": current, "objection": because_of(verdict)},
             )
             if job is not None and report.trigger is Trigger.SUBMIT:
-                message = f"Run {report.run.id} ended late with {result}; dropped: {verdict.objection.message}."
+                message = f"Run {report.run.id} ended late with {result}; dropped: {because}."
                 self._note(job, pending, Note(EventReason.STALE_COMPLETION_DROPPED, message))
         elif job is not None:
             for note in verdict.notes:
@@ -142,27 +150,33 @@ class Completion:
                 transition(context, before.status, verdict.status)
         return Settled(verdict)
 
-    def _complain(self, pending: Pending, job: CurationJob, why: str) -> None:
+    def _complain(self, key: Key, pending: Pending, job: CurationJob, refused: Refused) -> None:
         """A refused outcome is reported once, loudly, and kept."""
-        if pending.complained:
-            return
-        pending.complained = True
-        log.error("the API server refuses a status; the outcome is kept: %s", why, extra=pending.order.log_fields)
-        message = f"The outcome of run {pending.report.run.id} cannot be written and is kept: {why}"
-        self._note(job, pending, Note(EventReason.RETRY_SCHEDULED, message, warning=True))
+        what = _outcome(pending)
+        self._context.refusals.tell(key, regarding(job), what, refused, pending.order.log_fields)
 
     def _note(self, job: CurationJob, pending: Pending, note: Note) -> None:
         self._context.note(regarding(job), note, pending.order.log_fields)
 
 
+def _outcome(pending: Pending) -> str:
+    """What of a job would be written: see `Refusals`."""
+    return f"the outcome of run {pending.report.run.id}"
+
+
+def because_of(verdict: Verdict) -> str:
+    """The fence's word for why a completion was dropped."""
+    return verdict.objection.reason if verdict.objection is not None else ""
+
+
 def _landed(job: CurationJob, pending: Pending) -> bool:
     """Whether the write whose answer was lost has been applied: compare run id, phase and session id."""
-    planned, status = pending.planned, job.status
-    assert planned is not None
-    assert pending.before is not None
+    planned, before, status = pending.planned, pending.before, job.status
+    if planned is None or before is None:
+        return False
     if job.metadata.uid != pending.report.run.uid or status.run is None or planned.run is None:
         return False
-    if planned.phase == pending.before.status.phase:
+    if planned.phase == before.status.phase:
         return status == planned  # what an observation saw: the phase does not tell
     if planned.history and any(entry == planned.history[-1] for entry in status.history):
         return True

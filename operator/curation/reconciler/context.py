@@ -8,9 +8,9 @@ from typing import Any, NamedTuple
 from curation.api.names import EventReason
 from curation.authz.book import PolicyBook
 from curation.authz.gate import Gate
-from curation.cluster.answers import Answer, APIError, Conflict, Gone, Unreachable, Written
+from curation.cluster.answers import Answer, APIError, Conflict, Gone, Refused, Unreachable, Written
 from curation.cluster.api import ClusterAPI
-from curation.cluster.cache import Cache
+from curation.cluster.cache import Cache, Stored
 from curation.cluster.clock import ServerClock
 from curation.cluster.events import EventRecorder
 from curation.cluster.mergepatch import merge_patch
@@ -20,11 +20,15 @@ from curation.lifecycle.decide import Note
 from curation.lifecycle.log_fields import run_fields
 from curation.reconciler.metrics import Metrics
 from curation.reconciler.queue import WorkQueue
+from curation.reconciler.refusals import Refusals
 from curation.reconciler.settings import Settings
 
 log = logging.getLogger(__name__)
 
 Document = dict[str, Any]
+
+DELETION = "its deletion"
+"""See `Refusals`."""
 
 
 class Key(NamedTuple):
@@ -60,6 +64,9 @@ class Context:
         default_factory=lambda: {kind: Cache(kind) for kind in (JOBS, MODULES, POLICIES, CLUSTER_POLICIES, APPROVALS)}
     )
 
+    def __post_init__(self) -> None:
+        self.refusals = Refusals(self.note, self.metrics.refused_writes, self.clock.monotonic)
+
     def cache(self, key: Key) -> Cache:
         """The cache of the key's kind."""
         return self.caches[key.kind]
@@ -76,6 +83,30 @@ class Context:
             # Once for each run, and the only sign of a session that is left: the retries before it must not use it up.
             vital=note.reason is EventReason.CLEANUP_FAILED,
         )
+
+    def refused(self, key: Key, what: str, refused: Refused, log_fields: Mapping[str, object] | None = None) -> None:
+        """Tell of a write of this object that was refused; once, while it lasts."""
+        stored = self.cache(key).get(key.namespace, key.name)
+        about = regarding_object(key, stored) if stored is not None else None
+        self.refusals.tell(key, about, what, refused, log_fields)
+
+    async def delete(self, key: Key, stored: Stored) -> bool:
+        """Delete exactly this version of an object. False if that is refused: then it is told of and tried again.
+
+        Raises `APIError` and `Unreachable` where the server is in trouble.
+        """
+        version = str(stored.resource_version)
+        try:
+            await self.api.delete(key.kind, key.namespace or None, key.name, uid=stored.uid, resource_version=version)
+        except APIError as error:
+            refused = error.refusal
+            if refused is None:
+                raise
+            self.refused(key, DELETION, refused)
+            self.queue.add_rate_limited(key)
+            return False
+        self.refusals.ended(key, DELETION)
+        return True
 
     async def refresh(self, key: Key) -> bool:
         """Read an object anew after a write that did not land; False if the API server did not let us."""
@@ -123,3 +154,17 @@ class Context:
             case _:
                 pass
         return answer
+
+
+def regarding_object(key: Key, stored: Stored) -> Document:
+    """What an Event about the object refers to."""
+    return {
+        "apiVersion": key.kind.api_version,
+        "kind": key.kind.kind,
+        "metadata": {
+            "name": stored.name,
+            "namespace": stored.namespace,
+            "uid": stored.uid,
+            "resourceVersion": str(stored.resource_version),
+        },
+    }

@@ -6,6 +6,7 @@ from typing import Final
 
 from curation.api.approval import ApprovalDecision, CurationApproval
 from curation.api.names import ConditionType
+from curation.api.reading import Unreadable
 from curation.authz.grant import Grant
 from curation.cluster.cache import Stored
 from curation.cluster.resources import APPROVALS
@@ -39,7 +40,7 @@ class Grants:
         known = new or old
         assert known is not None
         key = Key(APPROVALS, known.namespace, known.name)
-        approval = new.parse(CurationApproval) if new is not None else None
+        approval = _readable(new)
         grant = self.of(approval) if approval is not None else None
         if grant is not None:
             self._in_force[key] = grant
@@ -102,6 +103,14 @@ class Grants:
 def stands_for(approval: CurationApproval) -> str:
     """The Cedar text of the policy that approving it puts in force."""
     return Grant.of(approval).to_cedar_text()
+
+
+def _readable(stored: Stored | None) -> CurationApproval | None:
+    """The approval; none that cannot be read grants anything."""
+    try:
+        return stored.parse(CurationApproval) if stored is not None else None
+    except Unreadable:
+        return None
 
 
 def _ended_at(approval: CurationApproval) -> datetime | None:

@@ -9,10 +9,11 @@ from typing import Final
 
 from curation.api.names import IN_USE_FINALIZER
 from curation.api.schema import ObjectMeta
+from curation.cluster.cache import Stored
 from curation.cluster.resources import JOBS
 from curation.reconciler.context import Context, Key
 from curation.reconciler.job_index import JobIndex, may_own_session
-from curation.reconciler.writes import after_write
+from curation.reconciler.writes import FINALIZER, after_write
 
 HELD_AT_MOST: Final = timedelta(minutes=10)
 _LOOK_AGAIN_SECONDS: Final = 1.0
@@ -44,6 +45,11 @@ class InUse:
                 context.queue.add_after(key, _LOOK_AGAIN_SECONDS)
         return True
 
+    async def let_go(self, key: Key, stored: Stored) -> None:
+        """Of an object that cannot be read: put nothing on, but let its deletion through in time."""
+        if stored.deleted:
+            await self.advance(key, ObjectMeta.model_validate(stored.document()["metadata"]))
+
     async def _needed(self, namespace: str) -> bool:
         """Whether a job of the namespace (empty: of any) may own a session. Raises `APIError` or `Unreachable`.
 
@@ -59,5 +65,5 @@ class InUse:
 
     async def _write(self, key: Key, meta: ObjectMeta, finalizers: list[str]) -> bool:
         body = {"metadata": {"finalizers": finalizers}}
-        after_write(self._context, key, await self._context.write(key, int(meta.resource_version), body))
+        after_write(self._context, key, await self._context.write(key, int(meta.resource_version), body), FINALIZER)
         return True

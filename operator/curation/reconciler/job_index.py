@@ -2,14 +2,19 @@
 
 from typing import Annotated, Any, NamedTuple
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, ValidationError
 
 from curation.api.names import SESSION_FINALIZER, Phase
+from curation.api.reading import Unreadable
 from curation.cluster.answers import Document
 from curation.cluster.cache import Stored
 from curation.reconciler.metrics import Metrics
 
-_IN_FLIGHT = frozenset({Phase.SUBMITTED.value, Phase.RUNNING.value})
+_IN_FLIGHT = frozenset({Phase.SUBMITTED.value, Phase.RUNNING.value, "Unreadable"})
+
+
+_KNOWN = frozenset(phase.value for phase in Phase)
+UNREADABLE = "Unreadable"
 
 
 class _Metadata(BaseModel):
@@ -18,8 +23,8 @@ class _Metadata(BaseModel):
 
 
 class _Status(BaseModel):
-    phase: str | None = None
-    abandoned_runs: Annotated[list[Any], Field(alias="abandonedRuns")] = []
+    phase: Any = None
+    abandoned_runs: Annotated[Any, Field(alias="abandonedRuns")] = None
 
 
 class _Glance(BaseModel):
@@ -36,17 +41,30 @@ class _Glance(BaseModel):
     @property
     def to_clean(self) -> int:
         """How many runs its status names to be cleaned."""
-        return 0 if self.released else len(self.status.abandoned_runs)
+        listed = self.status.abandoned_runs
+        return len(listed) if isinstance(listed, list) and not self.released else 0
+
+    @property
+    def phase(self) -> str:
+        """The phase; of another release, one word for all."""
+        phase = self.status.phase or Phase.QUEUED.value
+        return phase if phase in _KNOWN else UNREADABLE
 
     @property
     def may_own_session(self) -> bool:
         """See `may_own_session`."""
-        return bool(self.to_clean) or (not self.released and self.status.phase in _IN_FLIGHT)
+        return bool(self.to_clean) or (not self.released and self.phase in _IN_FLIGHT)
 
 
 def may_own_session(job: Document) -> bool:
     """Whether a job has a run or a session that may have to be cancelled."""
-    return _Glance.model_validate(job).may_own_session
+    try:
+        return _Glance.model_validate(job).may_own_session
+    except ValidationError:
+        return _UNKNOWN.may_own_session
+
+
+_UNKNOWN = _Glance(status=_Status(phase=UNREADABLE))
 
 
 class _Known(NamedTuple):
@@ -71,9 +89,11 @@ class JobIndex:
         if before is not None:
             self._count(before, -1)
         if new is not None:
-            job = new.parse(_Glance)
-            phase = job.status.phase or Phase.QUEUED.value
-            jobs[known.name] = now = _Known(phase, job.to_clean, job.may_own_session)
+            try:
+                job = new.parse(_Glance)
+            except Unreadable:
+                job = _UNKNOWN
+            jobs[known.name] = now = _Known(job.phase, job.to_clean, job.may_own_session)
             self._count(now, 1)
         if not jobs:
             del self._known[known.namespace]

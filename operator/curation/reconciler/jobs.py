@@ -9,10 +9,12 @@ from dataclasses import replace
 from typing import Final
 
 from curation.api.job import CurationJob, status_to_wire
-from curation.api.names import SESSION_FINALIZER, EventReason, Phase
+from curation.api.names import SESSION_FINALIZER, Phase
+from curation.api.reading import Unreadable
+from curation.api.remains import remains_of
 from curation.cluster.answers import Conflict, Gone, Refused, Throttled, Unknown, Written
 from curation.cluster.cache import Stored
-from curation.lifecycle.decide import Facts, Note, Step, decide
+from curation.lifecycle.decide import Facts, Step, decide
 from curation.lifecycle.log_fields import run_fields
 from curation.lifecycle.outcome import Report, Trigger
 from curation.reconciler import orders
@@ -24,6 +26,8 @@ from curation.reconciler.modules import ModuleReconciler
 from curation.reconciler.observation import Observation
 from curation.reconciler.runs import Runs
 from curation.reconciler.takeover import Takeover
+from curation.reconciler.unreadable import job_of
+from curation.reconciler.writes import FINALIZER, STATUS
 
 log = logging.getLogger(__name__)
 
@@ -46,7 +50,6 @@ class JobReconciler:
         self.cleanup = Cleanup(context, runs, modules)
         self._observation = Observation(context, runs)
         self._freed_for: dict[Key, str] = {}
-        self._complained: set[Key] = set()
 
     async def reconcile(self, key: Key) -> None:
         """Bring one job a step further. Anything that it waits for wakes the key."""
@@ -61,7 +64,11 @@ class JobReconciler:
         if stored is None:
             self._forget(key)
             return
-        job = stored.parse(CurationJob)
+        try:
+            job = stored.parse(CurationJob)
+        except Unreadable:
+            await self._let_go(key, stored)
+            return
         # Before the write, which may be refused for long. Whatever version this is: what is abandoned stays abandoned.
         self.cleanup.advance(key, job)
         facts = self._facts(key, job)
@@ -86,6 +93,22 @@ class JobReconciler:
             self._observation.advance(key, job)
             await self._approvals.advance(key, job)
 
+    async def _let_go(self, key: Key, stored: Stored) -> None:
+        """Of a job that cannot be read only a deletion is dealt with: what it may own is cancelled first."""
+        self._approvals.forget(key)
+        self._observation.forget(key)
+        self._takeover.forget(key)
+        job = remains_of(stored.document())
+        if job.metadata.deletion_timestamp is None:
+            return
+        self.cleanup.advance(key, job)
+        facts = Facts(
+            now=self._context.clock.now(),
+            holder=self._context.settings.holder,
+            cleaned=self.cleanup.cleaned(key),
+        )
+        await self._carry_out(key, stored, job, decide(job, facts), [])
+
     def _facts(self, key: Key, job: CurationJob) -> Facts:
         module = self._modules.state(key.namespace, job.spec.module_ref.name)
         if module.digest is None:
@@ -103,7 +126,8 @@ class JobReconciler:
             request_allowed=approval.allowed,
             policy_invalid=approval.policy_invalid,
             approval=approval.decision,
-            too_many_approvals=approval.too_many,
+            approval_problem=approval.problem,
+            finalizer_refused=self._context.refusals.said(key, FINALIZER),
             cleaned=self.cleanup.cleaned(key),
         )
 
@@ -124,7 +148,7 @@ class JobReconciler:
     async def _after(self, key: Key, report: Report, order: orders.Order, settled: Settled) -> None:
         verdict = settled.verdict
         stored = self._context.cache(key).get(key.namespace, key.name)
-        job = stored.parse(CurationJob) if stored is not None else None
+        job, _ = job_of(stored) if stored is not None else (None, None)
         if orphaned(verdict, report):
             self.cleanup.orphan(key, job, order, verdict.orphan)
         if report.trigger is Trigger.OBSERVE:
@@ -141,8 +165,8 @@ class JobReconciler:
         context, version = self._context, stored.resource_version
         fields = run_fields(key.namespace, key.name, step.status.run)
         if step.delete:
-            await context.api.delete(key.kind, key.namespace, key.name, uid=stored.uid, resource_version=str(version))
-            context.queue.add_after(key, DELETE_SHOWS_SECONDS)
+            if await context.delete(key, stored):
+                context.queue.add_after(key, DELETE_SHOWS_SECONDS)
             return False
         if step.add_finalizer or step.remove_finalizer:
             others = [name for name in job.metadata.finalizers if name != SESSION_FINALIZER]
@@ -156,9 +180,10 @@ class JobReconciler:
             answer = written
         else:
             return False
+        what = FINALIZER if step.add_finalizer or step.remove_finalizer else STATUS
         match answer:
             case Written():
-                self._complained.discard(key)
+                context.refusals.ended(key, what)
                 return self._written(key, stored, job, step, heard)
             case Conflict() | Gone():
                 context.queue.add_rate_limited(key)
@@ -169,12 +194,8 @@ class JobReconciler:
                 if await context.refresh(key) and self._landed(key, step):
                     return self._written(key, stored, job, step, heard)
                 context.queue.add_rate_limited(key)
-            case Refused(code, reason, message):
-                if key not in self._complained:
-                    self._complained.add(key)
-                    why = f"The API server refuses to write this job, which is tried again: {code} {reason}: {message}"
-                    log.error("%s: %s", key, why, extra=fields)
-                    context.note(regarding(job), Note(EventReason.RETRY_SCHEDULED, why, warning=True), fields)
+            case Refused() as refused:
+                context.refused(key, what, refused, fields)
                 await context.refresh(key)
                 context.queue.add_rate_limited(key)
         return False
@@ -184,7 +205,8 @@ class JobReconciler:
         stored = self._context.cache(key).get(key.namespace, key.name)
         if stored is None or step.add_finalizer or step.remove_finalizer:
             return False
-        status, planned = stored.parse(CurationJob).status, step.status
+        job, _ = job_of(stored)
+        status, planned = job.status, step.status
         runs = [(run.id, run.holder) if run is not None else None for run in (status.run, planned.run)]
         return runs[0] == runs[1] and (status.phase, status.reason, status.phase_since) == (
             planned.phase,
@@ -214,7 +236,6 @@ class JobReconciler:
             self._context.queue.drop(key)
         self._modules.forget(key)
         self._freed_for.pop(key, None)
-        self._complained.discard(key)
         self._observation.forget(key)
         self._approvals.forget(key)
         self._takeover.forget(key)

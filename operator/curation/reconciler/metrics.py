@@ -93,6 +93,18 @@ class Metrics:
         self.cleanups_failed = Counter(
             "curation_cleanups_failed_total", "Abandoned runs that were given up after 10 minutes.", registry=registry
         )
+        self.unreadable = Gauge(
+            "curation_unreadable_objects", "Objects that this release cannot read.", ["kind"], registry=registry
+        )
+        self.refused_writes = Gauge(
+            "curation_refused_writes",
+            "Writes of the operator that the API server refuses at present (quota, admission, no room), by kind.",
+            ["kind"],
+            registry=registry,
+        )
+        for kind in KINDS:
+            self.unreadable.labels(kind=kind)
+            self.refused_writes.labels(kind=kind)
         self.leader = Gauge("curation_leader", "1 while this process writes.", registry=registry)
 
     def depth(self, depth: int) -> None:

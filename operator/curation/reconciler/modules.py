@@ -14,7 +14,9 @@ from curation.api.module import (
     ModuleSpec,
     ModuleStatus,
 )
+from curation.api.reading import Unreadable
 from curation.cluster.answers import APIError, Unreachable
+from curation.cluster.cache import Stored
 from curation.cluster.resources import MODULES
 from curation.execution.executor import ModuleBuild
 from curation.reconciler.context import Context, Key
@@ -132,7 +134,12 @@ class ModuleReconciler:
             self._to_load.pop(key, None)
             self._context.queue.drop(key)
             return
-        module = stored.parse(CurationModule)
+        try:
+            module = stored.parse(CurationModule)
+        except Unreadable as error:
+            self._mark_unreadable(key, error)
+            await self._in_use.let_go(key, stored)
+            return
         if await self._in_use.advance(key, module.metadata):
             self._mark_deleted(key, module)
             return
@@ -159,14 +166,29 @@ class ModuleReconciler:
                 self._context.clock.now(),
             ),
         )
-        await write_own_status(self._context, key, stored, module.status, status)
+        await write_own_status(self._context, key, stored, module.status, status, stored.left_out(CurationModule))
+
+    def to_load(self) -> list[Key]:
+        """Those that are new, or another than the one that was loaded."""
+        return [key for stored in self._context.caches[MODULES] if not self._knows(key := _key(stored), stored)]
+
+    def _knows(self, key: Key, stored: Stored) -> bool:
+        known = self._states.get((key.namespace, key.name))
+        try:
+            return known is not None and known.spec == stored.parse(CurationModule).spec
+        except Unreadable:
+            return False  # to be marked as such
 
     async def load(self, key: Key) -> _Verdict | None:
         """Load a module that is known, and note whether it can be run. None if the cluster did not let us tell."""
         stored = self._context.cache(key).get(key.namespace, key.name)
         if stored is None:
             return None
-        module = stored.parse(CurationModule)
+        try:
+            module = stored.parse(CurationModule)
+        except Unreadable as error:
+            self._mark_unreadable(key, error)
+            return None
         place = (key.namespace, key.name)
         try:
             loaded = await self._load(key.namespace, module.spec)
@@ -189,6 +211,13 @@ class ModuleReconciler:
         self._set(place, ModuleState(loaded.digest, "", module.spec, loaded.digest))
         self._mark_deleted(key, module)
         return _Verdict(loaded.digest, ModuleReason.COMPILED.value, "The module can be run.", loaded.size_bytes)
+
+    def _mark_unreadable(self, key: Key, error: Unreadable) -> None:
+        """No run is claimed with it; what was loaded before can still cancel."""
+        place = (key.namespace, key.name)
+        known = self._states.get(place)
+        spec, build = (known.spec, known.build) if known is not None else (None, None)
+        self._set(place, ModuleState(None, f"CurationModule {key.name} cannot be read: {error}", spec, build))
 
     def _mark_deleted(self, key: Key, module: CurationModule) -> None:
         """A deleted module counts for Cancel only: its spec stays known, but no run is claimed with it."""
@@ -228,8 +257,7 @@ class ModuleReconciler:
                     f"spec.digest is {spec.digest} but builtin {source.builtin} is {loaded.digest}; leave digest out",
                 )
             return loaded
-        assert spec.digest is not None  # CEL requires it
-        return await self._store.load(spec.digest, self._fetch(namespace, spec))
+        return await self._store.load(spec.digest or "", self._fetch(namespace, spec))
 
     def _fetch(self, namespace: str, spec: ModuleSpec) -> Fetch:
         """What reads the bytes of a module when no compiled artifact of them is kept."""
@@ -279,6 +307,10 @@ def _for_a_run(fetch: Fetch) -> Fetch:
             raise ModuleUnreadable(message) from None
 
     return told
+
+
+def _key(stored: Stored) -> Key:
+    return Key(MODULES, stored.namespace, stored.name)
 
 
 def _origin(spec: ModuleSpec) -> tuple[ModuleSource, str | None]:

@@ -113,10 +113,9 @@ class Observation:
             self._context.queue.add_after(key, random.uniform(30.0, 60.0))  # noqa: S311 - jitter
             return
         self._leave(key)
-        run = job.status.run
-        assert run is not None
         self._plans[key].revision = self._context.book.revision(key.namespace)
-        self._runs.launch(orders.observe(key, job, run))
+        if job.status.run is not None:
+            self._runs.launch(orders.observe(key, job, job.status.run))
 
     def _leave(self, key: Key) -> None:
         line = self._lines.get(key.namespace)

@@ -61,8 +61,8 @@ def submit(key: Key, job: CurationJob, run: Run) -> Order:
 def observe(key: Key, job: CurationJob, run: Run) -> Order:
     """Look at the session of a Running job."""
     session = job.status.session
-    assert session is not None
-    return replace(submit(key, job, run), trigger=Trigger.OBSERVE, session=SessionRef(session.id, session.url))
+    reference = SessionRef(session.id, session.url) if session is not None else None
+    return replace(submit(key, job, run), trigger=Trigger.OBSERVE, session=reference)
 
 
 def cancel(key: Key, job: CurationJob, entry: AbandonedRun, session: SessionRef | None) -> Order:

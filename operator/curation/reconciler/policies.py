@@ -1,6 +1,9 @@
 """CurationPolicies: put each in force the moment it is seen, and say in its status whether it is valid."""
 
+from contextlib import suppress
+
 from curation.api.policy import CurationPolicy, PolicyStatus
+from curation.api.reading import Unreadable
 from curation.authz.policy import PolicyCheck
 from curation.cluster.cache import Stored
 from curation.reconciler.context import Context, Key
@@ -18,7 +21,9 @@ class PolicyReconciler:
     def seen(self, old: Stored | None, new: Stored | None) -> None:
         """Listener of the policy caches: a policy counts, or stops counting, at once, before any status is written."""
         if new is not None:
-            self._put(new)
+            # One that cannot be read any more goes on counting as it was read last: it may forbid.
+            with suppress(Unreadable):
+                self._put(new)
         elif old is not None:
             self._context.book.remove_policy(old.namespace or None, old.name)
 
@@ -36,7 +41,11 @@ class PolicyReconciler:
         stored = self._context.cache(key).get(key.namespace, key.name)
         if stored is None:
             return
-        policy = stored.parse(CurationPolicy)
+        try:
+            policy = stored.parse(CurationPolicy)
+        except Unreadable:
+            await self._in_use.let_go(key, stored)
+            return
         check = self._put(stored)
         if await self._in_use.advance(key, policy.metadata, of_use=check.valid):
             return
@@ -52,4 +61,4 @@ class PolicyReconciler:
                 self._context.clock.now(),
             ),
         )
-        await write_own_status(self._context, key, stored, policy.status, status)
+        await write_own_status(self._context, key, stored, policy.status, status, stored.left_out(CurationPolicy))

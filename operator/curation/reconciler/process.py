@@ -13,7 +13,6 @@ from typing import Any, Final
 
 import kopf
 
-from curation.api.module import CurationModule
 from curation.authz.book import PolicyBook
 from curation.authz.gate import Gate
 from curation.cluster.answers import APIError, Unreachable
@@ -52,6 +51,7 @@ from curation.reconciler.queue import WorkQueue
 from curation.reconciler.runs import Runs
 from curation.reconciler.settings import Settings
 from curation.reconciler.takeover import Takeover
+from curation.reconciler.unreadable import Unreadables
 from curation.wasm.store import ModuleStore
 
 log = logging.getLogger(__name__)
@@ -209,7 +209,7 @@ class Process:
 
     async def _learn(self, context: Context, modules: ModuleReconciler) -> None:
         await self._read_first(context)
-        await self._load_modules(context, modules)
+        await self._load_modules(modules)
 
     async def _unless_stopped(self, work: Coroutine[None, None, None]) -> bool:
         """Do this unless asked to stop before it is done."""
@@ -249,16 +249,11 @@ class Process:
                 )
                 del context.caches[kind]
 
-    async def _load_modules(self, context: Context, modules: ModuleReconciler) -> None:
+    async def _load_modules(self, modules: ModuleReconciler) -> None:
         """Load those that are new, or another than the one that was loaded; for FIRST_LOADS_SECONDS at the most."""
-        unknown = [
-            Key(MODULES, stored.namespace, stored.name)
-            for stored in context.caches[MODULES]
-            if modules.state(stored.namespace, stored.name).spec != stored.parse(CurationModule).spec
-        ]
         try:
             async with asyncio.timeout(FIRST_LOADS_SECONDS):
-                for key in unknown:
+                for key in modules.to_load():
                     try:
                         await modules.load(key)
                     except Exception:
@@ -354,8 +349,13 @@ class Process:
     ) -> None:
         """Work while this process leads; without a lease, from now on."""
 
+        unreadables = Unreadables(context)
+
         async def reconcile(key: Key) -> None:
             with context.metrics.reconcile.labels(kind=key.kind.kind).time():
+                await unreadables.look(key)
+                if key.kind is not APPROVALS and context.cache(key).get(key.namespace, key.name) is None:
+                    context.refusals.forget(key)  # of an approval it may be the very making that is refused
                 await reconcilers[key.kind](key)
 
         def failed(key: Key, error: Exception) -> None:
@@ -371,7 +371,7 @@ class Process:
             namespace = next(iter(self._settings.namespaces), None)
             takeover.leading_since = await context.api.revision(JOBS, namespace)
             # A run that is taken over is replaced in one write, which takes its module.
-            await self._load_modules(context, modules)
+            await self._load_modules(modules)
             if self._stop.is_set():
                 return  # the lease is about to be released: no work may begin that would outlast it
             self._working = True

@@ -25,6 +25,7 @@ from curation.reconciler.context import Context, Key
 from curation.reconciler.credentials import CredentialError, Credentials
 from curation.reconciler.modules import ModuleReconciler
 from curation.reconciler.orders import Order
+from curation.reconciler.unreadable import job_of
 from curation.wasm.store import ModuleLoadError, ModuleReason, ModuleUnreadable
 
 log = logging.getLogger(__name__)
@@ -143,7 +144,7 @@ class Runs:
             if version is None or version.uid != order.run.uid:
                 self._judge(flight, None)
             elif version.resource_version > claimed:
-                self._judge(flight, version.parse(CurationJob))
+                self._hear(flight, version)
 
         async def follow() -> None:
             try:
@@ -175,9 +176,8 @@ class Runs:
                 self._hearing[known.uid].append(new)
                 break
         if new is not None and new.uid in self._flights:
-            job = new.parse(CurationJob)
             for flight in tuple(self._flights[new.uid]):
-                self._judge(flight, job)
+                self._hear(flight, new)
         if old is not None and old.uid in self._flights and (new is None or new.uid != old.uid):
             for flight in tuple(self._flights[old.uid]):
                 self._judge(flight, None)
@@ -253,6 +253,13 @@ class Runs:
         flights.discard(flight)
         if not flights:
             self._flights.pop(uid, None)
+
+    def _hear(self, flight: Flight, version: Stored) -> None:
+        job, fault = job_of(version)
+        if fault is None:
+            self._judge(flight, job)
+        elif flight.order.trigger is not Trigger.CANCEL:
+            flight.kill(f"the job cannot be read: {fault}")  # nothing says that it is current
 
     def _judge(self, flight: Flight, job: CurationJob | None) -> None:
         if flight.order.trigger is Trigger.CANCEL or flight.dead:

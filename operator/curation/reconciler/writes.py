@@ -8,23 +8,32 @@ from curation.api.schema import Condition, Model
 from curation.cluster.answers import Answer, Conflict, Gone, Refused, Throttled, Unknown, Written
 from curation.cluster.cache import Stored
 from curation.lifecycle import conditions
-from curation.reconciler.context import Context, Key
+from curation.reconciler.context import Context, Document, Key
 
 log = logging.getLogger(__name__)
 
-
-async def write_own_status(context: Context, key: Key, stored: Stored, old: Model, new: Model) -> None:
-    """Write a status computed from `stored` if it differs; what does not land is computed anew from the newest."""
-    after_write(
-        context, key, await context.write_status(key, stored.resource_version, status_to_wire(old), status_to_wire(new))
-    )
+STATUS = "its status"
+FINALIZER = "its finalizers"
+"""See `Refusals`."""
 
 
-def after_write(context: Context, key: Key, answer: Answer | None) -> None:
+async def write_own_status(
+    context: Context, key: Key, stored: Stored, old: Model, new: Model, left_out: Document | None = None
+) -> None:
+    """Write a status computed from `stored` if it differs; what does not land is computed anew from the newest.
+
+    `left_out` is what of the old one could not be read: it is written over.
+    """
+    known = {**status_to_wire(old), **(left_out or {})}
+    answer = await context.write_status(key, stored.resource_version, known, status_to_wire(new))
+    after_write(context, key, answer, STATUS)
+
+
+def after_write(context: Context, key: Key, answer: Answer | None, what: str) -> None:
     """Ask for work on the key again, when and as the answer of its write demands."""
     match answer:
         case None | Written():
-            pass
+            context.refusals.ended(key, what)
         case Conflict() | Gone():
             # What the write's own read has shown wakes the key at once; this is for a read that failed.
             context.queue.add_rate_limited(key)
@@ -33,9 +42,8 @@ def after_write(context: Context, key: Key, answer: Answer | None) -> None:
         case Unknown(message):
             log.warning("the answer to a write of %s was lost: %s", key, message, extra=key.log_fields)
             context.queue.add_rate_limited(key)
-        case Refused(code, reason, message):
-            refused = "the API server refuses a write of %s: %s %s: %s"
-            log.error(refused, key, code, reason, message, extra=key.log_fields)
+        case Refused() as refused:
+            context.refused(key, what, refused)
             context.queue.add_rate_limited(key)
 
 

@@ -149,5 +149,5 @@ def test_approvals_are_selected_by_decision(installed: Connection, namespace: st
 
 def test_wait_takes_the_phase_of_a_job(installed: Connection, namespace: str, kubectl: Kubectl) -> None:
     create(installed, namespace, "curationjobs", job())
-    write_status(installed, namespace, "curationjobs", "job", {"phase": "Running"})
-    kubectl("wait", "--for=jsonpath={.status.phase}=Running", "cjob/job", "--timeout=30s")
+    write_status(installed, namespace, "curationjobs", "job", {"phase": "Completed"})
+    kubectl("wait", "--for=jsonpath={.status.phase}=Completed", "cjob/job", "--timeout=30s")

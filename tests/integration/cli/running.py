@@ -170,6 +170,10 @@ class Objects:
             **fields,
         }
 
+    def session(self, run: Mapping[str, object]) -> dict[str, object]:
+        """status.session of a job whose run has started one."""
+        return {"id": "session-1", "runID": run["id"], "spawnedAt": micro(-90)}
+
     def _request(self, method: str, path: str, body: object = None) -> dict[str, Any]:
         status, answer = self.connection.request(method, path, body)
         assert status in (200, 201, 202), f"{method} {path}: {status} {answer}"

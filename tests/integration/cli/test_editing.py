@@ -36,7 +36,7 @@ def test_a_rerun_says_what_it_costs_when_a_session_runs_or_the_job_is_suspended(
 ) -> None:
     objects.job(suspend=True)
     run = objects.run("build")
-    objects.status(JOBS, "build", phase="Running", run=run)
+    objects.status(JOBS, "build", phase="Running", run=run, session=objects.session(run))
     said = plugin("rerun", "build").stderr
     assert f"run {run['id']} was Running: it is abandoned, and its session cancelled" in said
     assert "kubectl curation resume build" in said

@@ -90,7 +90,7 @@ def test_logs_of_a_job_without_any_says_where_they_are(plugin: Plugin, objects: 
     objects.job()
     assert "has not been run yet" in plugin("logs", "build", code=1).stderr
     run = objects.run("build")
-    objects.status(JOBS, "build", phase="Running", run=run)
+    objects.status(JOBS, "build", phase="Running", run=run, session=objects.session(run))
     said = plugin("logs", "build", code=1).stderr
     assert "has not failed (the job is Running)" in said
     assert "What a module logs is kept of a failed run alone" in said

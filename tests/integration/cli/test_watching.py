@@ -134,7 +134,9 @@ def test_on_a_terminal_it_is_a_table_that_changes_in_place(plugin: Plugin, objec
     try:
         with watching(plugin, stdout=theirs) as process:
             read_until(ours, r"PHASE(.|\n|\r)*build")
-            objects.status(JOBS, "build", phase="Running", phaseSince=micro(0), reason="SessionSpawned")
+            run = objects.run("build")
+            session = objects.session(run)
+            objects.status(JOBS, "build", phase="Running", phaseSince=micro(0), run=run, session=session)
             text = read_until(ours, r"Running")
             assert "\x1b[36m" in text, "Running has its colour"
             process.send_signal(signal.SIGINT)

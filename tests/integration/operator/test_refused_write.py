@@ -12,6 +12,7 @@ from tests.harness.world import JOBS, SECONDS, World
 
 ADMISSION = "/apis/admissionregistration.k8s.io/v1"
 REASON = "no job runs today"
+REFUSED = "refuses to write the outcome of run"
 _LOOK_SECONDS = 0.05
 
 
@@ -67,8 +68,20 @@ class NoneRuns:
     async def _refuses(self) -> bool:
         """Whether a dry run of such a status, on a job that nobody reconciles, is refused."""
         path = self._world.cluster.path(JOBS, "probe", "status") + "?dryRun=All"
-        code, _ = await self._world.cluster.request("PATCH", path, {"status": {"phase": "Running"}})
-        return code in (403, 422)
+        moment = "2026-01-01T00:00:00Z"
+        run = {
+            "id": "uid.g1.a1",
+            "generation": 1,
+            "attempt": 1,
+            "templateDigest": "v1:x",
+            "module": {"name": "m", "digest": "d"},
+            "holder": "h",
+            "submittedAt": moment,
+        }
+        session = {"id": "s", "runID": "uid.g1.a1", "spawnedAt": moment}
+        body = {"status": {"phase": "Running", "run": run, "session": session}}
+        _, answer = await self._world.cluster.request("PATCH", path, body)
+        return REASON in str(answer)
 
 
 @pytest.fixture
@@ -96,11 +109,11 @@ async def test_an_outcome_that_is_refused_for_a_while_lands_afterwards_and_is_re
     await world.service.wait_held(rule)
     await none_runs.begin()
     rule.release()
-    await world.until(lambda: len(operator.logged("refuses a status")) == 1, "the refusal is logged")
-    refused = operator.logged("refuses a status")[0]
+    await world.until(lambda: len(operator.logged(REFUSED)) == 1, "the refusal is logged")
+    refused = operator.logged(REFUSED)[0]
     assert refused["level"] == "ERROR"
     assert REASON in refused["message"]
-    await world.until(lambda: world.event_count("RetryScheduled", note=REASON) == 1, "the refusal is told of")
+    await world.until(lambda: world.event_count("WriteRefused", note=REASON) == 1, "the refusal is told of")
     # Several tries: the report must not be repeated with them.
     async with asyncio.timeout(SECONDS):
         while await refusals(operator) < 3:  # noqa: ASYNC110 - a page that is read
@@ -114,5 +127,5 @@ async def test_an_outcome_that_is_refused_for_a_while_lands_afterwards_and_is_re
     assert world.status()["run"]["id"] == world.run_id(generation=1)
     assert len(world.service.sessions()) == 1
     await assert_completions(operator, applied=1)
-    assert len(operator.logged("refuses a status")) == 1
-    assert world.event_count("RetryScheduled", note=REASON) == 1
+    assert len(operator.logged(REFUSED)) == 1
+    assert world.event_count("WriteRefused", note=REASON) == 1

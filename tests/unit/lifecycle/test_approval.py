@@ -4,7 +4,8 @@ import pytest
 
 from curation.api.approval import ApprovalDecision, approval_name, request_digest
 from curation.api.job import MAX_MESSAGE, OnDenied
-from curation.lifecycle.decide import decide
+from curation.api.names import Reason
+from curation.lifecycle.decide import Problem, decide
 from tests.unit.lifecycle.builders import (
     NOW,
     awaiting,
@@ -22,6 +23,8 @@ from tests.unit.lifecycle.builders import (
     stepped,
     stored,
 )
+
+TOO_MANY = Problem(Reason.TOO_MANY_APPROVALS, "As many as allowed are Pending; decide some of them.")
 
 
 def test_a_denied_run_waits_for_the_approval_of_the_denied_request() -> None:
@@ -69,21 +72,21 @@ def test_a_job_that_meets_a_denied_approval_fails_at_once(allowed: bool) -> None
 
 
 def test_a_job_says_when_there_are_too_many_approvals_and_when_there_are_not() -> None:
-    job = stepped(awaiting(), too_many_approvals=True)
+    job = stepped(awaiting(), approval_problem=TOO_MANY)
     assert (job.status.phase, job.status.reason) == ("AwaitingApproval", "TooManyApprovals")
     assert "pending" in job.status.message.lower()
     assert job.status.approval is not None
-    settled(job, too_many_approvals=True)
+    settled(job, approval_problem=TOO_MANY)
     job = stepped(job)
     assert job.status.reason == "Denied"
     assert job.status.approval is not None
     assert job.status.approval.name in job.status.message
     assert job.status.phase_since == NOW
-    assert stepped(stepped(awaiting(), too_many_approvals=True), request_allowed=True).status.reason == "Approved"
+    assert stepped(stepped(awaiting(), approval_problem=TOO_MANY), request_allowed=True).status.reason == "Approved"
 
 
 def test_a_long_path_fits_into_the_message_and_leaves_room_for_what_to_do() -> None:
-    job = stepped(stepped(completed(claimed(), denied("/" + "x" * 8000)), too_many_approvals=True))
+    job = stepped(stepped(completed(claimed(), denied("/" + "x" * 8000)), approval_problem=TOO_MANY))
     assert job.status.reason == "Denied"
     assert len(job.status.message) <= MAX_MESSAGE
     assert job.status.approval is not None

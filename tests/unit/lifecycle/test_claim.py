@@ -2,7 +2,7 @@
 
 import pytest
 
-from curation.api.names import FailureClass
+from curation.api.names import SESSION_FINALIZER, FailureClass
 from curation.lifecycle.decide import SLOT_PATIENCE, decide
 from tests.unit.lifecycle.builders import (
     HERE,
@@ -151,3 +151,20 @@ def test_a_status_without_the_first_generation_of_its_template_goes_on_counting_
     job = claimed(older, now=NOW + seconds(10))
     assert job.status.run is not None
     assert job.status.run.attempt == 2
+
+
+def test_a_finalizer_that_is_refused_shows_in_the_status_and_nothing_is_claimed_without_it() -> None:
+    job = new_job(finalizer=False)
+    step = decide(job, facts(finalizer_refused="403 Forbidden: not today"))
+    assert (step.status.phase, step.status.reason, step.launch) == ("Queued", "WriteRefused", None)
+    assert "403 Forbidden: not today" in step.status.message
+    assert step.status.observed_generation == job.metadata.generation
+    shown = job.model_copy(update={"status": step.status})
+    again = decide(shown, facts(finalizer_refused="403 Forbidden: not today"))
+    assert again.add_finalizer
+    assert again.status == shown.status
+    claimed_now = decide(
+        shown.model_copy(update={"metadata": shown.metadata.model_copy(update={"finalizers": (SESSION_FINALIZER,)})}),
+        facts(),
+    )
+    assert claimed_now.launch is not None

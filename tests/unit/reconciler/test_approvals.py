@@ -106,11 +106,13 @@ async def test_a_job_that_waits_for_room_has_it_once_the_approval_that_was_being
         making = asyncio.create_task(approvals.advance(key("a"), first))
         await asyncio.sleep(0)
         await approvals.advance(key("b"), second)
-        assert approvals.facts(key("b"), second).too_many
+        problem = approvals.facts(key("b"), second).problem
+        assert problem is not None
+        assert problem.reason == "TooManyApprovals"
         rig.taken()
         answered.set()
         await making
         approvals.forget(key("a"))  # suspended, or deleted, before it tries again
         assert key("b") in rig.taken()
         await approvals.advance(key("b"), second)
-        assert not approvals.facts(key("b"), second).too_many
+        assert approvals.facts(key("b"), second).problem is None

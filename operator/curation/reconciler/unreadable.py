@@ -1,0 +1,114 @@
+"""Objects that this release cannot read: each is told of once, in its conditions too, and left as it is otherwise.
+
+What must be done all the same (a deletion is let through, sessions are cancelled) is each reconciler's own.
+"""
+
+import logging
+from typing import Any, Final
+
+from curation.api.approval import CurationApproval
+from curation.api.job import CurationJob
+from curation.api.module import CurationModule
+from curation.api.names import ConditionType, EventReason
+from curation.api.policy import ClusterCurationPolicy, CurationPolicy
+from curation.api.reading import Fault, Unreadable
+from curation.api.remains import remains_of
+from curation.api.schema import ResourceModel
+from curation.cluster.cache import Stored
+from curation.cluster.resources import APPROVALS, CLUSTER_POLICIES, JOBS, MODULES, POLICIES, ResourceKind
+from curation.lifecycle.decide import Note
+from curation.reconciler.context import Context, Document, Key, regarding_object
+from curation.reconciler.writes import after_write
+
+log = logging.getLogger(__name__)
+
+MODELS: Final[dict[ResourceKind, type[ResourceModel]]] = {
+    JOBS: CurationJob,
+    MODULES: CurationModule,
+    POLICIES: CurationPolicy,
+    CLUSTER_POLICIES: ClusterCurationPolicy,
+    APPROVALS: CurationApproval,
+}
+REASON: Final = EventReason.UNREADABLE.value
+
+
+def job_of(stored: Stored) -> tuple[CurationJob, Fault | None]:
+    """The job, or what is left of one that cannot be read and why it cannot."""
+    try:
+        return stored.parse(CurationJob), None
+    except Unreadable as error:
+        return remains_of(stored.document()), error.fault
+
+
+class Unreadables:
+    """Knows which objects cannot be read."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self._told: dict[Key, tuple[str, Fault]] = {}
+
+    async def look(self, key: Key) -> None:
+        """Tell of the object if it cannot be read; note that it can."""
+        stored = self._context.cache(key).get(key.namespace, key.name)
+        if stored is None:
+            self._forget(key)
+            return
+        try:
+            stored.parse(MODELS[key.kind])
+        except Unreadable as error:
+            self._tell(key, stored, error.fault)
+            await self._show(key, stored, error.fault)
+        else:
+            self._forget(key)
+
+    def _tell(self, key: Key, stored: Stored, fault: Fault) -> None:
+        if self._told.get(key) == (stored.uid, fault):
+            return
+        if key not in self._told:
+            self._context.metrics.unreadable.labels(kind=key.kind.kind).inc()
+        self._told[key] = (stored.uid, fault)
+        why = f"This release cannot read the object and leaves it as it is: {fault}"
+        log.error("%s: %s", key, why, extra=key.log_fields)
+        note = Note(EventReason.UNREADABLE, why, warning=True)
+        self._context.note(regarding_object(key, stored), note, key.log_fields)
+
+    def _forget(self, key: Key) -> None:
+        if self._told.pop(key, None) is not None:
+            self._context.metrics.unreadable.labels(kind=key.kind.kind).dec()
+
+    async def _show(self, key: Key, stored: Stored, fault: Fault) -> None:
+        """Say it in the conditions, which follow from all else and so may be written whatever that is."""
+        if stored.fault is not None:
+            return  # it is not even to be looked at
+        document = stored.document()
+        if "deletionTimestamp" in document["metadata"]:
+            return
+        status = document.get("status")
+        listed = status.get("conditions") if isinstance(status, dict) else None
+        before = [entry for entry in listed if isinstance(entry, dict)] if isinstance(listed, list) else []
+        after = self._conditions(key, stored, fault, before)
+        if after == before:
+            return
+        answer = await self._context.write(key, stored.resource_version, {"status": {"conditions": after}}, "status")
+        after_write(self._context, key, answer, "its conditions")
+
+    def _conditions(self, key: Key, stored: Stored, fault: Fault, before: list[Document]) -> list[Document]:
+        wanted = {ConditionType.READY: "False"}
+        if key.kind is JOBS:
+            wanted |= {ConditionType.RECONCILING: "False", ConditionType.STALLED: "True"}
+        now = self._context.clock.now().strftime("%Y-%m-%dT%H:%M:%SZ")
+        known = {entry.get("type"): entry for entry in before}
+        made: dict[Any, Document] = {}
+        for kind, status in wanted.items():
+            new: Document = {
+                "type": kind.value,
+                "status": status,
+                "observedGeneration": stored.generation,
+                "lastTransitionTime": now,
+                "reason": REASON,
+                "message": str(fault)[:4096],
+            }
+            old = known.get(kind.value, {})
+            same = all(old.get(name) == new[name] for name in ("status", "reason", "message", "observedGeneration"))
+            made[kind.value] = old if same else new
+        return [made.pop(entry.get("type"), entry) for entry in before] + list(made.values())

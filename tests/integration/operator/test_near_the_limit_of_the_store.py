@@ -1,0 +1,48 @@
+"""A job near etcd's limit, whose status does not fit beside it: visible, and deletable."""
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from tests.harness import manifests
+from tests.harness.world import JOBS, World
+from tests.integration.cli.running import Plugin
+
+
+async def asked(world: World, method: str, name: str, body: object = None) -> tuple[int, Any]:
+    """One request about a job, as admin. (aiohttp warns of bodies of this size.)"""
+    return await asyncio.to_thread(world.cluster.connection.request, method, world.cluster.path(JOBS, name), body)
+
+
+@pytest.mark.own_operator
+async def test_a_job_whose_status_does_not_fit_says_so_and_goes_once_it_is_made_smaller(world: World) -> None:
+    await world.prepare()
+    room, full = 1_500_000, 1_600_000
+    while full - room > 64:  # the greatest input that the store takes beside the rest
+        size = (room + full) // 2
+        code, answer = await asked(
+            world, "POST", "", manifests.job("probe", world.service.url, input={"x": "x" * size})
+        )
+        if code == 201:
+            room = size
+            await asked(world, "PATCH", "probe", {"spec": {"input": None}})
+            await asked(world, "DELETE", "probe")
+            await asked(world, "PATCH", "probe", {"metadata": {"finalizers": None}})
+        else:
+            assert "too large" in str(answer), answer
+            full = size
+    code, _ = await asked(world, "POST", "", manifests.job("job-0", world.service.url, input={"x": "x" * room}))
+    assert code == 201
+    operator = await world.start_operator()
+    await world.until(lambda: world.event_count("WriteRefused", name="job-0", note="too large") >= 1, "it is told of")
+    await world.create_job("other")
+    await world.until_phase("Running", "other")
+    assert len(operator.logged("request is too large", level="ERROR")) == 1
+    plugin = Plugin(world.cluster.connection, world.namespace)
+    told = (await asyncio.to_thread(lambda: plugin("why", "job-0"))).stdout
+    assert "too large" in told
+    assert "kubectl patch curationjob job-0" in told.split("You can:")[1]
+    await world.cluster.patch(JOBS, "job-0", {"spec": {"input": None}})
+    await world.cluster.delete(JOBS, "job-0")
+    await world.until_gone("job-0")
