@@ -22,6 +22,7 @@ from curation.cluster.answers import Document, Failure, Unreachable
 from curation.cluster.clock import ServerClock
 from curation.cluster.credentials import Credentials, load
 from curation.cluster.kubeconfig import Overrides
+from curation.cluster.proxies import without_credentials
 from curation.cluster.requests import NO_ANSWER, RequestObserver, describe
 from curation.cluster.sockets import Sockets
 
@@ -76,6 +77,11 @@ class Connection:
         """The HTTP proxy to the API server, if any."""
         proxy: str | None = self.credentials.configuration.proxy
         return proxy
+
+    @property
+    def _through(self) -> str:
+        """For a message about a request that failed: the proxy may be what failed."""
+        return f" (through the proxy {without_credentials(self.proxy)})" if self.proxy else ""
 
     def new_session(
         self,
@@ -137,9 +143,9 @@ class Connection:
             )
             raw: bytes = await response.read()  # type: ignore[no-untyped-call]
         except TimeoutError as error:
-            raise Unreachable(f"{method} {url}: no answer within {self.request_timeout:g} s") from error
+            raise Unreachable(f"{method} {url}: no answer within {self.request_timeout:g} s{self._through}") from error
         except (aiohttp.ClientError, OSError) as error:
-            raise Unreachable(f"{method} {url}: {error or type(error).__name__}") from error
+            raise Unreachable(f"{method} {url}: {error or type(error).__name__}{self._through}") from error
         try:
             document = json.loads(raw)
         except ValueError:

@@ -11,11 +11,8 @@ import os
 import ssl
 import time
 from collections.abc import Mapping
-from ipaddress import ip_address
 from pathlib import Path
 from typing import Final
-from urllib.parse import urlsplit
-from urllib.request import getproxies, proxy_bypass
 
 from kubernetes.aio import config
 from kubernetes.aio.client import Configuration
@@ -25,6 +22,7 @@ from curation.cluster import exec_plugin, kubeconfig, tls
 from curation.cluster.exec_plugin import ExecCredential
 from curation.cluster.kubeconfig import Access, Exec, Overrides
 from curation.cluster.kubeconfig import ConfigurationError as ConfigurationError
+from curation.cluster.proxies import ProxyUnusable, proxy_for
 
 logger = logging.getLogger(__name__)
 
@@ -237,18 +235,8 @@ async def load(environ: Mapping[str, str] = os.environ, *, overrides: Overrides 
         source = f"kubeconfig {listed}" if listed else "pod's service account"
         raise ConfigurationError(f"Cannot read the cluster access from the {source}: {error}") from error
     access = credentials._access
-    credentials.configuration.proxy = access.proxy or _proxy_from_environment(access.server)
-    return credentials
-
-
-def _proxy_from_environment(server: str) -> str | None:
-    """HTTPS_PROXY and NO_PROXY, read once: aiohttp's own trust_env looks into ~/.netrc at every request."""
-    url = urlsplit(server)
-    host = url.hostname or ""
     try:
-        loopback = ip_address(host).is_loopback
-    except ValueError:
-        loopback = host == "localhost"
-    if loopback or proxy_bypass(url.netloc.rpartition("@")[2]):
-        return None
-    return getproxies().get(url.scheme)
+        credentials.configuration.proxy = access.proxy or proxy_for(access.server, environ)
+    except ProxyUnusable as error:
+        raise ConfigurationError(str(error)) from error
+    return credentials

@@ -281,19 +281,10 @@ async def test_a_service_account_token_is_read_again_and_its_namespace_is_known(
     assert await credentials.authorization() == "Bearer t2"
 
 
-@pytest.mark.parametrize(
-    ("server", "no_proxy", "expected"),
-    [
-        ("https://api.example:6443", "", "http://proxy:3128"),
-        ("https://api.example:6443", ".example", None),
-        ("https://127.0.0.1:6443", "", None),
-        ("https://localhost:6443", "", None),
-        ("https://[::1]:6443", "", None),
-    ],
-)
-def test_a_proxy_is_taken_from_the_environment_but_never_for_this_machine(
-    server: str, no_proxy: str, expected: str | None, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("HTTPS_PROXY", "http://proxy:3128")
-    monkeypatch.setenv("NO_PROXY", no_proxy)
-    assert module._proxy_from_environment(server) == expected
+async def test_the_proxy_of_the_environment_is_used_by_the_rules_of_go(tmp_path: Path) -> None:
+    kubeconfig = write_kubeconfig(tmp_path / "config", {"token": "t"}, server="https://10.1.2.3:6443")
+    environ = {"KUBECONFIG": kubeconfig, "HTTPS_PROXY": "http://proxy:3128"}
+    assert (await load(environ)).configuration.proxy == "http://proxy:3128"
+    assert (await load({**environ, "NO_PROXY": "10.0.0.0/8"})).configuration.proxy is None
+    with pytest.raises(ConfigurationError, match="HTTPS_PROXY is 'socks5://proxy'"):
+        await load({**environ, "HTTPS_PROXY": "socks5://proxy"})
