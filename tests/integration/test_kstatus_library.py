@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
-from curation.api.names import Phase
+from curation.api.names import Phase, Reason
 from tests.oracles import kstatus
 from tests.oracles.go_programs import CannotBuild
 from tests.oracles.kstatus_library import Judged, judge, program
@@ -26,6 +26,10 @@ def binary() -> Path:
         return program()
     except CannotBuild as reason:
         pytest.skip(str(reason))
+
+
+def _expected(phase: Phase, reason: str) -> str:
+    return "Failed" if reason == Reason.MODULE_UNUSABLE else _OF_PHASE.get(phase, "InProgress")
 
 
 @pytest.fixture(scope="module")
@@ -81,7 +85,7 @@ def test_the_oracle_and_the_library_agree_about_every_combination_of_conditions(
 
 @pytest.mark.parametrize(("phase", "reason"), documents.EVERY_REASON)
 def test_the_library_tells_the_truth_about_a_job(binary: Path, sample: Path, phase: Phase, reason: str) -> None:
-    expected = _OF_PHASE.get(phase, "InProgress")
+    expected = _expected(phase, reason)
     obj = documents.job(phase, reason)
     judged, deleted = judge(binary, [obj, documents.being_deleted(obj)], sample)
     assert (judged.kstatus, judged.flux) == (expected, expected)
@@ -116,4 +120,4 @@ def test_the_expressions_of_the_docs_take_a_running_job_for_current(
     path = tmp_path / "kustomization.json"
     path.write_text(json.dumps(yaml.safe_load(text)), encoding="utf-8")
     [judged] = judge(binary, [documents.job(phase, reason)], path)
-    assert judged.flux == ("Current" if phase is Phase.RUNNING else _OF_PHASE.get(phase, "InProgress"))
+    assert judged.flux == ("Current" if phase is Phase.RUNNING else _expected(phase, reason))

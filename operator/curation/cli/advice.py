@@ -54,7 +54,7 @@ def _command(known: Known, verb: str, purpose: str, name: str = "") -> str:
 def _queued(known: Known) -> list[str]:
     if known.job.status.reason == Reason.SUSPENDED:
         return [_command(known, "resume", "let it go on")]
-    if known.job.status.reason == Reason.WAITING_FOR_MODULE:
+    if known.job.status.reason in (Reason.WAITING_FOR_MODULE, Reason.MODULE_UNUSABLE):
         module = known.job.spec.module_ref.name
         return [f"kubectl describe curationmodule {module}{known.flag}   # what is wrong with the module"]
     if known.job.status.reason == Reason.WRITE_REFUSED:

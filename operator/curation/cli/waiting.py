@@ -42,7 +42,7 @@ def _queued(known: Known) -> list[str]:
     match status.reason:
         case Reason.SUSPENDED:
             return ["spec.suspend to become false"]
-        case Reason.WAITING_FOR_MODULE:
+        case Reason.WAITING_FOR_MODULE | Reason.MODULE_UNUSABLE:
             return [f"CurationModule {job.spec.module_ref.name} to be Ready: {module_state(known)}"]
         case Reason.WAITING_FOR_SLOT:
             return ["a free slot: the operator runs as many modules as --max-concurrent-runs allows"]

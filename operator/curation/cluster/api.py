@@ -27,6 +27,7 @@ PAGE_SIZE: Final = 500
 # How often a list that expired before its end is begun.
 BEGINNINGS: Final = 3
 METADATA_ONLY: Final = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
+ONE_METADATA: Final = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1"
 
 
 class ClusterAPI:
@@ -159,6 +160,21 @@ class ClusterAPI:
     async def read_config_map(self, namespace: str, name: str) -> Document | None:
         """A ConfigMap, or None."""
         return await self.get(CONFIG_MAPS, namespace, name)
+
+    async def config_map_metadata(self, namespace: str, name: str) -> Document | None:
+        """The metadata of a ConfigMap, or None: a few hundred bytes from the server's watch cache, not from etcd.
+
+        It may be that of a version which was replaced a moment ago.
+        """
+        answer = await self._connection.send(
+            "GET", CONFIG_MAPS.path(namespace, name), query={"resourceVersion": "0"}, accept=ONE_METADATA
+        )
+        if not isinstance(answer, Failure):
+            metadata: Document = answer["metadata"]
+            return metadata
+        if answer.says_absent(CONFIG_MAPS, name):
+            return None
+        raise answer.error()
 
     async def read_secret(self, namespace: str, name: str) -> Document | None:
         """A Secret, or None. Its values are base64."""

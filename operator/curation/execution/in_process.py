@@ -22,7 +22,7 @@ from curation.execution.executor import ExecutionObserver, Invocation, Judge, Se
 from curation.execution.guest_host import GuestHost
 from curation.execution.verdict import verdict
 from curation.lifecycle.outcome import Calls, Failed, FailureClass, Report, Result, Trigger
-from curation.wasm.engine import new_store
+from curation.wasm.engine import new_engine, new_store
 from curation.wasm.guest import GuestEnd, Stopped, Trapped, interrupted, run_guest
 from curation.wasm.store import LoadedModule, ModuleLoadError, ModuleReason, ModuleStore, ModuleUnreadable
 from curation.wasm.watchdog import Cause, Watch, Watchdog
@@ -162,7 +162,9 @@ class InProcessExecution:
 
     async def _load(self) -> LoadedModule:
         build = self._invocation.module
-        self._loading = asyncio.create_task(self._executor.store.load(build.digest, build.fetch or self._no_bytes))
+        self._loading = asyncio.create_task(
+            self._executor.store.load(build.digest, build.fetch or self._no_bytes, self._invocation.namespace)
+        )
         try:
             return await self._loading
         finally:
@@ -193,12 +195,12 @@ class InProcessExecution:
         if self._stopped is not None:
             return Stopped(self._stopped)
         limits = self._invocation.module.limits
-        engine, component = module.open()
         with (
-            closing(engine),
-            closing(component),
+            new_engine() as engine,
             closing(new_store(engine, limits)) as store,
+            # Opening the artifact is the run's: it counts against its limits, though it cannot be interrupted.
             self._executor.watchdog.watch(store, limits) as watch,
+            module.open(engine) as component,
         ):
             self._watch = watch
             if self._stopped is not None:

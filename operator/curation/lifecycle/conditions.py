@@ -32,6 +32,8 @@ def derive(
     failed, completed = phase is Phase.FAILED, phase is Phase.COMPLETED
     finished = failed or completed
     suspended = phase is Phase.QUEUED and status.reason == Reason.SUSPENDED
+    # It goes on by itself once its module is mended, but nothing that is under way will do that.
+    stalled = failed or (phase is Phase.QUEUED and status.reason == Reason.MODULE_UNUSABLE)
     shown = find(status.conditions, ConditionType.RECONCILING)
     if observation_error is None and phase is Phase.RUNNING and shown is not None:
         observation_error = shown.message if shown.reason == OBSERVATION_FAILED else None
@@ -45,8 +47,11 @@ def derive(
         grant = ("Unknown", "NotAsked", "No outbound call has been decided yet.")
     verdicts = {
         ConditionType.READY: (_status(completed), reason, status.message),
-        ConditionType.RECONCILING: (_status(not finished), *((reason, "") if finished else reconciling)),
-        ConditionType.STALLED: (_status(failed), reason, status.message if failed else ""),
+        ConditionType.RECONCILING: (
+            _status(not finished and not stalled),
+            *((reason, "") if finished or stalled else reconciling),
+        ),
+        ConditionType.STALLED: (_status(stalled), reason, status.message if stalled else ""),
         ConditionType.FINISHED: (_status(finished), reason, ""),
         ConditionType.SUCCEEDED: (_status(completed) if finished else "Unknown", reason, ""),
         ConditionType.AUTHORIZED: grant,

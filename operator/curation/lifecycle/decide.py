@@ -47,6 +47,8 @@ class Facts:
     """Digest of the job's module if it is Ready."""
     module_message: str = ""
     """Why the module is not Ready."""
+    module_unusable: bool = False
+    """Only another spec of the module can help, nothing that may come by itself or be applied beside it."""
     module_config: dict[str, str] = field(default_factory=dict)
     """The module's own configuration; the job's keys win."""
     slot: bool = True
@@ -273,7 +275,8 @@ def _claim(job: CurationJob, step: Step, facts: Facts) -> Step:
             "Too many earlier runs are still to be cleaned; the Warning events say why.",
         )
     if facts.module_digest is None:
-        return _wait(job, step, facts, Reason.WAITING_FOR_MODULE, facts.module_message)
+        reason = Reason.MODULE_UNUSABLE if facts.module_unusable else Reason.WAITING_FOR_MODULE
+        return _wait(job, step, facts, reason, facts.module_message)
     if not facts.slot:
         since = max(
             t for t in (status.retry_at, status.phase_since, job.metadata.creation_timestamp, _EPOCH) if t is not None

@@ -73,6 +73,11 @@ class JobReconciler:
         self.cleanup.advance(key, job)
         facts = self._facts(key, job)
         step = decide(job, facts)
+        if step.launch is not None and not self._modules.fresh(key.namespace, job.spec.module_ref.name):
+            # What a run is claimed with is to be what the module's source holds now.
+            await self._modules.look(key.namespace, job.spec.module_ref.name)
+            facts = self._facts(key, job)
+            step = decide(job, facts)
         reserved = False
         if step.launch is not None:
             reserved = self._runs.reserve(key)
@@ -120,6 +125,7 @@ class JobReconciler:
             holder=self._context.settings.holder,
             module_digest=module.digest,
             module_message=module.message,
+            module_unusable=module.unusable,
             module_config=dict(module.spec.config) if module.spec is not None else {},
             run_lives=run is not None and self._runs.lives(job.metadata.uid, run.id),
             adopt=self._takeover.may_adopt(key, job),

@@ -1,19 +1,15 @@
 """CurationModules: load each one, say in its status whether it can be run, wake the jobs that wait for it."""
 
-import base64
-import binascii
+import asyncio
 import logging
-from dataclasses import dataclass
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
 from http import HTTPStatus
+from typing import Final
 
-from curation.api.module import (
-    ConfigMapSource,
-    CurationModule,
-    ModuleLimits,
-    ModuleSource,
-    ModuleSpec,
-    ModuleStatus,
-)
+from curation.api.module import CurationModule, ModuleLimits, ModuleSpec, ModuleStatus
 from curation.api.reading import Unreadable
 from curation.cluster.answers import APIError, Unreachable
 from curation.cluster.cache import Stored
@@ -21,8 +17,9 @@ from curation.cluster.resources import MODULES
 from curation.execution.executor import ModuleBuild
 from curation.reconciler.context import Context, Key
 from curation.reconciler.in_use import InUse
-from curation.reconciler.writes import ready_condition, write_own_status
-from curation.wasm.limits import Limits
+from curation.reconciler.sources import Sources, no_oci, origin
+from curation.reconciler.writes import module_conditions, write_own_status
+from curation.wasm.limits import Limits, size_text
 from curation.wasm.store import (
     Fetch,
     LoadedModule,
@@ -30,16 +27,16 @@ from curation.wasm.store import (
     ModuleReason,
     ModuleStore,
     ModuleUnreadable,
-    builtin_bytes,
+    builtin_digest,
 )
 
 log = logging.getLogger(__name__)
 
-# Loads that may be under way, of all the workers: a job is never to wait for a source that is slow to be read. What
-# compiles them is one thread.
-LOADS_AT_ONCE = 4
+# Loads that may be under way, of all the workers: a job is never to wait for a source that is slow to be read. What is
+# to be compiled waits in the background.
+LOADS_AT_ONCE: Final = 4
 # The source may be applied a moment after the module (kubectl apply -f DIR has no order).
-RETRY_SECONDS = (1.0, 2.0, 5.0, 15.0, 60.0)
+RETRY_SECONDS: Final = (1.0, 2.0, 5.0, 15.0, 60.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +48,8 @@ class ModuleState:
     spec: ModuleSpec | None = None
     build: str | None = None
     """The digest of what was loaded from this source, also once no run is claimed with it."""
+    unusable: bool = False
+    """Only another spec can help, none that its source may become."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,20 +60,32 @@ class _Verdict:
     reason: str
     message: str
     size_bytes: int | None
+    stalled: bool = False
+    """Only another spec can help."""
+
+
+class _BeingCompiled(Exception):
+    """The source is as it should be, and its module waits for the compiler."""
 
 
 class ModuleReconciler:
     """Keeps the states of all modules."""
 
-    def __init__(self, context: Context, store: ModuleStore, in_use: InUse) -> None:
+    def __init__(
+        self, context: Context, store: ModuleStore, in_use: InUse, monotonic: Callable[[], float] = time.monotonic
+    ) -> None:
         self._context = context
         self._in_use = in_use
         self._store = store
+        self._sources = Sources(context.api, monotonic)
         self._states: dict[tuple[str, str], ModuleState] = {}
         self._waiting: dict[tuple[str, str], set[Key]] = {}
         self._failures: dict[Key, int] = {}
         self._loads = 0
-        self._to_load: dict[Key, None] = {}
+        self._to_load: OrderedDict[str, dict[Key, None]] = OrderedDict()  # by namespace
+        self._compiling: dict[Key, tuple[str, asyncio.Task[None]]] = {}
+        self._not_compiled: dict[Key, tuple[str, Exception]] = {}
+        self._looking: dict[Key, asyncio.Task[None]] = {}
 
     def state(self, namespace: str, name: str) -> ModuleState:
         """What is known of a module now."""
@@ -94,6 +105,29 @@ class ModuleReconciler:
             if not jobs:
                 del self._waiting[place]
 
+    def fresh(self, namespace: str, name: str) -> bool:
+        """Whether what is known of the module's source is young enough to claim a run with it; see `look`."""
+        stored = self._context.caches[MODULES].get(namespace, name)
+        try:
+            return stored is None or self._sources.fresh(_key(stored), stored.parse(CurationModule))
+        except Unreadable:
+            return False
+
+    async def look(self, namespace: str, name: str) -> None:
+        """Look at the module's source now; where the API server does not let us, all stays as it was."""
+        key = Key(MODULES, namespace, name)
+        task = self._looking.get(key)
+        if task is None:
+            task = self._looking[key] = asyncio.create_task(self._look(key), name=f"look at {key}")
+            task.add_done_callback(lambda _: self._looking.pop(key, None))
+        await asyncio.shield(task)
+
+    async def _look(self, key: Key) -> None:
+        before = self.state(key.namespace, key.name)
+        await self.load(key)
+        if self.state(key.namespace, key.name) != before:
+            self._context.queue.add(key)  # which writes what it is, or forgets it
+
     def build(self, namespace: str, name: str, digest: str) -> tuple[ModuleBuild, ModuleSpec]:
         """The build of a module to execute, and the spec that bounds it.
 
@@ -105,10 +139,10 @@ class ModuleReconciler:
             if self._context.caches[MODULES].get(namespace, name) is not None:
                 raise ModuleUnreadable(state.message)
             raise ModuleLoadError(ModuleReason.NOT_FOUND, state.message)
-        if self._store.get(digest) is None and state.build is not None:
+        if state.build is not None and not self._store.has(digest):
             digest = state.build
         limits = Limits.of(state.spec.limits)
-        return ModuleBuild(name, digest, limits, _for_a_run(self._fetch(namespace, state.spec))), state.spec
+        return ModuleBuild(name, digest, limits, self._for_a_run(namespace, state.spec)), state.spec
 
     def wall_seconds(self, namespace: str, name: str) -> float:
         """How long a run of the module can take at the most; of one that is gone, what the default allows."""
@@ -121,17 +155,38 @@ class ModuleReconciler:
             await self._reconcile(key)
         finally:
             # Whatever this one came to, even if it took no turn: else those that wait would wait for ever.
-            if self._to_load and self._loads < LOADS_AT_ONCE:
-                following = next(iter(self._to_load))
-                del self._to_load[following]
-                self._context.queue.add(following)
+            self._next_load()
+
+    def _load_later(self, key: Key) -> None:
+        self._to_load.setdefault(key.namespace, {})[key] = None
+
+    def _no_load(self, key: Key) -> None:
+        keys = self._to_load.get(key.namespace)
+        if keys is not None:
+            keys.pop(key, None)
+            if not keys:
+                del self._to_load[key.namespace]
+
+    def _next_load(self) -> None:
+        """The namespaces that have modules to load have their turns, each for one."""
+        if not self._to_load or self._loads >= LOADS_AT_ONCE:
+            return
+        namespace, keys = self._to_load.popitem(last=False)
+        following = next(iter(keys))
+        del keys[following]
+        if keys:
+            self._to_load[namespace] = keys
+        self._context.queue.add(following)
 
     async def _reconcile(self, key: Key) -> None:
         stored = self._context.cache(key).get(key.namespace, key.name)
         if stored is None:
             self._set((key.namespace, key.name), None)
             self._failures.pop(key, None)
-            self._to_load.pop(key, None)
+            self._not_compiled.pop(key, None)
+            self._no_load(key)
+            self._sources.forget(key)
+            self._compile_no_more(key)
             self._context.queue.drop(key)
             return
         try:
@@ -144,7 +199,7 @@ class ModuleReconciler:
             self._mark_deleted(key, module)
             return
         if self._loads >= LOADS_AT_ONCE:
-            self._to_load[key] = None
+            self._load_later(key)
             return
         self._loads += 1
         try:
@@ -157,9 +212,10 @@ class ModuleReconciler:
             observed_generation=module.metadata.generation,
             digest=verdict.digest or "",
             size_bytes=verdict.size_bytes,
-            conditions=ready_condition(
+            conditions=module_conditions(
                 module.status.conditions,
                 verdict.digest is not None,
+                verdict.stalled,
                 verdict.reason,
                 verdict.message,
                 module.metadata.generation,
@@ -180,7 +236,10 @@ class ModuleReconciler:
             return False  # to be marked as such
 
     async def load(self, key: Key) -> _Verdict | None:
-        """Load a module that is known, and note whether it can be run. None if the cluster did not let us tell."""
+        """Load a module that is known, and note whether it can be run; what is to be compiled is, in the background.
+
+        None if there is nothing to tell: the cluster did not let us, or it is being compiled.
+        """
         stored = self._context.cache(key).get(key.namespace, key.name)
         if stored is None:
             return None
@@ -190,26 +249,35 @@ class ModuleReconciler:
             self._mark_unreadable(key, error)
             return None
         place = (key.namespace, key.name)
+        known = self._states.get(place)
+        same = known is not None and known.spec is not None and origin(known.spec) == origin(module.spec)
+        build = known.build if known is not None and same else None
         try:
-            loaded = await self._load(key.namespace, module.spec)
+            loaded = await self._load(key, module.spec)
+        except _BeingCompiled:
+            if known is None or not same or known.digest is None:
+                self._set(place, ModuleState(None, f"CurationModule {key.name} is being compiled.", module.spec, build))
+            return None
         except ModuleLoadError as error:
             message = f"CurationModule {key.name} is not ready: {error.message}"
-            self._set(place, ModuleState(None, message, module.spec))
-            self._try_later(key, error.reason)
-            return _Verdict(None, error.reason.value, error.message, None)
+            lasts = not error.reason.may_pass or module.spec.source.config_map is None
+            self._set(place, ModuleState(None, message, module.spec, build, unusable=lasts))
+            self._try_later(key, passing=not lasts)
+            return _Verdict(None, error.reason.value, error.message, None, stalled=lasts)
         except (APIError, Unreachable, OSError) as error:
             log.warning("module %s/%s could not be read: %s", *place, error)
-            self._try_later(key, ModuleReason.NOT_FOUND)
-            known = self._states.get(place)
-            if known is not None and known.digest is not None:
+            self._try_later(key, passing=True)
+            if known is not None and known.digest is not None and same:
                 return None  # the server's trouble says nothing about the module: a build that was ready stays so
             message = f"its source cannot be read: {error}"
-            self._set(place, ModuleState(None, f"CurationModule {key.name} is not ready: {message}", module.spec))
+            text = f"CurationModule {key.name} is not ready: {message}"
+            self._set(place, ModuleState(None, text, module.spec, build))
             refused = isinstance(error, APIError)
             return _Verdict(None, ModuleReason.NOT_FOUND.value, message, None) if refused else None
         self._failures.pop(key, None)
         self._set(place, ModuleState(loaded.digest, "", module.spec, loaded.digest))
         self._mark_deleted(key, module)
+        self._look_again(key)
         return _Verdict(loaded.digest, ModuleReason.COMPILED.value, "The module can be run.", loaded.size_bytes)
 
     def _mark_unreadable(self, key: Key, error: Unreadable) -> None:
@@ -219,12 +287,30 @@ class ModuleReconciler:
         spec, build = (known.spec, known.build) if known is not None else (None, None)
         self._set(place, ModuleState(None, f"CurationModule {key.name} cannot be read: {error}", spec, build))
 
+    def _look_again(self, key: Key) -> None:
+        seconds = self._sources.next_look(key)
+        if seconds is not None:
+            self._context.queue.add_after(key, seconds)
+
+    async def compiled(self, keys: Iterable[Key]) -> None:
+        """Wait until what is to be compiled of these modules is, or is found not to be compiled."""
+        tasks = [self._compiling[key][1] for key in keys if key in self._compiling]
+        if tasks:
+            await asyncio.wait(tasks)
+
+    async def close(self) -> None:
+        """End what waits in the background."""
+        tasks = [*(task for _, task in self._compiling.values()), *self._looking.values()]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
     def _mark_deleted(self, key: Key, module: CurationModule) -> None:
         """A deleted module counts for Cancel only: its spec stays known, but no run is claimed with it."""
         if module.metadata.deletion_timestamp is not None:
             place, spec = (key.namespace, key.name), module.spec
             known = self._states.get(place)
-            same = known is not None and known.spec is not None and _origin(known.spec) == _origin(spec)
+            same = known is not None and known.spec is not None and origin(known.spec) == origin(spec)
             build = known.build if known is not None and same else None
             self._set(place, ModuleState(None, f"CurationModule {key.name} is being deleted.", spec, build))
 
@@ -238,86 +324,105 @@ class ModuleReconciler:
             for job in self._waiting.pop(place, ()):
                 self._context.queue.add(job)
 
-    def _try_later(self, key: Key, reason: ModuleReason) -> None:
-        if reason not in (ModuleReason.NOT_FOUND, ModuleReason.DIGEST_MISMATCH):
-            return  # only a new spec can help, and that wakes the key
+    def _try_later(self, key: Key, *, passing: bool) -> None:
+        if not passing:
+            self._look_again(key)  # only a new spec can help, which wakes the key; but the source may change too
+            return
         failures = self._failures.get(key, 0)
         self._failures[key] = failures + 1
         self._context.queue.add_after(key, RETRY_SECONDS[min(failures, len(RETRY_SECONDS) - 1)])
 
-    async def _load(self, namespace: str, spec: ModuleSpec) -> LoadedModule:
+    async def _load(self, key: Key, spec: ModuleSpec) -> LoadedModule:
         source = spec.source
         if source.oci is not None:  # before the store is asked: it may have the build from another source
-            raise _no_oci()
+            raise no_oci()
+        await self._sources.check(key, spec)
         if source.builtin is not None:
-            loaded = await self._store.load_builtin(source.builtin)
-            if spec.digest is not None and loaded.digest != spec.digest:
+            digest = builtin_digest(source.builtin)
+            if spec.digest not in (None, digest):
                 raise ModuleLoadError(
                     ModuleReason.DIGEST_MISMATCH,
-                    f"spec.digest is {spec.digest} but builtin {source.builtin} is {loaded.digest}; leave digest out",
+                    f"spec.digest is {spec.digest} but builtin {source.builtin} is {digest}; leave digest out",
                 )
-            return loaded
-        return await self._store.load(spec.digest or "", self._fetch(namespace, spec))
+            loaded = await self._store.load_builtin(source.builtin)
+        else:
+            digest = spec.digest or ""  # which the CRD does not let through
+            found = await self._store.find(digest)
+            if found is None:
+                self._compile(key, spec, digest)
+                raise _BeingCompiled
+            loaded = found
+        self._compile_no_more(key)
+        if loaded.start_bytes > Limits.of(spec.limits).memory:
+            raise ModuleLoadError(
+                ModuleReason.TOO_LARGE,
+                f"the module begins with {size_text(loaded.start_bytes)} of memory, spec.limits.memory is "
+                f"{spec.limits.memory}: raise it",
+            )
+        return loaded
 
-    def _fetch(self, namespace: str, spec: ModuleSpec) -> Fetch:
-        """What reads the bytes of a module when no compiled artifact of them is kept."""
-        source = spec.source
+    def _compile(self, key: Key, spec: ModuleSpec, digest: str) -> None:
+        """Have it compiled when its namespace's turn has come; then there is work on the module. Raises what it met."""
+        failed = self._not_compiled.get(key)
+        if failed is not None and failed[0] == digest:
+            if not isinstance(failed[1], ModuleLoadError):
+                del self._not_compiled[key]  # another try may do
+            raise failed[1].with_traceback(None)
+        known = self._compiling.get(key)
+        if known is not None and known[0] == digest:
+            return
+        self._compile_no_more(key)
 
         async def fetch() -> bytes:
-            if source.builtin is not None:
-                return builtin_bytes(source.builtin)
-            if source.config_map is not None:
-                return await self._read(namespace, source.config_map)
-            raise _no_oci()
+            return await self._sources.read(key.namespace, spec)
 
-        return fetch
-
-    async def _read(self, namespace: str, source: ConfigMapSource) -> bytes:
-        found = await self._context.api.read_config_map(namespace, source.name)
-        if found is None:
-            raise ModuleLoadError(
-                ModuleReason.NOT_FOUND, f"ConfigMap {source.name} (spec.source.configMap.name) does not exist"
-            )
-        binary, text = (found.get("binaryData") or {}).get(source.key), (found.get("data") or {}).get(source.key)
-        if binary is not None:
+        async def work() -> None:
             try:
-                return base64.b64decode(binary, validate=True)
-            except binascii.Error as error:
-                message = f"ConfigMap {source.name}, key {source.key} is not base64: {error}"
-                raise ModuleLoadError(ModuleReason.INVALID, message) from None
-        if text is not None:
-            return str(text).encode()
-        keys = ", ".join(sorted([*(found.get("binaryData") or {}), *(found.get("data") or {})])) or "none"
-        raise ModuleLoadError(
-            ModuleReason.NOT_FOUND,
-            f"ConfigMap {source.name} has no key {source.key} (spec.source.configMap.key); it has: {keys}",
-        )
+                await self._store.load(digest, fetch, key.namespace)
+                self._built(key, spec, digest)
+            except ModuleLoadError as error:
+                if not error.reason.may_pass:  # else its next look tells
+                    self._not_compiled[key] = digest, error
+            except (APIError, Unreachable, OSError) as error:
+                self._not_compiled[key] = digest, error
+            finally:
+                if self._compiling.get(key) == (digest, task):
+                    del self._compiling[key]
+            self._context.queue.add(key)
 
+        task = asyncio.create_task(work(), name=f"compile {key}")
+        self._compiling[key] = digest, task
 
-def _for_a_run(fetch: Fetch) -> Fetch:
-    """The same, raising what an executor knows: only an absent or forbidden source is one that is not found."""
+    def _built(self, key: Key, spec: ModuleSpec, digest: str) -> None:
+        """Note it at once: of a deleted module nobody looks again, and a Cancel may need it."""
+        place = (key.namespace, key.name)
+        known = self._states.get(place)
+        if known is not None and known.spec is not None and origin(known.spec) == origin(spec):
+            self._set(place, replace(known, build=digest))
 
-    async def told() -> bytes:
-        try:
-            return await fetch()
-        except (APIError, Unreachable) as error:
-            message = f"its source cannot be read: {error}"
-            if isinstance(error, APIError) and error.code == HTTPStatus.FORBIDDEN:
-                raise ModuleLoadError(ModuleReason.NOT_FOUND, message) from None
-            raise ModuleUnreadable(message) from None
+    def _compile_no_more(self, key: Key) -> None:
+        """Nobody waits for it any more; what is being compiled is finished and kept."""
+        known = self._compiling.pop(key, None)
+        if known is not None:
+            known[1].cancel()
 
-    return told
+    def _for_a_run(self, namespace: str, spec: ModuleSpec) -> Fetch:
+        """What reads a module's bytes for a run, and raises what an executor knows.
+
+        Only an absent or forbidden source is one that is not found.
+        """
+
+        async def told() -> bytes:
+            try:
+                return await self._sources.read(namespace, spec)
+            except (APIError, Unreachable) as error:
+                message = f"its source cannot be read: {error}"
+                if isinstance(error, APIError) and error.code == HTTPStatus.FORBIDDEN:
+                    raise ModuleLoadError(ModuleReason.NOT_FOUND, message) from None
+                raise ModuleUnreadable(message) from None
+
+        return told
 
 
 def _key(stored: Stored) -> Key:
     return Key(MODULES, stored.namespace, stored.name)
-
-
-def _origin(spec: ModuleSpec) -> tuple[ModuleSource, str | None]:
-    """What a build is loaded from; all else may be edited and it stays the build."""
-    return spec.source, spec.digest
-
-
-def _no_oci() -> ModuleLoadError:
-    message = "spec.source.oci is not supported by this release; use configMap or builtin"
-    return ModuleLoadError(ModuleReason.INVALID, message)

@@ -8,6 +8,7 @@ import time
 from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import AsyncExitStack
 from enum import IntEnum
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any, Final
 
@@ -45,14 +46,14 @@ from curation.reconciler.in_use import InUse
 from curation.reconciler.job_index import JobIndex
 from curation.reconciler.jobs import JobReconciler
 from curation.reconciler.metrics import MeasuredGate, Metrics, WatchAge
-from curation.reconciler.modules import ModuleReconciler
+from curation.reconciler.modules import LOADS_AT_ONCE, ModuleReconciler
 from curation.reconciler.policies import PolicyReconciler
 from curation.reconciler.queue import WorkQueue
 from curation.reconciler.runs import Runs
 from curation.reconciler.settings import Settings
 from curation.reconciler.takeover import Takeover
 from curation.reconciler.unreadable import Unreadables
-from curation.wasm.store import ModuleStore
+from curation.wasm.store import ModuleLoadError, ModuleStore, builtin_names
 
 log = logging.getLogger(__name__)
 
@@ -147,6 +148,9 @@ class Process:
             context = Context(settings, api, writer, clock, metrics, events, book, gate, queue)
             store = ModuleStore(self._module_cache)
             stack.push_async_callback(store.close)
+            # Before any other: what the operator ships waits for nobody's module.
+            shipped = asyncio.create_task(_compile_shipped(store), name="compile what is shipped")
+            stack.push_async_callback(_ended, shipped)
             egress = EgressClient(AddressFloor(settings.allow_cidrs, settings.deny_cidrs), ca_bundle=settings.ca_bundle)
             stack.push_async_callback(egress.close)
             # Observations and Cancels have threads of their own, so that a burst of runs cannot starve them.
@@ -189,6 +193,7 @@ class Process:
             async def stop_work() -> None:
                 await runs.close()
                 await jobs.cleanup.close()
+                await modules.close()
                 # Before kopf's end, which cancels the tasks of executions: their guests would go on in their threads.
                 await executor.close(grace=GRACE_SECONDS)
 
@@ -250,14 +255,26 @@ class Process:
                 del context.caches[kind]
 
     async def _load_modules(self, modules: ModuleReconciler) -> None:
-        """Load those that are new, or another than the one that was loaded; for FIRST_LOADS_SECONDS at the most."""
+        """Load those that are new, or another than the one that was loaded; for FIRST_LOADS_SECONDS at the most.
+
+        What is not compiled yet is compiled beside the work, since a module can make that long.
+        """
+        unknown: dict[str, list[Key]] = {}
+        for key in modules.to_load():
+            unknown.setdefault(key.namespace, []).append(key)
+        # One of each namespace after the other: whoever has many does not hold up the others.
+        in_turn = (key for keys in zip_longest(*unknown.values()) for key in keys if key is not None)
+
+        async def load() -> None:
+            for key in in_turn:
+                try:
+                    await modules.load(key)
+                except Exception:
+                    log.exception("module %s/%s could not be loaded yet", key.namespace, key.name)
+
         try:
             async with asyncio.timeout(FIRST_LOADS_SECONDS):
-                for key in modules.to_load():
-                    try:
-                        await modules.load(key)
-                    except Exception:
-                        log.exception("module %s/%s could not be loaded yet", key.namespace, key.name)
+                await asyncio.gather(*(load() for _ in range(LOADS_AT_ONCE)))
         except TimeoutError:
             log.info("modules are still being loaded; their jobs wait for them, the others go on")
 
@@ -417,6 +434,19 @@ class Process:
                 loop.add_signal_handler(number, self.stop)
             except (NotImplementedError, RuntimeError, ValueError):
                 return  # not in the main thread: whoever embeds this calls stop()
+
+
+async def _compile_shipped(store: ModuleStore) -> None:
+    for name in builtin_names():
+        try:
+            await store.load_builtin(name)
+        except (ModuleLoadError, OSError) as error:
+            log.warning("the module %s, which is shipped, is not compiled yet: %s", name, error)
+
+
+async def _ended(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
 
 
 def _is_of_kopf(context: dict[str, Any]) -> bool:

@@ -63,3 +63,18 @@ def ready_condition(
         message=message[:32768],
     )
     return (*(condition for condition in before if condition.type != "Ready"), new)
+
+
+def module_conditions(
+    before: tuple[Condition, ...], value: bool, stalled: bool, reason: str, message: str, generation: int, now: datetime
+) -> tuple[Condition, ...]:
+    """Ready, and Stalled where only another spec can help: what knows no more of Kubernetes than kstatus shows it."""
+    found = ready_condition(before, value, reason, message, generation, now)
+    others = tuple(condition for condition in found if condition.type != "Stalled")
+    if not stalled:
+        return others
+    old = conditions.find(before, "Stalled")
+    since = old.last_transition_time if old is not None else now.replace(microsecond=0)
+    ready = conditions.find(found, "Ready")
+    assert ready is not None
+    return (*others, ready.model_copy(update={"type": "Stalled", "status": "True", "last_transition_time": since}))

@@ -1,84 +1,227 @@
-"""What a compiler's process runs: modules come in by stdin, artifacts go out by stdout, each within bounds.
+"""What a compiler's process runs: one module comes in by stdin, its artifact goes out by stdout, each a file.
 
-`compiler` starts it and speaks to it. Only what compiling takes is imported here (no pydantic, so no `limits`): the
-process is started by every operator, `check` and test that compiles anything.
+`compiler` starts it, for one module. Only what compiling takes is imported here (no pydantic, so no `limits`).
 """
 
 import ctypes
+import json
 import math
 import os
+import re
 import resource
 import signal
-import struct
 import sys
 import time
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
-from typing import BinaryIO
+from typing import NamedTuple
 
-from wasmtime import WasmtimeError
+from wasmtime import Engine, WasmtimeError
 from wasmtime.component import Component
 
-from curation.wasm.abi import abi_problems
-from curation.wasm.engine import new_engine
-
-REQUEST = struct.Struct(">IQ")
-"""Before a module: the seconds of processor time that it may take, and how many bytes follow."""
-
-ANSWER = struct.Struct(">cQ")
-"""Before an answer: what it is, one of those below, and how many bytes follow."""
+from curation.wasm.abi import RUN, abi_problems
+from curation.wasm.engine import new_engine, new_store
+from curation.wasm.host import NO_HOST, link
+from curation.wasm.watchdog import Watchdog
 
 READY = b"R"
-"""Said once, before the first request is read: from here on a death may be a module's fault."""
-ARTIFACT = b"A"
-INVALID = b"I"
+"""What the file of the answer begins with, written before the module is read: a death after it may be its fault."""
+ARTIFACT = "artifact"
+INVALID = "invalid"
 """What wasmtime says of a module that it does not compile."""
-MISFIT = b"P"
+MISFIT = "misfit"
 """What keeps a compiled module from being a guest, one problem a line."""
-NO_MEMORY = b"M"
+BOUNDS = "bounds"
+"""What keeps a guest from being opened within the bounds."""
+NO_MEMORY = "memory"
 
+MOST_MEMORY = 1 << 30
+"""The most that spec.limits.memory can be: a module that begins with more can never run."""
+
+_TEXT_CHARACTERS = 32_768
 _PR_SET_PDEATHSIG = 1
+_PAGE = 1 << 16
+_LEAST_FILE = 1 << 20
+_STARTS_WITH = re.compile(r"memory minimum size of (\d{1,15}) pages exceeds memory limits")
+_OVER = re.compile(r"resource limit exceeded: (.{1,200})|((?:memory|table) minimum size of .{1,200} exceeds .{1,80})")
+_MIB = 1 << 20
 
 
-def main(memory_bytes: int) -> None:
-    """Answers requests until stdin ends. `memory_bytes` bounds the process's address space."""
-    requests = sys.stdin.buffer
-    # Whatever else is printed must not get between the answers.
-    answers = os.fdopen(os.dup(1), "wb")
+class Bounds(NamedTuple):
+    """What one compilation may take and make; numbers, since they go to the process as arguments."""
+
+    memory_bytes: int
+    """Address space of the process."""
+    cpu_seconds: int
+    artifact_bytes: int
+    open_bytes: int
+    """Memory that each run of the module takes before its first instruction, its linear memory and code left out."""
+
+
+class _Limits(NamedTuple):
+    """As much of `limits.Limits` as a store and a watch need."""
+
+    memory: int
+    cpu_seconds: float = 1
+    wall_seconds: float = 5
+
+
+class _Answer(NamedTuple):
+    kind: str
+    text: str = ""
+    start_bytes: int = 0
+
+
+def main(answer_file: int, bounds: Bounds) -> None:
+    """Compiles what stdin holds, and writes the answer to a descriptor."""
+    artifact_file = os.dup(1)
+    # Whatever else is printed must not get into the artifact.
     os.dup2(2, 1)
     _end_with_parent()
     signal.signal(signal.SIGXCPU, signal.SIG_DFL)
     _limit(resource.RLIMIT_CORE, 0)
+    _limit(resource.RLIMIT_FSIZE, max(bounds.artifact_bytes, _LEAST_FILE))
     if sys.platform != "darwin":  # which refuses such a limit
-        _limit(resource.RLIMIT_AS, memory_bytes)
-    _answer(answers, READY, b"")
-    while head := requests.read(REQUEST.size):
-        seconds, size = REQUEST.unpack(head)
-        wasm = requests.read(size)
-        # The limit counts from the start of the process, in whole seconds.
-        _limit(resource.RLIMIT_CPU, math.ceil(time.process_time()) + seconds)
-        _answer(answers, *_compiled(wasm))
+        _limit(resource.RLIMIT_AS, bounds.memory_bytes)
+    # The limit counts from the start of the process, in whole seconds.
+    _limit(resource.RLIMIT_CPU, math.ceil(time.process_time()) + bounds.cpu_seconds)
+    os.write(answer_file, READY)
+    answer = _compiled(sys.stdin.buffer.read(), artifact_file, bounds)
+    text = answer.text[:_TEXT_CHARACTERS].encode(errors="replace").decode()
+    document = {"kind": answer.kind, "text": text, "start_bytes": answer.start_bytes}
+    with os.fdopen(answer_file, "wb") as file:
+        file.write(json.dumps(document).encode())
+    # What is left need not be torn down piece by piece: a module can make that slow too.
+    os._exit(0)
 
 
-def _answer(answers: BinaryIO, kind: bytes, content: bytes) -> None:
-    answers.write(ANSWER.pack(kind, len(content)))
-    answers.write(content)
-    answers.flush()
-
-
-def _compiled(wasm: bytes) -> tuple[bytes, bytes]:
+def _compiled(wasm: bytes, artifact_file: int, bounds: Bounds) -> _Answer:
     with new_engine() as engine:
         try:
             component = Component(engine, wasm)
         except WasmtimeError as error:
-            text = str(error)
-            kind = NO_MEMORY if os.strerror(12) in text else INVALID
-            return kind, text.encode(errors="replace")
+            return _Answer(NO_MEMORY if _no_memory(error) else INVALID, str(error))
         with component:
             problems = abi_problems(engine, component)
             if problems:
-                return MISFIT, "\n".join(problems).encode(errors="replace")
-            return ARTIFACT, bytes(component.serialize())
+                return _Answer(MISFIT, "\n".join(problems))
+            artifact = bytes(component.serialize())
+    if len(artifact) > bounds.artifact_bytes:
+        return _Answer(
+            BOUNDS,
+            f"its machine code has {len(artifact)} bytes, at most {bounds.artifact_bytes} are accepted of a module of "
+            f"{len(wasm)} bytes: it instantiates the same component or function too often",
+        )
+    answer = _opened(artifact, bounds)
+    if answer.kind == ARTIFACT:
+        with os.fdopen(artifact_file, "wb") as file:
+            file.write(artifact)
+            file.flush()
+            os.fsync(file.fileno())
+    return answer
+
+
+def _opened(artifact: bytes, bounds: Bounds) -> _Answer:
+    """Opens it as a run does, up to the first instruction of `run`, and says what that has shown."""
+    before = _heap_bytes()
+    with new_engine() as engine, Component.deserialize(engine, artifact) as component:
+        # Trap: what instances take can be hidden behind a start function that traps here and not in a run. It is at
+        # most a few times what opening takes, which cannot be hidden.
+        taken = _heap_bytes() - before
+        if taken > bounds.open_bytes:
+            return _too_much(taken, bounds)
+        # The first try is to show how much memory it begins with: none fits.
+        found = _STARTS_WITH.search(_instantiated(engine, component, 0)[1])
+        start_bytes = int(found.group(1)) * _PAGE if found else 0
+        if start_bytes > MOST_MEMORY:
+            return _Answer(
+                BOUNDS,
+                f"it begins with {start_bytes // _MIB} MiB of memory, and spec.limits.memory is at most "
+                f"{MOST_MEMORY // _MIB} MiB: give it less (a linker's --initial-memory)",
+            )
+        if sys.platform != "darwin":
+            _limit(resource.RLIMIT_AS, bounds.memory_bytes + start_bytes)
+        instance, text = _instantiated(engine, component, max(start_bytes, 64 * _MIB))
+        if taken + instance > bounds.open_bytes:
+            return _too_much(taken + instance, bounds)
+    text = " ".join(text.split())
+    if "async-lifted" in text:
+        return _Answer(MISFIT, f"export {RUN} is async: declare it as a plain `func`, as the contract does")
+    if over := _OVER.search(text):
+        return _Answer(
+            BOUNDS,
+            f"it cannot be instantiated within the limits of a run: {over.group(1) or over.group(2)}; link it into "
+            "fewer core modules, with one memory",
+        )
+    if _no_memory(text):
+        return _Answer(NO_MEMORY, text)
+    if "linker" in text or "import" in text:
+        return _Answer(MISFIT, f"it cannot be linked: {text}")
+    # Another trap, or the time: the run's to tell.
+    return _Answer(ARTIFACT, start_bytes=start_bytes)
+
+
+def _instantiated(engine: Engine, component: Component, memory: int) -> tuple[int, str]:
+    """The memory that an instance takes, and what ended it; `run` is interrupted before its first instruction.
+
+    It takes a short run, that of the start functions.
+    """
+    limits = _Limits(memory)
+    watchdog = Watchdog()
+    before = _heap_bytes()
+    try:
+        with (
+            link(engine, component, NO_HOST) as linker,
+            closing(new_store(engine, limits)) as store,
+            watchdog.watch(store, limits),
+        ):
+            try:
+                function = linker.instantiate(store, component).get_func(store, RUN)
+                assert function is not None, "its type was checked before"
+                engine.increment_epoch()
+                function(store, "")
+            except WasmtimeError as error:
+                return _heap_bytes() - before, str(error)
+            return _heap_bytes() - before, ""
+    except WasmtimeError as error:  # of linking
+        return 0, str(error)
+    finally:
+        watchdog.stop()
+
+
+def _too_much(taken: int, bounds: Bounds) -> _Answer:
+    return _Answer(
+        BOUNDS,
+        f"each run of it takes {taken // 1024} KiB of memory before its first instruction, beside its linear memory, "
+        f"at most {bounds.open_bytes // 1024} KiB are accepted: it has too many instances, imports or exports",
+    )
+
+
+def _no_memory(error: object) -> bool:
+    return os.strerror(12) in str(error)
+
+
+class _Mallinfo2(ctypes.Structure):
+    _fields_ = tuple(
+        (name, ctypes.c_size_t)
+        for name in (
+            *("arena", "ordblks", "smblks", "hblks", "hblkhd"),
+            *("usmblks", "fsmblks", "uordblks", "fordblks", "keepcost"),
+        )
+    )
+
+
+def _heap_bytes() -> int:
+    """Bytes that are allocated and not freed; where the C library does not tell, what is resident."""
+    try:
+        mallinfo = ctypes.CDLL(None).mallinfo2
+    except AttributeError:
+        with suppress(OSError):
+            return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    mallinfo.restype = _Mallinfo2
+    info = mallinfo()
+    return int(info.uordblks + info.hblkhd)
 
 
 def _limit(which: int, value: int) -> None:
@@ -88,7 +231,7 @@ def _limit(which: int, value: int) -> None:
 
 
 def _end_with_parent() -> None:
-    """While it compiles it does not see stdin end. And if memory runs short, this process is to go, not the parent."""
+    """While it compiles it hears of nothing. And if memory runs short, this process is to go, not the parent."""
     if sys.platform == "linux":
         # Trap: the signal comes when the thread ends that started the process. The store's lives as long as the store.
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)

@@ -1,25 +1,29 @@
-"""The compiler, in a process of its own: what a module makes it do cannot be told from the module.
+"""The compiler, in a process of its own for each module: what a module makes it do cannot be told from the module.
 
 Cranelift's time and memory are not linear in the module's size: 7 KB of nested loops over many locals take minutes,
-25 KB take gigabytes. So the processor time and the memory of each compilation are bounded, and that can be done to a
-process only.
+25 KB take gigabytes. Nor is what a run takes to open the artifact: 1.3 KB of nested instances take 187 MiB. So the
+processor time and the memory of each compilation are bounded, the first opening of the artifact included, and that can
+be done to a process only. Starting one takes some 0.15 s.
 """
 
 import errno
 import logging
 import os
-import selectors
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
-import time
-from contextlib import suppress
+from contextlib import ExitStack
+from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
+from typing import IO
+
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from curation.wasm import compile_child
-from curation.wasm.compile_child import ANSWER, REQUEST
+from curation.wasm.compile_child import Bounds
 from curation.wasm.limits import size_text
 
 logger = logging.getLogger(__name__)
@@ -37,17 +41,27 @@ the 4 GiB of the Deployment's pod so much can be spared."""
 WALL_SECONDS = 600.0
 """Time of one compilation, against one that hangs without using processor time."""
 
-_EXIT_SECONDS = 5.0
-_READ_BYTES = 1 << 20
+ARTIFACT_BYTES = 4 << 20
+"""Size of an artifact, unless the module is large: then ARTIFACT_FACTOR times the module."""
+
+ARTIFACT_FACTOR = 25
+"""Measured: 5.3 for the shipped module, 18 for a small one that is all frame, 41 for 600 KB of empty functions."""
+
+OPEN_BYTES = 4 << 20
+"""Memory that a run takes before its first instruction, its linear memory left out; or as much as the module has.
+Measured: 30 KiB for the shipped module, 0.4 MiB for 5 MiB of code."""
+
 _NOISE_KEPT = 4096
 _NOISE_SHOWN = 200
-_DIED = b""
-"""Stands for an answer, where there was none."""
+_ANSWER_KEPT = 1 << 20
 
 _NO_MEMORY = ("memory allocation of", "MemoryError")
 """What Rust and Python print when there is none left, before they end the process."""
 
-_START = "import sys; sys.path[:] = sys.argv[2:]; from curation.wasm.compile_child import main; main(int(sys.argv[1]))"
+_START = (
+    "import sys; sys.path[:] = sys.argv[6:]; from curation.wasm.compile_child import Bounds, main; "
+    "main(int(sys.argv[1]), Bounds(*map(int, sys.argv[2:6])))"
+)
 # The interpreter itself may need it to start.
 _NEEDED = ("LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH")
 # A thread's arena would take 64 MiB of the address space.
@@ -63,215 +77,186 @@ class Fault(StrEnum):
 
 
 class NotCompiled(Exception):
-    """A module's fault, with what is wrong and what helps: one problem a line."""
+    """A module's fault, with what is wrong and what helps: one problem a line.
 
-    def __init__(self, fault: Fault, message: str) -> None:
+    `lasting` says that the next compilation would end in the same way.
+    """
+
+    def __init__(self, fault: Fault, message: str, *, lasting: bool = True) -> None:
         super().__init__(message)
         self.fault = fault
         self.message = message
+        self.lasting = lasting
+
+
+@dataclass(frozen=True, slots=True)
+class Compiled:
+    """An artifact that was made: a file, for the caller to keep or to remove."""
+
+    path: Path
+    start_bytes: int
+    """Linear memory that the module begins with."""
+
+
+class _Answer(BaseModel):
+    model_config = ConfigDict(frozen=True)
+
+    kind: str
+    text: str
+    start_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class _End:
+    """How a process ended."""
+
+    answer: _Answer | None
+    ready: bool
+    """It had begun with the module."""
+    exit_code: int
+    """Negative: the signal."""
+    noise: str
+    hung: bool
 
 
 class Compiler:
-    """Compiles one module at a time, in a process that is started when first needed and then kept.
+    """Compiles one module at a time, each in a process of its own, into files of a folder.
 
-    Blocking, and for one thread, which must live as long as the process is to; only `close` may be called from any.
+    Blocking, and for one thread, which must live as long as its processes; only `close` may be called from any.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, folder: Path) -> None:
+        """The folder must be private to this user: machine code is written into it."""
+        self._folder = folder
         self._lock = threading.Lock()
-        self._child: _Child | None = None
+        self._process: subprocess.Popen[bytes] | None = None
         self._closed = False
 
-    def compile(self, wasm: bytes) -> bytes:
-        """The artifact of a binary component whose imports and exports are those of a guest.
+    def compile(self, wasm: bytes) -> Compiled:
+        """The artifact of a binary component whose imports and exports are those of a guest, and which can be opened.
 
-        Raises NotCompiled, or OSError if no process can be started or the compiler was closed.
+        Raises NotCompiled, or OSError if no process can be started, a file not be written or the compiler was closed.
         """
-        kind, content, died = self._try(wasm)
-        if kind == _DIED:
-            # A module is to blame only for what it does to a fresh process too.
-            logger.warning("the process that compiles modules has died (%s); another one tries the module", died)
-            kind, content, died = self._try(wasm)
-        match kind:
-            case compile_child.ARTIFACT:
-                return content
-            case compile_child.MISFIT:
-                raise NotCompiled(Fault.MISFIT, content.decode())
-            case compile_child.INVALID:
-                what = f"it does not compile: {' '.join(content.decode().split())}"
-            case _:
-                what = f"it does not compile: the compiler died of it, twice ({died})"
-        raise NotCompiled(
-            Fault.INVALID,
-            f"{what}; the file is damaged, or it uses a feature of WebAssembly that is not enabled here: build it "
-            "anew, for the features that all engines have",
+        seconds = CPU_SECONDS + CPU_SECONDS_PER_MIB * (len(wasm) >> 20)
+        bounds = Bounds(
+            memory_bytes=MEMORY_BYTES,
+            cpu_seconds=seconds,
+            artifact_bytes=max(ARTIFACT_BYTES, ARTIFACT_FACTOR * len(wasm)),
+            open_bytes=max(OPEN_BYTES, len(wasm)),
         )
-
-    def end(self) -> None:
-        """Ends the process, if there is one. The next module has another one started."""
-        with self._lock:
-            child, self._child = self._child, None
-        if child is not None:
-            child.end()
+        descriptor, name = tempfile.mkstemp(dir=self._folder, prefix=".new-")  # mode 0600
+        path = Path(name)
+        try:
+            with os.fdopen(descriptor, "wb") as artifact:
+                answer = self._answer(wasm, artifact, bounds)
+            if answer.kind == compile_child.ARTIFACT:
+                return Compiled(path, answer.start_bytes)
+        except BaseException:
+            path.unlink(missing_ok=True)
+            raise
+        path.unlink(missing_ok=True)
+        match answer.kind:
+            case compile_child.MISFIT:
+                raise NotCompiled(Fault.MISFIT, answer.text)
+            case compile_child.BOUNDS:
+                raise NotCompiled(Fault.BOUNDS, answer.text)
+            case _:
+                raise _invalid(f"it does not compile: {' '.join(answer.text.split())}")
 
     def close(self) -> None:
-        """Kills the process, also under a compilation, and has no other one started. Does not wait: `end` does."""
+        """Kills the process of a compilation, and has no other one started. Does not wait: who compiles hears it."""
         with self._lock:
             self._closed = True
-            if self._child is not None:
-                self._child.kill()
+            if self._process is not None:
+                self._process.kill()
 
-    def _try(self, wasm: bytes) -> tuple[bytes, bytes, str]:
-        """What the process answers; or _DIED, and how. Raises NotCompiled for a bound, and OSError."""
-        seconds = CPU_SECONDS + CPU_SECONDS_PER_MIB * (len(wasm) >> 20)
-        while True:
-            child, fresh = self._current()
+    def _answer(self, wasm: bytes, artifact: IO[bytes], bounds: Bounds) -> _Answer:
+        """What a process answers, of two at the most. Raises NotCompiled and OSError."""
+        for last_try in (False, True):
+            end = self._tried(wasm, artifact, bounds)
+            no_memory = end.answer.kind == compile_child.NO_MEMORY if end.answer is not None else False
+            if no_memory or any(text in end.noise for text in _NO_MEMORY):
+                raise _over(f"{size_text(bounds.memory_bytes)} of memory")
+            if end.answer is not None:
+                return end.answer
+            if end.hung:
+                raise _over(f"{WALL_SECONDS:g} s")
+            if end.exit_code == -signal.SIGXCPU:
+                raise _over(f"{bounds.cpu_seconds} s of processor time")
+            died = f"{_exit_text(end.exit_code)}: {end.noise}" if end.noise else _exit_text(end.exit_code)
+            if not end.ready:
+                raise OSError(f"the process that compiles modules does not start ({died})")
+            if last_try:
+                # Whoever kills processes where memory is short may have done it: that is not to be held against it.
+                raise _invalid(f"it does not compile: the compiler died of it, twice ({died})", lasting=False)
+            logger.warning("the process that compiles modules has died (%s); another one tries the module", died)
+        raise AssertionError("the second try returns or raises")
+
+    def _tried(self, wasm: bytes, artifact: IO[bytes], bounds: Bounds) -> _End:
+        # All that is exchanged are files: no peer of a pipe can be slow, and nothing has to be read meanwhile.
+        with ExitStack() as files:
+            module, said, noise = (files.enter_context(tempfile.TemporaryFile(dir=self._folder)) for _ in range(3))
+            module.write(wasm)
+            module.seek(0)
+            artifact.seek(0)
+            artifact.truncate()
+            hung = False
+            process = self._started(module, artifact, said, noise, bounds)
+
+            def hangs() -> None:
+                nonlocal hung
+                hung = True
+                process.kill()
+
+            timer = threading.Timer(WALL_SECONDS, hangs)
+            timer.start()
             try:
-                kind, content = child.ask(seconds, wasm)
-                exit_code, noise = 0, ""
-            except _Hangs:
-                self.end()
-                raise _over(f"{WALL_SECONDS:g} s") from None
-            except _Ended:
-                kind, content = _DIED, b""
-                exit_code, noise = self._reap()
-            if exit_code == -signal.SIGXCPU:
-                raise _over(f"{seconds} s of processor time")
-            if kind != compile_child.NO_MEMORY and not any(text in noise for text in _NO_MEMORY):
-                died = f"{_exit_text(exit_code)}: {noise}" if noise else _exit_text(exit_code)
-                if kind == _DIED and not child.ready:
-                    raise OSError(f"the process that compiles modules does not start ({died})")
-                return kind, content, died
-            self.end()
-            if fresh:
-                raise _over(f"{size_text(MEMORY_BYTES)} of memory")
-            # Some of the memory may be what modules before it have left behind.
+                exit_code = process.wait()
+            finally:
+                timer.cancel()
+                timer.join()
+                with self._lock:
+                    self._process = None
+                    closed = self._closed
+            if closed:
+                raise _closed()
+            said.seek(0)
+            answer = said.read(_ANSWER_KEPT)
+            noise.seek(0)
+            return _End(
+                answer=_parsed(answer[len(compile_child.READY) :]) if exit_code == 0 else None,
+                ready=answer.startswith(compile_child.READY),
+                exit_code=exit_code,
+                noise=_printable(noise.read(_NOISE_KEPT)),
+                hung=hung,
+            )
 
-    def _current(self) -> tuple["_Child", bool]:
-        """The process, and whether it is a new one. Raises OSError."""
+    def _started(
+        self, module: IO[bytes], artifact: IO[bytes], said: IO[bytes], noise: IO[bytes], bounds: Bounds
+    ) -> subprocess.Popen[bytes]:
+        # What is importable here is there too, from the same places: -I and -S leave PYTHONPATH and .pth files out.
+        path = [str(Path(entry).absolute()) for entry in sys.path]
         with self._lock:
             if self._closed:
                 raise _closed()
-            if self._child is not None:
-                return self._child, False
-            self._child = _Child()
-            return self._child, True
-
-    def _reap(self) -> tuple[int, str]:
-        """How a process has ended that is dead or about to be. Raises OSError if `close` has done it."""
-        with self._lock:
-            # From here on `close` does not find it: its id may be another's once it is reaped.
-            child, self._child = self._child, None
-            closed = self._closed
-        assert child is not None, "only this thread takes it away"
-        end = child.end(_EXIT_SECONDS)
-        if closed:
-            raise _closed()
-        return end
+            self._process = subprocess.Popen(
+                [sys.executable, "-I", "-S", "-B", "-c", _START, str(said.fileno()), *map(str, bounds), *path],
+                stdin=module,
+                stdout=artifact,
+                stderr=noise,
+                pass_fds=[said.fileno()],
+                cwd="/",
+                env={name: os.environ[name] for name in _NEEDED if name in os.environ} | _ENVIRONMENT,
+                start_new_session=True,  # the terminal's Ctrl-C is for the parent
+            )
+            return self._process
 
 
-class _Ended(Exception):
-    """The process has closed its stdout: it is dead, or about to be."""
-
-
-class _Hangs(Exception):
-    """No answer within WALL_SECONDS."""
-
-
-class _Child:
-    """One process, and the pipes to it. Raises OSError if it cannot be started."""
-
-    def __init__(self) -> None:
-        # What is importable here is there too, from the same places: -I and -S leave PYTHONPATH and .pth files out.
-        path = [str(Path(entry).absolute()) for entry in sys.path]
-        self._process = subprocess.Popen(
-            [sys.executable, "-I", "-S", "-B", "-c", _START, str(MEMORY_BYTES), *path],
-            bufsize=0,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            cwd="/",
-            env={name: os.environ[name] for name in _NEEDED if name in os.environ} | _ENVIRONMENT,
-            start_new_session=True,  # the terminal's Ctrl-C is for the parent
-        )
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        assert self._process.stderr is not None
-        self._requests, self._answers, self._stderr = self._process.stdin, self._process.stdout, self._process.stderr
-        for pipe in (self._requests, self._answers, self._stderr):
-            os.set_blocking(pipe.fileno(), False)
-        self._received = bytearray()
-        self._noise = b""
-        self.ready = False
-
-    def ask(self, seconds: int, wasm: bytes) -> tuple[bytes, bytes]:
-        """What it answers about a module that may take so much processor time. Raises _Ended and _Hangs."""
-        hangs_at = time.monotonic() + WALL_SECONDS
-        unsent = memoryview(REQUEST.pack(seconds, len(wasm)) + wasm)
-        with selectors.DefaultSelector() as selector:
-            selector.register(self._requests, selectors.EVENT_WRITE)
-            selector.register(self._answers, selectors.EVENT_READ)
-            selector.register(self._stderr, selectors.EVENT_READ)
-            while True:
-                left = hangs_at - time.monotonic()
-                if left <= 0:
-                    raise _Hangs
-                ready = {key.fileobj for key, _ in selector.select(left)}
-                if self._requests in ready:
-                    try:
-                        unsent = unsent[os.write(self._requests.fileno(), unsent) :]
-                    except BrokenPipeError:
-                        unsent = unsent[:0]  # its stdout ends too
-                    if not unsent:
-                        selector.unregister(self._requests)
-                if self._stderr in ready and not self._listen():
-                    selector.unregister(self._stderr)
-                if self._answers in ready:
-                    received = os.read(self._answers.fileno(), _READ_BYTES)
-                    if not received:
-                        raise _Ended
-                    self._received += received
-                    answer = self._answer()
-                    if answer is not None:
-                        return answer
-
-    def kill(self) -> None:
-        """Kills it; `end` reaps it."""
-        self._process.kill()
-
-    def end(self, patience: float = 0) -> tuple[int, str]:
-        """Its exit code (negative: the signal) and the first of what it has printed, after so many seconds killed."""
-        try:
-            self._process.wait(patience)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
-        with suppress(BlockingIOError):
-            while self._listen():
-                pass
-        for pipe in (self._requests, self._answers, self._stderr):
-            pipe.close()
-        text = " ".join(self._noise.decode(errors="replace").split())
-        return self._process.returncode, "".join(char for char in text if char.isprintable())[:_NOISE_SHOWN]
-
-    def _answer(self) -> tuple[bytes, bytes] | None:
-        """The answer, once it has come whole."""
-        while len(self._received) >= ANSWER.size:
-            kind, size = ANSWER.unpack_from(self._received)
-            if len(self._received) < ANSWER.size + size:
-                return None
-            content = bytes(memoryview(self._received)[ANSWER.size : ANSWER.size + size])
-            self._received = self._received[ANSWER.size + size :]
-            if kind != compile_child.READY:
-                return kind, content
-            self.ready = True
+def _parsed(answer: bytes) -> _Answer | None:
+    try:
+        return _Answer.model_validate_json(answer)
+    except ValidationError:
         return None
-
-    def _listen(self) -> bool:
-        """Takes what it has printed, and keeps the beginning. False once it cannot print any more."""
-        printed = os.read(self._stderr.fileno(), _READ_BYTES)
-        self._noise += printed[: _NOISE_KEPT - len(self._noise)]
-        return bool(printed)
 
 
 def _over(bound: str) -> NotCompiled:
@@ -282,9 +267,23 @@ def _over(bound: str) -> NotCompiled:
     )
 
 
+def _invalid(what: str, *, lasting: bool = True) -> NotCompiled:
+    return NotCompiled(
+        Fault.INVALID,
+        f"{what}; the file is damaged, or it uses a feature of WebAssembly that is not enabled here: build it "
+        "anew, for the features that all engines have",
+        lasting=lasting,
+    )
+
+
 def _closed() -> OSError:
     return OSError(errno.ECANCELED, "the compiler is closed")
 
 
 def _exit_text(code: int) -> str:
     return f"exit code {code}" if code >= 0 else f"signal {-code}"
+
+
+def _printable(noise: bytes) -> str:
+    text = " ".join(noise.decode(errors="replace").split())
+    return "".join(char for char in text if char.isprintable())[:_NOISE_SHOWN]

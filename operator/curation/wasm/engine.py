@@ -6,12 +6,9 @@ The numbers answer traps that were measured on wasmtime 50.
 import hashlib
 import platform
 from importlib.metadata import version
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from wasmtime import Config, Engine, Store
-
-if TYPE_CHECKING:  # the compiler's process is started often and takes no limits, nor pydantic with them
-    from curation.wasm.limits import Limits
 
 MEMORY_RESERVATION = 64 << 20
 """Address space set aside for each linear memory. The default is 4 GiB, which exhausts it at some thousand guests."""
@@ -44,6 +41,15 @@ _SETTINGS: dict[str, object] = {
 }
 
 
+class MemoryLimit(Protocol):
+    """What a store needs of a run's limits."""
+
+    @property
+    def memory(self) -> int:
+        """Bytes of linear memory."""
+        ...
+
+
 def new_engine() -> Engine:
     """An engine that accepts the artifacts of every other engine made here. About 15 us."""
     config = Config()
@@ -58,7 +64,7 @@ def artifact_key() -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def new_store(engine: Engine, limits: "Limits") -> Store:
+def new_store(engine: Engine, limits: MemoryLimit) -> Store:
     """A store for one guest, whose code stops at the first tick of its engine's epoch.
 
     `memory` bounds the one linear memory that a module may have: wasmtime counts it for each memory, so a second one

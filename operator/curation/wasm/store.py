@@ -1,8 +1,10 @@
 """The module store: bytes in, checked and compiled modules out, by the digest of the bytes.
 
 The module reconciler loads modules here and shows the reason when that fails; the executor takes them from here for
-each run. One module is compiled at a time, by a process of its own and within bounds, so that one that is hard to
-compile delays other modules for a while but no running job.
+each run. One module is compiled at a time, in turn between namespaces, by a process of its own and within bounds: so
+one that is hard to compile delays others that are to be compiled by a turn, and those that are compiled not at all.
+
+What is kept here says nothing about anybody's source: whether a namespace has the bytes is for it to show.
 """
 
 import asyncio
@@ -11,22 +13,20 @@ import tempfile
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import cache
 from importlib import resources
 from pathlib import Path
 
 from wasmtime import Engine, WasmtimeError
 from wasmtime.component import Component
 
-from curation.wasm.abi import RUN, binary_problem
-from curation.wasm.artifacts import Artifact, ArtifactDir
-from curation.wasm.compiler import Compiler, Fault, NotCompiled
-from curation.wasm.engine import new_engine, new_store
-from curation.wasm.host import NO_HOST, link
-from curation.wasm.limits import Limits
-from curation.wasm.watchdog import Watchdog
+from curation.wasm.abi import binary_problem
+from curation.wasm.artifacts import Artifact, ArtifactDir, Refusal
+from curation.wasm.compiler import Compiled, Compiler, Fault, NotCompiled
+from curation.wasm.engine import new_engine
+from curation.wasm.turns import OURS, Turns
 
 MAX_MODULE_BYTES = 8 << 20
 """What is kept of a module in memory, more than once, before anything is known about it."""
@@ -36,12 +36,6 @@ CONFIG_MAP_BYTES = 1 << 20
 
 MAX_LOADED = 256
 """Modules held ready. One costs a path: its code is mapped from the artifact by each run."""
-
-MAX_REFUSED = 1024
-"""Modules remembered as those that take too much to compile: they are loaded again whenever their object changes."""
-
-IDLE_SECONDS = 30.0
-"""How long the compiler's process is kept for another module: it holds as much memory as the last ones took."""
 
 Fetch = Callable[[], Awaitable[bytes]]
 
@@ -54,7 +48,13 @@ class ModuleReason(StrEnum):
     ABI_MISMATCH = "AbiMismatch"
     TOO_LARGE = "TooLarge"
     NOT_FOUND = "NotFound"
+    UNKNOWN_BUILTIN = "UnknownBuiltin"
     INVALID = "Invalid"
+
+    @property
+    def may_pass(self) -> bool:
+        """Whether another source can help, and not only another spec: it may be applied a moment later."""
+        return self in (ModuleReason.NOT_FOUND, ModuleReason.DIGEST_MISMATCH)
 
 
 class ModuleLoadError(Exception):
@@ -89,14 +89,14 @@ class LoadedModule:
         """Size of the WebAssembly bytes."""
         return self.artifact.size_bytes
 
-    def open(self) -> tuple[Engine, Component]:
-        """A fresh engine with the module in it, for one run. Raises WasmtimeError if the artifact is gone."""
-        engine = new_engine()
-        try:
-            return engine, Component.deserialize_file(engine, str(self.artifact.path))
-        except WasmtimeError:
-            engine.close()
-            raise
+    @property
+    def start_bytes(self) -> int:
+        """Linear memory that the module begins with."""
+        return self.artifact.start_bytes
+
+    def open(self, engine: Engine) -> Component:
+        """The module, for one run in an engine of its own. Raises WasmtimeError if the artifact is gone."""
+        return Component.deserialize_file(engine, str(self.artifact.path))
 
 
 def digest_of(wasm: bytes) -> str:
@@ -109,13 +109,11 @@ def check_module(wasm: bytes) -> list[str]:
 
     Raises OSError if the compiler cannot be started.
     """
-    compiler = Compiler()
-    try:
-        _compile(compiler, wasm)
-    except ModuleLoadError as error:
-        return error.message.split("\n")
-    finally:
-        compiler.end()
+    with tempfile.TemporaryDirectory(prefix="curation-check-") as folder:
+        try:
+            _compile(Compiler(Path(folder)), wasm)
+        except ModuleLoadError as error:
+            return error.message.split("\n")
     return []
 
 
@@ -125,9 +123,17 @@ def builtin_bytes(name: str) -> bytes:
     if name not in names:
         shipped = ", ".join(names) or "none"
         raise ModuleLoadError(
-            ModuleReason.NOT_FOUND, f"there is no builtin module {name!r}; this operator ships: {shipped}"
+            ModuleReason.UNKNOWN_BUILTIN,
+            f"there is no builtin module {name!r}; this operator ships: {shipped}; name one of them in "
+            "spec.source.builtin, or install a release that ships it",
         )
     return (resources.files("curation.wasm") / "builtins" / f"{name}.wasm").read_bytes()
+
+
+@cache
+def builtin_digest(name: str) -> str:
+    """The digest of a module that the operator ships. Raises ModuleLoadError, naming those there are."""
+    return digest_of(builtin_bytes(name))
 
 
 def builtin_names() -> list[str]:
@@ -147,13 +153,15 @@ class ModuleStore:
         Raises CacheDirError for a folder that others can write or read.
         """
         self._temporary = None if cache_dir else tempfile.TemporaryDirectory(prefix="curation-modules-")
-        self._artifacts = ArtifactDir(cache_dir or Path(self._temporary.name if self._temporary else ""))
+        folder = cache_dir or Path(self._temporary.name if self._temporary else "")
+        self._artifacts = ArtifactDir(folder)
         self._loaded: OrderedDict[str, LoadedModule] = OrderedDict()
-        self._loading: dict[str, asyncio.Task[LoadedModule]] = {}
-        self._refused: OrderedDict[str, str] = OrderedDict()
-        self._compiler = Compiler()
+        self._finding: dict[str, asyncio.Task[LoadedModule | Refusal | None]] = {}
+        self._compiling: set[asyncio.Task[LoadedModule]] = set()
+        self._turns = Turns()
+        self._compiler = Compiler(folder)
+        self._files = ThreadPoolExecutor(max_workers=1, thread_name_prefix="wasm-artifacts")
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="wasm-compiler")
-        self._idle: asyncio.TimerHandle | None = None
 
     def get(self, digest: str) -> LoadedModule | None:
         """The module, if it is ready."""
@@ -162,37 +170,59 @@ class ModuleStore:
             self._loaded.move_to_end(digest)
         return module
 
-    async def load(self, digest: str, fetch: Fetch) -> LoadedModule:
-        """The module with this digest; its bytes are fetched only if it was never compiled here.
+    def has(self, digest: str) -> bool:
+        """Whether the module is compiled, as far as can be told at once; a run still finds it damaged, or removed."""
+        return digest in self._loaded or self._artifacts.has(digest)
+
+    @property
+    def waiting(self) -> int:
+        """How many wait to be compiled."""
+        return self._turns.waiting
+
+    async def find(self, digest: str) -> LoadedModule | None:
+        """The module, if it is compiled; that waits for no compiler.
+
+        Raises ModuleLoadError for one that is known to be none.
+        """
+        module = self.get(digest)
+        if module is not None:
+            return module
+        task = self._finding.get(digest)
+        if task is None:
+            task = self._finding[digest] = asyncio.create_task(self._found(digest))
+            task.add_done_callback(lambda _: self._finding.pop(digest, None))
+        found = await asyncio.shield(task)
+        if isinstance(found, Refusal):
+            raise ModuleLoadError(_REASONS[found.fault], found.message)
+        return found
+
+    async def load(self, digest: str, fetch: Fetch, namespace: str) -> LoadedModule:
+        """The module with this digest. If it is not compiled its bytes are fetched, in a turn of the namespace.
 
         Raises ModuleLoadError, OSError if the folder cannot be written or the compiler not be started, or whatever
-        `fetch` raises. Callers that load the same digest at once share one load; but an error of it is the first
-        caller's alone, since it may be about that caller's source: the others try with their own.
+        `fetch` raises. A caller that is cancelled ends no compilation: what it makes is kept.
         """
-        while True:
-            module = self.get(digest)
-            if module is not None:
-                return module
-            task = self._loading.get(digest)
-            if task is not None:
-                await asyncio.wait({task})
-                continue
-            task = self._loading[digest] = asyncio.create_task(self._load(digest, fetch))
-            task.add_done_callback(lambda done: self._load_ended(digest, done))
-            return await asyncio.shield(task)
+        module = await self.find(digest)
+        if module is not None:
+            return module
+        # Each caller waits in its own line, also for the same bytes: else another namespace could be the one to wait.
+        await self._turns.take(namespace)
+        task = asyncio.create_task(self._in_turn(digest, fetch, namespace))
+        self._compiling.add(task)
+        task.add_done_callback(self._turn_ended)
+        return await asyncio.shield(task)
 
     async def load_builtin(self, name: str) -> LoadedModule:
         """A module that the operator ships. Raises ModuleLoadError."""
-        wasm = await asyncio.get_running_loop().run_in_executor(self._thread, builtin_bytes, name)
-        return await self.load_bytes(wasm)
+        return await self.load_bytes(await asyncio.to_thread(builtin_bytes, name))
 
-    async def load_bytes(self, wasm: bytes) -> LoadedModule:
+    async def load_bytes(self, wasm: bytes, namespace: str = OURS) -> LoadedModule:
         """A module whose bytes are at hand, under their own digest. Raises ModuleLoadError."""
 
         async def fetch() -> bytes:
             return wasm
 
-        return await self.load(digest_of(wasm), fetch)
+        return await self.load(digest_of(wasm), fetch, namespace)
 
     def forget(self, digest: str) -> None:
         """Drops a module from memory, as when its artifact turned out to be gone: the next load looks at the folder."""
@@ -201,73 +231,75 @@ class ModuleStore:
     async def close(self) -> None:
         """Ends the compiler, whatever it is at, then removes the folder if it was the store's own."""
         self._compiler.close()
-        for task in list(self._loading.values()):
+        self._turns.close()
+        tasks = [*self._compiling, *self._finding.values()]
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(*self._loading.values(), return_exceptions=True)
-        self._keep_compiler(None)
-        # What a module's start functions do is let end first (5 s at the most): it must not stop the loop.
-        await asyncio.get_running_loop().run_in_executor(self._thread, self._compiler.end)
-        self._thread.shutdown(wait=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
+        for thread in (self._thread, self._files):
+            # Whoever still waits for a turn must not get one, and what is under way ends soon: off the loop.
+            await asyncio.get_running_loop().run_in_executor(thread, _nothing)
+            thread.shutdown(wait=True)
         if self._temporary is not None:
             self._temporary.cleanup()
 
-    async def _load(self, digest: str, fetch: Fetch) -> LoadedModule:
+    async def _found(self, digest: str) -> LoadedModule | Refusal | None:
+        found = await asyncio.get_running_loop().run_in_executor(self._files, self._usable, digest)
+        return self._keep(digest, found) if isinstance(found, Artifact) else found
+
+    async def _in_turn(self, digest: str, fetch: Fetch, namespace: str) -> LoadedModule:
+        module = await self.find(digest)  # the one before may have compiled it
+        if module is not None:
+            return module
+        wasm = await fetch()
         loop = asyncio.get_running_loop()
-        artifact = await loop.run_in_executor(self._thread, self._usable, digest)
-        if artifact is None:
-            wasm = await fetch()
-            try:
-                artifact = await loop.run_in_executor(self._thread, self._compiled, digest, wasm)
-            finally:
-                self._keep_compiler(IDLE_SECONDS)
+        try:
+            compiled = await loop.run_in_executor(self._thread, self._compiled, digest, wasm)
+        except NotCompiled as error:
+            if error.lasting:
+                refusal = Refusal(fault=error.fault, message=error.message)
+                await loop.run_in_executor(self._files, self._artifacts.refuse, digest, refusal)
+            raise ModuleLoadError(_REASONS[error.fault], error.message) from None
+        put = self._artifacts.put
+        return self._keep(digest, await loop.run_in_executor(self._files, put, digest, compiled, len(wasm), namespace))
+
+    def _keep(self, digest: str, artifact: Artifact) -> LoadedModule:
         module = self._loaded[digest] = LoadedModule(digest, artifact)
         while len(self._loaded) > MAX_LOADED:
             self._loaded.popitem(last=False)
         return module
 
-    def _keep_compiler(self, seconds: float | None) -> None:
-        """Has the compiler's process ended after so many seconds without a module, or never."""
-        if self._idle is not None:
-            self._idle.cancel()
-        loop = asyncio.get_running_loop()
-        self._idle = None if seconds is None else loop.call_later(seconds, self._thread.submit, self._compiler.end)
-
-    def _load_ended(self, digest: str, task: asyncio.Task[LoadedModule]) -> None:
-        self._loading.pop(digest, None)
+    def _turn_ended(self, task: asyncio.Task[LoadedModule]) -> None:
+        self._compiling.discard(task)
+        self._turns.release()
         if not task.cancelled():
-            task.exception()  # whoever waited has it; if all were cancelled, it is nobody's
+            task.exception()  # whoever waited has it; if it was cancelled, it is nobody's
 
-    def _usable(self, digest: str) -> Artifact | None:
-        """The kept artifact, if this machine's processor and wasmtime take it."""
+    def _usable(self, digest: str) -> Artifact | Refusal | None:
+        """The kept artifact, if this machine's processor and wasmtime take it; or why there is none."""
         artifact = self._artifacts.get(digest)
         if artifact is None:
-            return None
-        try:
-            engine, component = LoadedModule(digest, artifact).open()
-        except WasmtimeError:
-            self._artifacts.drop(digest)
-            return None
-        component.close()
-        engine.close()
+            return self._artifacts.refusal(digest)
+        with new_engine() as engine:
+            try:
+                LoadedModule(digest, artifact).open(engine).close()
+            except WasmtimeError:
+                self._artifacts.drop(digest)
+                return None
         return artifact
 
-    def _compiled(self, digest: str, wasm: bytes) -> Artifact:
+    def _compiled(self, digest: str, wasm: bytes) -> Compiled:
         _check_size(wasm)
-        actual = digest_of(wasm)
-        if actual != digest:
-            message = f"the bytes have digest {actual}, spec.digest says {digest}: fix whichever is wrong"
+        if digest_of(wasm) != digest:
+            # The digest that they have is not told: whoever wrote the spec may not be let read the source.
+            message = "the source holds other bytes than spec.digest says: fix whichever is wrong"
             raise ModuleLoadError(ModuleReason.DIGEST_MISMATCH, message)
-        if digest in self._refused:
-            raise ModuleLoadError(ModuleReason.TOO_LARGE, self._refused[digest])
-        try:
-            artifact = _compile(self._compiler, wasm)
-        except ModuleLoadError as error:
-            if error.reason is ModuleReason.TOO_LARGE:
-                self._refused[digest] = error.message
-                while len(self._refused) > MAX_REFUSED:
-                    self._refused.popitem(last=False)
-            raise
-        return self._artifacts.put(digest, artifact, len(wasm))
+        _check_binary(wasm)
+        return self._compiler.compile(wasm)
+
+
+def _nothing() -> None:
+    pass
 
 
 def _check_size(wasm: bytes) -> None:
@@ -278,46 +310,17 @@ def _check_size(wasm: bytes) -> None:
         raise ModuleLoadError(ModuleReason.TOO_LARGE, message)
 
 
-def _compile(compiler: Compiler, wasm: bytes) -> bytes:
-    """The artifact of a module that fits the contract. Raises ModuleLoadError, with one problem a line, and OSError."""
-    _check_size(wasm)
+def _check_binary(wasm: bytes) -> None:
     problem = binary_problem(wasm)
     if problem is not None:
         raise ModuleLoadError(ModuleReason.INVALID, problem)
+
+
+def _compile(compiler: Compiler, wasm: bytes) -> Compiled:
+    """The artifact of a module that fits the contract. Raises ModuleLoadError, with one problem a line, and OSError."""
+    _check_size(wasm)
+    _check_binary(wasm)
     try:
-        artifact = compiler.compile(wasm)
+        return compiler.compile(wasm)
     except NotCompiled as error:
         raise ModuleLoadError(_REASONS[error.fault], error.message) from None
-    with new_engine() as engine, Component.deserialize(engine, artifact) as component:
-        problems = _link_problems(engine, component)
-    if problems:
-        raise ModuleLoadError(ModuleReason.ABI_MISMATCH, "\n".join(problems))
-    return artifact
-
-
-def _link_problems(engine: Engine, component: Component) -> list[str]:
-    """What only an instance shows, since the types of functions do not say whether they are `async`.
-
-    It takes a short run, that of the start functions; `run` is interrupted before its first instruction.
-    """
-    watchdog, limits = Watchdog(), Limits(cpu_seconds=1, wall_seconds=5)
-    try:
-        with (
-            link(engine, component, NO_HOST) as linker,
-            closing(new_store(engine, limits)) as store,
-            watchdog.watch(store, limits),
-        ):
-            function = linker.instantiate(store, component).get_func(store, RUN)
-            assert function is not None, "its type was checked before"
-            engine.increment_epoch()
-            function(store, "")
-    except WasmtimeError as error:
-        text = " ".join(str(error).split())
-        if "async-lifted" in text:
-            return [f"export {RUN} is async: declare it as a plain `func`, as the contract does"]
-        if "linker" in text or "import" in text:
-            return [f"it cannot be linked: {text}"]
-        # A trap or a limit: the run's to tell.
-    finally:
-        watchdog.stop()
-    return []

@@ -13,15 +13,28 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Protocol
 
 from wasmtime import Engine, Store
-
-from curation.wasm.limits import Limits
 
 KILL_GRACE_SECONDS = 0.25
 """Processor time that a killed guest still gets: enough to read the answer it waited for and to return."""
 
 _SHORTEST_NAP = 0.001
+
+
+class TimeLimits(Protocol):
+    """What a watch needs of a run's limits, in seconds."""
+
+    @property
+    def cpu_seconds(self) -> float:
+        """Processor time of the whole run."""
+        ...
+
+    @property
+    def wall_seconds(self) -> float:
+        """Time of the whole run."""
+        ...
 
 
 class Cause(StrEnum):
@@ -76,7 +89,7 @@ def thread_clock() -> Callable[[], float]:
 class Watch:
     """One guest under watch. Made by `Watchdog.watch` in the guest's own thread; kill and abort may come from any."""
 
-    def __init__(self, watchdog: "Watchdog", store: Store, limits: Limits) -> None:
+    def __init__(self, watchdog: "Watchdog", store: Store, limits: TimeLimits) -> None:
         self._watchdog = watchdog
         self._engine: Engine | None = store.engine
         self._clock = thread_clock()
@@ -163,7 +176,7 @@ class Watchdog:
         self._stopped = False
 
     @contextmanager
-    def watch(self, store: Store, limits: Limits) -> Iterator[Watch]:
+    def watch(self, store: Store, limits: TimeLimits) -> Iterator[Watch]:
         """Watches a guest of the calling thread, the only one of its engine.
 
         It takes the store, made by `engine.new_store`, and not the engine: a deadline counts from the epoch at which it

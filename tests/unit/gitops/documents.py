@@ -15,6 +15,7 @@ Document = dict[str, Any]
 REASONS: dict[Phase, tuple[str, ...]] = {
     Phase.QUEUED: (
         Reason.WAITING_FOR_MODULE,
+        Reason.MODULE_UNUSABLE,
         Reason.WAITING_FOR_SLOT,
         Reason.WAITING_FOR_CLEANUP,
         Reason.BACKOFF,
@@ -92,12 +93,15 @@ def judged(
         "reason": reason,
         "message": message,
     }
+    # As the operator writes it: only another spec can help.
+    stalled = ready == "False" and kind == "CurationModule" and reason not in ("NotFound", "DigestMismatch")
+    conditions = [condition, {**condition, "type": "Stalled", "status": "True"}] if stalled else [condition]
     return {
         "apiVersion": API_VERSION,
         "kind": kind,
         "metadata": {"name": "it", "uid": "u", "resourceVersion": "7", "generation": generation},
         "spec": spec,
-        "status": {"observedGeneration": seen, "conditions": [condition]} if ready else {"observedGeneration": -1},
+        "status": {"observedGeneration": seen, "conditions": conditions} if ready else {"observedGeneration": -1},
     }
 
 
@@ -150,9 +154,9 @@ OTHER_KINDS: list[tuple[str, Document, str, str, str]] = [
             judged("CurationModule", MODULE_SPEC, "False", reason, "Wrong."),
             "Degraded",
             "Failed",
-            "InProgress",
+            "Failed" if reason != "DigestMismatch" else "InProgress",
         )
-        for reason in ("DigestMismatch", "AbiMismatch", "TooLarge", "Invalid")
+        for reason in ("DigestMismatch", "UnknownBuiltin", "AbiMismatch", "TooLarge", "Invalid")
     ),
     *(
         row

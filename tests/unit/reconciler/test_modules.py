@@ -109,7 +109,7 @@ async def test_a_builtin_that_this_release_has_not_names_the_ones_it_has(tmp_pat
         put(rig, {"source": {"builtin": "build-session-message-v99"}})
         verdict = await rig.modules.load(module_key())
         assert verdict is not None
-        assert (verdict.digest, verdict.reason) == (None, "NotFound")
+        assert (verdict.digest, verdict.reason, verdict.stalled) == (None, "UnknownBuiltin", True)
         for name in builtin_names():
             assert name in verdict.message
 

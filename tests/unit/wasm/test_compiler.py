@@ -1,9 +1,8 @@
-"""The compiler's process: what a module may take of it, and that it is replaced, and never left behind."""
+"""The compiler's processes: what a module may take of one, whose turn it is, and that none is left behind."""
 
 import asyncio
 import logging
 import os
-import resource
 import signal
 import subprocess
 import sys
@@ -12,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from curation.wasm import compiler, store
-from curation.wasm.store import LoadedModule, ModuleLoadError, ModuleReason, ModuleStore
+from curation.wasm import artifacts, compiler
+from curation.wasm.store import LoadedModule, ModuleLoadError, ModuleReason, ModuleStore, digest_of
 from tests.guests import hostile
 from tests.guests.wat import Script
 
@@ -40,10 +39,10 @@ def stat(pid: int) -> list[str] | None:
         return None
 
 
-def children() -> set[int]:
-    """Processes of this one, those too that have ended and were not reaped."""
+def children(parent: int | None = None) -> set[int]:
+    """Processes of one, by default of this one; those too that have ended and were not reaped."""
     found = {int(path.name): stat(int(path.name)) for path in Path("/proc").iterdir() if path.name.isdigit()}
-    return {pid for pid, fields in found.items() if fields is not None and int(fields[1]) == os.getpid()}
+    return {pid for pid, fields in found.items() if fields is not None and int(fields[1]) == (parent or os.getpid())}
 
 
 def runs(pid: int) -> bool:
@@ -86,13 +85,13 @@ class Compiling:
         (pid,) = self.processes()
         return pid
 
-    async def load(self, wasm: bytes) -> LoadedModule:
+    async def load(self, wasm: bytes, namespace: str = "ns") -> LoadedModule:
         async with asyncio.timeout(GENEROUS):
-            return await self.modules.load_bytes(wasm)
+            return await self.modules.load_bytes(wasm, namespace)
 
-    async def refused(self, wasm: bytes) -> ModuleLoadError:
+    async def refused(self, wasm: bytes, namespace: str = "ns") -> ModuleLoadError:
         with pytest.raises(ModuleLoadError) as caught:
-            await self.load(wasm)
+            await self.load(wasm, namespace)
         return caught.value
 
     async def at_work(self, seconds: float = 1, other_than: int = 0) -> int:
@@ -143,26 +142,25 @@ async def test_a_module_that_takes_too_much_memory_is_refused_and_the_next_one_l
 async def test_a_module_that_takes_too_long_without_using_the_processor_is_refused(
     compiling: Compiling, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    await compiling.load(GOOD)
-    stopped = compiling.process
-    os.kill(stopped, signal.SIGSTOP)
+    monkeypatch.setattr(compiler, "CPU_SECONDS", UNBOUNDED)
     with monkeypatch.context() as patch:
-        patch.setattr(compiler, "WALL_SECONDS", 0.5)
-        error = await compiling.refused(HARD)
+        patch.setattr(compiler, "WALL_SECONDS", 5.0)
+        bomb = asyncio.create_task(compiling.refused(TIME_BOMB))
+        os.kill(await compiling.at_work(0.1), signal.SIGSTOP)
+        error = await bomb
     assert error.reason is ModuleReason.TOO_LARGE
-    assert "more than 0.5 s" in error.message
+    assert "more than 5 s" in error.message
     await compiling.load(OTHER)
-    assert compiling.process != stopped
 
 
-async def test_processor_time_is_counted_for_each_module_anew(compiling: Compiling) -> None:
-    await compiling.load(HARD)
-    process = compiling.process
-    used = cpu_seconds(process)
-    await compiling.load(GOOD)
-    assert compiling.process == process
-    limit, _ = resource.prlimit(process, resource.RLIMIT_CPU)
-    assert used + compiler.CPU_SECONDS <= limit <= used + compiler.CPU_SECONDS + 2
+async def test_each_module_has_a_process_of_its_own_which_ends_with_it(compiling: Compiling) -> None:
+    seen = set()
+    for wasm in (HARD, hostile.hard_to_compile(105)):
+        loading = asyncio.create_task(compiling.load(wasm))
+        seen.add(await compiling.at_work(0.1))
+        await loading
+        assert compiling.processes() == set()
+    assert len(seen) == 2
 
 
 async def test_a_large_module_may_take_more_processor_time(
@@ -190,19 +188,140 @@ async def test_of_modules_that_take_too_much_only_so_many_are_remembered(
     compiling: Compiling, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(compiler, "MEMORY_BYTES", 160 << 20)
-    monkeypatch.setattr(store, "MAX_REFUSED", 1)
+    monkeypatch.setattr(artifacts, "MAX_REFUSED", 1)
     await compiling.refused(MEMORY_BOMB)
     await compiling.refused(hostile.hard_to_compile(1501))
     monkeypatch.setattr(compiler, "MEMORY_BYTES", 161 << 20)
     assert "more than 161Mi" in (await compiling.refused(MEMORY_BOMB)).message
 
 
-async def test_what_earlier_modules_have_left_in_memory_is_not_a_modules_fault(compiling: Compiling) -> None:
-    await compiling.load(GOOD)
-    full = compiling.process
-    resource.prlimit(full, resource.RLIMIT_AS, (1, resource.RLIM_INFINITY))
-    await compiling.load(HARD)
-    assert compiling.process != full
+async def test_a_refusal_outlasts_the_store_and_nothing_is_compiled_for_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(compiler, "MEMORY_BYTES", 160 << 20)
+    messages = []
+    for wasm in (MEMORY_BOMB, hostile.exports_nothing()):
+        for restarted in (False, True):
+            compiling = Compiling(ModuleStore(tmp_path / "cache"))
+            if restarted:
+                monkeypatch.setattr(compiler, "_START", "raise SystemExit('it is not to be started')")
+            messages.append((await compiling.refused(wasm)).message)
+            await compiling.modules.close()
+        monkeypatch.undo()
+        monkeypatch.setattr(compiler, "MEMORY_BYTES", 160 << 20)
+        assert messages[-2] == messages[-1]
+
+
+async def test_a_refusal_does_not_outlast_the_bounds_that_it_was_made_under(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for mebibytes in (160, 161):
+        monkeypatch.setattr(compiler, "MEMORY_BYTES", mebibytes << 20)
+        compiling = Compiling(ModuleStore(tmp_path / "cache"))
+        assert f"more than {mebibytes}Mi of memory" in (await compiling.refused(MEMORY_BOMB)).message
+        await compiling.modules.close()
+
+
+async def test_hard_modules_hold_up_none_that_is_compiled_already_also_after_a_restart(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(compiler, "CPU_SECONDS", UNBOUNDED)
+    before = Compiling(ModuleStore(tmp_path / "cache"))
+    good = await before.load(GOOD)
+    await before.modules.close()
+    compiling = Compiling(ModuleStore(tmp_path / "cache"))
+    hard = [asyncio.create_task(compiling.modules.load_bytes(hostile.hard_to_compile(n), "a")) for n in (400, 401, 402)]
+    await compiling.at_work()
+    assert (await compiling.load(GOOD)).digest == good.digest
+    await compiling.modules.close()
+    await asyncio.gather(*hard, return_exceptions=True)
+
+
+async def test_namespaces_compile_in_turn_and_what_the_operator_ships_comes_first(
+    compiling: Compiling, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ended: list[str] = []
+
+    async def load(wasm: bytes, namespace: str, name: str) -> None:
+        await compiling.load(wasm, namespace)
+        ended.append(name)
+
+    many = [asyncio.create_task(load(Script().ok(str(n)), "many", f"many {n}")) for n in range(4)]
+    await compiling.at_work(0)
+    few = [asyncio.create_task(load(wasm, "few", "few")) for wasm in (OTHER,)]
+    ours = [asyncio.create_task(load(GOOD, "", "ours"))]
+    await asyncio.gather(*many, *few, *ours)
+    assert ended == ["many 0", "ours", "many 1", "few", "many 2", "many 3"]
+
+
+async def test_bytes_that_wait_in_another_namespaces_line_are_compiled_in_ones_own(compiling: Compiling) -> None:
+    ended: list[str] = []
+
+    async def load(wasm: bytes, namespace: str, name: str) -> None:
+        await compiling.load(wasm, namespace)
+        ended.append(name)
+
+    sources = [Script().ok(str(n)) for n in range(4)]
+    line = [asyncio.create_task(load(wasm, "many", str(n))) for n, wasm in enumerate(sources)]
+    await compiling.at_work(0)
+    await load(sources[-1], "few", "few")
+    assert "few" in ended
+    assert "2" not in ended
+    await asyncio.gather(*line)
+
+
+async def test_one_that_gives_up_in_the_line_leaves_its_turn_to_the_next(compiling: Compiling) -> None:
+    first = asyncio.create_task(compiling.load(HARD))
+    await compiling.at_work(0)
+    gives_up = asyncio.create_task(compiling.load(OTHER, "other"))
+    while not compiling.modules.waiting:  # noqa: ASYNC110 - nobody announces it
+        await asyncio.sleep(0)
+    gives_up.cancel()
+    await compiling.load(GOOD, "third")
+    await first
+    assert compiling.modules.get(digest_of(OTHER)) is None
+
+
+@pytest.mark.parametrize("depth", [5, 6, 7])
+async def test_a_small_module_that_takes_much_to_be_opened_is_refused(compiling: Compiling, depth: int) -> None:
+    wasm = hostile.nests_instances(depth)
+    assert len(wasm) < 2_200
+    error = await compiling.refused(wasm)
+    assert error.reason is ModuleReason.TOO_LARGE
+    assert "are accepted" in error.message
+
+
+@pytest.mark.parametrize(
+    ("wasm", "says"),
+    [
+        (hostile.nests_instances(4, leaf=hostile.CORE_LEAF), "instance count too high"),
+        (hostile.has_two_memories(), "memory count too high"),
+        (hostile.starts_with((1 << 14) + 1), "spec.limits.memory is at most 1024 MiB"),
+        (hostile.wants_a_large_table(), "table minimum size"),
+    ],
+    ids=["instances", "memories", "memory", "table"],
+)
+async def test_a_module_that_cannot_be_instantiated_within_the_limits_is_refused(
+    compiling: Compiling, wasm: bytes, says: str
+) -> None:
+    error = await compiling.refused(wasm)
+    assert error.reason is ModuleReason.TOO_LARGE
+    assert says in error.message
+
+
+async def test_what_hides_behind_a_start_function_counts_when_it_is_opened(compiling: Compiling) -> None:
+    """It calls its host first, which ends it here and not in a run."""
+    error = await compiling.refused(hostile.nests_instances(6, first=hostile.LOGS_AT_START))
+    assert error.reason is ModuleReason.TOO_LARGE
+    assert "before its first instruction" in error.message
+
+
+async def test_the_memory_that_a_module_begins_with_is_known_also_after_a_restart(tmp_path: Path) -> None:
+    for _ in range(2):
+        modules = ModuleStore(tmp_path / "cache")
+        for pages in (1, 16, 8192):
+            assert (await modules.load_bytes(hostile.starts_with(pages))).start_bytes == pages << 16
+        await modules.close()
 
 
 async def test_closing_ends_a_compilation_and_leaves_no_process(
@@ -219,15 +338,6 @@ async def test_closing_ends_a_compilation_and_leaves_no_process(
     assert all(isinstance(end, asyncio.CancelledError) for end in ends)
 
 
-async def test_a_process_that_was_killed_while_idle_is_replaced(compiling: Compiling) -> None:
-    await compiling.load(GOOD)
-    killed = compiling.process
-    os.kill(killed, signal.SIGKILL)
-    await until(lambda: not runs(killed))
-    await compiling.load(OTHER)
-    assert compiling.process != killed
-
-
 async def test_a_process_that_was_killed_under_a_module_is_replaced_and_the_module_loads(
     compiling: Compiling, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -235,7 +345,7 @@ async def test_a_process_that_was_killed_under_a_module_is_replaced_and_the_modu
     killed = await compiling.at_work(0.4)
     os.kill(killed, signal.SIGKILL)
     await loading
-    assert compiling.process != killed
+    assert killed not in compiling.processes()
     (record,) = caplog.records
     assert record.levelno == logging.WARNING
     assert record.getMessage().endswith("(signal 9); another one tries the module")
@@ -266,28 +376,16 @@ async def test_a_compiler_that_does_not_start_is_no_modules_fault(
     await compiling.load(GOOD)
 
 
-async def test_an_idle_process_is_ended_and_the_next_module_has_another_one(
-    compiling: Compiling, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(store, "IDLE_SECONDS", 0.01)
-    for wasm in (GOOD, OTHER):
-        await compiling.load(wasm)
-        await until(lambda: compiling.processes() == set())
-
-
-async def test_modules_share_a_process_that_has_nothing_of_its_parent(
-    compiling: Compiling, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_the_process_has_nothing_of_its_parent(compiling: Compiling, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CURATION_SECRET", "hunter2")
     read, write = os.pipe()
     try:
         os.set_inheritable(write, True)
-        await compiling.load(GOOD)
-        process = compiling.process
+        loading = asyncio.create_task(compiling.load(HARDER))
+        process = await compiling.at_work(0.1)
         assert open_files("self")[write] not in open_files(process).values()
         assert b"CURATION" not in environment(process)
-        await compiling.load(OTHER)
-        assert compiling.process == process
+        await loading
     finally:
         os.close(read)
         os.close(write)
@@ -295,31 +393,23 @@ async def test_modules_share_a_process_that_has_nothing_of_its_parent(
 
 PARENT = """
 import sys
-sys.path[:] = sys.argv[1:]
+from pathlib import Path
+sys.path[:] = sys.argv[2:]
 from curation.wasm import compiler
-from curation.wasm.store import builtin_bytes, builtin_names
 compiler.CPU_SECONDS = 1_000_000
-one = compiler.Compiler()
-one.compile(builtin_bytes(builtin_names()[0]))
-print(one._child._process.pid, flush=True)
-one.compile(sys.stdin.buffer.read())
+compiler.Compiler(Path(sys.argv[1])).compile(sys.stdin.buffer.read())
 """
 
 
-@pytest.mark.parametrize("wasm", [None, TIME_BOMB], ids=["idle", "compiling"])
-async def test_a_parent_that_is_killed_leaves_no_process_behind(wasm: bytes | None) -> None:
-    command = [sys.executable, "-c", PARENT, *sys.path]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as parent:  # noqa: ASYNC220
+async def test_a_parent_that_is_killed_leaves_no_process_behind(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", PARENT, str(tmp_path), *sys.path]
+    with subprocess.Popen(command, stdin=subprocess.PIPE) as parent:  # noqa: ASYNC220
         try:
             assert parent.stdin is not None
-            assert parent.stdout is not None
-            child = int(await asyncio.to_thread(parent.stdout.readline))
-            assert runs(child)
-            if wasm is not None:
-                before = cpu_seconds(child)
-                parent.stdin.write(wasm)
-                parent.stdin.close()
-                await until(lambda: cpu_seconds(child) > before + 0.5)
+            parent.stdin.write(TIME_BOMB)
+            parent.stdin.close()
+            await until(lambda: any(cpu_seconds(pid) > 0.5 for pid in children(parent.pid)))
+            (child,) = children(parent.pid)
         finally:
             parent.kill()
     await until(lambda: not runs(child))

@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 
 from curation.wasm import artifacts, store
-from curation.wasm.artifacts import ArtifactDir, CacheDirError
+from curation.wasm.artifacts import Artifact, ArtifactDir, CacheDirError
+from curation.wasm.compiler import Compiled
+from curation.wasm.engine import new_engine
 from curation.wasm.store import LoadedModule, ModuleLoadError, ModuleReason, ModuleStore, digest_of
 from tests.guests import hostile
 from tests.guests.wat import Script
@@ -35,7 +37,7 @@ async def modules(tmp_path: Path):  # type: ignore[no-untyped-def]
     made = ModuleStore(tmp_path / "cache")
     yield made
     await made.close()
-    assert not any(thread.name.startswith("wasm-compiler") for thread in threading.enumerate())
+    assert not any(thread.name.startswith("wasm-") for thread in threading.enumerate())
 
 
 def entries(folder: Path) -> list[Path]:
@@ -43,16 +45,21 @@ def entries(folder: Path) -> list[Path]:
 
 
 def opens(module: LoadedModule) -> bool:
-    engine, component = module.open()
-    component.close()
-    engine.close()
-    return True
+    with new_engine() as engine, module.open(engine):
+        return True
+
+
+def keep(folder: ArtifactDir, digest: str, artifact: bytes, namespace: str = "ns") -> Artifact:
+    made = folder.path / ".new-one"
+    made.touch(mode=0o600)
+    made.write_bytes(artifact)
+    return folder.put(digest, Compiled(made, 0), 1, namespace)
 
 
 async def test_a_module_is_fetched_and_compiled_once_for_all_who_ask(modules: ModuleStore) -> None:
     source = Source()
-    loaded = await asyncio.gather(*(modules.load(source.digest, source.fetch) for _ in range(10)))
-    again = await modules.load(source.digest, source.fetch)
+    loaded = await asyncio.gather(*(modules.load(source.digest, source.fetch, "ns") for _ in range(10)))
+    again = await modules.load(source.digest, source.fetch, "ns")
     assert source.fetched == 1
     assert all(module is again for module in loaded)
     assert again.size_bytes == len(GOOD)
@@ -64,7 +71,7 @@ async def test_a_restarted_operator_takes_its_own_artifact_and_fetches_nothing(t
     source = Source()
     for _ in range(2):
         modules = ModuleStore(tmp_path / "cache")
-        module = await modules.load(source.digest, source.fetch)
+        module = await modules.load(source.digest, source.fetch, "ns")
         assert opens(module)
         assert module.size_bytes == len(GOOD)
         await modules.close()
@@ -86,19 +93,18 @@ async def test_a_bad_module_is_refused_by_reason_and_leaves_nothing_behind(
 ) -> None:
     source = Source(wasm)
     with pytest.raises(ModuleLoadError) as caught:
-        await modules.load(source.digest, source.fetch)
+        await modules.load(source.digest, source.fetch, "ns")
     assert caught.value.reason is reason
     assert modules.get(source.digest) is None
-    assert entries(tmp_path / "cache") == []
+    assert {path.suffix for path in entries(tmp_path / "cache")} <= {".refused"}
 
 
-async def test_bytes_of_another_digest_are_refused_and_both_digests_are_named(modules: ModuleStore) -> None:
+async def test_bytes_of_another_digest_are_refused_and_theirs_is_not_told(modules: ModuleStore) -> None:
     wanted = digest_of(b"what was reviewed")
     with pytest.raises(ModuleLoadError) as caught:
-        await modules.load(wanted, Source().fetch)
+        await modules.load(wanted, Source().fetch, "ns")
     assert caught.value.reason is ModuleReason.DIGEST_MISMATCH
-    assert wanted in caught.value.message
-    assert digest_of(GOOD) in caught.value.message
+    assert digest_of(GOOD)[7:] not in caught.value.message
 
 
 async def test_a_failed_fetch_is_not_remembered(modules: ModuleStore) -> None:
@@ -108,14 +114,14 @@ async def test_a_failed_fetch_is_not_remembered(modules: ModuleStore) -> None:
         raise ModuleLoadError(ModuleReason.NOT_FOUND, "no such ConfigMap")
 
     with pytest.raises(ModuleLoadError, match="no such ConfigMap"):
-        await modules.load(source.digest, fails)
-    assert opens(await modules.load(source.digest, source.fetch))
+        await modules.load(source.digest, fails, "ns")
+    assert opens(await modules.load(source.digest, source.fetch, "ns"))
 
 
 async def test_a_caller_that_gives_up_does_not_spoil_the_load_for_the_others(modules: ModuleStore) -> None:
     source = Source()
-    first = asyncio.create_task(modules.load(source.digest, source.fetch))
-    second = asyncio.create_task(modules.load(source.digest, source.fetch))
+    first = asyncio.create_task(modules.load(source.digest, source.fetch, "ns"))
+    second = asyncio.create_task(modules.load(source.digest, source.fetch, "ns"))
     await asyncio.sleep(0)
     first.cancel()
     assert opens(await second)
@@ -128,14 +134,15 @@ async def test_a_builtin_module_loads_under_its_computed_digest(modules: ModuleS
     assert module.digest == digest_of(store.builtin_bytes(name))
     with pytest.raises(ModuleLoadError) as caught:
         await modules.load_builtin("no-such-module-v1")
-    assert caught.value.reason is ModuleReason.NOT_FOUND
+    assert caught.value.reason is ModuleReason.UNKNOWN_BUILTIN
+    assert name in caught.value.message
 
 
 @pytest.mark.parametrize("damage", ["truncated", "changed", "foreign", "unrecorded", "record"])
 async def test_an_artifact_that_is_not_what_was_put_there_is_compiled_anew(tmp_path: Path, damage: str) -> None:
     source = Source()
     before = ModuleStore(tmp_path / "cache")
-    await before.load(source.digest, source.fetch)
+    await before.load(source.digest, source.fetch, "ns")
     await before.close()
     artifact = next((tmp_path / "cache").glob("*.cwasm"))
     record = artifact.with_suffix(".json")
@@ -148,13 +155,13 @@ async def test_an_artifact_that_is_not_what_was_put_there_is_compiled_anew(tmp_p
         case "foreign":
             # Honestly recorded, but not an artifact of this wasmtime.
             artifact.unlink()
-            ArtifactDir(tmp_path / "cache").put(source.digest, b"\x7fELF of another version", 1)
+            keep(ArtifactDir(tmp_path / "cache"), source.digest, b"\x7fELF of another version")
         case "unrecorded":
             record.unlink()
         case "record":
             record.write_text("{}")
     after = ModuleStore(tmp_path / "cache")
-    module = await after.load(source.digest, source.fetch)
+    module = await after.load(source.digest, source.fetch, "ns")
     assert opens(module)
     assert source.fetched == 2
     await after.close()
@@ -163,18 +170,18 @@ async def test_an_artifact_that_is_not_what_was_put_there_is_compiled_anew(tmp_p
 async def test_an_artifact_that_others_may_write_is_not_used(tmp_path: Path) -> None:
     source = Source()
     first = ModuleStore(tmp_path / "cache")
-    await first.load(source.digest, source.fetch)
+    await first.load(source.digest, source.fetch, "ns")
     await first.close()
     next((tmp_path / "cache").glob("*.cwasm")).chmod(0o666)
     second = ModuleStore(tmp_path / "cache")
-    await second.load(source.digest, source.fetch)
+    await second.load(source.digest, source.fetch, "ns")
     await second.close()
     assert source.fetched == 2
 
 
 def test_the_folder_and_its_files_are_for_this_user_alone(tmp_path: Path) -> None:
     folder = tmp_path / "a" / "cache"
-    ArtifactDir(folder).put(digest_of(b"x"), b"compiled", 1)
+    keep(ArtifactDir(folder), digest_of(b"x"), b"compiled")
     assert folder.stat().st_mode & 0o777 == 0o700
     assert {path.stat().st_mode & 0o777 for path in folder.iterdir()} == {0o600}
     assert len(list(folder.iterdir())) == 2
@@ -207,9 +214,9 @@ def test_old_artifacts_make_room_for_new_ones(tmp_path: Path, monkeypatch: pytes
     folder = ArtifactDir(tmp_path / "cache")
     digests = [digest_of(bytes([n])) for n in range(5)]
     for age, digest in enumerate(reversed(digests)):
-        path = folder.put(digest, b"compiled", 1).path
+        path = keep(folder, digest, b"compiled").path
         os.utime(path, (1000 - age, 1000 - age))
-    folder.put(digest_of(b"the newest"), b"compiled", 1)
+    keep(folder, digest_of(b"the newest"), b"compiled")
     assert [folder.get(digest) is not None for digest in digests] == [False, False, False, True, True]
     assert folder.get(digest_of(b"the newest")) is not None
 
@@ -221,13 +228,39 @@ def test_artifacts_take_no_more_room_than_the_bound_unless_one_alone_does(
     folder = ArtifactDir(tmp_path / "cache")
     digests = [digest_of(bytes([n])) for n in range(4)]
     for age, digest in enumerate(reversed(digests)):
-        path = folder.put(digest, bytes(30), 1).path
+        path = keep(folder, digest, bytes(30)).path
         os.utime(path, (1000 - age, 1000 - age))
-    folder.put(digest_of(b"the newest"), bytes(40), 1)
+    keep(folder, digest_of(b"the newest"), bytes(40))
     assert [folder.get(digest) is not None for digest in digests] == [False, False, True, True]
-    folder.put(digest_of(b"a large one"), bytes(101), 1)
+    keep(folder, digest_of(b"a large one"), bytes(101))
     assert folder.get(digest_of(b"a large one")) is not None
     assert len(list((tmp_path / "cache").glob("*.cwasm"))) == 1
+
+
+def test_a_namespace_that_compiles_many_modules_takes_the_room_of_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(artifacts, "MAX_ARTIFACTS", 4)
+    folder = ArtifactDir(tmp_path / "cache")
+    few = [keep(folder, digest_of(bytes([n])), b"compiled", "few") for n in range(2)]
+    for age, artifact in enumerate(few):
+        os.utime(artifact.path, (age, age))
+    many = [digest_of(bytes([n])) for n in range(10, 20)]
+    for age, digest in enumerate(many):
+        path = keep(folder, digest, b"compiled", "many").path
+        os.utime(path, (100 + age, 100 + age))
+    assert all(artifact.path.exists() for artifact in few)
+    assert [folder.get(digest) is not None for digest in many] == [False] * 8 + [True] * 2
+
+
+def test_what_a_process_that_died_has_left_unfinished_is_removed(tmp_path: Path) -> None:
+    (tmp_path / "cache").mkdir(mode=0o700)
+    old, new = tmp_path / "cache" / ".new-old", tmp_path / "cache" / ".new-new"
+    for path in (old, new):
+        path.touch()
+    os.utime(old, (1000, 1000))
+    ArtifactDir(tmp_path / "cache")
+    assert (old.exists(), new.exists()) == (False, True)
 
 
 async def test_a_store_without_a_folder_of_its_own_leaves_none_behind(
@@ -257,9 +290,9 @@ async def test_a_source_that_fails_does_not_spoil_another_module_of_the_same_dig
         await asyncio.sleep(0)
         raise ModuleLoadError(ModuleReason.INVALID, "this source is not supported")
 
-    first = asyncio.create_task(modules.load(source.digest, broken))
+    first = asyncio.create_task(modules.load(source.digest, broken, "ns"))
     await asked.wait()
-    second = asyncio.create_task(modules.load(source.digest, source.fetch))
+    second = asyncio.create_task(modules.load(source.digest, source.fetch, "ns"))
     results = await asyncio.gather(first, second, return_exceptions=True)
     assert isinstance(results[0], ModuleLoadError)
     assert isinstance(results[1], LoadedModule)

@@ -1,4 +1,4 @@
--- Healthy: Completed. Degraded: Failed. Suspended: waits for a person. Progressing: anything else.
+-- Healthy: Completed. Degraded: Failed, or its module has to be mended. Suspended: waits for a person. Progressing: anything else.
 -- Only the base library is used: scripts of argocd-cm have no others.
 local health = {}
 local status = obj.status or {}
@@ -31,6 +31,8 @@ elseif status.phase == "Failed" then
   health.status = "Degraded"
 elseif obj.spec.suspend == true or status.phase == "AwaitingApproval" then
   health.status = "Suspended"
+elseif status.reason == "ModuleUnusable" then
+  health.status = "Degraded"
 else
   health.status = "Progressing"
 end

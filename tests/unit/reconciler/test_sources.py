@@ -1,0 +1,215 @@
+"""A module is what its source holds in its own namespace, here and now."""
+
+import base64
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from curation.cluster.answers import Unreachable
+from curation.cluster.resources import MODULES
+from curation.reconciler import sources
+from curation.reconciler.context import Key
+from curation.wasm.store import ModuleReason, digest_of
+from tests.guests import hostile
+from tests.guests.wat import Script
+from tests.unit.reconciler.disconnected import Rig, disconnected
+from tests.unit.reconciler.virtual_time import in_virtual_time
+
+GOOD = Script().ok("{}")
+OTHER = Script().ok("[]")
+SECRET_KEY = "somebody-elses-key"
+
+
+class ConfigMaps:
+    """ConfigMaps as the API server tells them, and how often their metadata and their bytes were read."""
+
+    def __init__(self, rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.held: dict[tuple[str, str], dict[str, Any]] = {}
+        self.looks = 0
+        self.reads = 0
+        self.trouble: Exception | None = None
+        self._version = 0
+
+        async def metadata(namespace: str, name: str) -> dict[str, Any] | None:
+            self.looks += 1
+            if self.trouble is not None:
+                raise self.trouble
+            found = self.held.get((namespace, name))
+            return None if found is None else found["metadata"]
+
+        async def read(namespace: str, name: str) -> dict[str, Any] | None:
+            self.reads += 1
+            if self.trouble is not None:
+                raise self.trouble
+            return self.held.get((namespace, name))
+
+        monkeypatch.setattr(rig.context.api, "config_map_metadata", metadata)
+        monkeypatch.setattr(rig.context.api, "read_config_map", read)
+
+    def put(self, namespace: str, wasm: bytes, key: str = "k") -> None:
+        self._version += 1
+        self.held[namespace, "c"] = {
+            "metadata": {"uid": "u", "resourceVersion": str(self._version)},
+            "binaryData": {key: base64.b64encode(wasm).decode()},
+        }
+
+
+def put(rig: Rig, namespace: str, digest: str = digest_of(GOOD), **spec: Any) -> Key:
+    source = {"configMap": {"name": "c", "key": "k"}}
+    rig.context.caches[MODULES].put(
+        {
+            "metadata": {
+                "name": "m",
+                "namespace": namespace,
+                "uid": f"u-{namespace}",
+                "resourceVersion": "1",
+                "generation": 1,
+                "finalizers": ["curation.dev/in-use"],
+            },
+            "spec": {"source": source, "digest": digest, **spec},
+        }
+    )
+    return Key(MODULES, namespace, "m")
+
+
+async def loaded(rig: Rig, key: Key) -> Any:
+    """The verdict once there is nothing left to compile."""
+    verdict = await rig.modules.load(key)
+    await rig.modules.compiled([key])
+    return verdict or await rig.modules.load(key)
+
+
+@in_virtual_time
+async def test_a_digest_that_another_namespace_has_loaded_makes_no_module_ready(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with disconnected(tmp_path) as rig:
+        maps = ConfigMaps(rig, monkeypatch)
+        maps.put("has-it", GOOD)
+        assert (await loaded(rig, put(rig, "has-it"))).reason == "Compiled"
+        missing = await loaded(rig, put(rig, "misses-it"))
+        assert (missing.digest, missing.reason) == (None, "NotFound")
+        maps.put("empty", b"")
+        maps.put("other", OTHER)
+        maps.put("another-key", GOOD, SECRET_KEY)
+        for namespace, reason in (
+            ("empty", "DigestMismatch"),
+            ("other", "DigestMismatch"),
+            ("another-key", "NotFound"),
+        ):
+            verdict = await loaded(rig, put(rig, namespace))
+            assert (verdict.digest, verdict.reason) == (None, reason)
+            assert rig.modules.state(namespace, "m").digest is None
+            for told in (verdict.message, rig.modules.state(namespace, "m").message):
+                assert digest_of(OTHER)[7:] not in told
+                assert SECRET_KEY not in told
+
+
+@in_virtual_time
+async def test_bytes_that_change_in_place_are_seen_and_mended_again_without_being_read_in_between(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with disconnected(tmp_path) as rig:
+        maps = ConfigMaps(rig, monkeypatch)
+        maps.put("ns", GOOD)
+        key = put(rig, "ns")
+        assert (await loaded(rig, key)).reason == "Compiled"
+        reads = maps.reads
+        for _ in range(3):
+            assert (await loaded(rig, key)).reason == "Compiled"
+        assert maps.reads == reads, "the version tells that the bytes are the same"
+        maps.put("ns", OTHER)
+        for _ in range(3):
+            assert (await loaded(rig, key)).reason == "DigestMismatch"
+        assert maps.reads == reads + 1
+        build, _ = rig.modules.build("ns", "m", "sha256:a-build-that-is-gone")
+        assert build.digest == digest_of(GOOD), "a Cancel goes on with what this source had"
+        del maps.held["ns", "c"]
+        assert (await loaded(rig, key)).reason == "NotFound"
+        maps.put("ns", GOOD)
+        assert (await loaded(rig, key)).reason == "Compiled"
+
+
+@in_virtual_time
+async def test_a_server_that_does_not_answer_says_nothing_about_a_source(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with disconnected(tmp_path) as rig:
+        maps = ConfigMaps(rig, monkeypatch)
+        maps.put("ns", GOOD)
+        key = put(rig, "ns")
+        await loaded(rig, key)
+        maps.trouble = Unreachable("reset")
+        assert await rig.modules.load(key) is None
+        assert rig.modules.state("ns", "m").digest == digest_of(GOOD)
+
+
+@in_virtual_time
+async def test_a_claim_needs_a_young_look_which_all_jobs_of_the_module_share(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with disconnected(tmp_path) as rig:
+        maps = ConfigMaps(rig, monkeypatch)
+        maps.put("ns", GOOD)
+        key = put(rig, "ns")
+        await loaded(rig, key)
+        assert rig.modules.fresh("ns", "m")
+        monkeypatch.setattr(sources, "FRESH_SECONDS", 0.0)
+        assert not rig.modules.fresh("ns", "m")
+        looks = maps.looks
+        maps.put("ns", OTHER)
+        await rig.modules.look("ns", "m")
+        assert rig.modules.state("ns", "m").digest is None
+        assert maps.looks == looks + 1
+        assert key in rig.taken(), "its status is to say so"
+
+
+@in_virtual_time
+async def test_a_module_that_begins_with_more_memory_than_its_limit_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with disconnected(tmp_path) as rig:
+        maps = ConfigMaps(rig, monkeypatch)
+        wasm = hostile.starts_with(32)
+        maps.put("ns", wasm)
+        small = await loaded(rig, put(rig, "ns", digest_of(wasm), limits={"memory": "1Mi"}))
+        assert (small.digest, small.reason, small.stalled) == (None, "TooLarge", True)
+        assert "begins with 2Mi of memory, spec.limits.memory is 1Mi" in small.message
+        maps.put("enough", wasm)
+        enough = await loaded(rig, put(rig, "enough", digest_of(wasm), limits={"memory": "2Mi"}))
+        assert enough.reason == "Compiled"
+
+
+@in_virtual_time
+async def test_what_a_source_holds_is_bounded_before_it_is_decoded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with disconnected(tmp_path) as rig:
+        maps = ConfigMaps(rig, monkeypatch)
+        monkeypatch.setattr(sources, "_BASE64_CHARACTERS", 100)
+        maps.put("ns", bytes(1000))
+        assert (await loaded(rig, put(rig, "ns"))).reason == "TooLarge"
+
+
+@pytest.mark.parametrize(
+    ("of_the_namespace", "others", "seconds"),
+    [(1, 0, 5.0), (50, 0, 5.0), (1000, 0, 100.0), (1, 9, 5.0), (1, 99, 10.0), (1000, 1, 200.0)],
+)
+def test_sources_are_looked_at_in_equal_shares_between_namespaces(
+    of_the_namespace: int, others: int, seconds: float
+) -> None:
+    known = sources.Sources(None, lambda: 0.0, lambda: 0.5)  # type: ignore[arg-type]
+    for namespace, count in (("ns", of_the_namespace), *((f"other-{number}", 1) for number in range(others))):
+        for number in range(count):
+            key = Key(MODULES, namespace, str(number))
+            known._looks[key] = None  # type: ignore[assignment]
+            known._namespaces[namespace] += 1
+    assert known.next_look(Key(MODULES, "ns", "0")) == pytest.approx(seconds)
+
+
+def test_only_what_a_source_may_become_is_waited_for() -> None:
+    assert {reason for reason in ModuleReason if reason.may_pass} == {
+        ModuleReason.NOT_FOUND,
+        ModuleReason.DIGEST_MISMATCH,
+    }
