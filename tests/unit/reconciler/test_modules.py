@@ -93,7 +93,8 @@ async def test_the_present_build_of_a_deleted_module_stands_in_for_one_that_is_g
         build, _ = rig.modules.build(NAMESPACE, "m", "sha256:a-build-that-is-gone")
         assert build.digest == digest_of(builtin_bytes(BUILTIN))
         # Of another source nothing was loaded: it may be what has the recorded build.
-        another: dict[str, object] = {"source": {"configMap": {"name": "c", "key": "k"}}}
+        source = {"configMap": {"name": "c", "key": "k"}}
+        another: dict[str, object] = {"source": source, "digest": f"sha256:{'1' * 64}"}
         for version, edited, digest in (
             (3, {**spec, "limits": {"wallSeconds": 7}}, build.digest),
             (4, another, "sha256:a-build-that-is-gone"),
