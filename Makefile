@@ -12,7 +12,7 @@ FACES ?= 1
 # One event loop for all tests, so that an operator can serve several of them.
 LENT := --lend-operators 25 -o asyncio_default_test_loop_scope=session -o asyncio_default_fixture_loop_scope=session
 
-.PHONY: help demo test unit one controlplane lint format generate verify modules bench gauntlet faces guards e2e lock clean
+.PHONY: help demo test unit one controlplane lint format generate verify modules bench gauntlet faces guards e2e compat lock clean
 
 help: ## List the targets.
 	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -55,6 +55,12 @@ guards: $(READY) ## Take each guard of the fence off the source, and see a test 
 # E2E holds options of pytest.
 e2e: $(READY) ## The operator as it is installed, on a real node: NODE=... or IMAGE=...
 	@$(BIN)/python -m hack.e2e $(if $(NODE),--node "$(NODE)" $(if $(KEEP),--keep),$(if $(IMAGE),--image "$(IMAGE)")) $(E2E)
+
+# K8S=1.35.4: an API server of that version, built once; without it the pinned one. PLAIN=1: only as the version comes,
+# without feature gates. COMPAT holds options of pytest.
+compat: $(READY) ## The tests of a Kubernetes version: K8S=1.35.4.
+	@$(BIN)/python -m hack.controlplane build $(if $(K8S),--release $(K8S)) > /dev/null
+	@CURATION_COMPAT="$(K8S)" CURATION_COMPAT_WITHOUT_SWITCHES="$(PLAIN)" $(BIN)/python -m pytest tests/compat $(COMPAT)
 
 bench: $(READY) ## Throughput, latency, scale and failover, as ratios to what was measured in the same run.
 	@$(BIN)/python -m hack.controlplane build > /dev/null

@@ -29,8 +29,8 @@ _EFFECTIVE_SECONDS = 60.0
 _LOOK_SECONDS = 0.05
 
 
-def install(connection: Connection, root: Path = ROOT) -> None:
-    """Apply `crds/` and `manifests/overlays/default` of the repository at `root`, and wait until both have effect.
+def install(connection: Connection, root: Path = ROOT, overlay: Path = MANIFESTS) -> None:
+    """Apply `crds/` and an overlay of the repository at `root`, and wait until both have effect.
 
     Once per control plane, whoever calls it and how often. Raises KubectlError when the server refuses something, and
     ControlPlaneError when it accepts it and it has no effect.
@@ -40,7 +40,7 @@ def install(connection: Connection, root: Path = ROOT) -> None:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if marker.exists():
             return
-        applied = _apply(connection, root)
+        applied = _apply(connection, root, overlay)
         crds = [name for name in applied if name.startswith("customresourcedefinition.")]
         if crds:
             connection.kubectl("wait", "--for=condition=Established", "--timeout=60s", *crds)
@@ -50,14 +50,14 @@ def install(connection: Connection, root: Path = ROOT) -> None:
         marker.touch()
 
 
-def _apply(connection: Connection, root: Path) -> list[str]:
+def _apply(connection: Connection, root: Path, overlay: Path) -> list[str]:
     # Two steps: the manifests may hold objects of kinds that the CRDs define.
     options = ("apply", "--server-side", "--force-conflicts", "--output=name")
     applied = []
     if any((root / "crds").glob("*.yaml")):
         applied += connection.kubectl(*options, "-f", str(root / "crds")).stdout.split()
-    if (root / MANIFESTS).is_dir():
-        applied += connection.kubectl(*options, "-k", str(root / MANIFESTS)).stdout.split()
+    if (root / overlay).is_dir():
+        applied += connection.kubectl(*options, "-k", str(root / overlay)).stdout.split()
     return applied
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from hack.controlplane import binaries, golang
+from hack.controlplane import binaries, golang, releases
 from hack.controlplane.build import PACKAGES, find_or_build
 from hack.controlplane.errors import ControlPlaneError
 from hack.controlplane.progress import Progress
@@ -247,3 +247,71 @@ def test_progress_tells_a_step_that_failed_from_one_that_is_done() -> None:
     with pytest.raises(ValueError), progress.step("two"):
         raise ValueError
     assert re.fullmatch(r"  one  0:\d\d  7 packages  done\n  two  0:\d\d  failed\n", out.getvalue())
+
+
+KUBERNETES_GO_MOD = """module k8s.io/kubernetes
+
+go 1.25.0
+
+godebug default=go1.25
+
+require (
+\tk8s.io/api v0.0.0
+)
+
+replace (
+\tk8s.io/api => ./staging/src/k8s.io/api
+\tk8s.io/kubectl => ./staging/src/k8s.io/kubectl
+\texample.com/other => example.com/fork v1.0.0
+)
+"""
+
+
+def test_the_go_mod_of_a_release_takes_its_own_staging_modules_as_they_are_published() -> None:
+    assert releases.go_mod("v1.35.4", KUBERNETES_GO_MOD).split("\n\n") == [
+        "module controlplane",
+        "go 1.25.0",
+        "require k8s.io/kubernetes v1.35.4",
+        "replace k8s.io/api => k8s.io/api v0.35.4\nreplace k8s.io/kubectl => k8s.io/kubectl v0.35.4\n",
+    ]
+
+
+@pytest.mark.parametrize(("text", "release"), [("1.35.4", "v1.35.4"), ("v1.33.13", "v1.33.13")])
+def test_a_release_is_named_with_its_patch_version(text: str, release: str) -> None:
+    assert releases.parse(text) == release
+
+
+@pytest.mark.parametrize("text", ["1.35", "", "latest", "1.35.4-rc.1", "../1.35.4", "1.35.4 "])
+def test_what_is_no_release_is_an_error_that_shows_one(text: str) -> None:
+    with pytest.raises(ControlPlaneError, match=r"such as 1\.35\.4"):
+        releases.parse(text)
+
+
+def test_the_api_server_of_a_release_is_built_once_beside_the_other_programs(
+    go: Path, environ: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(releases, "write_module", lambda *_: None)
+    first = find_or_build(environ, io.StringIO(), release="1.35.4")
+    again = find_or_build(environ, io.StringIO(), release="v1.35.4")
+    assert first.apiserver == again.apiserver == releases.folder_of("v1.35.4", environ) / "kube-apiserver"
+    assert first.apiserver.exists()
+    assert first.version == "v1.35.4"
+    assert (first.etcd, first.kubectl) == (binaries.built_folder(environ) / "etcd", first.folder / "kubectl")
+    assert (go / "log").read_text().split() == [*PACKAGES.values(), PACKAGES["kube-apiserver"]]
+    pinned = find_or_build(environ, io.StringIO())
+    assert pinned.apiserver == pinned.folder / "kube-apiserver"
+    assert find_or_build(environ, io.StringIO(), release=pinned.version).apiserver == pinned.apiserver
+
+
+def test_another_release_than_that_of_kubebuilder_assets_is_an_error_and_is_not_built(
+    tmp_path: Path, go: Path, environ: dict[str, str]
+) -> None:
+    assets = programs(tmp_path / "assets")
+    (assets / "kube-apiserver").write_text("#!/bin/sh\necho Kubernetes v1.36.3\n")
+    given = {**environ, "KUBEBUILDER_ASSETS": str(assets)}
+    assert find_or_build(given, release="1.36.3").apiserver == assets / "kube-apiserver"
+    with pytest.raises(
+        ControlPlaneError, match=r"an API server of v1\.36\.3, not v1\.35\.4: .*setup-envtest use 1\.35"
+    ):
+        find_or_build(given, release="1.35.4")
+    assert not (go / "log").exists()

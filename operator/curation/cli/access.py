@@ -23,6 +23,8 @@ from curation.cluster.writer import MERGE_PATCH
 
 FIELD_MANAGER: Final = "curation"
 """Who the plugin is in metadata.managedFields."""
+_SELF: Final = "/apis/authentication.k8s.io/v1/selfsubjectreviews"
+_REVIEW: Final[Document] = {"apiVersion": "authentication.k8s.io/v1", "kind": "SelfSubjectReview"}
 
 M = TypeVar("M", bound=ResourceModel)
 
@@ -107,6 +109,14 @@ class Cluster:
                 raise ChangedMeanwhile
             self._fail(answer.error(), doing, kind)
         return answer
+
+    async def whoami(self) -> str:
+        """The name by which the API server knows who asks; empty where it does not say."""
+        try:
+            answer = await self._connection.send("POST", _SELF, body=_REVIEW)
+        except Unreachable:
+            return ""
+        return "" if isinstance(answer, Failure) else str(answer["status"]["userInfo"].get("username", ""))
 
     def named(self, kind: ResourceKind, name: str) -> str:
         """How errors call an object: ``CurationJob demo/build``."""

@@ -120,6 +120,9 @@ async def _decide(cluster: Cluster, name: str, wanted: Wanted, force: bool, dry_
             report(cluster, current, current, seen, output, f"is already {current.spec.decision}")
             return
         check_owners(cluster, APPROVALS, seen, "decision", force=force, refused=REFUSED, forced=FORCED)
+        # Where no admission policy stamps it, this is how it is recorded; where one checks it, it must be right.
+        if who := await cluster.whoami():
+            spec["decidedBy"] = who
         try:
             after = await cluster.patch(APPROVALS, seen, {"spec": spec}, dry_run=dry_run)
         except ChangedMeanwhile:

@@ -42,7 +42,10 @@ def test_approving_writes_the_scope_and_the_end_as_manager_curation_and_shows_th
     assert (after["spec"]["decision"], after["spec"]["scope"]) == ("Approved", "Path")
     assert after["spec"]["expiresAt"] > after["metadata"]["creationTimestamp"]
     assert after["spec"]["decidedBy"] == "admin"
-    assert {("curation", "f:decision"), ("curation", "f:scope"), ("curation", "f:expiresAt")} <= managers(after)
+    # The plugin sends decidedBy itself, so that it is recorded where nothing stamps it.
+    fields = ("f:decision", "f:scope", "f:expiresAt", "f:decidedBy")
+    assert {("curation", field) for field in fields} <= managers(after)
+    assert "Under Cancel it covers every method and path of https://sessions.example.test:443" in shown
     assert "Granted before: nothing" in shown
     assert "2 jobs: a, b" in shown
     cedar = shown.partition("Grants now, scope Path, until ")[2]

@@ -29,16 +29,21 @@ def unguarded(unmarked: Connection) -> Connection:
 
 
 def test_a_creator_or_decider_that_was_not_stamped_is_refused(unmarked: Connection) -> None:
-    def post(creator: str) -> tuple[int, str]:
+    def post(creator: str, requester: str = "") -> tuple[int, str]:
         document = job()
-        document["metadata"]["annotations"] = {"curation.dev/created-by": creator}
+        names = {"curation.dev/created-by": creator, "curation.dev/requested-by": requester}
+        document["metadata"]["annotations"] = {name: value for name, value in names.items() if value}
         status, answer = unmarked.request("POST", _JOBS, document)
         return status, answer.get("message", "")
 
-    status, message = post("mallory")
+    status, message = post("")
+    assert status == 403
+    for cause in ("[curation.dev/created-by] is not set", "curation-job-provenance", "components/admission-validating"):
+        assert cause in message
+    status, message = post("mallory", "admin")
     assert status == 403
     assert "it must be 'admin', not 'mallory'" in message
-    assert post("admin") == (201, "")
+    assert post("admin", "admin") == (201, "")
     found = read(unmarked, "default", "curationjobs", "job")
     found["metadata"]["annotations"]["curation.dev/created-by"] = "mallory"
     status, answer = unmarked.request("PUT", f"{_JOBS}/job", found)
@@ -52,6 +57,8 @@ def test_a_creator_or_decider_that_was_not_stamped_is_refused(unmarked: Connecti
         status, answer = unmarked.request("PUT", path("default", "curationapprovals", "approval"), decided)
         assert status == 403
         assert "spec.decidedBy must be who decides, admin" in answer["message"]
+        why = "curation-approval-decided-by, which does, is not at work" if not claimed else "leave it out"
+        assert why in answer["message"]
 
 
 def test_a_decision_and_its_decider_stay_as_they_are(unguarded: Connection) -> None:

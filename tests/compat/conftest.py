@@ -1,0 +1,108 @@
+"""A control plane of the Kubernetes version that is asked for, once for each way to set its API server up."""
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from hack.controlplane import namespaces
+from hack.controlplane.binaries import MODULE, find, kubernetes_version
+from hack.controlplane.build import find_or_build
+from hack.controlplane.connection import Connection
+from hack.controlplane.install import install
+from hack.controlplane.releases import parse
+from hack.controlplane.server import ControlPlane
+
+ROOT = Path(__file__).parents[2]
+_RELEASE = os.environ.get("CURATION_COMPAT") or None
+"""The Kubernetes version that `make compat` asks for; none: the pinned one."""
+_GATE = "--feature-gates=MutatingAdmissionPolicy=true"
+_SERVED = "--runtime-config=admissionregistration.k8s.io/v1beta1=true"
+_OVERLAYS = {
+    "admission": "default",
+    "admission-v1beta1": "default-v1beta1",
+    "admission-validating": "default-validating",
+}
+
+
+@dataclass(frozen=True)
+class Setup:
+    """One way to start an API server, and what fits it."""
+
+    arguments: tuple[str, ...]
+    component: str
+    inert: bool = False
+    """MutatingAdmissionPolicy is served and does nothing."""
+
+    @property
+    def overlay(self) -> Path:
+        """The overlay that has the component."""
+        return Path("manifests/overlays") / _OVERLAYS[self.component]
+
+    @property
+    def stamps(self) -> bool:
+        """Whether admission records names."""
+        return self.component != "admission-validating"
+
+
+@dataclass(frozen=True)
+class Installation:
+    """A control plane with the operator's manifests."""
+
+    connection: Connection
+    setup: Setup
+
+
+def setups(version: str, *, switches: bool) -> dict[str, Setup]:
+    """The ways to set up a version, by name."""
+    minor = int(version.removeprefix("v").split(".")[1])
+    if minor >= 36:
+        return {"plain": Setup((), "admission")}
+    plain = {"plain": Setup((), "admission-validating")}
+    if minor < 34 or not switches:
+        return plain
+    return {
+        **plain,
+        "switched-on": Setup((_GATE, _SERVED), "admission-v1beta1"),
+        "inert": Setup((_SERVED,), "admission-validating", inert=True),
+    }
+
+
+def _version() -> str:
+    """The version that is asked for, without a build of it: tests are collected where none is to be run, too."""
+    if _RELEASE is not None:
+        return parse(_RELEASE)
+    given = find(os.environ)
+    return given.version if given else kubernetes_version((MODULE / "go.mod").read_text())
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Each test in each setup of the version."""
+    if "setup" in metafunc.fixturenames:
+        version = _version()
+        found = setups(version, switches=not os.environ.get("CURATION_COMPAT_WITHOUT_SWITCHES"))
+        metafunc.parametrize("setup", found.values(), ids=[f"{version}-{name}" for name in found], scope="session")
+
+
+@pytest.fixture(scope="session")
+def server(setup: Setup) -> Iterator[Connection]:
+    """The API server, without anything of ours."""
+    with ControlPlane(binaries=find_or_build(release=_RELEASE), arguments=setup.arguments) as control_plane:
+        yield control_plane.connection
+
+
+@pytest.fixture(scope="session")
+def installation(setup: Setup, server: Connection) -> Installation:
+    """The API server with the overlay that fits."""
+    install(server, overlay=setup.overlay)
+    return Installation(server, setup)
+
+
+@pytest.fixture
+def place(installation: Installation, request: pytest.FixtureRequest) -> Iterator[str]:
+    """A fresh namespace for one test."""
+    name = namespaces.create(installation.connection, request.node.nodeid)
+    yield name
+    namespaces.delete(installation.connection, name)
