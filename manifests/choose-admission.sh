@@ -63,7 +63,7 @@ while :; do
     [ "$stamped" = yes ] && break
     if [ "$waited" -ge "$seconds" ]; then
         say "MutatingAdmissionPolicy is served as $version, but does nothing (tried for $seconds s): the API server runs"
-        say "without --feature-gates=MutatingAdmissionPolicy=true. Set it, or install:"
+        say "without --feature-gates=MutatingAdmissionPolicy=true, or with that admission plugin disabled. Set it, or:"
         echo admission-validating
         exit
     fi

@@ -33,8 +33,13 @@ class Setup:
 
     arguments: tuple[str, ...]
     component: str
-    inert: bool = False
-    """MutatingAdmissionPolicy is served and does nothing."""
+    served: str = ""
+    """The version in which MutatingAdmissionPolicy is served."""
+
+    @property
+    def inert(self) -> bool:
+        """MutatingAdmissionPolicy is served and does nothing."""
+        return bool(self.served) and not self.stamps
 
     @property
     def overlay(self) -> Path:
@@ -59,14 +64,20 @@ def setups(version: str, *, switches: bool) -> dict[str, Setup]:
     """The ways to set up a version, by name."""
     minor = int(version.removeprefix("v").split(".")[1])
     if minor >= 36:
-        return {"plain": Setup((), "admission")}
+        plain = {"plain": Setup((), "admission", "v1")}
+        off = {
+            "switched-off": Setup(
+                ("--disable-admission-plugins=MutatingAdmissionPolicy",), "admission-validating", "v1"
+            )
+        }
+        return {**plain, **off} if switches else plain
     plain = {"plain": Setup((), "admission-validating")}
     if minor < 34 or not switches:
         return plain
     return {
         **plain,
-        "switched-on": Setup((_GATE, _SERVED), "admission-v1beta1"),
-        "inert": Setup((_SERVED,), "admission-validating", inert=True),
+        "switched-on": Setup((_GATE, _SERVED), "admission-v1beta1", "v1beta1"),
+        "inert": Setup((_SERVED,), "admission-validating", "v1beta1"),
     }
 
 

@@ -29,10 +29,9 @@ def test_the_documented_check_says_which_component_fits(server: Connection, setu
     assert said.stdout == f"{setup.component}\n"
     why = "but does nothing" if setup.inert else "and works" if setup.stamps else "serves no MutatingAdmissionPolicy"
     assert why in said.stderr
-    if setup.stamps or setup.inert:
-        version = "v1" if setup.component == "admission" else "v1beta1"
+    if setup.served:
         for kind in ("mutatingadmissionpolicies", "mutatingadmissionpolicybindings"):
-            left = server.kubectl("get", f"{kind}.{version}.admissionregistration.k8s.io", "-o", "name").stdout
+            left = server.kubectl("get", f"{kind}.{setup.served}.admissionregistration.k8s.io", "-o", "name").stdout
             assert "choose-admission" not in left, "it leaves nothing behind"
 
 
@@ -121,18 +120,19 @@ def test_git_applies_the_same_manifest_again_without_a_change(
 def test_an_overlay_that_does_not_fit_says_so_when_a_job_is_made(
     installation: Installation, place: str, kubectl: Kubectl
 ) -> None:
-    """The last test: it puts the other overlay in place."""
     if installation.setup.stamps:
         pytest.skip("it fits")
-    other = "default-v1beta1" if installation.setup.inert else "default"
-    applied = kubectl(
-        "apply", "--server-side", "--force-conflicts", "-k", str(ROOT / "manifests/overlays" / other), check=False
-    )
-    assert (applied.returncode == 0) == installation.setup.inert
+    other = "default-v1beta1" if installation.setup.served == "v1beta1" else "default"
+    admin = installation.connection.kubectl
+    apply = ("apply", "--server-side", "--force-conflicts", "-k")
     made = functools.partial(kubectl, "create", "--dry-run=server", "-f", "-", input=text(job("late")), check=False)
-    until(lambda: made().returncode != 0)
-    said = made().stderr
-    assert "MutatingAdmissionPolicy curation-job-provenance, which sets it, is not at work" in said
-    assert "components/admission-validating" in said
-    kubectl("apply", "--server-side", "--force-conflicts", "-k", str(ROOT / installation.setup.overlay))
-    until(lambda: made().returncode == 0)
+    applied = admin(*apply, str(ROOT / "manifests/overlays" / other), check=False)
+    try:
+        assert (applied.returncode == 0) == installation.setup.inert, applied.stderr
+        until(lambda: made().returncode != 0)
+        said = made().stderr
+        assert "MutatingAdmissionPolicy curation-job-provenance, which sets it, is not at work" in said
+        assert "components/admission-validating" in said
+    finally:
+        admin(*apply, str(ROOT / installation.setup.overlay))
+        until(lambda: made().returncode == 0)

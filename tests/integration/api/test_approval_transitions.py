@@ -105,6 +105,8 @@ def test_a_request_cannot_change_even_together_with_the_decision(
 ) -> None:
     create(installed, namespace, "curationapprovals", approval())
     assert "request is immutable" in _patch(kubectl, decision="Approved", request={"host": "evil.example"})
+    widened = [{"method": "DELETE", "path": "/*"}]
+    assert "cancel is immutable" in _patch(kubectl, decision="Approved", cancel=widened)
     assert "requestDigest is immutable" in _patch(kubectl, decision="Approved", requestDigest="1" * 64)
 
 

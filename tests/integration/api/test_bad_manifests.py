@@ -17,6 +17,10 @@ def _credential(**fields: Any) -> Document:
     return module(credentials=[{"host": "api.example.com", "header": "Authorization", **_SECRET, **fields}])
 
 
+def _cancel(path: str, method: str = "POST") -> Document:
+    return module(cancel=[{"method": method, "path": path}])
+
+
 def _limits(**fields: str | int) -> Document:
     return module(limits=fields)
 
@@ -153,6 +157,32 @@ _BAD: dict[str, tuple[Document, str, str]] = {
         module(credentials=[{"host": "h", "header": "X"}]), "spec.credentials[0].secretKeyRef", "Required value"),
     "two values for one header of one origin": (
         module(credentials=[{"host": "h", "header": "X", **_SECRET}] * 2), "spec.credentials[1]", "Duplicate value"),
+    "a cancel path without a slash": (
+        _cancel("sessions/*"), "spec.cancel[0].path", "must be a path from /"),
+    "a cancel path with a star inside a segment": (
+        _cancel("/sessions/s-*"), "spec.cancel[0].path", "in which a segment is either *"),
+    "a cancel path with two stars for any depth": (
+        _cancel("/sessions/**"), "spec.cancel[0].path", "in which a segment is either *"),
+    "a cancel path with an empty segment": (
+        _cancel("/sessions//cancel"), "spec.cancel[0].path", "must be a path from /"),
+    "a cancel path with a query": (
+        _cancel("/cancel?id=*"), "spec.cancel[0].path", "it has no query and no escapes"),
+    "a cancel path with an escape": (
+        _cancel("/sessions/%2A"), "spec.cancel[0].path", "it has no query and no escapes"),
+    "a cancel path with a dot segment": (
+        _cancel("/sessions/../admin"), "spec.cancel[0].path", "must have no dot segment"),
+    "a cancel path with too many stars": (
+        _cancel("/*" * 9), "spec.cancel[0].path", "at most 8 segments that are *"),
+    "a cancel path that is too long": (
+        _cancel("/" + "p" * 256), "spec.cancel[0].path", "may not be more than 256"),
+    "a cancel that is a URL": (
+        _cancel("https://sessions.example.com/cancel"), "spec.cancel[0].path", "must be a path from /"),
+    "a cancel of any method": (
+        _cancel("/cancel", method="*"), "spec.cancel[0].method", 'supported values: "GET", "HEAD", "POST"'),
+    "a cancel without a method": (
+        module(cancel=[{"path": "/cancel"}]), "spec.cancel[0].method", "Required value"),
+    "too many cancels": (
+        module(cancel=[{"method": "POST", "path": "/cancel"}] * 17), "spec.cancel", "must have at most 16 items"),
     # CurationPolicy and ClusterCurationPolicy
     "a policy without text": (
         _without(policy(), "cedar"), "spec.cedar", "Required value"),
