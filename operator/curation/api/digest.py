@@ -16,15 +16,16 @@ could never be deleted."""
 
 def depth(value: object) -> int:
     """Levels of nesting of a JSON document: 0 for a scalar. Not recursive: Go's decoder admits 10,000 levels."""
-    deepest, todo = 0, [(value, 0)]
-    while todo:
-        item, level = todo.pop()
-        deepest = max(deepest, level)
-        children = item.values() if isinstance(item, dict) else item if isinstance(item, list) else ()
-        todo.extend((child, level + 1) for child in children)
-        if isinstance(item, dict | list):
-            deepest = max(deepest, level + 1)
-    return deepest
+    level, at = 0, [value] if isinstance(value, dict | list) else []
+    while at:
+        level += 1
+        at = [
+            child
+            for item in at
+            for child in (item.values() if isinstance(item, dict) else item)
+            if isinstance(child, dict | list)
+        ]
+    return level
 
 
 def without_nulls(value: JsonValue) -> JsonValue:

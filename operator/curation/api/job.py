@@ -6,6 +6,7 @@ from typing import Annotated, Any, ClassVar, Self
 from pydantic import Field, model_validator
 
 from curation.api.approval import EvaluatedRequest
+from curation.api.fault import FAULT_FIELD, Fault
 from curation.api.names import Phase, RunOutcome
 from curation.api.schema import Condition, JsonObject, MicroTime, Model, ResourceModel, cel, extension, spelled
 
@@ -322,6 +323,8 @@ class CurationJob(ResourceModel):
     """What to run, and how."""
     status: JobStatus = JobStatus()
     """What the operator has seen and done."""
+    fault: Annotated[Fault | None, Field(alias=FAULT_FIELD, exclude=True)] = None
+    """What of it was over its bound and is left out here. Never stored."""
 
 
 def status_to_wire(status: Model) -> dict[str, Any]:

@@ -68,6 +68,10 @@ class ClusterAPI:
                     raise
         return [item async for item in self._pages(kind, namespace, JSON, chosen)]
 
+    def each(self, kind: ResourceKind, namespace: str | None = None) -> AsyncIterator[Document]:
+        """The objects one by one, of one namespace or of all, with one page of them in memory at a time."""
+        return self._pages(kind, namespace, JSON, {})
+
     async def revision(self, kind: ResourceKind, namespace: str | None = None) -> int:
         """The resourceVersion that the objects of this kind are at now."""
         answer = await self._connection.send("GET", kind.path(namespace), query={"limit": "1"}, accept=METADATA_ONLY)

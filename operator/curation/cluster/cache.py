@@ -14,7 +14,6 @@ import logging
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Final, TypeVar
 
 from pydantic import BaseModel, ValidationError
@@ -29,8 +28,9 @@ M = TypeVar("M", bound=BaseModel)
 
 # A late answer comes within the request timeout (10 s); at 1,000 deletions a second that is this many.
 TOMBSTONES: Final = 10_000
-# Versions kept as models: what is in flight is asked about several times, what has finished hardly ever.
-PARSED: Final = 1024
+# Bytes of the versions that are kept as models: what is in flight is asked about several times, what has finished
+# hardly ever. As a model, a version takes up to thirty times its bytes (an input of a million small numbers).
+PARSED_BYTES: Final = 4 * 2**20
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +57,7 @@ class Stored:
         return left_out
 
     def _read(self, model: type[M]) -> tuple[M, Document]:
-        found = self.fault or _parse(self, model)
+        found = self.fault or _parsed.of(self, model)
         if isinstance(found, Fault):
             raise Unreadable(found)
         parsed, left_out = found
@@ -75,9 +75,10 @@ class Stored:
         return document
 
 
-@lru_cache(maxsize=PARSED)
-def _parse(stored: Stored, model: type[BaseModel]) -> tuple[BaseModel, Document] | Fault:
-    """Also of one that cannot be read the answer is kept: many ask."""
+_Reading = tuple[BaseModel, Document] | Fault
+
+
+def _parse(stored: Stored, model: type[BaseModel]) -> _Reading:
     try:
         return model.model_validate_json(stored.body), {}
     except ValidationError:
@@ -86,6 +87,40 @@ def _parse(stored: Stored, model: type[BaseModel]) -> tuple[BaseModel, Document]
             return mended(model, stored.document())
         except Unreadable as error:
             return error.fault
+
+
+class _Parsed:
+    """What was made of the versions that were read last, bounded by the bytes that it was made of.
+
+    Also of one that cannot be read the answer is kept: many ask.
+    """
+
+    def __init__(self, most: int = PARSED_BYTES) -> None:
+        self._most = most
+        self._held = 0
+        self._readings: OrderedDict[tuple[Stored, type[BaseModel]], _Reading] = OrderedDict()
+
+    def of(self, stored: Stored, model: type[BaseModel]) -> _Reading:
+        """This version as a model."""
+        key = (stored, model)
+        known = self._readings.get(key)
+        if known is not None:
+            self._readings.move_to_end(key)
+            return known
+        made = self._readings[key] = _parse(stored, model)
+        self._held += len(stored.body)
+        while self._held > self._most and len(self._readings) > 1:
+            (oldest, _), _ = self._readings.popitem(last=False)
+            self._held -= len(oldest.body)
+        return made
+
+    @property
+    def held(self) -> int:
+        """Bytes of the versions that are held."""
+        return self._held
+
+
+_parsed: Final = _Parsed()
 
 
 Listener = Callable[[Stored | None, Stored | None], None]
@@ -113,7 +148,8 @@ class Cache:
             return False
         if old is not None and old.uid != uid:
             self._bury(old.uid)
-        new = Stored(namespace, name, uid, version, metadata.get("generation", 0), _compact(obj, self.kind))
+        body = _compact(obj, self.kind)
+        new = Stored(namespace, name, uid, version, metadata.get("generation", 0), body, fault_of(obj))
         self._objects.setdefault(namespace, {})[name] = new
         self._tell(old, new)
         return True

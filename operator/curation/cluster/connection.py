@@ -21,6 +21,7 @@ from yarl import URL
 from curation.cluster.answers import Document, Failure, Unreachable
 from curation.cluster.clock import ServerClock
 from curation.cluster.credentials import Credentials, load
+from curation.cluster.intake import Intake, Pages, TooLong, kind_of
 from curation.cluster.kubeconfig import Overrides
 from curation.cluster.proxies import without_credentials
 from curation.cluster.requests import NO_ANSWER, RequestObserver, describe
@@ -45,6 +46,7 @@ class Connection:
         parallel_calls: int,
         observer: RequestObserver | None,
         clock: ServerClock,
+        cuts: bool,
     ) -> None:
         configuration: Configuration = credentials.configuration
         self.credentials = credentials
@@ -56,6 +58,7 @@ class Connection:
         self.logins: list[float] = []
         """When kopf logged in, by the monotonic clock; kept by `kopf_login`."""
         self._closed = False
+        self._pages = Pages() if cuts else None
         self._timeout = aiohttp.ClientTimeout(total=request_timeout or None)
         # The limit is here and not in the pool: watches hold connections for ever, and must not starve the writes.
         self._slots = asyncio.Semaphore(parallel_calls)
@@ -158,6 +161,39 @@ class Connection:
 
     async def _pass(self, request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
         """The middleware of every request."""
+        if self._pages is None or request.url.origin() != self._origin:
+            return await self._authorized(request, handler)
+        asked = describe(request.method, request.url.path, request.url.query)
+        kind = kind_of(request.url.path, asked.resource)
+        if kind is None:
+            return await self._authorized(request, handler)
+        while True:
+            # The metadata of objects alone make other pages than the objects.
+            place = f"{request.url.path} {request.headers.get('Accept', '')}"
+            limit = int(request.url.query.get("limit", 0))
+            if limit:
+                limit = self._pages.size(place, limit)
+                request.url = request.url.update_query(limit=str(limit))
+            response = await self._authorized(request, handler)
+            if response.status >= 300:
+                return response
+            intake = Intake(response.content, kind, asked.verb)
+            # Typed as aiohttp's own; what kopf and the official client read it by is the same.
+            response.content = intake  # type: ignore[assignment]
+            if not limit or asked.verb != "list":
+                return response
+            try:
+                self._pages.came(place, limit, await intake.fetch(self._pages.bound(limit)))
+                return response
+            except TooLong:
+                response.close()
+                if limit == 1:
+                    raise
+                self._pages.too_long(place, limit)
+
+    async def _authorized(
+        self, request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
+    ) -> aiohttp.ClientResponse:
         response = await self._pass_once(request, handler)
         if response.status == 401 and await self._has_new_credentials(request):
             # A 401 was refused before anything was read from it, so this is no second try of a write.
@@ -225,9 +261,12 @@ async def connect(
     clock: ServerClock | None = None,
     environ: Mapping[str, str] = os.environ,
     overrides: Overrides | None = None,
+    cuts: bool = False,
 ) -> Connection:
     """Read the cluster access of this process and make the pool; no request is sent yet.
 
+    ``cuts``: objects come in within the bounds of `curation.cluster.bounds`, as an operator needs them, who reads what
+    anybody wrote. A person's own look at one is to show all of it.
     ``overrides`` is what a command line says instead of the kubeconfig. ``request_timeout`` is in seconds (0: none) and
     holds for one call, not for its wait for one of the ``parallel_calls``.
     Raises `ConfigurationError` with a remedy.
@@ -238,6 +277,7 @@ async def connect(
         parallel_calls=parallel_calls,
         observer=observer,
         clock=clock or ServerClock(),
+        cuts=cuts,
     )
 
 

@@ -15,7 +15,7 @@ from curation.api.names import SESSION_FINALIZER, EventReason, Phase, Reason, Ru
 from curation.lifecycle import conditions, draft
 from curation.lifecycle.deadlines import deadline_of, limit_of, outlived
 from curation.lifecycle.table import LIVE, Cause
-from curation.lifecycle.template import template_changed, template_of
+from curation.lifecycle.template import digest_of, template_changed, template_of
 
 # A job that is given a slot within this time is never shown as waiting for one: that saves a write in a burst.
 SLOT_PATIENCE: Final = timedelta(seconds=5)
@@ -99,11 +99,13 @@ class Step:
 def decide(job: CurationJob, facts: Facts) -> Step:
     """The next step of this job."""
     if job.metadata.deletion_timestamp is not None:
-        remove = SESSION_FINALIZER in job.metadata.finalizers and all(
-            run_id in facts.cleaned for run_id in runs_to_clean(job)
-        )
-        return Step(job.status, remove_finalizer=remove)
+        cleaned = all(run_id in facts.cleaned for run_id in runs_to_clean(job))
+        # A list that is known in part stays: with those of others gone, it comes whole.
+        known = SESSION_FINALIZER in job.metadata.finalizers and not job.metadata.finalizers_cut
+        return Step(job.status, remove_finalizer=known and cleaned)
     if SESSION_FINALIZER not in job.metadata.finalizers and _needs_finalizer(job):
+        if job.metadata.finalizers_cut:
+            return Step(job.status)
         return _refused_finalizer(job, facts) or Step(job.status, add_finalizer=True)
     step = Step(job.status)
     for substep in SUBSTEPS:
@@ -168,7 +170,7 @@ def _restart(job: CurationJob, step: Step, facts: Facts) -> Step:
         notes = (*notes, Note(EventReason.SUPERSEDED, f"The template was changed; run {status.run.id} is abandoned."))
     status = draft.end_current(status, RunOutcome.SUPERSEDED, "TemplateChanged", facts.now)
     fields = {
-        "template_digest": template_of(job.spec).digest,
+        "template_digest": digest_of(job),
         "template_generation": job.metadata.generation,
         "approval": None,
     }
@@ -182,7 +184,7 @@ def _restart(job: CurationJob, step: Step, facts: Facts) -> Step:
 
 def _observe_generation(job: CurationJob, step: Step, facts: Facts) -> Step:
     """Record what the decision was made from. For a job that has not been shown yet, the first shown phase does it."""
-    digest = template_of(job.spec).digest
+    digest = digest_of(job)
     status = step.status
     if status.phase is None:
         return step if status == job.status else replace(step, status=job.status)
@@ -195,11 +197,15 @@ def _observe_generation(job: CurationJob, step: Step, facts: Facts) -> Step:
 
 def _refuse_invalid(job: CurationJob, step: Step, facts: Facts) -> Step:
     status = step.status
-    if status.phase is not None and (status.phase.terminal or not template_changed(job)):
+    if status.phase is not None and status.phase.terminal:
         return step
-    problem = template_of(job.spec).problem
+    # What is left out of an object need not be of its spec: labels have no generation, and no run is without them.
+    if status.phase is not None and job.fault is None and not template_changed(job):
+        return step
+    problem = template_of(job).problem
     if not problem:
         return step
+    status = draft.end_current(status, RunOutcome.ABANDONED, Reason.INVALID_SPEC, facts.now)
     status = draft.enter(status, Cause.INVALID_SPEC, Phase.FAILED, Reason.INVALID_SPEC, problem, facts.now)
     return replace(step, status=status, notes=(*step.notes, Note(EventReason.FAILED, problem, warning=True)))
 
@@ -327,7 +333,7 @@ def _next_run(job: CurationJob, status: JobStatus, digest: str, facts: Facts) ->
         generation=generation,
         attempt=attempt,
         retries=retries,
-        template_digest=template_of(job.spec).digest,
+        template_digest=digest_of(job),
         module=RunModule.model_construct(name=job.spec.module_ref.name, digest=digest),
         holder=facts.holder,
         config={**facts.module_config, **job.spec.config} or None,

@@ -1,78 +1,80 @@
 """Whether a spec asks for a new run, and whether it can be run at all."""
 
+import hashlib
+import json
+import weakref
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
 from typing import Final
 
 import rfc8785
 
 from curation.api.digest import MAX_DEPTH, depth, json_size, template_digest, without_nulls
+from curation.api.fault import INPUT_REMEDY, Fault, too_deep, too_large
 from curation.api.job import MAX_INPUT_BYTES, CurationJob, JobSpec
 
-# Specs of which the template is remembered: one decision asks several times, and each time costs 65 us or more.
-REMEMBERED: Final = 512
+FORM: Final = "v1:"
+"""What the digests of this release begin with."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Template:
-    """The template of a spec: its digest, or what is wrong with it."""
+    """What a spec asks to run: the digest of it, and what is wrong with it."""
 
-    spec: JobSpec
+    digest: str
+    problem: str = ""
+    """What admission could not refuse: one sentence that names the field and the remedy, or nothing."""
 
-    @cached_property
-    def _digest_or_problem(self) -> tuple[str, str]:
-        if depth(self.spec.input) > MAX_DEPTH:
-            return "v1:invalid", (
-                f"spec.input is nested deeper than {MAX_DEPTH} levels; give the module deep data as a string"
-            )
+    @classmethod
+    def of(cls, spec: JobSpec) -> "Template":
+        """The template of a spec. Its size is judged first: what is too large is not put into canonical form."""
+        size = json_size(document := without_nulls(spec.input)) if (levels := depth(spec.input)) <= MAX_DEPTH else 0
+        if levels > MAX_DEPTH:
+            return cls(f"{FORM}invalid", too_deep("spec.input", MAX_DEPTH))
+        if size > MAX_INPUT_BYTES:
+            plain = json.dumps([spec.module_ref.name, document, spec.config, spec.rerun], sort_keys=True)
+            digest = f"{FORM}{hashlib.sha256(plain.encode()).hexdigest()}"
+            return cls(digest, too_large("spec.input", size, MAX_INPUT_BYTES, INPUT_REMEDY))
         try:
-            return template_digest(self.spec), ""
+            return cls(template_digest(spec))
         except rfc8785.CanonicalizationError as error:
             # Such an input still needs an identity, so that mending it is seen as a change.
-            return "v1:invalid", (
-                f"spec.input holds a number that JSON cannot carry exactly ({error}); write it as a string"
-            )
+            problem = f"spec.input holds a number that JSON cannot carry exactly ({error}); write it as a string"
+            return cls(f"{FORM}invalid", problem)
 
-    @property
-    def digest(self) -> str:
-        """The template digest."""
-        return self._digest_or_problem[0]
-
-    @cached_property
-    def problem(self) -> str:
-        """What admission could not refuse: one sentence that names the field and the remedy, or nothing."""
-        if self._digest_or_problem[1]:
-            return self._digest_or_problem[1]
-        size = json_size(without_nulls(self.spec.input))
-        if size > MAX_INPUT_BYTES:
-            return (
-                f"spec.input is {size} bytes, more than the {MAX_INPUT_BYTES} allowed; "
-                "keep large data elsewhere and give the module a reference to it"
-            )
-        return ""
+    @classmethod
+    def of_part(cls, spec: JobSpec, fault: Fault) -> "Template":
+        """The template of a spec of which a part was left out."""
+        known = spec.model_dump_json(include={"module_ref", "config", "rerun"})
+        return cls(f"{FORM}{hashlib.sha256(f'{known}{fault.digest}'.encode()).hexdigest()}", fault.message)
 
 
-@dataclass(frozen=True, eq=False)
-class _Identity:
-    """A spec as a key. Being immutable, it is told from others by what it is; its dicts have no hash."""
-
-    spec: JobSpec
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Identity) and self.spec is other.spec
-
-    def __hash__(self) -> int:
-        return id(self.spec)
+# One decision asks several times, and each time costs 65 us or more. It is remembered as long as the very spec is.
+_known: Final[dict[int, tuple[weakref.ref[JobSpec], Template]]] = {}
 
 
-@lru_cache(maxsize=REMEMBERED)
-def _template(key: _Identity) -> Template:
-    return Template(key.spec)
+def template_of(job: CurationJob) -> Template:
+    """The template of a job. It costs what the spec is large: ask only where it may have changed."""
+    spec, key = job.spec, id(job.spec)
+    if job.fault is not None:
+        return Template.of_part(spec, job.fault)
+    known = _known.get(key)
+    if known is not None and known[0]() is spec:
+        return known[1]
+    template = Template.of(spec)
+    _known[key] = (weakref.ref(spec, lambda ref: _forget(key, ref)), template)
+    return template
 
 
-def template_of(spec: JobSpec) -> Template:
-    """The template of a spec."""
-    return _template(_Identity(spec))
+def _forget(key: int, gone: "weakref.ref[JobSpec]") -> None:
+    if key in _known and _known[key][0] is gone:
+        del _known[key]
+
+
+def digest_of(job: CurationJob) -> str:
+    """The template digest of a job: made where the generation is unseen, or its form is not of this release."""
+    if job.metadata.generation <= job.status.observed_generation and job.status.template_digest.startswith(FORM):
+        return job.status.template_digest
+    return template_of(job).digest
 
 
 def template_changed(job: CurationJob) -> bool:
@@ -83,4 +85,4 @@ def template_changed(job: CurationJob) -> bool:
     """
     if job.metadata.generation <= job.status.observed_generation:
         return False
-    return template_of(job.spec).digest != job.status.template_digest
+    return digest_of(job) != job.status.template_digest

@@ -32,6 +32,8 @@ class InUse:
         An object that is not `of_use` (a policy that was never valid) goes at once: no Cancel needs it.
         """
         context = self._context
+        if meta.finalizers_cut:  # a write would take off those of others
+            return meta.deletion_timestamp is not None
         held = IN_USE_FINALIZER in meta.finalizers
         if meta.deletion_timestamp is None:
             if held:
@@ -59,8 +61,9 @@ class InUse:
         if self._jobs.may_own_sessions(namespace):
             return True
         for place in (namespace,) if namespace else self._context.settings.namespaces or (None,):
-            if any(map(may_own_session, await self._context.api.list(JOBS, place))):
-                return True
+            async for job in self._context.api.each(JOBS, place):
+                if may_own_session(job):
+                    return True
         return False
 
     async def _write(self, key: Key, meta: ObjectMeta, finalizers: list[str]) -> bool:

@@ -132,7 +132,7 @@ class Process:
         asyncio.get_running_loop().set_exception_handler(self.failed_in_background)
         self._own_signals()
         async with AsyncExitStack() as stack:
-            connection = await stack.enter_async_context(await connect(observer=observe, clock=clock))
+            connection = await stack.enter_async_context(await connect(observer=observe, clock=clock, cuts=True))
             api, writer = ClusterAPI(connection), Writer(connection)
             events = EventRecorder(api, writer, identity=settings.identity, clock=clock)
             events.start()
@@ -237,7 +237,7 @@ class Process:
             places = namespaces if kind.namespaced else (None,)
             try:
                 for namespace in places:
-                    for obj in await context.api.list(kind, namespace):
+                    async for obj in context.api.each(kind, namespace):
                         context.caches[kind].put(obj)
             except APIError as error:
                 if error.code == 404:

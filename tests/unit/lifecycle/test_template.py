@@ -1,5 +1,6 @@
 """What counts as the template, when it has changed, and a spec that cannot be run."""
 
+import gc
 import json
 from collections.abc import Callable
 from typing import Any
@@ -9,6 +10,7 @@ import pytest
 from curation.api.digest import template_digest
 from curation.api.job import MAX_INPUT_BYTES, CurationJob, JobSpec
 from curation.cluster.cache import Stored
+from curation.lifecycle import template
 from curation.lifecycle.decide import decide
 from curation.lifecycle.template import Template, template_changed, template_of
 from tests.unit.lifecycle.builders import (
@@ -137,17 +139,17 @@ def test_an_invalid_spec_fails_even_while_suspended_or_without_a_module() -> Non
 
 def test_an_input_of_just_the_allowed_size_is_run() -> None:
     padding = MAX_INPUT_BYTES - len('{"text":""}')
-    assert Template(spec(input={"text": "x" * padding})).problem == ""
-    assert Template(spec(input={"text": "x" * (padding + 1)})).problem
-    assert Template(spec(input={"text": "é" * (padding // 2 + 1)})).problem  # bytes, not characters
+    assert Template.of(spec(input={"text": "x" * padding})).problem == ""
+    assert Template.of(spec(input={"text": "x" * (padding + 1)})).problem
+    assert Template.of(spec(input={"text": "é" * (padding // 2 + 1)})).problem  # bytes, not characters
 
 
 def test_nulls_do_not_count_against_the_size() -> None:
-    assert Template(spec(input={f"key{number}": None for number in range(20_000)})).problem == ""
+    assert Template.of(spec(input={f"key{number}": None for number in range(20_000)})).problem == ""
 
 
 def test_the_largest_exact_numbers_are_fine() -> None:
-    assert Template(spec(input={"a": SAFE, "b": -SAFE, "c": 0.1, "d": 1e300})).problem == ""
+    assert Template.of(spec(input={"a": SAFE, "b": -SAFE, "c": 0.1, "d": 1e300})).problem == ""
 
 
 def test_a_control_edit_does_not_fail_an_invalid_job_anew() -> None:
@@ -168,12 +170,48 @@ def test_an_input_that_no_parser_could_keep_is_refused_by_name_and_the_job_stays
     for levels in (65, 300, 900):
         body = json.dumps({"metadata": {}, "spec": {"moduleRef": {"name": "m"}, "input": nested(levels)}})
         kept = Stored("ns", "job", "uid", 1, 1, body.encode())
-        assert "spec.input is nested deeper than 64 levels" in Template(kept.parse(CurationJob).spec).problem
-    assert Template(spec(input=nested(64))).problem == ""
+        assert "spec.input is nested deeper than 64 levels" in Template.of(kept.parse(CurationJob).spec).problem
+    assert Template.of(spec(input=nested(64))).problem == ""
 
 
 def test_the_template_is_remembered_by_the_very_spec_and_not_carried_to_a_copy() -> None:
-    one = spec(input={"a": 1})
+    one = new_job(input={"a": 1})
     assert template_of(one) is template_of(one)
-    other = one.model_copy(update={"rerun": "again"})
-    assert template_of(other).digest == template_digest(other) != template_of(one).digest
+    other = one.model_copy(update={"spec": one.spec.model_copy(update={"rerun": "again"})})
+    assert template_of(other).digest == template_digest(other.spec) != template_of(one).digest
+
+
+def test_a_template_is_forgotten_with_its_spec() -> None:
+    before = len(template._known)
+    job = new_job(input={"forgotten": True})
+    template_of(job)
+    assert len(template._known) == before + 1
+    del job
+    gc.collect()
+    assert len(template._known) == before
+
+
+def test_no_digest_is_made_where_the_generation_was_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[JobSpec] = []
+    jobs = [make() for make in IN_EVERY_PHASE.values()]
+
+    def digest(spec: JobSpec) -> str:
+        made.append(spec)
+        return template_digest(spec)
+
+    monkeypatch.setattr(template, "template_digest", digest)
+    for job in jobs:
+        if job.status.phase is not None:
+            decide(job, facts())
+            assert not template_changed(job)
+    assert not made
+    decide(edited(jobs[-1], rerun="x"), facts())
+    assert made
+
+
+def test_a_digest_of_an_older_form_is_recorded_anew_without_a_run() -> None:
+    job = running()
+    older = stored(job, job.status.model_copy(update={"template_digest": "v0:by-an-older-release"}))
+    step = decide(older, facts(run_lives=True))
+    assert step.launch is None
+    assert step.status.template_digest == template_digest(job.spec)
