@@ -233,8 +233,12 @@ def _status(kind: Kind) -> Schema:
     The server drops a status that a creation sends, and defaults fields only within objects that are there: so the
     status itself has the default, which is filled in at each read of what is stored. kstatus then sees an
     observedGeneration that is not the generation, and never takes a fresh object for Current.
+
+    It is atomic: only the operator writes it, and the owner of each of its values, which the API server would keep and
+    compare at every write, is of use to nobody.
     """
     status = _field(kind, "status", defaults=False)
+    status["x-kubernetes-map-type"] = "atomic"
     observed = status["properties"]["observedGeneration"]
     observed["default"] = kind.model.model_fields["status"].get_default().observed_generation
     status["default"] = {"observedGeneration": observed["default"]}

@@ -6,7 +6,7 @@ from typing import Annotated, Any, ClassVar, Self
 from pydantic import Field, model_validator
 
 from curation.api.approval import EvaluatedRequest
-from curation.api.fault import FAULT_FIELD, Fault
+from curation.api.excess import EXCESS_FIELD, Excess
 from curation.api.names import Phase, RunOutcome
 from curation.api.schema import Condition, JsonObject, MicroTime, Model, ResourceModel, cel, extension, spelled
 
@@ -300,7 +300,8 @@ class JobStatus(Model):
         tuple[Condition, ...],
         Field(max_length=16, json_schema_extra=extension(list_type="map", list_map_keys=["type"])),
     ] = ()
-    """Ready, Reconciling, Stalled, Finished, Succeeded, Authorized, Suspended."""
+    """Ready; Reconciling, Stalled and Suspended while True; Finished and Succeeded at the end; Authorized once asked.
+    One that is absent is not True."""
 
     @model_validator(mode="after")
     def _holds_together(self) -> Self:
@@ -323,7 +324,7 @@ class CurationJob(ResourceModel):
     """What to run, and how."""
     status: JobStatus = JobStatus()
     """What the operator has seen and done."""
-    fault: Annotated[Fault | None, Field(alias=FAULT_FIELD, exclude=True)] = None
+    excess: Annotated[Excess | None, Field(alias=EXCESS_FIELD, exclude=True)] = None
     """What of it was over its bound and is left out here. Never stored."""
 
 

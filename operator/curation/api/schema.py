@@ -127,7 +127,7 @@ class ObjectMeta(Model):
     labels: dict[str, str] = Field(default_factory=dict)
     annotations: dict[str, str] = Field(default_factory=dict)
     finalizers: tuple[str, ...] = ()
-    finalizers_cut: Annotated[bool, Field(alias="curation.dev/fault-finalizers", exclude=True)] = False
+    finalizers_cut: Annotated[bool, Field(alias="curation.dev/excess-finalizers", exclude=True)] = False
     """There are more than are taken in: the list is known in part, and so not to be written."""
     creation_timestamp: Time | None = None
     deletion_timestamp: Time | None = None

@@ -3,7 +3,7 @@
 Who may create or label an object chooses its size, up to 1.5 MB of a million values; made into Python objects it would
 cost half a second and a hundred megabytes at each of its versions. So each object is cut to a kept form first: spec and
 status within bounds, and of the metadata only what is used (no managedFields, no foreign annotations, no owners). What
-was left out of a spec is named by the mark `Fault`, with which a job can still be shown, failed and deleted.
+was left out of a spec is named by the mark `Excess`, with which a job can still be shown, failed and deleted.
 
 msgspec looks at the bytes: it steps over what is not asked for and makes no objects of it (1.4 MB in 1 to 8 ms, where
 json takes 4 to 220 ms).
@@ -19,7 +19,7 @@ from msgspec import UNSET, Raw, UnsetType
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from curation.api.digest import MAX_DEPTH
-from curation.api.fault import FAULT_FIELD, INPUT_REMEDY, Fault, too_deep, too_large
+from curation.api.excess import EXCESS_FIELD, INPUT_REMEDY, too_deep, too_large
 from curation.api.job import MAX_CONFIG_BYTES, MAX_INPUT_BYTES
 from curation.cluster.resources import JOBS, ResourceKind
 
@@ -56,10 +56,10 @@ class _Metadata(msgspec.Struct, omit_defaults=True):
     finalizers: Raw | UnsetType = UNSET
     labels: Raw | UnsetType = UNSET
     annotations: Raw | UnsetType = UNSET
-    finalizersCut: bool = msgspec.field(default=False, name=f"{FAULT_FIELD}-finalizers")  # noqa: N815
+    finalizersCut: bool = msgspec.field(default=False, name=f"{EXCESS_FIELD}-finalizers")  # noqa: N815
 
 
-class _Fault(msgspec.Struct):
+class _Excess(msgspec.Struct):
     field: str
     message: str
     digest: str
@@ -73,7 +73,7 @@ class Looked(msgspec.Struct, omit_defaults=True):
     kind: str = ""
     spec: Raw | UnsetType = UNSET
     status: Raw | UnsetType = UNSET
-    fault: _Fault | UnsetType = msgspec.field(default=UNSET, name=FAULT_FIELD)
+    excess: _Excess | UnsetType = msgspec.field(default=UNSET, name=EXCESS_FIELD)
 
 
 class Plain(msgspec.Struct, omit_defaults=True):
@@ -96,7 +96,7 @@ _FIELDS: Final = msgspec.json.Decoder(dict[str, Raw])
 
 def cut(kind: ResourceKind, seen: Looked) -> Looked:
     """The kept form of an object, made of the one given. Raises msgspec.DecodeError for what is no such object."""
-    seen.fault = UNSET
+    seen.excess = UNSET
     _cut_metadata(kind, seen)
     if seen.spec is not UNSET:
         _cut_spec(kind, seen)
@@ -205,11 +205,5 @@ def _without_progress(session: Raw) -> Raw | None:
 
 def _mark(seen: Looked, field: str, message: str, value: Raw) -> None:
     digest = hashlib.sha256(bytes(value)).hexdigest()
-    if seen.fault is UNSET:
-        seen.fault = _Fault(field, message, digest)
-
-
-def fault_of(document: dict[str, object]) -> Fault | None:
-    """What was left out of an object, as its kept form says it."""
-    found = document.get(FAULT_FIELD)
-    return None if found is None else Fault.model_validate(found)
+    if seen.excess is UNSET:
+        seen.excess = _Excess(field, message, digest)

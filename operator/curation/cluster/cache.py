@@ -149,7 +149,7 @@ class Cache:
         if old is not None and old.uid != uid:
             self._bury(old.uid)
         body = _compact(obj, self.kind)
-        new = Stored(namespace, name, uid, version, metadata.get("generation", 0), body, fault_of(obj))
+        new = Stored(namespace, name, uid, version, metadata.get("generation", 0), body)
         self._objects.setdefault(namespace, {})[name] = new
         self._tell(old, new)
         return True

@@ -23,6 +23,11 @@ def derive(
 ) -> tuple[Condition, ...]:
     """The conditions of this status; the times of those whose status stays are kept.
 
+    Ready is always there. Reconciling, Stalled and Suspended are there only while True, Finished and Succeeded once the
+    job is finished, Authorized once a call was decided: each condition costs the API server at every later write.
+    Whoever reads takes an absent one for False. Conditions that say the same as those that are there (an earlier
+    release wrote also what is False) are left as they are.
+
     `authorized` is the new (status, message) of Authorized where a run has told; without it the old one stays.
     `observation_error` is why the last observation of a Running job told nothing: it never fails the job, so it shows
     in Reconciling. Empty, it told something; None, nothing is known anew, and what a Running job shows stays.
@@ -38,26 +43,32 @@ def derive(
     if observation_error is None and phase is Phase.RUNNING and shown is not None:
         observation_error = shown.message if shown.reason == OBSERVATION_FAILED else None
     reconciling = (OBSERVATION_FAILED, observation_error) if observation_error else (reason, status.message)
+    grant: tuple[str, str, str] | None
     was_authorized = find(status.conditions, ConditionType.AUTHORIZED)
     if authorized is not None:
-        grant = (authorized[0], {"True": "Allowed", "False": "Denied"}.get(authorized[0], "NotAsked"), authorized[1])
-    elif was_authorized is not None:
+        grant = (authorized[0], "Allowed" if authorized[0] == "True" else "Denied", authorized[1])
+    elif was_authorized is not None and was_authorized.status != "Unknown":
         grant = (was_authorized.status, was_authorized.reason, was_authorized.message)
     else:
-        grant = ("Unknown", "NotAsked", "No outbound call has been decided yet.")
-    verdicts = {
+        grant = None
+    verdicts: dict[ConditionType, tuple[str, str, str] | None] = {
         ConditionType.READY: (_status(completed), reason, status.message),
-        ConditionType.RECONCILING: (
-            _status(not finished and not stalled),
-            *((reason, "") if finished or stalled else reconciling),
-        ),
-        ConditionType.STALLED: (_status(stalled), reason, status.message if stalled else ""),
-        ConditionType.FINISHED: (_status(finished), reason, ""),
-        ConditionType.SUCCEEDED: (_status(completed) if finished else "Unknown", reason, ""),
+        ConditionType.RECONCILING: None if finished or stalled else ("True", *reconciling),
+        ConditionType.STALLED: ("True", reason, status.message) if stalled else None,
+        ConditionType.FINISHED: ("True", reason, "") if finished else None,
+        ConditionType.SUCCEEDED: (_status(completed), reason, "") if finished else None,
         ConditionType.AUTHORIZED: grant,
-        ConditionType.SUSPENDED: (_status(suspended), "Suspended" if suspended else "NotSuspended", ""),
+        ConditionType.SUSPENDED: ("True", "Suspended", "") if suspended else None,
     }
-    return tuple(_condition(status, kind, *verdict, now) for kind, verdict in verdicts.items())
+    derived = tuple(
+        _condition(status, kind, *verdict, now) for kind, verdict in verdicts.items() if verdict is not None
+    )
+    return status.conditions if _say_the_same(status.conditions, derived) else derived
+
+
+def _say_the_same(before: tuple[Condition, ...], now: tuple[Condition, ...]) -> bool:
+    """Whether all that is said now was said before, and nothing else is True in it."""
+    return set(now) <= set(before) and all(old in now or old.status != "True" for old in before)
 
 
 def _status(value: bool) -> str:

@@ -200,7 +200,7 @@ def _refuse_invalid(job: CurationJob, step: Step, facts: Facts) -> Step:
     if status.phase is not None and status.phase.terminal:
         return step
     # What is left out of an object need not be of its spec: labels have no generation, and no run is without them.
-    if status.phase is not None and job.fault is None and not template_changed(job):
+    if status.phase is not None and job.excess is None and not template_changed(job):
         return step
     problem = template_of(job).problem
     if not problem:

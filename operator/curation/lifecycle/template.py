@@ -9,7 +9,7 @@ from typing import Final
 import rfc8785
 
 from curation.api.digest import MAX_DEPTH, depth, json_size, template_digest, without_nulls
-from curation.api.fault import INPUT_REMEDY, Fault, too_deep, too_large
+from curation.api.excess import INPUT_REMEDY, Excess, too_deep, too_large
 from curation.api.job import MAX_INPUT_BYTES, CurationJob, JobSpec
 
 FORM: Final = "v1:"
@@ -42,10 +42,10 @@ class Template:
             return cls(f"{FORM}invalid", problem)
 
     @classmethod
-    def of_part(cls, spec: JobSpec, fault: Fault) -> "Template":
+    def of_part(cls, spec: JobSpec, excess: Excess) -> "Template":
         """The template of a spec of which a part was left out."""
         known = spec.model_dump_json(include={"module_ref", "config", "rerun"})
-        return cls(f"{FORM}{hashlib.sha256(f'{known}{fault.digest}'.encode()).hexdigest()}", fault.message)
+        return cls(f"{FORM}{hashlib.sha256(f'{known}{excess.digest}'.encode()).hexdigest()}", excess.message)
 
 
 # One decision asks several times, and each time costs 65 us or more. It is remembered as long as the very spec is.
@@ -55,8 +55,8 @@ _known: Final[dict[int, tuple[weakref.ref[JobSpec], Template]]] = {}
 def template_of(job: CurationJob) -> Template:
     """The template of a job. It costs what the spec is large: ask only where it may have changed."""
     spec, key = job.spec, id(job.spec)
-    if job.fault is not None:
-        return Template.of_part(spec, job.fault)
+    if job.excess is not None:
+        return Template.of_part(spec, job.excess)
     known = _known.get(key)
     if known is not None and known[0]() is spec:
         return known[1]

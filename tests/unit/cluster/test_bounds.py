@@ -97,9 +97,9 @@ def test_what_is_within_its_bounds_is_kept_as_it_is() -> None:
 )
 def test_a_part_of_a_spec_over_its_bound_is_left_out_and_named(spec: Document, field: str, says: str) -> None:
     held = cached(job(**spec, suspend=True))
-    assert held.fault is not None
-    assert held.fault.field == field
-    assert says in held.fault.message
+    assert held.parse(CurationJob).excess is not None
+    assert held.parse(CurationJob).excess.field == field
+    assert says in held.excess.message
     assert len(held.body) < 2000
     known = held.parse(CurationJob)
     assert (known.spec.module_ref.name, known.spec.suspend) == ("m", True)
@@ -124,7 +124,7 @@ def test_another_text_over_the_bound_is_another_template() -> None:
 
 def test_what_gos_encoder_escapes_counts_as_one_character() -> None:
     text = "<" * (MAX_INPUT_BYTES - len('{"text":""}'))
-    assert cached(job(input={"text": text})).fault is None
+    assert cached(job(input={"text": text})).parse(CurationJob).excess is None
     assert template_of(cached(job(input={"text": text})).parse(CurationJob)).problem == ""
 
 
@@ -137,7 +137,7 @@ def test_a_job_in_flight_whose_labels_are_over_the_bound_ends_and_its_run_is_cle
     held.put(kept(document))
     version = held.get(before.metadata.namespace, before.metadata.name)
     assert version is not None
-    assert version.fault is not None
+    assert version.parse(CurationJob).excess is not None
     seen = version.parse(CurationJob)
     assert seen.metadata.labels == {}
     status = decide(seen, facts(run_lives=True)).status
@@ -163,7 +163,7 @@ def test_what_others_write_into_the_metadata_is_not_kept() -> None:
             }
         )
     )
-    assert held.fault is None
+    assert held.parse(CurationJob).excess is None
     assert len(held.body) < 1000
     assert held.parse(CurationJob).metadata.annotations == {
         "curation.dev/created-by": 'me "quoted" \\ back',
@@ -189,7 +189,7 @@ def test_of_a_status_that_no_operator_wrote_what_a_cancel_needs_is_kept() -> Non
     entry = {"id": "r0", "module": {"name": "m", "digest": "d"}, "since": "2026-01-01T00:00:00Z"}
     status = {"phase": "Running", "session": session, "output": {"x": nested(500)}, "abandonedRuns": [entry]}
     held = cached(job(status=status))
-    assert held.fault is None
+    assert held.parse(CurationJob).excess is None
     known = held.document()["status"]
     assert known == {
         "phase": "Running",
@@ -208,14 +208,14 @@ def test_a_policy_of_the_largest_text_is_kept_and_its_labels_are_not() -> None:
     found = json.loads(cut_object(go_json(document), POLICIES))
     assert CurationPolicy.model_validate(found).spec.cedar == cedar
     assert "labels" not in found["metadata"]
-    assert "curation.dev/fault" not in found
+    assert "curation.dev/excess" not in found
 
 
 def test_a_forged_mark_does_not_count() -> None:
-    forged = {**job(), "curation.dev/fault": {"field": "spec.input", "message": "x", "digest": ""}}
-    forged["metadata"]["curation.dev/fault-finalizers"] = True
+    forged = {**job(), "curation.dev/excess": {"field": "spec.input", "message": "x", "digest": ""}}
+    forged["metadata"]["curation.dev/excess-finalizers"] = True
     held = cached(forged)
-    assert held.fault is None
+    assert held.parse(CurationJob).excess is None
     assert not held.parse(CurationJob).metadata.finalizers_cut
 
 
@@ -225,10 +225,10 @@ def test_pages_and_events_are_cut_object_by_object() -> None:
     found = json.loads(cut_page(go_json(page), JOBS))
     assert found["metadata"] == {"continue": "c"}
     assert found["kind"] == "CurationJobList"
-    assert [item.get("curation.dev/fault", {}).get("field") for item in found["items"]] == [None, "spec.input"]
+    assert [item.get("curation.dev/excess", {}).get("field") for item in found["items"]] == [None, "spec.input"]
     event = json.loads(cut_event(go_json({"type": "MODIFIED", "object": large}), JOBS))
     assert event["type"] == "MODIFIED"
-    assert event["object"]["curation.dev/fault"]["field"] == "spec.input"
+    assert event["object"]["curation.dev/excess"]["field"] == "spec.input"
     for kind in ("BOOKMARK", "ERROR"):
         line = go_json({"type": kind, "object": {"kind": "Status", "code": 410, "metadata": {}}})
         assert cut_event(line, JOBS) == line + b"\n"

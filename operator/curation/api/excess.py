@@ -4,12 +4,12 @@ from typing import Final
 
 from curation.api.schema import Model
 
-FAULT_FIELD: Final = "curation.dev/fault"
+EXCESS_FIELD: Final = "curation.dev/excess"
 """Where the kept form of an object says it. The API server prunes fields that no schema has, so no user can."""
 
 
-class Fault(Model):
-    """What could not be taken in of an object."""
+class Excess(Model):
+    """What was left out of an object on its way in. It is read without it, unlike one with a `reading.Fault`."""
 
     field: str
     """The field that is left out, such as ``spec.input``."""
