@@ -183,7 +183,7 @@ class Approvals:
 
 
 def _authorized(status: Document) -> str:
-    return str(next(c["status"] for c in status["conditions"] if c["type"] == "Authorized"))
+    return str(next((c["status"] for c in status["conditions"] if c["type"] == "Authorized"), ""))
 
 
 def transitions(world: World, name: str) -> list[str]:

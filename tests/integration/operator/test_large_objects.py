@@ -124,7 +124,7 @@ async def test_a_job_that_becomes_too_large_is_failed_shown_and_deleted_and_its_
     # What others have written is as it was.
     assert len(world.job()["spec"]["input"]["words"]) == LARGE_BYTES // 23
     shown = await asyncio.to_thread(kubectl, "get", "cjob", "job-0")
-    assert "InvalidSpec" in shown
+    assert "InvalidSpec" in shown.stdout
 
     file = tmp_path / "new.json"
     file.write_bytes(large_job("large", LARGE_BYTES))

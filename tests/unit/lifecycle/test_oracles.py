@@ -213,7 +213,10 @@ def test_kstatus_follows_its_generic_rules(conditions: dict[str, str], status: S
     [
         (lambda c: [x for x in c if x["type"] != "Ready"], "no Ready"),
         (lambda c: [*c, c[0]], "twice"),
-        (lambda c: [{**x, "status": "True"} for x in c], "both True"),
+        (
+            lambda c: [*c, *({**c[0], "type": kind, "status": "True"} for kind in ("Reconciling", "Stalled"))],
+            "both True",
+        ),
         (lambda c: [{**x, "observedGeneration": 99} for x in c], "not observed"),
         (lambda c: [{k: v for k, v in x.items() if k != "observedGeneration"} for x in c], "no observedGeneration"),
     ],
