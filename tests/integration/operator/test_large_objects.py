@@ -4,6 +4,7 @@ What is over its bound is still shown, failed and deleted.
 """
 
 import asyncio
+import json
 import os
 import signal
 import statistics
@@ -114,7 +115,9 @@ async def test_a_job_that_becomes_too_large_is_failed_shown_and_deleted_and_its_
     await world.until_phase("Running")
     (session,) = world.service.live_sessions()
 
-    await world.edit("job-0", input={"words": ["x" * 20] * (LARGE_BYTES // 23)})
+    patch = tmp_path / "patch.json"
+    patch.write_text(json.dumps({"spec": {"input": {"words": ["x" * 20] * (LARGE_BYTES // 23)}}}), encoding="utf-8")
+    await asyncio.to_thread(kubectl, "patch", "cjob", "job-0", "--type=merge", f"--patch-file={patch}")
     await world.until_phase("Failed", reason="InvalidSpec")
     assert "spec.input is " in world.status()["message"]
     assert "give the module a reference to it" in world.status()["message"]
