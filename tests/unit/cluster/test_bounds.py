@@ -97,9 +97,10 @@ def test_what_is_within_its_bounds_is_kept_as_it_is() -> None:
 )
 def test_a_part_of_a_spec_over_its_bound_is_left_out_and_named(spec: Document, field: str, says: str) -> None:
     held = cached(job(**spec, suspend=True))
-    assert held.parse(CurationJob).excess is not None
-    assert held.parse(CurationJob).excess.field == field
-    assert says in held.excess.message
+    excess = held.parse(CurationJob).excess
+    assert excess is not None
+    assert excess.field == field
+    assert says in excess.message
     assert len(held.body) < 2000
     known = held.parse(CurationJob)
     assert (known.spec.module_ref.name, known.spec.suspend) == ("m", True)
@@ -189,7 +190,7 @@ def test_of_a_status_that_no_operator_wrote_what_a_cancel_needs_is_kept() -> Non
     entry = {"id": "r0", "module": {"name": "m", "digest": "d"}, "since": "2026-01-01T00:00:00Z"}
     status = {"phase": "Running", "session": session, "output": {"x": nested(500)}, "abandonedRuns": [entry]}
     held = cached(job(status=status))
-    assert held.parse(CurationJob).excess is None
+    assert "curation.dev/excess" not in held.document()
     known = held.document()["status"]
     assert known == {
         "phase": "Running",
