@@ -21,7 +21,7 @@ from curation.cluster.requests import NO_ANSWER
 from curation.lifecycle.complete import Ruling
 from curation.lifecycle.outcome import Result
 from curation.reconciler.job_index import UNREADABLE
-from curation.reconciler.metrics import Metrics, WatchAge
+from curation.reconciler.metrics import IdlePolicies, Metrics, WatchAge
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 PAGE: Final = ROOT / "docs" / "metrics.md"
@@ -31,13 +31,14 @@ _HEAD: Final = """\
 
 # Metrics
 
-Served by each replica on `/metrics`, in the Prometheus text format or as OpenMetrics. No label holds the name of an
-object, so the number of series is bounded. What is worth an alert is in
-[operations](operations.md#alerts).
+Served by each replica on `/metrics`, in the Prometheus text format or as OpenMetrics. The number of series is bounded:
+no label holds the name of an object, but in `curation_policy_not_in_force`, which names 50 at the most. What is
+worth an alert is in [operations](operations.md#alerts).
 
 A counter also has a series `..._created`, a histogram `..._bucket`, `..._count`, `..._sum` and `..._created`.
 """
 
+_POLICY_KINDS: Final = ("CurationPolicy", "ClusterCurationPolicy")
 _PHASES: Final = tuple(phase.value for phase in Phase)
 _REASONS: Final = tuple(dict.fromkeys([*(each.value for each in Reason), *(each.value for each in FailureClass)]))
 
@@ -55,6 +56,11 @@ _VALUES: Final[dict[tuple[str, str], Iterable[str] | str]] = {
         "the HTTP status of a response (`5xx` and the like for one that is not registered); else `denied`, "
         "`unavailable`, `limit`, `cancelled`, `invalid`, or `timeout`"
     ),
+    ("curation_policies", "kind"): _POLICY_KINDS,
+    ("curation_policies", "ready"): ("True", "False"),
+    ("curation_policy_not_in_force", "kind"): _POLICY_KINDS,
+    ("curation_policy_not_in_force", "policy_namespace"): "of the policy; empty for a ClusterCurationPolicy",
+    ("curation_policy_not_in_force", "policy"): "its name",
     ("curation_approvals", "decision"): tuple(each.value for each in ApprovalDecision),
     ("curation_api_requests_total", "verb"): "the Kubernetes verb, such as `patch`",
     ("curation_api_requests_total", "resource"): "such as `curationjobs` or `curationjobs/status`; or `nonresource`",
@@ -81,7 +87,8 @@ class MetricInfo:
 def metrics() -> list[MetricInfo]:
     """Every metric of the operator, by name."""
     found = [_described(each) for each in vars(Metrics()).values() if isinstance(each, MetricWrapperBase)]
-    for family in WatchAge(lambda: {"curationjobs": 0.0}).collect():
+    computed = (WatchAge(lambda: {"curationjobs": 0.0}), IdlePolicies(lambda: [("CurationPolicy", "ns", "p")]))
+    for family in (each for collector in computed for each in collector.collect()):
         labels = tuple(family.samples[0].labels)
         found.append(MetricInfo(family.name, family.type, labels, family.documentation))
     return sorted(found, key=lambda each: each.name)

@@ -18,6 +18,8 @@ struct Module;
 impl Guest for Module {
     /// Once for each trigger, each time in a new instance: nothing stays in memory until the next call.
     fn run(context: String) -> Result<String, String> {
+        // A panic ends the run as a trap, and a trap says nothing: this is the only way for its message into the log.
+        std::panic::set_hook(Box::new(|panic| host::log("error", &panic.to_string())));
         contract::answer(&context, |context| {
             let service = Service::new(context.config("api_url")?);
             match context.trigger {

@@ -158,6 +158,8 @@ class ApprovalStatus(Model):
     """Names of the first 10 jobs that wait."""
     requesters: Annotated[tuple[Annotated[str, Field(max_length=512)], ...], Field(max_length=32)] = ()
     """Who is recorded to have created, changed or resumed the jobs that wait or waited, at most 32."""
+    approved_by: Annotated[str, Field(max_length=512)] | None = None
+    """Who approved it; kept when it is revoked, which puts who revoked it into spec.decidedBy."""
     forbidden: Annotated[tuple[Annotated[str, Field(max_length=512)], ...], Field(max_length=10)] = ()
     """Jobs that this approval does not free since something else forbids the request, with the policy that does."""
     cedar: Annotated[str, Field(max_length=65536)] = ""

@@ -86,6 +86,7 @@ _READY_MESSAGE = Column("Message", _ready("Ready", "message"), "One sentence for
 _POLICY_COLUMNS = (
     *_READY,
     Column("Policies", ".status.policies", "How many Cedar policies the text holds.", "integer"),
+    Column("In-Force", ".status.inForce.generation", "The generation that counts; empty if none does.", "integer"),
     _AGE,
     _READY_MESSAGE,
 )

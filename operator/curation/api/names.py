@@ -89,7 +89,6 @@ class Reason(StrEnum):
     RESUBMITTED = "Resubmitted"
     # AwaitingApproval
     DENIED = "Denied"
-    POLICY_INVALID = "PolicyInvalid"
     TOO_MANY_APPROVALS = "TooManyApprovals"
     APPROVAL_REFUSED = "ApprovalRefused"
     APPROVAL_UNREADABLE = "ApprovalUnreadable"
@@ -132,6 +131,10 @@ class EventReason(StrEnum):
     SUPERSEDED = "Superseded"
     UNREADABLE = "Unreadable"
     WRITE_REFUSED = "WriteRefused"
+
+
+POLICY_INVALID: Final = "PolicyInvalid"
+"""Reason of the Event on a policy whose newest revision is invalid."""
 
 
 class ConditionType(StrEnum):

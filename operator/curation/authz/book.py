@@ -7,12 +7,12 @@ and its grants form one Cedar set, parsed when it is first asked for after a cha
 import threading
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final
 
 from curation.api.names import Trigger
-from curation.authz.effective import EffectiveSet, Source, build
+from curation.authz.effective import EffectiveSet, Source, build, origin_of
 from curation.authz.grant import Grant
 from curation.authz.policy import PolicyCheck, check_policy
 
@@ -27,17 +27,16 @@ _CLUSTER: Final = None
 class _Scope:
     """What one namespace, or the cluster, has put in force. ``revision`` rises with every change."""
 
-    policies: dict[str, Source]
-    grants: dict[str, tuple[Grant, str]]
+    policies: dict[str, Source] = field(default_factory=dict)
+    flaws: dict[str, str] = field(default_factory=dict)
+    grants: dict[str, tuple[Grant, str]] = field(default_factory=dict)
     revision: int = 0
 
 
 class PolicyBook:
     """Policies and grants in force. Every method is synchronous and thread-safe.
 
-    An invalid policy is kept as invalid: while it is there its namespace (or, for a cluster policy, every namespace)
-    has an `EffectiveSet` with ``invalid``, which the gate denies. An invalid policy that is being deleted
-    (``cancel_only``) is left out instead: it was never in force, and the deletion mends the set.
+    An invalid text is never in force, and puts nothing out of force: what `Standing` says of its object does.
     """
 
     def __init__(self) -> None:
@@ -47,24 +46,56 @@ class PolicyBook:
         self._cache: OrderedDict[tuple[str, bool], EffectiveSet] = OrderedDict()
         self._counter = 0
 
-    def put_policy(self, namespace: str | None, name: str, text: str, *, cancel_only: bool = False) -> PolicyCheck:
-        """Put a policy in force, or replace it; namespace None is the cluster. Answers what its status should say.
+    def put_policy(
+        self,
+        namespace: str | None,
+        name: str,
+        text: str,
+        *,
+        check: PolicyCheck | None = None,
+        cancel_only: bool = False,
+        forbids_only: bool = False,
+    ) -> PolicyCheck:
+        """Put a policy in force, or replace it; namespace None is the cluster. An invalid text changes nothing.
 
-        ``cancel_only`` is for a policy that is being deleted: it goes on counting for Cancel requests.
+        ``check`` is what `check_policy` said of this text, if that is known. ``cancel_only`` is for a policy that is
+        being deleted: it goes on counting for Cancel requests. With ``forbids_only`` its permits do not count.
         """
         with self._lock:
             known = self._scope(namespace).policies.get(name)
-        if known is not None and (known.text, known.cancel_only) == (text, cancel_only):
+        if known is not None and (known.given, known.cancel_only, known.forbids_only) == (
+            text,
+            cancel_only,
+            forbids_only,
+        ):
             return known.check
-        check = known.check if known is not None and known.text == text else check_policy(text)
+        if check is None:
+            check = known.check if known is not None and known.given == text else check_policy(text)
+        if not check.valid:
+            return check
+        source = Source.of_policy(namespace, name, text, check, cancel_only=cancel_only, forbids_only=forbids_only)
         with self._lock:
-            source = Source.of_policy(namespace, name, text, check, cancel_only)
             self._changed(namespace).policies[name] = source
         self._tell(namespace)
         return check
 
+    def note_flaw(self, namespace: str | None, name: str, flaw: str) -> None:
+        """Note that an object does not count as it is written: a denial for want of a permit names it. Empty: it does.
+
+        ``flaw`` continues a sentence whose subject is the object, as in "is invalid".
+        """
+        with self._lock:
+            if self._scope(namespace).flaws.get(name, "") == flaw:
+                return
+            flaws = self._changed(namespace).flaws
+            if flaw:
+                flaws[name] = flaw
+            else:
+                del flaws[name]
+
     def remove_policy(self, namespace: str | None, name: str) -> None:
         """Take a policy out of force. One that is not there is no error."""
+        self.note_flaw(namespace, name, "")
         with self._lock:
             if self._scope(namespace).policies.pop(name, None) is None:
                 return
@@ -125,16 +156,21 @@ class PolicyBook:
         scopes = (self._scope(namespace), self._scope(_CLUSTER))
         sources = [s for scope in scopes for _, s in sorted(scope.policies.items()) if s.counts(trigger)]
         grants = [grant for _, grant in sorted(scopes[0].grants.items())]
-        return build(sources, grants, now, revision)
+        flaws = [
+            f"{origin_of(place, name)} {flaw}"
+            for place, scope in zip((namespace, _CLUSTER), scopes, strict=True)
+            for name, flaw in sorted(scope.flaws.items())
+        ]
+        return build(sources, grants, now, revision, flaws)
 
     def _scope(self, namespace: str | None) -> _Scope:
         found = self._scopes.get(namespace)
         # Not kept when merely asked about: a namespace without policies costs nothing.
-        return _Scope({}, {}) if found is None else found
+        return _Scope() if found is None else found
 
     def _changed(self, namespace: str | None) -> _Scope:
         self._counter += 1
-        scope = self._scopes.setdefault(namespace, _Scope({}, {}))
+        scope = self._scopes.setdefault(namespace, _Scope())
         scope.revision = self._counter
         return scope
 

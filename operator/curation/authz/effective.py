@@ -20,41 +20,63 @@ _POSITIONAL: Final = re.compile(r"policy(\d+)")
 class Source:
     """One CurationPolicy or ClusterCurationPolicy: its text, whether it is valid, and the names of its policies."""
 
-    origin: str
+    given: str
+    """The whole text, which is valid."""
     text: str
+    """What counts of it."""
     check: PolicyCheck
     cancel_only: bool
+    forbids_only: bool
     origins: tuple[str, ...]
 
     @classmethod
-    def of_policy(cls, namespace: str | None, name: str, text: str, check: PolicyCheck, cancel_only: bool) -> Self:
+    def of_policy(
+        cls,
+        namespace: str | None,
+        name: str,
+        given: str,
+        check: PolicyCheck,
+        *,
+        cancel_only: bool,
+        forbids_only: bool,
+    ) -> Self:
         """Name each policy ``<kind>/<namespace>/<name>#<@id or index>``, an @id that is used twice by its index."""
-        origin = f"ClusterCurationPolicy/{name}" if namespace is None else f"CurationPolicy/{namespace}/{name}"
+        origin = origin_of(namespace, name)
+        statements = scan(given)
+        ids = [statement.id for statement in statements]
         names: list[str] = []
-        if check.valid:
-            statements = scan(text)
-            ids = [statement.id for statement in statements]
-            for index, statement in enumerate(statements):
-                repeated = ids.count(statement.id) > 1 if statement.id is not None else False
-                names.append(f"{origin}#{index if repeated else name_of(statement, index)}")
-        return cls(origin, text, check, cancel_only, tuple(names))
+        texts: list[str] = []
+        for index, statement in enumerate(statements):
+            if forbids_only and not statement.forbids:
+                continue
+            repeated = ids.count(statement.id) > 1 if statement.id is not None else False
+            names.append(f"{origin}#{index if repeated else name_of(statement, index)}")
+            texts.append(given[statement.start : statement.end])
+        text = "\n".join(texts) if forbids_only else given
+        return cls(given, text, check, cancel_only, forbids_only, tuple(names))
 
     def counts(self, trigger: Trigger) -> bool:
-        """Whether it counts for a trigger: one that is being deleted counts for Cancel, and only while it is valid."""
-        return not self.cancel_only or (trigger is Trigger.CANCEL and self.check.valid)
+        """Whether it counts for a trigger: one that is being deleted counts for Cancel alone."""
+        return not self.cancel_only or trigger is Trigger.CANCEL
+
+
+def origin_of(namespace: str | None, name: str) -> str:
+    """How decisions name a policy object; namespace None is the cluster."""
+    return f"ClusterCurationPolicy/{name}" if namespace is None else f"CurationPolicy/{namespace}/{name}"
 
 
 @dataclass(frozen=True, slots=True)
 class EffectiveSet:
-    """Parsed policies; ``origins[i]`` names Cedar's ``policy<i>``. With ``invalid`` there is no set, and all is denied.
+    """Parsed policies; ``origins[i]`` names Cedar's ``policy<i>``.
 
     It holds from ``since`` until before ``until`` (None: unbounded), the expiries on both sides of when it was made.
     """
 
     revision: int
-    policies: cedarpy.PolicySet | None
+    policies: cedarpy.PolicySet
     origins: tuple[str, ...]
-    invalid: tuple[str, ...]
+    flaws: tuple[str, ...]
+    """Objects that do not count as they are written, a sentence each."""
     since: datetime | None
     until: datetime | None
 
@@ -74,7 +96,13 @@ class EffectiveSet:
         return re.sub(r"`(policy\d+)`", lambda match: self.origin_of(match.group(1)), one_line)
 
 
-def build(sources: Sequence[Source], grants: Sequence[tuple[Grant, str]], now: datetime, revision: int) -> EffectiveSet:
+def build(
+    sources: Sequence[Source],
+    grants: Sequence[tuple[Grant, str]],
+    now: datetime,
+    revision: int,
+    flaws: Sequence[str] = (),
+) -> EffectiveSet:
     """Parse the policies and the unexpired grants (with their Cedar text) into one set.
 
     Raises ValueError only if Cedar contradicts itself.
@@ -83,9 +111,6 @@ def build(sources: Sequence[Source], grants: Sequence[tuple[Grant, str]], now: d
     expiries = [grant.expires_at for grant, _ in grants if grant.expires_at is not None]
     since = max((expiry for expiry in expiries if expiry <= now), default=None)
     until = min((expiry for expiry in expiries if expiry > now), default=None)
-    invalid = tuple(f"{s.origin} is invalid: {s.check.message}" for s in sources if not s.check.valid)
-    if invalid:
-        return EffectiveSet(revision, None, (), invalid, since, until)
     # Concatenation cannot merge two texts: each one parses by itself, and a line feed ends a trailing comment. Cedar
     # numbers the policies of one text policy0, policy1, ... in order, which is what origins relies on.
     texts = [source.text for source in sources] + [text for _, text in live]
@@ -93,4 +118,4 @@ def build(sources: Sequence[Source], grants: Sequence[tuple[Grant, str]], now: d
     parsed = cedarpy.PolicySet.from_str("\n".join(texts))
     if len(parsed) != len(origins):
         raise ValueError(f"Cedar counts {len(parsed)} policies where {len(origins)} were put in force")
-    return EffectiveSet(revision, parsed, tuple(origins), (), since, until)
+    return EffectiveSet(revision, parsed, tuple(origins), tuple(flaws), since, until)

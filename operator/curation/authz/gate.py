@@ -14,6 +14,8 @@ from curation.authz.schema import ACTION, AGENT, ENDPOINT, HTTP_CALL, LABELS, sc
 
 MAX_URL_SHOWN: Final = 300
 """Characters of a URL in a sentence for people."""
+MAX_FLAWS_SHOWN: Final = 3
+"""Policies that do not count as they are written, in the reason of a denial."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,15 +33,13 @@ class JudgeContext:
 class Decision:
     """The answer. ``reason`` is a sentence for people; ``policies`` names those that decided, by their origin.
 
-    ``errors`` are failed evaluations, each of which denies. ``policy_invalid``: denied since a policy in force in the
-    namespace is invalid, which no approval can help.
+    ``errors`` are failed evaluations, each of which denies.
     """
 
     allowed: bool
     reason: str
     policies: tuple[str, ...] = ()
     errors: tuple[str, ...] = ()
-    policy_invalid: bool = False
     by: EffectiveSet | None = field(default=None, compare=False, repr=False)
     """The set that allowed it; None of a denial."""
 
@@ -56,8 +56,6 @@ class Gate:
         try:
             now = self._clock() if context.now is None else context.now
             effective = self._book.effective(namespace, request.trigger, now)
-            if effective.policies is None:
-                return Decision(False, f"policy invalid: {'; '.join(effective.invalid)}", policy_invalid=True)
             result = cedarpy.is_authorized(
                 _request(namespace, request, context),
                 effective.policies,
@@ -101,7 +99,12 @@ def _decision(effective: EffectiveSet, result: cedarpy.AuthzResult, request: Eva
         return Decision(True, f"{call} is permitted by {', '.join(policies)}", policies, by=effective)
     if policies:
         return Decision(False, f"{call} is forbidden by {', '.join(policies)}", policies)
-    return Decision(False, f"no policy permits {call}")
+    return Decision(False, "; ".join((f"no policy permits {call}", *_shown(effective.flaws))))
+
+
+def _shown(flaws: tuple[str, ...]) -> tuple[str, ...]:
+    more = len(flaws) - MAX_FLAWS_SHOWN
+    return (*flaws[:MAX_FLAWS_SHOWN], f"and so are {more} more") if more > 0 else flaws
 
 
 def _uid(kind: str, name: str) -> dict[str, str]:

@@ -8,11 +8,12 @@ encoded as UTF-8 raises UnicodeEncodeError.
 """
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, Literal
 
 import cedarpy
 
+from curation.authz.lexer import Token, tokens
 from curation.authz.scan import ScanRefused, Statement, scan
 from curation.authz.schema import schema
 
@@ -20,9 +21,13 @@ Reason = Literal["Valid", "ParseError", "ValidationError"]
 
 MAX_ERRORS: Final = 5
 """How many errors a message lists."""
+MAX_PINPOINTED: Final = 8192
+"""Characters of a statement in which the line of an error is looked for; of a longer one its first line is told."""
 MAX_ERROR_CHARS: Final = 300
 """Of one error: Cedar prints whole types."""
 
+_UNENDED: Final = "unexpected end of input"
+_NAMED: Final = re.compile(r"(?<=['`])[^'`]+(?=['`])|(?<=: )\w+$")
 _POSITIONAL: Final = re.compile(r"for policy `policy\d+`, ")
 
 
@@ -59,8 +64,52 @@ def _locate(text: str, statements: tuple[Statement, ...], whole: ValueError) -> 
         try:
             cedarpy.PolicySet.from_str(text[statement.start : statement.end])
         except ValueError as exc:
-            return f"{_where(statement, index)}: {_short(str(exc))}"
+            short = statement.end - statement.start <= MAX_PINPOINTED
+            line, hint = _pinpoint(text, statement, str(exc)) if short else (statement.line, "")
+            return f"{_where(statement, index, line)}: {_short(str(exc))}{hint}"
     return _short(str(whole))
+
+
+def _pinpoint(text: str, statement: Statement, message: str) -> tuple[int, str]:
+    """The line of a statement's error, which Cedar does not say, and a question where a semicolon may be missing.
+
+    What comes before the error is the beginning of a policy, at whose end Cedar misses the rest: so the first token
+    with which it says something else is where the error is. Found by halving: 13 parses of 8 KiB at the most.
+    """
+    found = [
+        replace(token, line=token.line + statement.line - 1) for token in tokens(text[statement.start : statement.end])
+    ]
+    low, high = 0, len(found) - 1
+    while low < high:
+        middle = (low + high) // 2
+        if _begins(text[statement.start : statement.start + found[middle].end]):
+            low = middle + 1
+        else:
+            high = middle
+    at, closed = found[low], low > 0 and found[low - 1].text in (")", "}")
+    if at.text in ("permit", "forbid", "@") and closed:
+        return at.line, "; is a semicolon missing before it?"
+    if low > 1 and found[low - 1].text in ("permit", "forbid") and found[low - 2].text in (")", "}"):
+        return found[low - 1].line, f"; is a semicolon missing before {found[low - 1].text}?"
+    if _UNENDED in message:
+        return at.line, "; is a semicolon missing at its end?" if at.text in (")", "}") and _balanced(found) else ""
+    # Some errors come after the grammar's, when all is read: what is wrong is named then.
+    named = [token for token in found if token.text in _NAMED.findall(message)]
+    return (named[0].line if len(named) == 1 else at.line), ""
+
+
+def _balanced(found: list[Token]) -> bool:
+    texts = [token.text for token in found]
+    return all(texts.count(opened) == texts.count(closed) for opened, closed in ("()", "[]", "{}"))
+
+
+def _begins(text: str) -> bool:
+    """Whether nothing is wrong with the text but that it ends too early."""
+    try:
+        cedarpy.PolicySet.from_str(text)
+    except ValueError as exc:
+        return _UNENDED in str(exc)
+    return True
 
 
 def _templates(parsed: cedarpy.PolicySet, statements: tuple[Statement, ...]) -> PolicyCheck | None:
@@ -100,9 +149,9 @@ def _index(policy_id: str) -> int:
     return int(digits) if digits.isdecimal() else 1 << 30
 
 
-def _where(statement: Statement, index: int) -> str:
+def _where(statement: Statement, index: int, line: int | None = None) -> str:
     tag = f"policy {index}" if statement.id is None else f'policy {index} (@id "{statement.id}")'
-    return f"{tag}, line {statement.line}"
+    return f"{tag}, line {statement.line if line is None else line}"
 
 
 def _listed(parts: list[str]) -> str:

@@ -54,6 +54,8 @@ class Statement:
     start: int
     end: int
     id: str | None
+    forbids: bool
+    """Whether it is a forbid; of a text that does not parse it means nothing."""
 
 
 @dataclass(slots=True)
@@ -154,8 +156,19 @@ class _Scan:
 
     def _finish(self, end: int) -> None:
         first = self._current[0]
-        self._statements.append(Statement(first.line, first.start, end, _id(self._current)))
+        self._statements.append(Statement(first.line, first.start, end, _id(self._current), _forbids(self._current)))
         self._current = []
+
+
+def _forbids(statement: list[Token]) -> bool:
+    depth, before = 0, ""
+    for token in statement:
+        # The effect is the first word outside of annotations: @forbid("...") is one.
+        if depth == 0 and token.kind is Kind.WORD and before != "@":
+            return token.text == "forbid"
+        depth += (token.text == "(") - (token.text == ")")
+        before = token.text
+    return False
 
 
 def _id(statement: list[Token]) -> str | None:

@@ -44,6 +44,8 @@ def _phase_steps(known: Known) -> list[str]:
             steps = [_command(known, "rerun", "run it again")]
         case _:
             steps = [_command(known, "watch", "follow it")]
+    if known.invalid and job.status.phase is not Phase.COMPLETED:
+        steps.insert(0, "mend the invalid policy named above; check it with: kubectl curation check-policy FILE")
     return steps
 
 
@@ -66,10 +68,6 @@ def _queued(known: Known) -> list[str]:
 
 def _awaiting(known: Known) -> list[str]:
     status = known.job.status
-    if status.reason == Reason.POLICY_INVALID:
-        if known.invalid:
-            return ["mend the policy named above; check it with: kubectl curation check-policy FILE"]
-        return [f"kubectl get curationpolicies,clustercurationpolicies{known.flag}   # which one is not Ready, and why"]
     if status.reason == Reason.TOO_MANY_APPROVALS:
         return [f"{PLUGIN} approvals --decision Pending{known.flag}   # decide or delete some"]
     if status.reason == Reason.APPROVAL_REFUSED:
@@ -92,7 +90,12 @@ def _awaiting(known: Known) -> list[str]:
         # The operator's turn: it fails the job, queues it, or makes a new approval.
         return [_command(known, "watch", "follow it")]
     return [
-        _command(known, "approve", "allow exactly this request; --scope Path or Host allows more", name),
+        _command(
+            known,
+            "approve",
+            "allow this request, whatever its body, for each job of this build; --scope Path or Host allows more",
+            name,
+        ),
         _command(known, "deny", "fail every job that waits for it", name),
         "or apply a CurationPolicy that permits the call   # for good, through Git",
     ]

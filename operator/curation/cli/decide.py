@@ -54,7 +54,8 @@ class Wanted:
 @click.option(
     "--scope",
     type=OneOf(Scope),
-    help="Request: exactly this request (default). Path: any query. Host: anything on this scheme, host and port.",
+    help="Request: this method and URL, with any body (default). Path: any query. Host: anything on this scheme, host "
+    "and port. Each holds for every job of the namespace with this build of the module, until it expires.",
 )
 @click.option("--expires", type=Moment(), metavar="24h|TIME", help="When the grant ends; default: never.")
 @_force

@@ -1,6 +1,7 @@
 """What a decision grants, shown to the one who decides."""
 
 from datetime import datetime
+from typing import Final
 
 from curation.api.approval import ApprovalDecision, CurationApproval
 from curation.authz.grant import Grant
@@ -26,9 +27,12 @@ def report(
         return
     say(f"curationapproval.{APPROVALS.group}/{after.metadata.name} {done}")
     say(f"Request:   {request_line(after.spec.request)}")
-    say(f"Decision:  {colour(after.spec.decision)}{safe(decided_by(after))}")
+    who = decided_by(after)
+    if after.spec.decision is ApprovalDecision.REVOKED and before.spec.decision is ApprovalDecision.APPROVED:
+        who += f"; it was Approved{decided_by(before)}"
+    say(f"Decision:  {colour(after.spec.decision)}{safe(who)}")
     if after.status.waiting:
-        say(f"Waiting:   {plural(after.status.waiting, 'job')}: {', '.join(after.status.jobs)}")
+        say(f"{_WAITING[after.spec.decision]}{safe(_jobs(after))}")
     was, now = _cedar(before, cluster.now()), _cedar(after, cluster.now())
     if was == now:
         _block("Grants, as before:", now)
@@ -39,6 +43,20 @@ def report(
         say(f"Under Cancel it covers {safe(Grant.of(after).under_cancel)}.")
     for line in after.status.forbidden:
         note(f"still forbidden: {line}")
+
+
+_WAITING: Final = {
+    ApprovalDecision.PENDING: "Waiting:   ",
+    ApprovalDecision.APPROVED: "Go on:     ",
+    ApprovalDecision.DENIED: "Fail:      ",
+    ApprovalDecision.REVOKED: "Ask anew:  ",
+}
+
+
+def _jobs(approval: CurationApproval) -> str:
+    status = approval.status
+    more = status.waiting - len(status.jobs)
+    return f"{plural(status.waiting, 'job')}: {', '.join(status.jobs)}" + (f" and {more} more" if more > 0 else "")
 
 
 def _block(title: str, cedar: str) -> None:
@@ -66,6 +84,14 @@ def _cedar(approval: CurationApproval, now: datetime) -> str:
 def decided_by(approval: CurationApproval) -> str:
     """`` by alice``, or nothing where nobody has decided."""
     return f" by {approval.spec.decided_by}" if approval.spec.decided_by else ""
+
+
+def decider(approval: CurationApproval) -> str:
+    """Who decided; of a revoked one who approved it too."""
+    by, before = approval.spec.decided_by or "", approval.status.approved_by
+    if approval.spec.decision is not ApprovalDecision.REVOKED or not before:
+        return by
+    return f"{by} (approved by {before})"
 
 
 def state(approval: CurationApproval) -> str:

@@ -6,7 +6,6 @@ from typing import Any
 
 import click
 
-from curation.api.approval import EvaluatedRequest
 from curation.api.job import CurationJob
 from curation.api.names import ANNOTATION_CREATED_BY, ANNOTATION_EDITED_BY, ANNOTATION_REQUESTED_BY, Phase
 from curation.api.reading import Unreadable, read
@@ -18,12 +17,9 @@ from curation.cli.completion import JOB
 from curation.cli.known import Happening, Known, events_of, gather
 from curation.cli.options import ANSWER_FORMATS, output_option, with_cluster
 from curation.cli.output import colour, print_document, say
-from curation.cli.requests import request_line
 from curation.cli.text import age, clip, safe
 from curation.cluster.answers import Document
 from curation.cluster.resources import JOBS
-
-URL_WIDTH = 200
 
 
 @dataclass(frozen=True)
@@ -164,26 +160,27 @@ def _session(known: Known) -> tuple[str, ...]:
 
 
 def _decision(known: Known) -> tuple[str, ...]:
-    lines = [f"operator: {clip(said, 600)}"] if (said := advice.authorized(known)) else []
-    waited = known.job.status.approval
+    said, waited = advice.authorized(known), known.job.status.approval
+    judged_now = "" if known.waited is None else known.waited.reason
+    # The job's message, and what is judged now, mostly tell the same: a cause is told once.
+    twice = any(known_already and known_already in said for known_already in (judged_now, known.job.status.message))
+    lines = [f"operator: {clip(said, 600)}"] if said and not twice else []
     lines += [f"invalid: {line}" for line in known.invalid]
     if waited is not None and known.waited is not None:
-        lines += _verdict(waited.request, known.waited)
+        lines += _verdict(known.waited)
     for judged in known.requests:
         approval = judged.approval
         if waited is not None and approval.metadata.name == waited.name:
             lines += [f"forbidden beside the approval: {line}" for line in approval.status.forbidden]
             continue
         state = f"CurationApproval {approval.metadata.name} is {approval.spec.decision}"
-        lines += [state, *_verdict(approval.spec.request, judged.decision)]
+        lines += [state, *_verdict(judged.decision)]
     return tuple(lines)
 
 
-def _verdict(request: EvaluatedRequest, decision: Decision) -> list[str]:
-    """The gate's own sentence, which names the call and the policies, unless the set is invalid or a policy failed."""
+def _verdict(decision: Decision) -> list[str]:
+    """The gate's own sentence, which names the call and the policies, unless a policy failed."""
     lines = [f"judged now: {'allowed' if decision.allowed else 'denied'}: {decision.reason}"]
-    if decision.policy_invalid:
-        lines.append(f"asked: {request_line(request, URL_WIDTH)}")
     if decision.policies and decision.errors:
         lines.append(f"decided by: {', '.join(decision.policies)}")
     return lines

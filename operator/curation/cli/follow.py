@@ -5,6 +5,7 @@ not worth a watch that has to be kept alive.
 """
 
 import asyncio
+import json
 import sys
 from collections.abc import AsyncIterator, Sequence
 from datetime import datetime, timedelta
@@ -17,7 +18,7 @@ from rich.table import Table
 from rich.text import Text
 
 from curation.api.job import CurationJob
-from curation.api.names import EventReason, Phase
+from curation.api.names import ConditionType, EventReason, Phase
 from curation.api.reading import Unreadable, read
 from curation.api.remains import remains_of
 from curation.cli.access import Cluster
@@ -29,6 +30,7 @@ from curation.cli.text import age, clip, plural, safe
 from curation.cli.when import Duration
 from curation.cluster.answers import Document
 from curation.cluster.resources import JOBS
+from curation.lifecycle.conditions import OBSERVATION_FAILED, find
 
 INTERVAL: Final = 1.0
 REST_FACTOR: Final = 9.0
@@ -44,6 +46,10 @@ STYLES: Final = {
     Phase.FAILED: "red",
 }
 HEADER: Final = ("NAME", "PHASE", "REASON", "ATTEMPT", "SESSION", "FOR", "MESSAGE")
+GIVES_WAY: Final = ("SESSION", "ATTEMPT", "REASON", "FOR")
+"""Columns that leave a narrow terminal, in this order."""
+MESSAGE_WIDTH: Final = 24
+"""What the message is to have before the others give way."""
 
 UNREADABLE: Final = EventReason.UNREADABLE.value
 
@@ -179,12 +185,51 @@ def _cells(job: CurationJob, now: datetime) -> list[str]:
     ]
 
 
+def screen_rows(jobs: Jobs, now: datetime, namespaces: bool, width: int) -> list[list[str]]:
+    """The table for a terminal of so many columns, its header first.
+
+    What identifies a job and its phase is never cut; where there is too little room, columns give way one by one.
+    """
+    rows = [[*["NAMESPACE"] * namespaces, *HEADER]]
+    for (namespace, _), job in sorted(jobs.items()):
+        cells = [safe(cell) for cell in _cells(job, now)]
+        rows.append([*[namespace] * namespaces, *cells[:-1], safe(_news(job))])
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    shown = list(range(len(rows[0])))
+
+    def room() -> int:
+        return width - sum(widths[column] + 1 for column in shown[:-1])
+
+    for title in GIVES_WAY:
+        if room() >= MESSAGE_WIDTH:
+            break
+        shown.remove(rows[0].index(title))
+    if room() < len(HEADER[-1]):
+        shown.pop()
+        return [[row[column] for column in shown] for row in rows]
+    return [[*(row[column] for column in shown[:-1]), clip(row[-1], room())] for row in rows]
+
+
+def _news(job: CurationJob) -> str:
+    """What the other columns do not tell: of a session its trouble, its progress or where it is."""
+    status, session = job.status, job.status.session
+    if status.phase is not Phase.RUNNING or session is None:
+        return clip(status.message, 200)
+    reconciling = find(status.conditions, ConditionType.RECONCILING)
+    if reconciling is not None and reconciling.reason == OBSERVATION_FAILED:
+        return clip(reconciling.message, 200)
+    if session.progress:
+        return clip(json.dumps(session.progress, ensure_ascii=False), 200)
+    return clip(session.url or "", 200)
+
+
 class _Screen:
     """The table on a terminal."""
 
     def __init__(self, namespaces: bool) -> None:
         self._namespaces = namespaces
-        self._live = Live(console=Console(highlight=False), auto_refresh=False, vertical_overflow="ellipsis")
+        self._console = Console(highlight=False)
+        self._live = Live(console=self._console, auto_refresh=False, vertical_overflow="ellipsis")
 
     def __enter__(self) -> None:
         self._live.start()
@@ -194,14 +239,14 @@ class _Screen:
 
     def update(self, jobs: Jobs, now: datetime) -> None:
         """Draw it anew."""
-        table = Table(box=None, pad_edge=False, header_style="bold", expand=False)
-        for title in (*["NAMESPACE"] * self._namespaces, *HEADER):
-            table.add_column(title, no_wrap=True, overflow="ellipsis")
-        for (namespace, _), job in sorted(jobs.items()):
-            style = STYLES.get(job.status.phase, "") if job.status.phase else ""
-            cells = [Text(safe(cell)) for cell in _cells(job, now)]
-            cells[1].stylize(style)
-            table.add_row(*[Text(namespace)] * self._namespaces, *cells)
+        header, *rows = screen_rows(jobs, now, self._namespaces, self._console.width)
+        table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold", expand=False)
+        for title in header:
+            table.add_column(title, no_wrap=True, overflow="crop")
+        for row, (_, job) in zip(rows, sorted(jobs.items()), strict=True):
+            cells = [Text(cell) for cell in row]
+            cells[header.index("PHASE")].stylize(STYLES.get(job.status.phase, "") if job.status.phase else "")
+            table.add_row(*cells)
         self._live.update(table, refresh=True)
 
 

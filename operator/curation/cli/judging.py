@@ -7,13 +7,17 @@ said, since the answer can then be another one.
 from dataclasses import dataclass
 
 from curation.api.approval import ApprovalDecision, CurationApproval, EvaluatedRequest
+from curation.api.policy import CurationPolicy
+from curation.api.reading import Unreadable, read
 from curation.authz.book import PolicyBook
 from curation.authz.gate import Decision, Gate, JudgeContext
 from curation.authz.grant import Grant
+from curation.authz.standing import judge, put_in_force
 from curation.cli.access import Cluster, parse_all, unreadable_line
 from curation.cli.errors import Forbidden
 from curation.cluster.answers import Document
 from curation.cluster.resources import APPROVALS, CLUSTER_POLICIES, POLICIES, ResourceKind
+from curation.lifecycle.deadlines import HELD_AT_MOST
 
 
 @dataclass(frozen=True)
@@ -26,7 +30,9 @@ class Judge:
     unread: tuple[str, ...]
     """What could not be read, one sentence each: the decision may be another one because of it."""
     invalid: tuple[str, ...]
-    """Policies that do not check, with why: while there is one, every call is denied."""
+    """Policies whose newest revision is invalid, with why, and what counts of each instead."""
+    going: tuple[str, ...] = ()
+    """Policies that are being deleted and still count for Cancel, and until when."""
 
     def judge(self, request: EvaluatedRequest, context: JudgeContext) -> Decision:
         """Decide one request, now."""
@@ -39,22 +45,27 @@ class Judge:
 
 async def read_judge(cluster: Cluster) -> Judge:
     """Read the policies of the namespace and of the cluster, and the approvals of the namespace."""
-    book, unread, invalid = PolicyBook(), list[str](), list[str]()
+    book, unread, invalid, going = PolicyBook(), list[str](), list[str](), list[str]()
     for kind, effect in (
         (POLICIES, "the policies of this namespace are left out"),
         (CLUSTER_POLICIES, "cluster policies are left out, and one of them may permit or forbid this call"),
     ):
         for document in await _read(cluster, kind, effect, unread):
-            metadata = document["metadata"]
-            # A policy that is being deleted goes on counting for Cancel only, as in the operator.
-            going = "deletionTimestamp" in metadata
-            text = (document.get("spec") or {}).get("cedar")
-            if not isinstance(text, str):
-                unread.append(f"{cluster.named(kind, metadata['name'])} has no spec.cedar that can be read: left out")
+            try:
+                policy = read(CurationPolicy, document)
+            except Unreadable as error:
+                unread.append(unreadable_line(CurationPolicy, document, str(error), "it is left out"))
                 continue
-            check = book.put_policy(metadata.get("namespace"), metadata["name"], text, cancel_only=going)
-            if not check.valid and not going:
-                invalid.append(f"{cluster.named(kind, metadata['name'])}: {check.reason}: {check.message}")
+            standing, name = judge(policy, None), policy.metadata.name
+            put_in_force(book, policy.metadata.namespace or None, name, standing)
+            if standing.deleting and standing.in_force is not None and policy.metadata.deletion_timestamp is not None:
+                until = policy.metadata.deletion_timestamp + HELD_AT_MOST
+                going.append(
+                    f"{cluster.named(kind, name)} is being deleted, and counts for Cancel until "
+                    f"{until:%Y-%m-%d %H:%M:%SZ} at the latest"
+                )
+            if not standing.check.valid and not standing.deleting:
+                invalid.append(f"{cluster.named(kind, name)}: {standing.reason}: {standing.message}")
     effect = "grants by approval are left out"
     readable, unreadable = parse_all(CurationApproval, await _read(cluster, APPROVALS, effect, unread))
     approvals = [approval for _, approval in readable]
@@ -64,7 +75,9 @@ async def read_judge(cluster: Cluster) -> Judge:
         spec = approval.spec
         if spec.decision is ApprovalDecision.APPROVED and approval.metadata.deletion_timestamp is None:
             book.put_grant(Grant.of(approval))
-    return Judge(cluster.namespace, Gate(book, cluster.now), tuple(approvals), tuple(unread), tuple(invalid))
+    return Judge(
+        cluster.namespace, Gate(book, cluster.now), tuple(approvals), tuple(unread), tuple(invalid), tuple(going)
+    )
 
 
 async def _read(cluster: Cluster, kind: ResourceKind, effect: str, unread: list[str]) -> list[Document]:

@@ -50,6 +50,8 @@ class Known:
     job: CurationJob
     now: datetime
     module: CurationModule | None
+    modules: tuple[str, ...]
+    """Where the job's module does not exist: those that do."""
     requests: tuple[Judged, ...]
     """Denied requests of this job that have an approval; those that the job's own status names first."""
     waited: Decision | None
@@ -95,10 +97,11 @@ async def gather(cluster: Cluster, job: CurationJob) -> Known:
         job=job,
         now=cluster.now(),
         module=module,
+        modules=await _others(cluster) if module is None else (),
         requests=requests_of(job, judge),
         waited=judge.judge(waited.request, _context(job, waited.request.trigger)) if waited is not None else None,
         events=events,
-        unread=(*unread, *judge.unread),
+        unread=(*unread, *judge.unread, *judge.going),
         invalid=judge.invalid,
     )
 
@@ -158,6 +161,13 @@ async def _module(cluster: Cluster, job: CurationJob, unread: list[str]) -> Cura
     except Unreadable as error:
         unread.append(unreadable_line(CurationModule, document or {}, str(error), "no run of it is started"))
         return None
+
+
+async def _others(cluster: Cluster) -> tuple[str, ...]:
+    try:
+        return tuple(sorted(document["metadata"]["name"] for document in await cluster.list(MODULES)))
+    except Forbidden:
+        return ()
 
 
 async def events_of(cluster: Cluster, uid: str, unread: list[str]) -> tuple[Happening, ...]:

@@ -10,6 +10,7 @@ from curation.api.job import CurationJob
 from curation.api.names import Phase
 from curation.cli.access import Cluster, parse, parse_all
 from curation.cli.completion import JOB
+from curation.cli.decided import decider
 from curation.cli.errors import PluginError
 from curation.cli.options import ANSWER_FORMATS, LIST_FORMATS, OneOf, all_namespaces_option, output_option, with_cluster
 from curation.cli.output import note, print_document, print_list, say
@@ -49,7 +50,7 @@ async def approvals(
         note("No approvals found" + ("." if all_namespaces else f" in namespace {cluster.namespace}."))
         return
     wide = output == "wide"
-    header = ["NAME", "DECISION", "SCOPE", "REQUEST", "WAITING", "AGE", "DECIDED BY"]
+    header = ["NAME", "DECISION", "SCOPE", "REQUEST", "WAITING", "ASKED BY", "AGE", "DECIDED BY"]
     header = ["NAMESPACE"] * all_namespaces + header + ["TRIGGER", "MODULE", "DIGEST", "EXPIRES", "JOBS"] * wide
     rows = [[approval.metadata.namespace] * all_namespaces + _row(cluster, approval, wide) for _, approval in pairs]
     for document, problem in unreadable:
@@ -74,14 +75,20 @@ def _row(cluster: Cluster, approval: CurationApproval, wide: bool) -> list[str]:
         "" if spec.decision is ApprovalDecision.PENDING else spec.scope.value,
         short_request(spec.request, 4096 if wide else REQUEST_WIDTH),
         str(status.waiting),
+        _asked_by(status.requesters),
         age(approval.metadata.creation_timestamp, now),
-        spec.decided_by or "",
+        decider(approval),
     ]
     if wide:
         ends = spec.expires_at
         left = "" if ends is None else "over" if ends <= now else f"in {duration(ends - now)}"
         row += [spec.request.trigger, spec.request.module, spec.request.module_digest, left, ",".join(status.jobs)]
     return row
+
+
+def _asked_by(requesters: tuple[str, ...]) -> str:
+    more = len(requesters) - 1
+    return f"{requesters[0]} and {more} more" if more > 0 else "".join(requesters)
 
 
 @click.command()
@@ -130,10 +137,12 @@ async def logs(cluster: Cluster, name: str) -> None:
     if run.log:
         say(safe(run.log, multiline=True).rstrip("\n"))
         return
-    if run.finished_at is None:
-        why = f"run {run.id} has not failed (the job is {job.status.phase})"
+    if job.status.phase in (Phase.RUNNING, Phase.COMPLETED):
+        why = f"run {run.id} went well, and its status keeps no log of that"
+    elif run.finished_at is None:
+        why = f"run {run.id} has not ended (the job is {job.status.phase})"
     else:
-        why = f"run {run.id} left no log: it did not fail, or its module logged nothing"
+        why = f"run {run.id} left none: its module logged nothing"
     # By label: of a Deployment kubectl shows one pod, which may be the one that stands by.
     operator = "kubectl logs -n curation-system -l app.kubernetes.io/name=curation-operator --tail=-1"
     raise PluginError(

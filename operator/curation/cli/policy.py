@@ -65,7 +65,7 @@ async def can_i(
     )
     judge = await read_judge(cluster)
     decision = judge.judge(request, caller.context)
-    unread = [*judge.unread, *_floor(target[1])]
+    unread = [*judge.unread, *(f"invalid: {line}" for line in judge.invalid), *_floor(target[1])]
     if output:
         print_document(_answer(request, decision, unread), output)
     else:
@@ -82,7 +82,6 @@ def _answer(request: EvaluatedRequest, decision: Decision, unread: list[str]) ->
         "reason": decision.reason,
         "policies": list(decision.policies),
         "errors": list(decision.errors),
-        "policyInvalid": decision.policy_invalid,
         "request": request.to_wire(),
         "notes": unread,
     }

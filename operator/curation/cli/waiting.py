@@ -9,6 +9,7 @@ from curation.api.schema import Condition
 from curation.cli.known import Known
 from curation.cli.text import age, duration, plural
 from curation.lifecycle.conditions import OBSERVATION_FAILED, find
+from curation.lifecycle.deadlines import HELD_AT_MOST
 
 
 def waits_for(known: Known) -> list[str]:
@@ -16,8 +17,12 @@ def waits_for(known: Known) -> list[str]:
     job, status = known.job, known.job.status
     lines = []
     if job.metadata.deletion_timestamp is not None:
-        since = age(job.metadata.deletion_timestamp, known.now)
-        lines.append(f"its deletion, asked for {since} ago: its sessions are cancelled first, for at most 10 minutes")
+        deleted = job.metadata.deletion_timestamp
+        until = _at(deleted + HELD_AT_MOST, known.now)
+        lines.append(
+            f"its deletion, asked for {age(deleted, known.now)} ago: its sessions are cancelled first, "
+            f"which is given up {until}"
+        )
     elif status.observed_generation < job.metadata.generation:
         seen = (
             "has not seen it yet"
@@ -43,7 +48,7 @@ def _queued(known: Known) -> list[str]:
         case Reason.SUSPENDED:
             return ["spec.suspend to become false"]
         case Reason.WAITING_FOR_MODULE | Reason.MODULE_UNUSABLE:
-            return [f"CurationModule {job.spec.module_ref.name} to be Ready: {module_state(known)}"]
+            return [f"CurationModule {job.spec.module_ref.name} to be Ready"]
         case Reason.WAITING_FOR_SLOT:
             return ["a free slot: the operator runs as many modules as --max-concurrent-runs allows"]
         case Reason.WAITING_FOR_CLEANUP:
@@ -62,8 +67,6 @@ def _queued(known: Known) -> list[str]:
 def _awaiting(known: Known) -> list[str]:
     status, lines = known.job.status, []
     match status.reason:
-        case Reason.POLICY_INVALID:
-            return ["the invalid policy to be mended: while there is one, every call is denied; approvals cannot help"]
         case Reason.APPROVAL_REFUSED:
             lines.append("its approval to be made, which the API server refuses (see the message), or a policy")
         case Reason.APPROVAL_UNREADABLE:
@@ -119,7 +122,8 @@ def module_state(known: Known) -> str:
     """Whether the module can be run, and why not."""
     module = known.module
     if module is None:
-        return "it does not exist in this namespace, or you may not see it, or it cannot be read"
+        there = f"; there are: {', '.join(known.modules[:20])}" if known.modules else ""
+        return f"it does not exist in this namespace, or you may not see it, or it cannot be read{there}"
     ready = find(module.status.conditions, "Ready")
     if ready is None:
         return "the operator has not looked at it yet"

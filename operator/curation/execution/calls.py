@@ -64,7 +64,6 @@ class DeniedCall:
 
     request: EvaluatedRequest
     reason: str
-    policy_invalid: bool
 
 
 class _Refused(Exception):
@@ -192,7 +191,7 @@ class GatedCalls:
         decision = self._gate.judge(invocation.namespace, evaluated, context)
         self._judged = "allowed" if decision.allowed else "denied"
         if not decision.allowed:
-            self.last_denied = DeniedCall(evaluated, decision.reason, decision.policy_invalid)
+            self.last_denied = DeniedCall(evaluated, decision.reason)
             raise _Refused(Answer.error("denied", decision.reason))
         return decision
 

@@ -62,7 +62,7 @@ def verdict(
         failed, claimed = _failed(too_large or end, last_call)
     last_was_denied = last_call is not None and last_call.code == "denied"
     if last_denied is not None and (last_was_denied or claimed is FailureClass.DENIED):
-        return Denied(last_denied.request, last_denied.reason, last_denied.policy_invalid)
+        return Denied(last_denied.request, last_denied.reason)
     return failed
 
 

@@ -179,12 +179,6 @@ def _denied(job: CurationJob, run: Run, denied: Denied, report: Report, moment: 
     now, request, why = moment.now, denied.request, draft.sentence(denied.message)
     status = _end_failed(job.status, run, RunOutcome.DENIED, Reason.DENIED, report, now)
     verdict = ("False", draft.clip(why))
-    if denied.policy_invalid:
-        message = f"A policy is invalid, so every call is denied: {why}"
-        status = draft.enter(
-            status, Cause.DENIED_WAITS, Phase.AWAITING_APPROVAL, Reason.POLICY_INVALID, message, now, approval=None
-        )
-        return _applied(status, now, report.calls, verdict, (Note(EventReason.DENIED, message, warning=True),))
     if job.spec.on_denied is OnDenied.FAIL:
         message = f"{why} Allow it with a CurationPolicy, then set a new spec.rerun."
         status = draft.enter(status, Cause.DENIED_FAILS, Phase.FAILED, FailureClass.DENIED, message, now)
@@ -237,11 +231,10 @@ def _observed(job: CurationJob, run: Run, report: Report, moment: Moment) -> Ver
             return _applied(status, now, report.calls, notes=(Note(EventReason.FAILED, message, warning=True),))
         case StillRunning(progress):
             return _still_running(job, progress, report, now)
-        case Denied(request, message, policy_invalid):
+        case Denied(request, message):
             authorized = ("False", draft.clip(message))
             verdict = _observation_error(job, f"Observing the session was denied: {message}", now, authorized)
-            # No approval can help against an invalid policy.
-            return verdict if policy_invalid else replace(verdict, ask=request)
+            return replace(verdict, ask=request)
         case Failed(failure, message):
             message = f"The session could not be observed ({failure}): {message}"
             return _observation_error(job, message, now, _all_allowed(report.calls))

@@ -1,9 +1,13 @@
 """When a phase has lasted too long, and when a finished job has outlived its TTL."""
 
 from datetime import datetime, timedelta
+from typing import Final
 
 from curation.api.job import CurationJob, JobStatus
 from curation.api.names import Phase, Reason
+
+HELD_AT_MOST: Final = timedelta(minutes=10)
+"""How long an object that is being deleted is kept for the sake of the sessions that it may be needed for."""
 
 
 def limit_of(job: CurationJob, phase: Phase) -> int | None:
@@ -27,6 +31,8 @@ def deadline_of(job: CurationJob, status: JobStatus) -> datetime | None:
     limit = limit_of(job, status.phase)
     if limit is None or status.reason in (Reason.SUSPENDED, Reason.WAITING_FOR_CLEANUP):
         return None
+    if status.phase is Phase.AWAITING_APPROVAL and status.approval is None:
+        return None  # nobody has anything to decide
     since = status.phase_since
     if status.phase is Phase.QUEUED and status.retry_at is not None:
         since = max(since, status.retry_at)

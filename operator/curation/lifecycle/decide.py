@@ -59,8 +59,6 @@ class Facts:
     """The holder of the current run is known or believed to be gone, and this process may take over (rule 3)."""
     request_allowed: bool = False
     """The gate now allows the request that the job waits for, in the context of its next attempt."""
-    policy_invalid: bool = False
-    """A policy that counts in this namespace is invalid."""
     approval: ApprovalDecision | None = None
     """The decision of the approval that the job waits for."""
     approval_problem: Problem | None = None
@@ -238,11 +236,8 @@ def _time_out(job: CurationJob, step: Step, facts: Facts) -> Step:
     if phase is Phase.AWAITING_APPROVAL:
         cause, reason = Cause.APPROVAL_ENDED, Reason.APPROVAL_TIMEOUT
         limit = f"spec.timeouts.approvalSeconds allows ({limit_of(job, phase)} s)"
-        message = (
-            f"No one decided CurationApproval {status.approval.name} for longer than {limit}."
-            if status.approval
-            else f"The policies of the namespace were invalid for longer than {limit}."
-        )
+        assert status.approval is not None
+        message = f"No one decided CurationApproval {status.approval.name} for longer than {limit}."
     else:
         cause, reason = Cause.TIMEOUT, Reason.DEADLINE_EXCEEDED
         field_name = f"spec.timeouts.{phase.lower()}Seconds"
@@ -374,9 +369,8 @@ def _replace_dead(job: CurationJob, step: Step, facts: Facts) -> Step:
 def _await_approval(job: CurationJob, step: Step, facts: Facts) -> Step:
     status, waits = step.status, step.status.approval
     if waits is None:
-        if facts.policy_invalid:
-            return step
-        return _queue_freed(step, facts, "The policies of the namespace are valid again.")
+        # Written by an earlier release, which held a job up while a policy was invalid.
+        return _queue_freed(step, facts, "It waits for no approval: what its module asks for is judged anew.")
     if facts.approval is ApprovalDecision.DENIED:
         message = f"CurationApproval {waits.name} was denied. To ask anew, delete it and set a new spec.rerun."
         status = draft.enter(

@@ -94,7 +94,6 @@ class Denied:
 
     request: EvaluatedRequest
     message: str
-    policy_invalid: bool = False
 
 
 Result = SessionSpawned | Completed | StillRunning | SessionFailed | Cancelled | Failed | Denied

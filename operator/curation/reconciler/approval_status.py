@@ -13,7 +13,7 @@ from curation.reconciler.context import DELETION, Context, Key
 from curation.reconciler.grants import Grants, stands_for
 from curation.reconciler.writes import STATUS, ready_condition, write_own_status
 
-# A restart sees approvals before the jobs that wait for them; and a job that was just freed may be denied again.
+# A restart sees approvals before the jobs that wait for them.
 UNUSED_GRACE_SECONDS: Final = 15.0
 _SHOWN_JOBS: Final = 10
 _SHOWN_REQUESTERS: Final = 32
@@ -63,6 +63,9 @@ class ApprovalReconciler:
             waiting=count,
             jobs=shown,
             requesters=tuple(requesters[:_SHOWN_REQUESTERS]),
+            approved_by=approval.spec.decided_by
+            if approval.spec.decision is ApprovalDecision.APPROVED
+            else approval.status.approved_by,
             forbidden=tuple(sorted(text[:512] for text in waiting.forbidden.values() if text)[:_SHOWN_JOBS]),
             cedar=stands_for(approval),
             conditions=ready_condition(
@@ -87,7 +90,9 @@ class ApprovalReconciler:
             self._unused_since.pop(key, None)
             return False
         since = self._unused_since.setdefault(key, now)
-        left = UNUSED_GRACE_SECONDS - (now - since).total_seconds()
+        # What frees a job within seconds of its denial, as a policy that is applied after it, leaves nothing behind.
+        grace = 0.0 if self._approvals.is_freed(key) else UNUSED_GRACE_SECONDS
+        left = grace - (now - since).total_seconds()
         if left > 0:
             context.queue.add_after(key, left)
             return False

@@ -28,7 +28,6 @@ from curation.api.names import (
     EventReason,
     Phase,
     Reason,
-    Trigger,
 )
 from curation.api.reading import Unreadable
 from curation.authz.gate import Decision, JudgeContext
@@ -56,7 +55,6 @@ class ApprovalFacts:
     """What a waiting job's next decision is made from."""
 
     allowed: bool = False
-    policy_invalid: bool = False
     decision: ApprovalDecision | None = None
     problem: Problem | None = None
 
@@ -88,7 +86,8 @@ class Approvals:
         self._context = context
         self._grants = grants
         self._waiting: dict[Key, Waiting] = {}  # by approval
-        self._waits_for: dict[Key, Key | None] = {}  # by job; None: for a policy to be mended
+        self._waits_for: dict[Key, Key] = {}  # by job
+        self._freed: set[Key] = set()  # approvals whose request a job was freed for since, by whatever allowed it
         self._crowded: set[Key] = set()  # jobs that wait for room
         self._making: set[Key] = set()  # approvals whose creation is under way
         self._refused: dict[Key, _Refused] = {}  # approvals that the API server refuses to make
@@ -100,6 +99,8 @@ class Approvals:
             return  # a status that we wrote: it must not wake every job that waits
         known = new or old
         assert known is not None
+        if new is None:
+            self._freed.discard(Key(APPROVALS, known.namespace, known.name))
         self.wake(Key(APPROVALS, known.namespace, known.name))
         self._offer_room(known.namespace)
 
@@ -124,17 +125,13 @@ class Approvals:
 
     def facts(self, key: Key, job: CurationJob) -> ApprovalFacts:
         """What is known about the request that a job waits for, in the context of its next attempt."""
-        if job.status.phase is not Phase.AWAITING_APPROVAL:
-            return ApprovalFacts()
         approval = job.status.approval
-        if approval is None:
-            invalid = self._context.book.effective(key.namespace, Trigger.SUBMIT, self._context.clock.now()).invalid
-            return ApprovalFacts(policy_invalid=bool(invalid))
+        if job.status.phase is not Phase.AWAITING_APPROVAL or approval is None:
+            return ApprovalFacts()
         decision = self._judge(key, job, approval)
         found = self._found(key.namespace, approval)
         return ApprovalFacts(
             allowed=decision.allowed,
-            policy_invalid=decision.policy_invalid,
             decision=found.spec.decision if found is not None else None,
             problem=self._problem(key, approval),
         )
@@ -175,7 +172,7 @@ class Approvals:
         waiting = self._waiting.get(Key(APPROVALS, key.namespace, approval.name))
         if waiting is not None:
             # A request that nothing permits is not forbidden: approving it is what helps.
-            otherwise = decision.policies or decision.errors or decision.policy_invalid
+            otherwise = decision.policies or decision.errors
             forbids = f"{key.name}: {decision.reason}" if not decision.allowed and otherwise else ""
             if waiting.forbidden.get(key, "") != forbids:
                 waiting.forbidden[key] = forbids
@@ -194,6 +191,16 @@ class Approvals:
         """The jobs that wait for an approval, if there are any."""
         waiting = self._waiting.get(approval)
         return waiting if waiting is not None and waiting.requesters else None
+
+    def freed(self, job: Key) -> None:
+        """The request that the job waited for is allowed: an approval of it that nobody waits for is of no use."""
+        approval = self._waits_for.get(job)
+        if approval is not None:
+            self._freed.add(approval)
+
+    def is_freed(self, approval: Key) -> bool:
+        """Whether the last jobs that waited for this approval were freed, and none has come to wait since."""
+        return approval in self._freed
 
     def forget(self, job: Key) -> None:
         """The job is gone, or no longer waits."""
@@ -220,9 +227,7 @@ class Approvals:
                 self.forget(key)
             return
         if wanted is None:
-            if self._waits_for.get(key) is not None:
-                self.forget(key)
-            self._waits_for[key] = None
+            self.forget(key)
             return
         if self._register(key, job, wanted):
             self._judge(key, job, wanted)
@@ -241,6 +246,8 @@ class Approvals:
         if before != requesters:  # somebody may have changed the job while it waits
             known.requesters[key] = requesters
             self._context.queue.add(approval)
+        if before is None:
+            self._freed.discard(approval)
         return before is None
 
     async def _ensure(self, key: Key, job: CurationJob, wanted: JobApproval) -> None:

@@ -11,8 +11,8 @@ from curation.authz.grant import Grant
 from curation.cluster.cache import Stored
 from curation.cluster.resources import APPROVALS
 from curation.lifecycle import conditions
+from curation.lifecycle.deadlines import HELD_AT_MOST
 from curation.reconciler.context import Context, Key
-from curation.reconciler.in_use import HELD_AT_MOST
 from curation.reconciler.job_index import JobIndex
 
 JOBS_UNKNOWN_AT_MOST: Final = timedelta(seconds=15)

@@ -4,18 +4,20 @@
 stays, and counts for Cancel only, while a job of the namespace may own a session, for at most 10 minutes.
 """
 
-from datetime import timedelta
+from collections.abc import Callable
+from functools import partial
 from typing import Final
 
 from curation.api.names import IN_USE_FINALIZER
 from curation.api.schema import ObjectMeta
+from curation.cluster.answers import Refused
 from curation.cluster.cache import Stored
 from curation.cluster.resources import JOBS
+from curation.lifecycle.deadlines import HELD_AT_MOST
 from curation.reconciler.context import Context, Key
 from curation.reconciler.job_index import JobIndex, may_own_session
 from curation.reconciler.writes import FINALIZER, after_write
 
-HELD_AT_MOST: Final = timedelta(minutes=10)
 _LOOK_AGAIN_SECONDS: Final = 1.0
 
 
@@ -25,6 +27,8 @@ class InUse:
     def __init__(self, context: Context, jobs: JobIndex) -> None:
         self._context = context
         self._jobs = jobs
+        self.accepts: Callable[[Key, Refused], bool] = lambda _key, _refused: False
+        """Whether a refusal to write the finalizer is final: see `after_write`."""
 
     async def advance(self, key: Key, meta: ObjectMeta, *, of_use: bool = True) -> bool:
         """See to the finalizer; True if a write was made or the object is being deleted, so nothing else is to do.
@@ -42,7 +46,8 @@ class InUse:
         if held:
             expired = context.clock.now() >= meta.deletion_timestamp + HELD_AT_MOST
             if expired or not of_use or not await self._needed(key.namespace):
-                await self._write(key, meta, [name for name in meta.finalizers if name != IN_USE_FINALIZER])
+                others = [name for name in meta.finalizers if name != IN_USE_FINALIZER]
+                await self._write(key, meta, others)
             else:
                 context.queue.add_after(key, _LOOK_AGAIN_SECONDS)
         return True
@@ -68,5 +73,6 @@ class InUse:
 
     async def _write(self, key: Key, meta: ObjectMeta, finalizers: list[str]) -> bool:
         body = {"metadata": {"finalizers": finalizers}}
-        after_write(self._context, key, await self._context.write(key, int(meta.resource_version), body), FINALIZER)
+        answer = await self._context.write(key, int(meta.resource_version), body)
+        after_write(self._context, key, answer, FINALIZER, partial(self.accepts, key))
         return True

@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import Final
 
 from curation.api.job import CurationJob, status_to_wire
-from curation.api.names import SESSION_FINALIZER, Phase
+from curation.api.names import SESSION_FINALIZER, Phase, Reason
 from curation.api.reading import Unreadable
 from curation.api.remains import remains_of
 from curation.cluster.answers import Conflict, Gone, Refused, Throttled, Unknown, Written
@@ -130,7 +130,6 @@ class JobReconciler:
             run_lives=run is not None and self._runs.lives(job.metadata.uid, run.id),
             adopt=self._takeover.may_adopt(key, job),
             request_allowed=approval.allowed,
-            policy_invalid=approval.policy_invalid,
             approval=approval.decision,
             approval_problem=approval.problem,
             finalizer_refused=self._context.refusals.said(key, FINALIZER),
@@ -229,6 +228,8 @@ class JobReconciler:
             transition(context, job.status, step.status)
         if job.status.phase is Phase.AWAITING_APPROVAL and step.status.phase is Phase.QUEUED:
             self._freed_for[key] = job.status.approval.request_digest if job.status.approval is not None else ""
+            if step.status.reason == Reason.APPROVED:
+                self._approvals.freed(key)
         if step.launch is None:
             return False
         log.info("launching run %s", step.launch.id, extra=fields)

@@ -1,8 +1,11 @@
-"""The metrics (docs/metrics.md). Labels are bounded: phases, reasons, verdicts, codes; never a name of an object."""
+"""The metrics (docs/metrics.md). Labels are bounded: phases, reasons, verdicts, codes; of no object the name, but
+of a few policies that do not count."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from http import HTTPStatus
+from itertools import islice
+from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
 from prometheus_client.core import GaugeMetricFamily, Metric
@@ -18,6 +21,9 @@ from curation.lifecycle.outcome import Report
 
 # A series beside each one, of when it began: nobody asks for it, and each Prometheus would store it.
 disable_created_metrics()  # type: ignore[no-untyped-call]
+
+MAX_IDLE_SHOWN: Final = 50
+"""Policies that `curation_policy_not_in_force` names: each name is a series."""
 
 _STATUSES = frozenset(str(status.value) for status in HTTPStatus)
 _FAST = (0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.05, 0.1, 0.5, 1)
@@ -58,6 +64,12 @@ class Metrics:
             "curation_policy_decision_seconds", "Time of one decision of the gate.", buckets=_FAST, registry=registry
         )
         self.approvals = Gauge("curation_approvals", "Approvals by decision.", ["decision"], registry=registry)
+        self.policies = Gauge(
+            "curation_policies",
+            "Policies by kind; ready says whether the newest revision is valid, and so in force.",
+            ["kind", "ready"],
+            registry=registry,
+        )
         self.approval_age = Gauge(
             "curation_approval_age_seconds", "Age of the oldest pending approval.", registry=registry
         )
@@ -168,6 +180,27 @@ class WatchAge(Collector):
         )
         for resource, age in sorted(self._ages().items()):
             family.add_metric([resource], age)
+        yield family
+
+
+class IdlePolicies(Collector):
+    """`curation_policy_not_in_force`, computed when it is read: the one metric with names, so that an alert has them.
+
+    At most `MAX_IDLE_SHOWN` of them; `curation_policies` counts all.
+    """
+
+    def __init__(self, idle: Callable[[], Iterable[tuple[str, str, str]]]) -> None:
+        self._idle = idle
+
+    def collect(self) -> Iterator[Metric]:
+        """See prometheus_client."""
+        family = GaugeMetricFamily(
+            "curation_policy_not_in_force",
+            "1 for a policy that is invalid and of which no permit counts; the first 50 by name.",
+            labels=["kind", "policy_namespace", "policy"],
+        )
+        for kind, namespace, name in islice(self._idle(), MAX_IDLE_SHOWN):
+            family.add_metric([kind, namespace, name], 1.0)
         yield family
 
 

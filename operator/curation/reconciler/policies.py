@@ -1,14 +1,32 @@
-"""CurationPolicies: put each in force the moment it is seen, and say in its status whether it is valid."""
+"""CurationPolicies: put what counts of each in force the moment it is seen, and say in its status what does."""
 
+import logging
+from collections.abc import Iterator
 from contextlib import suppress
+from typing import Final, NamedTuple
 
+from curation.api.names import POLICY_INVALID
 from curation.api.policy import CurationPolicy, PolicyStatus
 from curation.api.reading import Unreadable
-from curation.authz.policy import PolicyCheck
+from curation.authz.standing import Standing, judge, put_in_force
+from curation.cluster.answers import Refused
 from curation.cluster.cache import Stored
-from curation.reconciler.context import Context, Key
+from curation.cluster.resources import CLUSTER_POLICIES, POLICIES
+from curation.reconciler.context import Context, Document, Key
 from curation.reconciler.in_use import InUse
 from curation.reconciler.writes import ready_condition, write_own_status
+
+log = logging.getLogger(__name__)
+
+FORBIDDEN: Final = 403
+
+
+class Idle(NamedTuple):
+    """A policy object of which no permit counts: none at all, or its forbids alone."""
+
+    kind: str
+    namespace: str
+    name: str
 
 
 class PolicyReconciler:
@@ -17,24 +35,52 @@ class PolicyReconciler:
     def __init__(self, context: Context, in_use: InUse) -> None:
         self._context = context
         self._in_use = in_use
+        in_use.accepts = self._is_not_ours
+        self._standings: dict[Key, Standing] = {}
+        self._told: dict[Key, tuple[str, int, str]] = {}
+        """Of which revision, and with which reason, it was last told that it is not in force."""
+        self._not_ours: set[Key] = set()
+        """Cluster policies that this operator, which is limited to namespaces, may read and not write."""
+        for kind in (POLICIES, CLUSTER_POLICIES):
+            for ready in ("True", "False"):
+                context.metrics.policies.labels(kind=kind.kind, ready=ready)
 
     def seen(self, old: Stored | None, new: Stored | None) -> None:
         """Listener of the policy caches: a policy counts, or stops counting, at once, before any status is written."""
+        known = new or old
+        assert known is not None
+        namespace = known.namespace or None
+        key = Key(POLICIES if namespace else CLUSTER_POLICIES, known.namespace, known.name)
         if new is not None:
             # One that cannot be read any more goes on counting as it was read last: it may forbid.
             with suppress(Unreadable):
-                self._put(new)
-        elif old is not None:
-            self._context.book.remove_policy(old.namespace or None, old.name)
+                self._judge(key, new.parse(CurationPolicy))
+            return
+        self._count(key, None)
+        self._told.pop(key, None)
+        self._not_ours.discard(key)
+        self._context.book.remove_policy(namespace, known.name)
 
-    def _put(self, stored: Stored) -> PolicyCheck:
-        policy = stored.parse(CurationPolicy)
-        return self._context.book.put_policy(
-            stored.namespace or None,
-            stored.name,
-            policy.spec.cedar,
-            cancel_only=policy.metadata.deletion_timestamp is not None,
-        )
+    def _judge(self, key: Key, policy: CurationPolicy) -> Standing:
+        standing = judge(policy, self._standings.get(key))
+        self._count(key, standing)
+        put_in_force(self._context.book, key.namespace or None, key.name, standing)
+        return standing
+
+    def _count(self, key: Key, standing: Standing | None) -> None:
+        before = self._standings.pop(key, None)
+        for judged, change in ((before, -1), (standing, 1)):
+            if judged is not None:
+                ready = str(judged.check.valid)
+                self._context.metrics.policies.labels(kind=key.kind.kind, ready=ready).inc(change)
+        if standing is not None:
+            self._standings[key] = standing
+
+    def idle(self) -> Iterator[Idle]:
+        """The policies that are not as their authors believe: no permit of them counts."""
+        for key, standing in sorted(self._standings.items(), key=lambda item: (item[0].namespace, item[0].name)):
+            if (standing.in_force is None or standing.missed) and not standing.deleting:
+                yield Idle(key.kind.kind, key.namespace, key.name)
 
     async def reconcile(self, key: Key) -> None:
         """Write the policy's status."""
@@ -46,19 +92,84 @@ class PolicyReconciler:
         except Unreadable:
             await self._in_use.let_go(key, stored)
             return
-        check = self._put(stored)
-        if await self._in_use.advance(key, policy.metadata, of_use=check.valid):
+        standing = self._judge(key, policy)
+        self._tell(key, policy, standing)
+        if key in self._not_ours:
             return
+        if await self._in_use.advance(key, policy.metadata, of_use=standing.in_force is not None):
+            return
+        check = standing.check
         status = PolicyStatus(
             observed_generation=policy.metadata.generation,
             policies=check.count if check.valid else None,
+            in_force=standing.record(),
             conditions=ready_condition(
                 policy.status.conditions,
                 check.valid,
-                check.reason,
-                check.message or f"{check.count} policies are in force.",
+                standing.reason,
+                standing.message,
                 policy.metadata.generation,
                 self._context.clock.now(),
             ),
         )
-        await write_own_status(self._context, key, stored, policy.status, status, stored.left_out(CurationPolicy))
+        await self._write(key, stored, policy.status, status)
+
+    async def _write(self, key: Key, stored: Stored, old: PolicyStatus, new: PolicyStatus) -> None:
+        unrecorded, left_out = False, stored.left_out(CurationPolicy)
+
+        def accepts(refused: Refused) -> bool:
+            nonlocal unrecorded
+            if self._is_not_ours(key, refused):
+                return True
+            unrecorded = new.in_force != old.in_force and "status.inForce" in refused.message
+            if unrecorded:
+                log.error("%s: which revision is in force is not recorded: %s", key, refused.message)
+            return unrecorded
+
+        await write_own_status(self._context, key, stored, old, new, left_out, accepts)
+        if unrecorded:
+            # It holds while this process runs, and is to be seen all the same.
+            without = new.model_copy(update={"in_force": old.in_force})
+            await write_own_status(self._context, key, stored, old, without, left_out)
+
+    def _is_not_ours(self, key: Key, refused: Refused) -> bool:
+        """Whether an operator that is limited to namespaces was told that it may not write cluster policies."""
+        if key.kind is not CLUSTER_POLICIES or refused.code != FORBIDDEN or not self._context.settings.namespaces:
+            return False
+        self._not_ours.add(key)
+        log.warning(
+            "%s counts here, and its status is left to others, since it may not be written (%s): which revision of it "
+            "was the last valid one is known from what they record, and else only while this process runs",
+            key,
+            refused.message,
+        )
+        return True
+
+    def _tell(self, key: Key, policy: CurationPolicy, standing: Standing) -> None:
+        """Make an Event and a log line of a revision that is not in force, once."""
+        if standing.check.valid or standing.deleting:
+            self._told.pop(key, None)
+            return
+        told = (standing.uid, standing.generation, standing.reason)
+        if self._told.get(key) == told:
+            return
+        self._told[key] = told
+        said = next((c for c in policy.status.conditions if c.type == "Ready"), None)
+        if said is not None and (said.observed_generation, said.reason) == told[1:] and said.status == "False":
+            return  # by the process before this one, or another operator
+        log.warning("%s: %s: %s", key, standing.reason, standing.message)
+        self._context.events.record(
+            _regarding(key, policy),
+            POLICY_INVALID,
+            f"{standing.reason}: {standing.message}",
+            action=POLICY_INVALID,
+            type="Warning",
+        )
+
+
+def _regarding(key: Key, policy: CurationPolicy) -> Document:
+    meta = policy.metadata
+    metadata = {"name": meta.name, "uid": meta.uid, "resourceVersion": meta.resource_version}
+    if meta.namespace:
+        metadata["namespace"] = meta.namespace
+    return {"apiVersion": key.kind.api_version, "kind": key.kind.kind, "metadata": metadata}

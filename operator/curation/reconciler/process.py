@@ -45,7 +45,7 @@ from curation.reconciler.health_server import HealthServer
 from curation.reconciler.in_use import InUse
 from curation.reconciler.job_index import JobIndex
 from curation.reconciler.jobs import JobReconciler
-from curation.reconciler.metrics import MeasuredGate, Metrics, WatchAge
+from curation.reconciler.metrics import IdlePolicies, MeasuredGate, Metrics, WatchAge
 from curation.reconciler.modules import LOADS_AT_ONCE, ModuleReconciler
 from curation.reconciler.policies import PolicyReconciler
 from curation.reconciler.queue import WorkQueue
@@ -187,6 +187,7 @@ class Process:
             context.caches[JOBS].listen(runs.seen)
             context.caches[JOBS].listen(index.seen)
             metrics.registry.register(WatchAge(health.ages))
+            metrics.registry.register(IdlePolicies(policies.idle))
             for kind, cache in context.caches.items():
                 cache.listen(self._while_working(_waker(queue, kind)))
 

@@ -1,6 +1,7 @@
 """Status writes of modules, policies and approvals: level-triggered, conditioned, without a fence of their own."""
 
 import logging
+from collections.abc import Callable
 from datetime import datetime
 
 from curation.api.job import status_to_wire
@@ -18,19 +19,32 @@ FINALIZER = "its finalizers"
 
 
 async def write_own_status(
-    context: Context, key: Key, stored: Stored, old: Model, new: Model, left_out: Document | None = None
+    context: Context,
+    key: Key,
+    stored: Stored,
+    old: Model,
+    new: Model,
+    left_out: Document | None = None,
+    accepts: Callable[[Refused], bool] | None = None,
 ) -> None:
     """Write a status computed from `stored` if it differs; what does not land is computed anew from the newest.
 
-    `left_out` is what of the old one could not be read: it is written over.
+    `left_out` is what of the old one could not be read: it is written over. For `accepts` see `after_write`.
     """
     known = {**status_to_wire(old), **(left_out or {})}
     answer = await context.write_status(key, stored.resource_version, known, status_to_wire(new))
-    after_write(context, key, answer, STATUS)
+    after_write(context, key, answer, STATUS, accepts)
 
 
-def after_write(context: Context, key: Key, answer: Answer | None, what: str) -> None:
-    """Ask for work on the key again, when and as the answer of its write demands."""
+def after_write(
+    context: Context, key: Key, answer: Answer | None, what: str, accepts: Callable[[Refused], bool] | None = None
+) -> None:
+    """Ask for work on the key again, when and as the answer of its write demands.
+
+    A refusal that the caller `accepts` is final: the write is not tried again.
+    """
+    if isinstance(answer, Refused) and accepts is not None and accepts(answer):
+        return
     match answer:
         case None | Written():
             context.refusals.ended(key, what)

@@ -110,7 +110,7 @@ def test_columns_of_a_policy(installed: Connection, namespace: str, kubectl: Kub
     create(installed, namespace, "curationpolicies", policy())
     write_status(installed, namespace, "curationpolicies", "policy", {"policies": 3, "conditions": [_READY]})
     header, row = _table(kubectl, "curpol", "-o", "wide")
-    assert header == ["NAME", "READY", "REASON", "POLICIES", "AGE", "MESSAGE"]
+    assert header == ["NAME", "READY", "REASON", "POLICIES", "IN-FORCE", "AGE", "MESSAGE"]
     assert [*row[:4], row[5]] == ["policy", "False", "DigestMismatch", "3", "the bytes differ"]
 
 

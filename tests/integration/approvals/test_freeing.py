@@ -3,7 +3,6 @@
 from datetime import datetime
 
 from tests.harness import manifests
-from tests.harness.slow_runs import sessions_of
 from tests.harness.world import World
 from tests.integration.approvals.decisions import (
     NO_SESSIONS,
@@ -136,29 +135,19 @@ async def test_a_second_denial_of_the_request_that_a_job_was_freed_for_backs_off
     assert transitions(world, "job-0").count("Running") == 1
 
 
-async def test_with_an_invalid_policy_a_job_waits_without_an_approval_until_it_is_mended(
+async def test_a_policy_that_comes_right_after_the_denial_leaves_no_approval_behind(
     world: World, approvals: Approvals
 ) -> None:
     await world.cluster.create(manifests.module())
-    await world.cluster.create(manifests.policy())
-    await world.cluster.create(manifests.policy("permit(nobody, action, resource);", "broken"))
     await world.start_operator()
-    await world.create_job("waits")
-    await world.create_job("fails-if-denied", onDenied="Fail")
-    await world.until_phase("AwaitingApproval", "waits", "fails-if-denied", reason="PolicyInvalid")
-    assert "approval" not in world.status("waits")
-    assert "broken" in world.status("waits")["message"]
-    await approvals.later()
-
-    await world.cluster.patch(POLICIES, "broken", {"spec": {"cedar": permit("true")}})
-    await world.until_phase("Running", "waits", "fails-if-denied")
+    names = await world.create_jobs(3)
+    await approvals.one(waiting=3)
+    await world.until_phase("AwaitingApproval", *names)
+    # As GitOps does it: jobs first, their policy a moment later.
+    await world.cluster.create(manifests.policy())
+    await world.until_phase("Running", *names)
+    await world.until(lambda: not approvals.present, "the approval that nobody waits for is gone")
     await world.settled()
-
-    assert [made for made in approvals.made if _waited(approvals, made)] == []
-    assert world.service.log()[0].caller.attempt == 2
-    assert sessions_of(world, ["waits", "fails-if-denied"], generation=1) == []
-
-
-def _waited(approvals: Approvals, made: dict[str, dict[str, str]]) -> bool:
-    """Whether a job ever waited for this approval."""
-    return any(version.get("status", {}).get("waiting") for version in approvals.versions(made["metadata"]["uid"]))
+    [made] = approvals.made
+    gone = approvals.versions(made["metadata"]["uid"])[-1]
+    assert gone["spec"]["decision"] == "Pending"

@@ -77,14 +77,18 @@ def test_an_expired_or_revoked_grant_no_longer_counts(plugin: Plugin, objects: O
     assert "has expired; delete it" in plugin("approve", name, code=1).stderr
 
 
-def test_while_a_policy_is_invalid_the_answer_is_no(plugin: Plugin, objects: Objects) -> None:
+def test_a_policy_that_never_was_valid_changes_no_answer_and_is_named(plugin: Plugin, objects: Objects) -> None:
     objects.module()
-    objects.policy("allow", "permit (principal, action, resource);")
-    objects.policy("broken", "permit (principal, action, resource) when { context.nonsense };")
+    objects.policy("broken", "forbid (principal, action, resource) when { context.nonsense };")
     answer = json.loads(plugin("can-i", "GET", URL, "-o", "json", code=1).stdout)
     assert answer["allowed"] is False
-    assert answer["policyInvalid"] is True
-    assert f"CurationPolicy/{objects.namespace}/broken" in answer["reason"]
+    assert f"; CurationPolicy/{objects.namespace}/broken is invalid" in answer["reason"]
+    objects.policy("allow", "permit (principal, action, resource);")
+    answer = json.loads(plugin("can-i", "GET", URL, "-o", "json").stdout)
+    assert answer["policies"] == [f"CurationPolicy/{objects.namespace}/allow#0"]
+    [note] = answer["notes"]
+    assert note.startswith(f"invalid: CurationPolicy {objects.namespace}/broken: ValidationError: ")
+    assert "nothing of this object counts" in note
 
 
 def test_an_address_below_the_floor_is_noted(plugin: Plugin, objects: Objects) -> None:

@@ -97,14 +97,36 @@ def test_a_forbid_being_deleted_counts_for_cancel_only() -> None:
     assert not allowed(book, CANCEL)
 
 
-def test_deleting_an_invalid_policy_mends_the_namespace() -> None:
+def test_of_a_text_with_forbids_only_each_permit_is_left_out_and_each_forbid_keeps_its_name() -> None:
+    text = """
+        @id("all") permit (principal, action, resource);
+        // forbid (principal, action, resource);
+        @forbid("not the effect") permit (principal, action, resource);
+        @id("no-get") @why("permit") forbid (principal, action, resource)
+        when { context.method == "GET" && context.path != "permit;" }; // permit
+        forbid (principal, action, resource) when { context.path == "/v2" };
+    """
     book = PolicyBook()
-    book.put_policy("ns", "all", ALL)
-    assert not book.put_policy("ns", "bad", "permit").valid
-    assert not allowed(book)
-    book.put_policy("ns", "bad", "permit", cancel_only=True)
-    assert allowed(book)
+    assert book.put_policy("ns", "p", text, forbids_only=True).valid
+    assert not allowed(book, CANCEL)
+    book.put_policy(None, "others", ALL)
     assert allowed(book, CANCEL)
+    assert not allowed(book)
+    assert book.effective("ns", Trigger.SUBMIT, NOW).origins == (
+        "CurationPolicy/ns/p#no-get",
+        "CurationPolicy/ns/p#3",
+        "ClusterCurationPolicy/others#0",
+    )
+    book.put_policy("ns", "p", text)
+    assert len(book.effective("ns", Trigger.SUBMIT, NOW).origins) == 5
+
+
+def test_a_text_of_permits_alone_leaves_nothing_with_forbids_only() -> None:
+    book = PolicyBook()
+    book.put_policy("ns", "p", ALL, forbids_only=True)
+    assert not allowed(book)
+    book.put_policy("ns", "q", ALL)
+    assert allowed(book)
 
 
 def test_a_removed_grant_stops_counting_at_once() -> None:

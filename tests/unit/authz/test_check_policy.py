@@ -106,3 +106,27 @@ def test_the_documented_schema_is_the_one_in_force() -> None:
 
     documented = Path(__file__).parents[3] / "docs" / "cedar" / "curation.cedarschema"
     assert documented.read_text(encoding="utf-8") == SCHEMA_TEXT
+
+
+SCOPE = "permit (principal, action, resource)"
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (SCOPE, "line 1: unexpected end of input; is a semicolon missing at its end?"),
+        (f"{SCOPE}\n  when {{ true }}\n", "line 2: unexpected end of input; is a semicolon missing at its end?"),
+        (f"{SCOPE}\n{SCOPE};", "line 2: unexpected token `(`; is a semicolon missing before permit?"),
+        (f'{SCOPE}\n\n@id("b")\n{SCOPE};', "line 3: unexpected token `@`; is a semicolon missing before it?"),
+        ("permit (\n  principal", "line 2: unexpected end of input"),
+        (f"{SCOPE} when {{\n  context.path ==\n}};", "line 3: unexpected token `}`"),
+        (f'{SCOPE} when {{\n  context.path = "/x"\n}};', "line 2: '=' is not a valid operator in Cedar"),
+        ("permit (\n  principal,\n  action,\n  resourse\n);", "line 4: found an invalid variable in the policy scope"),
+        (f"{SCOPE};\n\n{SCOPE}\nwhen {{ foo }};", "line 4: invalid variable: foo"),
+    ],
+)
+def test_a_parse_error_gives_its_own_line_and_asks_about_a_missing_semicolon(text: str, said: str) -> None:
+    check = check_policy(text)
+    assert check.reason == "ParseError"
+    assert said in check.message
+    assert ("semicolon" in check.message) == ("semicolon" in said)

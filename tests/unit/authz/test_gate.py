@@ -42,7 +42,6 @@ def test_without_a_policy_everything_is_denied() -> None:
     decision = judge()
     assert not decision.allowed
     assert decision.reason == "no policy permits GET http://api.example:80/v1/sessions?a=b (Submit by module m)"
-    assert not decision.policy_invalid
 
 
 def test_a_permit_allows_and_is_named_by_its_id() -> None:
@@ -104,27 +103,36 @@ def test_a_url_without_query_has_no_question_mark() -> None:
     assert judge(when('context.url == "http://api.example:80/v1/sessions"'), request=request).allowed
 
 
-def test_an_invalid_policy_denies_its_namespace_and_no_other() -> None:
+def test_an_invalid_text_neither_permits_nor_forbids_nor_replaces_what_is_in_force() -> None:
     book = PolicyBook()
-    book.put_policy("ns", "good", ALL)
-    book.put_policy("ns", "bad", "permit (principal")
-    book.put_policy("other", "good", ALL)
     gate = Gate(book, lambda: NOW)
-    decision = gate.judge("ns", GET, JOB)
-    assert (decision.allowed, decision.policy_invalid) == (False, True)
-    assert "CurationPolicy/ns/bad is invalid: policy 0, line 1: unexpected end of input" in decision.reason
-    assert gate.judge("other", GET, JOB).allowed
-    book.put_policy("ns", "bad", ALL)
+    book.put_policy("ns", "bad", "permit (principal")
+    assert not gate.judge("ns", GET, JOB).allowed
+    book.put_policy("ns", "good", ALL)
+    book.put_policy(None, "bad", when("context.nothing", "forbid"))
+    assert gate.judge("ns", GET, JOB).policies == ("CurationPolicy/ns/good#0",)
+    assert not book.put_policy("ns", "good", "forbid (").valid
     assert gate.judge("ns", GET, JOB).allowed
 
 
-def test_an_invalid_cluster_policy_denies_everywhere() -> None:
+def test_a_denial_for_want_of_a_permit_names_the_policies_that_are_invalid_and_no_more_than_three() -> None:
     book = PolicyBook()
+    gate = Gate(book, lambda: NOW)
+    book.note_flaw("ns", "typo", "is invalid")
+    book.note_flaw(None, "floor", "is invalid")
+    book.note_flaw("other", "theirs", "is invalid")
+    assert gate.judge("ns", GET, JOB).reason.endswith(
+        "; CurationPolicy/ns/typo is invalid; ClusterCurationPolicy/floor is invalid"
+    )
+    for number in range(5):
+        book.note_flaw("ns", f"a{number}", "is invalid")
+    assert gate.judge("ns", GET, JOB).reason.count("is invalid") == 3
+    assert "and so are 4 more" in gate.judge("ns", GET, JOB).reason
     book.put_policy("ns", "good", ALL)
-    book.put_policy(None, "bad", when("context.nothing"))
-    decision = Gate(book, lambda: NOW).judge("ns", GET, JOB)
-    assert decision.policy_invalid
-    assert "ClusterCurationPolicy/bad is invalid" in decision.reason
+    assert "invalid" not in gate.judge("ns", GET, JOB).reason
+    book.remove_policy("ns", "typo")
+    book.remove_policy("ns", "good")
+    assert "typo" not in gate.judge("ns", GET, JOB).reason
 
 
 def test_a_cluster_forbid_binds_every_namespace() -> None:

@@ -17,7 +17,7 @@ from curation.authz.gate import Decision, Gate, JudgeContext
 from curation.cli.advice import next_steps
 from curation.cli.judging import Judge
 from curation.cli.known import Judged, Known, requests_of
-from curation.cli.waiting import waits_for
+from curation.cli.waiting import module_state, waits_for
 from curation.lifecycle.decide import Facts, decide
 
 NOW = datetime(2030, 1, 1, 12, tzinfo=UTC)
@@ -77,7 +77,7 @@ def known(
             {"metadata": {"name": name}, "spec": spec_of, "status": {"waiting": 10, "jobs": ["build"]}}
         )
         requests = (Judged(found, judged),)
-    return Known(job, NOW, module, requests, judged if waits else None, (), (), invalid)
+    return Known(job, NOW, module, ("build", "test"), requests, judged if waits else None, (), (), invalid)
 
 
 RUN = {
@@ -122,8 +122,6 @@ Q, A = Phase.QUEUED, Phase.AWAITING_APPROVAL
             "change CurationPolicy/demo/p#0",
         ),
         (known(A, Reason.DENIED, decision="Pending", judged=FORBIDDEN), "Pending", "change CurationPolicy/demo/p#0"),
-        (known(A, Reason.POLICY_INVALID), "invalid policy", "kubectl get curationpolicies"),
-        (known(A, Reason.POLICY_INVALID, invalid=("p: bad",)), "invalid policy", "mend the policy named above"),
         (
             known(A, Reason.TOO_MANY_APPROVALS, decision="Pending"),
             "room for its approval",
@@ -264,3 +262,19 @@ def test_a_denied_look_can_be_approved_though_ten_other_jobs_are_listed(asked: E
 )
 def test_an_approval_of_another_call_is_no_advice_for_a_running_job(authorized: str, found: CurationApproval) -> None:
     assert len(next_steps(among(looked_at(LOOK, authorized), found))) == 1
+
+
+@pytest.mark.parametrize("phase", [Phase.QUEUED, Phase.SUBMITTED, Phase.AWAITING_APPROVAL, Phase.RUNNING, Phase.FAILED])
+def test_an_invalid_policy_is_to_be_mended_whatever_the_job_does(phase: Phase) -> None:
+    assert "mend the invalid policy" in next_steps(known(phase, invalid=("CurationPolicy demo/p: ParseError",)))[0]
+
+
+def test_a_module_that_does_not_exist_is_told_with_those_that_do_and_once() -> None:
+    missing = known(Q, Reason.WAITING_FOR_MODULE)
+    assert module_state(missing).endswith("; there are: build, test")
+    assert waits_for(missing) == ["CurationModule m to be Ready"]
+
+
+def test_a_deleted_job_says_until_when_its_sessions_are_cancelled() -> None:
+    deleted = known(Phase.RUNNING, metadata={"deletionTimestamp": NOW - timedelta(minutes=3)})
+    assert "given up in 7m (2030-01-01 12:07:00Z)" in waits_for(deleted)[0]

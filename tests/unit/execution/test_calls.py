@@ -261,11 +261,11 @@ async def test_a_run_whose_last_call_is_on_the_wire_at_the_wall_limit_is_not_den
     assert report.calls.last_denied is not None
 
 
-async def test_with_an_invalid_policy_the_denial_says_so(rig: Rig) -> None:
-    rig.book.put_policy(NAMESPACE, "broken", "permit (")
+async def test_a_denial_for_want_of_a_permit_names_a_policy_that_is_invalid(rig: Rig) -> None:
+    rig.book.note_flaw(NAMESPACE, "broken", "is invalid")
     report = await rig.run(Script().call(post(rig.peer.url("/"))).answer())
     assert isinstance(report.result, Denied)
-    assert report.result.policy_invalid
+    assert report.result.message.endswith(f"; CurationPolicy/{NAMESPACE}/broken is invalid")
 
 
 async def test_a_permission_revoked_while_the_connection_is_made_counts(rig: Rig) -> None:

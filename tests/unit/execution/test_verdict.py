@@ -27,7 +27,7 @@ from curation.wasm.watchdog import Cause
 REQUEST = EvaluatedRequest(
     module="m", module_digest="d", trigger=Trigger.SUBMIT, method="GET", scheme="https", host="h", port=443, path="/"
 )
-DENIED_CALL = DeniedCall(REQUEST, "no policy permits GET https://h/", False)
+DENIED_CALL = DeniedCall(REQUEST, "no policy permits GET https://h/")
 DENIED = Answer.error("denied", "no policy permits GET https://h/")
 RESPONSE = Answer(None, lambda: "{}", status=200)
 UNAVAILABLE = Answer.error("unavailable", "no answer")
@@ -63,7 +63,7 @@ def judged(end: GuestEnd, last: Answer | None = None, denied: DeniedCall | None 
     ],
 )
 def test_a_failed_run_is_denied(why: str, end: GuestEnd, last: Answer, denied: DeniedCall) -> None:
-    assert judged(end, last, denied) == Denied(REQUEST, "no policy permits GET https://h/", False), why
+    assert judged(end, last, denied) == Denied(REQUEST, "no policy permits GET https://h/"), why
 
 
 @pytest.mark.parametrize(

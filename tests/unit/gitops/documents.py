@@ -23,7 +23,7 @@ REASONS: dict[Phase, tuple[str, ...]] = {
         Reason.SUSPENDED,
     ),
     Phase.SUBMITTED: (Reason.SUBMITTED, Reason.RESUBMITTED),
-    Phase.AWAITING_APPROVAL: (Reason.DENIED, Reason.POLICY_INVALID, Reason.TOO_MANY_APPROVALS),
+    Phase.AWAITING_APPROVAL: (Reason.DENIED, Reason.TOO_MANY_APPROVALS),
     Phase.RUNNING: (Reason.SESSION_SPAWNED,),
     Phase.COMPLETED: (Reason.COMPLETED,),
     Phase.FAILED: (
@@ -177,19 +177,15 @@ OTHER_KINDS: list[tuple[str, Document, str, str, str]] = [
                 "InProgress",
                 "InProgress",
             ),
-            (
-                f"a {kind} with ParseError",
-                judged(kind, POLICY_SPEC, "False", "ParseError", "Wrong."),
-                "Degraded",
-                "Failed",
-                "InProgress",
-            ),
-            (
-                f"a {kind} with ValidationError",
-                judged(kind, POLICY_SPEC, "False", "ValidationError", "Wrong."),
-                "Degraded",
-                "Failed",
-                "InProgress",
+            *(
+                (
+                    f"a {kind} with {reason}",
+                    judged(kind, POLICY_SPEC, "False", reason, "Wrong."),
+                    "Degraded",
+                    "Failed",
+                    "InProgress",
+                )
+                for reason in ("ParseError", "ValidationError", "RevisionsMissed")
             ),
         )
     ),

@@ -181,8 +181,8 @@ def request(path: str = "/sessions") -> EvaluatedRequest:
     )
 
 
-def denied(path: str = "/sessions", policy_invalid: bool = False) -> Denied:
-    return Denied(request(path), f"POST https://sessions.example{path} is denied.", policy_invalid)
+def denied(path: str = "/sessions") -> Denied:
+    return Denied(request(path), f"POST https://sessions.example{path} is denied.")
 
 
 def settled(job: CurationJob, **changes: Any) -> Step:

@@ -94,16 +94,20 @@ def test_a_long_path_fits_into_the_message_and_leaves_room_for_what_to_do() -> N
 
 
 @pytest.mark.parametrize("on_denied", ["AwaitApproval", "Fail"])
-def test_an_invalid_policy_waits_without_an_approval_whatever_on_denied_says(on_denied: str) -> None:
-    job = completed(claimed(new_job(onDenied=on_denied)), denied(policy_invalid=True))
-    assert (job.status.phase, job.status.reason, job.status.approval) == ("AwaitingApproval", "PolicyInvalid", None)
-    settled(job, policy_invalid=True, approval=ApprovalDecision.DENIED)
-    job = stepped(job, policy_invalid=False)
+@pytest.mark.parametrize("later", [0, 10_000_000])
+def test_a_job_that_an_earlier_release_left_without_an_approval_is_queued_however_long_it_waited(
+    on_denied: str, later: int
+) -> None:
+    waits = awaiting(claimed(new_job(onDenied="AwaitApproval", timeouts={"approvalSeconds": 30})))
+    held = waits.model_copy(
+        update={
+            "spec": waits.spec.model_copy(update={"on_denied": OnDenied(on_denied)}),
+            "status": waits.status.model_copy(update={"approval": None, "reason": "PolicyInvalid"}),
+        }
+    )
+    job = stepped(held, now=NOW + seconds(later))
     assert (job.status.phase, job.status.reason) == ("Queued", "Approved")
-
-
-def test_a_job_that_waits_for_an_approval_goes_on_waiting_when_a_policy_becomes_invalid() -> None:
-    settled(awaiting(), policy_invalid=True)
+    assert [note.reason for note in decide(held, facts(now=NOW + seconds(later))).notes] == ["Approved"]
 
 
 def test_a_second_denial_of_the_request_that_a_job_was_freed_for_backs_off() -> None:

@@ -79,7 +79,6 @@ def test_why_an_output_was_left_out_is_told() -> None:
     [
         *[failed(failure) for failure in FailureClass],
         denied(),
-        denied(policy_invalid=True),
         Cancelled(),
         SessionSpawned(SessionRef("another")),
     ],
@@ -167,10 +166,6 @@ def test_a_look_that_told_nothing_is_no_longer_shown_as_denied_if_its_calls_were
     shown = find(verdict.status.conditions, "Authorized")
     assert shown is not None
     assert shown.status == authorized
-
-
-def test_an_observation_denied_by_an_invalid_policy_asks_for_no_approval() -> None:
-    assert observed(running(), denied(policy_invalid=True)).ask is None
 
 
 def test_the_first_progress_is_shown_at_once_and_the_next_after_thirty_seconds() -> None:

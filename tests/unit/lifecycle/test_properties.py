@@ -51,7 +51,7 @@ RESULTS: st.SearchStrategy[Result] = st.one_of(
     st.sampled_from(["s1", "s2", "s3"]).map(lambda name: SessionSpawned(SessionRef(name))),
     st.sampled_from([Completed({}), StillRunning(), StillRunning({"a": 1}), SessionFailed("x"), Cancelled()]),
     st.sampled_from(list(FailureClass)).map(failed),
-    st.booleans().map(lambda invalid: denied(policy_invalid=invalid)),
+    st.just(denied()),
 )
 CALLS = st.sampled_from([Calls(), Calls(1, 1, 1), Calls(2, 1, 2)])
 EDITS: st.SearchStrategy[dict[str, Any]] = st.sampled_from(
@@ -73,7 +73,7 @@ TEMPLATE = ("rerun", "input")
 
 @st.composite
 def fact_changes(draw: st.DrawFn) -> dict[str, Any]:
-    flags = ("slot", "run_lives", "adopt", "request_allowed", "policy_invalid", "too_many_approvals")
+    flags = ("slot", "run_lives", "adopt", "request_allowed", "too_many_approvals")
     changes: dict[str, Any] = {flag: draw(st.booleans()) for flag in flags}
     changes["module_digest"] = draw(st.sampled_from([MODULE_DIGEST, MODULE_DIGEST, None]))
     changes["approval"] = draw(st.sampled_from([None, None, *ApprovalDecision]))

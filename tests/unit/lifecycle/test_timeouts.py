@@ -12,8 +12,6 @@ from tests.unit.lifecycle.builders import (
     awaiting,
     backing_off,
     claimed,
-    completed,
-    denied,
     edited,
     facts,
     failed_job,
@@ -120,14 +118,6 @@ def test_another_reason_to_wait_does_not_start_the_queued_timeout_anew() -> None
     job = stepped(limited(waiting()), slot=False, now=NOW + seconds(29))
     assert job.status.reason == "WaitingForSlot"
     assert stepped(job, slot=False, now=NOW + seconds(30)).status.reason == "DeadlineExceeded"
-
-
-def test_a_policy_that_stays_invalid_times_out_and_says_so() -> None:
-    job = limited(completed(claimed(), denied(policy_invalid=True)))
-    job = stepped(job, now=NOW + seconds(40), policy_invalid=True)
-    assert (job.status.phase, job.status.reason) == ("Failed", "ApprovalTimeout")
-    assert "decided" not in job.status.message
-    assert "polic" in job.status.message
 
 
 def test_a_changed_template_wins_over_a_timeout() -> None:

@@ -9,7 +9,7 @@ from prometheus_client.metrics import MetricWrapperBase
 
 from curation.api.names import Phase, Trigger
 from curation.lifecycle import outcome
-from curation.reconciler.metrics import Metrics, WatchAge
+from curation.reconciler.metrics import IdlePolicies, Metrics, WatchAge
 
 COMPONENTS = Path(__file__).parents[3] / "manifests" / "components"
 SCENARIOS = Path(__file__).parent / "rules_test.yaml"
@@ -20,6 +20,7 @@ VALUES: dict[str, set[str]] = {
     "phase": set(Phase),
     "verdict": {"applied", "stale", "duplicate", "gone"},
     "trigger": set(Trigger),
+    "ready": {"True", "False"},
     "outcome": {kind.__name__ for kind in outcome.Result.__args__},
 }
 """The values of labels that a query may name."""
@@ -32,6 +33,7 @@ def series() -> dict[str, set[str]]:
         if isinstance(metric, MetricWrapperBase) and metric._labelnames:
             metric.labels(*("x" for _ in metric._labelnames))
     metrics.registry.register(WatchAge(lambda: {"curationjobs": 1.0}))
+    metrics.registry.register(IdlePolicies(lambda: [("CurationPolicy", "ns", "p")]))
     found: dict[str, set[str]] = {}
     for family in metrics.registry.collect():
         for sample in family.samples:

@@ -57,6 +57,7 @@ def test_every_query_can_be_limited_to_one_installation() -> None:
 
 def test_what_every_replica_reports_is_never_summed() -> None:
     of_each = {"curation_jobs", "curation_abandoned_runs", "curation_approvals", "curation_approval_age_seconds"}
+    of_each |= {"curation_policies", "curation_policy_not_in_force"}
     for where, expression in EXPRESSIONS:
         if of_each & read(expression).metrics.keys():
             assert expression.startswith("max"), where

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from curation.reconciler.metrics import Metrics
+from curation.reconciler.metrics import IdlePolicies, Metrics
 from tests.unit.observability.exposed import series
 
 OURS = {
@@ -16,14 +16,23 @@ OURS = {
     "decision",
     "code",
     "kind",
+    "ready",
     "resource",
     "verb",
 }
 
 
 def test_no_label_holds_the_name_of_an_object() -> None:
-    labels = set[str]().union(*series().values())
+    others = {name: labels for name, labels in series().items() if name != "curation_policy_not_in_force"}
+    labels = set[str]().union(*others.values())
     assert labels - {"le"} == OURS
+
+
+def test_the_one_metric_with_names_has_a_bounded_number_of_them() -> None:
+    named = IdlePolicies(lambda: (("CurationPolicy", "ns", f"p{number}") for number in range(1000)))
+    [family] = named.collect()
+    assert len(family.samples) == 50
+    assert family.samples[0].labels == {"kind": "CurationPolicy", "policy_namespace": "ns", "policy": "p0"}
 
 
 def test_a_service_that_answers_any_status_makes_few_series() -> None:

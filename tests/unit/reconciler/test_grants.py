@@ -11,9 +11,9 @@ from curation.api.approval import request_digest
 from curation.api.names import Trigger
 from curation.authz.gate import JudgeContext
 from curation.cluster.resources import APPROVALS, JOBS
+from curation.lifecycle.deadlines import HELD_AT_MOST
 from curation.reconciler.context import Document, Key
 from curation.reconciler.grants import JOBS_UNKNOWN_AT_MOST, Grants
-from curation.reconciler.in_use import HELD_AT_MOST
 from curation.reconciler.job_index import JobIndex
 from tests.unit.lifecycle.builders import request
 from tests.unit.reconciler.disconnected import EPOCH, NAMESPACE, Rig, disconnected, document, run_status

@@ -343,15 +343,13 @@ async def look_when_woken(rig: Rig, planned: Planned) -> int:
     return len(planned.launched)
 
 
-@pytest.mark.parametrize("how", ["policy", "cluster policy", "approval", "policy mended"])
+@pytest.mark.parametrize("how", ["policy", "cluster policy", "approval"])
 @in_virtual_time
 async def test_what_was_denied_is_looked_at_again_as_soon_as_it_is_allowed(
     how: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with disconnected(tmp_path) as rig:
         planned, book = Planned(rig, monkeypatch), rig.context.book
-        if how == "policy mended":
-            book.put_policy(NAMESPACE, "ours", "permit(")
         await denied_once(rig, planned)
         match how:
             case "approval":

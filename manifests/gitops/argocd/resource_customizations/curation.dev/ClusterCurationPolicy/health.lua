@@ -1,4 +1,5 @@
--- Healthy: in force. Degraded: invalid, so that calls are denied until it is mended. Progressing: not judged yet.
+-- Healthy: in force. Degraded: the newest revision is invalid and has no effect; the message says what counts instead.
+-- Progressing: not judged yet.
 local health = {}
 local status = obj.status or {}
 

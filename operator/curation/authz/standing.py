@@ -1,0 +1,160 @@
+"""What one policy object has in force: its newest revision if that is valid, else the last valid one that is known.
+
+An invalid revision never takes effect. The last valid one is known from this process's own memory, or from
+``status.inForce``, which only the operator writes. It counts whole only while every revision after it was judged
+invalid by somebody: one that nobody has seen may have withdrawn a permission, and then its forbids alone count.
+No I/O; called by the policy reconciler and by `kubectl curation why` and `can-i`, which so answer alike.
+"""
+
+import hashlib
+from dataclasses import dataclass
+from typing import Final, Literal
+
+from curation.api.policy import ClusterCurationPolicy, CurationPolicy, PolicyInForce
+from curation.authz.book import PolicyBook
+from curation.authz.policy import PolicyCheck, check_policy
+
+REVISIONS_MISSED: Final = "RevisionsMissed"
+
+Reason = Literal["Valid", "ParseError", "ValidationError", "RevisionsMissed"]
+
+
+@dataclass(frozen=True, slots=True)
+class Revision:
+    """A valid revision that is in force, and up to which generation every later one was judged invalid."""
+
+    generation: int
+    cedar: str
+    check: PolicyCheck
+    judged_to: int
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """The judgement of one version of a policy object."""
+
+    uid: str
+    generation: int
+    deleting: bool
+    text: str
+    check: PolicyCheck
+    """Of the newest revision, ``text``."""
+    in_force: Revision | None
+    """The revision that counts; None where none is known to have been valid."""
+
+    @property
+    def missed(self) -> bool:
+        """Whether there was a revision between the one in force and the newest that nobody has judged."""
+        return self.in_force is not None and self.in_force.judged_to < self.generation
+
+    @property
+    def reason(self) -> Reason:
+        """The reason of the Ready condition."""
+        return "RevisionsMissed" if self.missed else self.check.reason
+
+    @property
+    def message(self) -> str:
+        """The message of the Ready condition: what is wrong, and what counts meanwhile."""
+        if self.check.valid:
+            return self.check.message
+        return f"{self.check.message}. {self.consequence}"
+
+    @property
+    def consequence(self) -> str:
+        """One sentence on what counts of an object whose newest revision is invalid; empty if it is valid."""
+        if self.check.valid:
+            return ""
+        newest, old = f"Generation {self.generation} is not in force", self.in_force
+        if old is None:
+            return f"{newest}, and no earlier valid one is known: nothing of this object counts, its forbids neither."
+        if not self.missed:
+            return f"{newest}; generation {old.generation}, the last valid one, stays in force."
+        return (
+            f"{newest}, and generations after {old.judged_to} were not all seen: of generation {old.generation}, the "
+            "last valid one that was recorded, only the forbids count, since a later one may have withdrawn a permit."
+        )
+
+    def record(self) -> PolicyInForce | None:
+        """What ``status.inForce`` is to say."""
+        revision = self.in_force
+        if revision is None:
+            return None
+        return PolicyInForce.model_construct(
+            uid=self.uid,
+            generation=revision.generation,
+            judged_generation=revision.judged_to if revision.judged_to > revision.generation else None,
+            digest=cedar_digest(revision.cedar),
+            cedar=revision.cedar,
+        )
+
+
+def cedar_digest(text: str) -> str:
+    """``sha256:`` and the digest of a policy text."""
+    return f"sha256:{hashlib.sha256(text.encode()).hexdigest()}"
+
+
+def judge(policy: CurationPolicy | ClusterCurationPolicy, before: Standing | None) -> Standing:
+    """Judge a version of an object; ``before`` is what this process made of the version before it, if it saw one."""
+    meta, text = policy.metadata, policy.spec.cedar
+    deleting = meta.deletion_timestamp is not None
+    if before is not None and before.uid != meta.uid:
+        before = None
+    check = before.check if before is not None and before.text == text else check_policy(text)
+    if check.valid:
+        revision = Revision(meta.generation, text, check, meta.generation)
+        return Standing(meta.uid, meta.generation, deleting, text, check, revision)
+    recorded = _recorded(policy, before)
+    known = (
+        _carried(before.in_force if before is not None else None, meta.generation, deleting, before),
+        _carried(recorded, meta.generation, deleting, None),
+    )
+    # Another operator may have seen more than this one: the later revision, then the one with fewer gaps after it.
+    best = max(
+        (each for each in known if each is not None), key=lambda each: (each.generation, each.judged_to), default=None
+    )
+    return Standing(meta.uid, meta.generation, deleting, text, check, best)
+
+
+def put_in_force(book: PolicyBook, namespace: str | None, name: str, standing: Standing) -> None:
+    """Make the book say what the judgement says; namespace None is the cluster."""
+    revision = standing.in_force
+    if revision is None:
+        book.remove_policy(namespace, name)
+    else:
+        book.put_policy(
+            namespace,
+            name,
+            revision.cedar,
+            check=revision.check,
+            cancel_only=standing.deleting,
+            forbids_only=standing.missed,
+        )
+    flawed = not standing.check.valid and not standing.deleting
+    book.note_flaw(namespace, name, "is invalid, see its status" if flawed else "")
+
+
+def _recorded(policy: CurationPolicy | ClusterCurationPolicy, before: Standing | None) -> Revision | None:
+    """The revision that the status records, if that is this very object's and is still valid."""
+    found, meta = policy.status.in_force, policy.metadata
+    if found is None or found.uid != meta.uid or not 0 < found.generation < meta.generation:
+        return None
+    if found.cedar == policy.spec.cedar or found.digest != cedar_digest(found.cedar):
+        return None
+    known = before.in_force if before is not None else None
+    check = known.check if known is not None and known.cedar == found.cedar else check_policy(found.cedar)
+    judged_to = max(found.generation, found.judged_generation or 0)
+    if not check.valid or judged_to > meta.generation:
+        return None
+    return Revision(found.generation, found.cedar, check, judged_to)
+
+
+def _carried(revision: Revision | None, generation: int, deleting: bool, before: Standing | None) -> Revision | None:
+    """The revision as of this generation: judged up to it, unless one between the two was not seen."""
+    if revision is None:
+        return None
+    # The deletion itself is one generation, and changes no text.
+    seen_deleting = before is not None and before.deleting
+    unseen = generation - revision.judged_to - (1 if deleting and not seen_deleting else 0)
+    if unseen > 1:
+        return revision
+    return Revision(revision.generation, revision.cedar, revision.check, generation)
