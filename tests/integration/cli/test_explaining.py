@@ -42,7 +42,7 @@ def test_a_denied_job_shows_the_request_and_the_command_that_frees_it(plugin: Pl
     assert section(screen, "Phase").startswith("AwaitingApproval (Denied) for ")
     assert section(screen, "Module") == "build-session-message: Ready"
     decision = section(screen, "Decision")
-    assert "operator: denied: no policy permits the call" in decision
+    assert "operator:" not in decision, "the message and what is judged now say it"
     assert "judged now: denied: no policy permits POST https://sessions.example.test:443/sessions?dry=1" in decision
     assert f"CurationApproval {name} (Pending for " in section(screen, "Waits for")
     assert "3 jobs waiting" in section(screen, "Waits for")
@@ -70,18 +70,25 @@ def test_a_forbid_that_stands_beside_an_approval_is_named(plugin: Plugin, object
     assert section(screen, "You can").startswith(f"change {policy}")
 
 
-def test_an_invalid_policy_is_named_with_its_error(plugin: Plugin, objects: Objects) -> None:
+def test_an_invalid_policy_is_named_with_its_error_and_is_to_be_mended_whatever_the_job_does(
+    plugin: Plugin, objects: Objects
+) -> None:
     objects.job()
-    objects.status(
-        JOBS, "build", phase="AwaitingApproval", reason="PolicyInvalid", phaseSince=micro(-5), run=objects.run("build")
-    )
+    objects.awaiting("build", request())
     objects.policy("broken", "permit (principal, action, resource")
     screen = plugin("why", "build").stdout
-    assert f"invalid: CurationPolicy {objects.namespace}/broken: ParseError: policy 0, line 1" in section(
-        screen, "Decision"
-    )
-    assert "approvals cannot help" in section(screen, "Waits for")
-    assert "check-policy" in section(screen, "You can")
+    named = f"invalid: CurationPolicy {objects.namespace}/broken: ParseError: policy 0, line 1"
+    decision = section(screen, "Decision")
+    assert named in decision
+    assert "nothing of this object counts" in decision
+    assert f"; CurationPolicy/{objects.namespace}/broken is invalid" in decision
+    assert "check-policy" in section(screen, "You can").splitlines()[0]
+    assert "kubectl curation approve" in section(screen, "You can")
+    run = objects.run("build")
+    objects.status(JOBS, "build", phase="Running", reason="SessionSpawned", run=run, session=objects.session(run))
+    screen = plugin("why", "build").stdout
+    assert named in section(screen, "Decision")
+    assert "check-policy" in section(screen, "You can").splitlines()[0]
 
 
 def test_who_may_not_read_cluster_policies_is_told_that_the_answer_leaves_them_out(
@@ -135,7 +142,20 @@ def test_a_module_that_is_not_ready_says_why(plugin: Plugin, objects: Objects) -
     objects.status("curationmodules", "build-session-message", conditions=[failed])
     objects.job()
     objects.status(JOBS, "build", phase="Queued", reason="WaitingForModule", phaseSince=micro(-5))
-    assert "DigestMismatch: the bytes have another digest" in section(plugin("why", "build").stdout, "Waits for")
+    screen = plugin("why", "build").stdout
+    assert "DigestMismatch: the bytes have another digest" in section(screen, "Module")
+    assert screen.count("the bytes have another digest") == 1
+
+
+def test_a_module_that_does_not_exist_is_told_once_with_those_that_do(plugin: Plugin, objects: Objects) -> None:
+    objects.module("other")
+    objects.module("another")
+    objects.job()
+    objects.status(JOBS, "build", phase="Queued", reason="WaitingForModule", phaseSince=micro(-5))
+    screen = plugin("why", "build").stdout
+    assert section(screen, "Module").endswith("; there are: another, other")
+    assert screen.count("does not exist") == 1
+    assert section(screen, "Waits for") == "CurationModule build-session-message to be Ready"
 
 
 def test_sessions_and_runs_to_clean_are_shown(plugin: Plugin, objects: Objects) -> None:

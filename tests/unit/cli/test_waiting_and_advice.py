@@ -35,6 +35,25 @@ ASKED = EvaluatedRequest.model_validate(
 )
 DENIED = Decision(False, "no policy permits it")
 
+RUN = {
+    "id": "u.g1.a1",
+    "generation": 1,
+    "attempt": 1,
+    "retries": 1,
+    "templateDigest": "d",
+    "module": {"name": "m", "digest": "x"},
+    "holder": "h",
+    "submittedAt": NOW,
+}
+LOGGED = {**RUN, "log": "oops"}
+SESSION = {"id": "s", "runID": "u.g1.a1", "spawnedAt": NOW}
+
+
+def _had(phase: Phase) -> dict[str, Any]:
+    """What a status of this phase always has."""
+    run = {} if phase is Phase.QUEUED else {"run": RUN}
+    return {**run, "session": SESSION} if phase is Phase.RUNNING else run
+
 
 def known(
     phase: Phase,
@@ -66,6 +85,7 @@ def known(
                 "reason": reason,
                 "phaseSince": NOW - timedelta(seconds=60),
                 **({"approval": approval} if waits else {}),
+                **_had(phase),
                 **status,
             },
         }
@@ -80,17 +100,6 @@ def known(
     return Known(job, NOW, module, ("build", "test"), requests, judged if waits else None, (), (), invalid)
 
 
-RUN = {
-    "id": "u.g1.a1",
-    "generation": 1,
-    "attempt": 1,
-    "retries": 1,
-    "templateDigest": "d",
-    "module": {"name": "m", "digest": "x"},
-    "holder": "h",
-    "submittedAt": NOW,
-    "log": "oops",
-}
 FORBIDDEN = Decision(False, "forbidden", ("CurationPolicy/demo/p#0",))
 ALLOWED = Decision(True, "permitted")
 Q, A = Phase.QUEUED, Phase.AWAITING_APPROVAL
@@ -139,7 +148,7 @@ def test_each_open_reason_says_what_is_waited_for_and_what_helps(what: Known, wa
     ("what", "steps"),
     [
         (known(Phase.COMPLETED, Reason.COMPLETED), ["rerun"]),
-        (known(Phase.FAILED, FailureClass.MODULE_ERROR, run=RUN), ["logs", "rerun"]),
+        (known(Phase.FAILED, FailureClass.MODULE_ERROR, run=LOGGED), ["logs", "rerun"]),
         (known(Phase.FAILED, FailureClass.EGRESS_REFUSED), ["change the URL", "rerun"]),
         (known(Phase.FAILED, FailureClass.DENIED), ["apply a CurationPolicy", "rerun"]),
         (known(Phase.FAILED, FailureClass.MODULE_UNAVAILABLE), ["describe curationmodule", "rerun"]),
@@ -159,7 +168,7 @@ def test_a_finished_job_waits_for_nothing_and_offers_a_way_on(what: Known, steps
 @pytest.mark.parametrize("phase", [*Phase])
 def test_no_status_is_without_an_answer_and_every_command_names_the_namespace(phase: Phase) -> None:
     for reason in (*Reason, *FailureClass, "OfANewerRelease"):
-        for what in (known(phase, reason, run=RUN), known(phase, reason, decision="Pending")):
+        for what in (known(phase, reason, run=LOGGED), known(phase, reason, decision="Pending")):
             assert phase.terminal or waits_for(what), reason
             steps = next_steps(what)
             assert steps, reason
