@@ -8,7 +8,7 @@ from typing import Any
 from curation.api.job import CurationJob, JobStatus
 from curation.api.names import API_VERSION, FailureClass, Phase, Reason
 from curation.lifecycle.conditions import derive
-from tests.unit.lifecycle.builders import IN_EVERY_PHASE, NOW, new_job, stored
+from tests.unit.lifecycle.builders import IN_EVERY_PHASE, NOW, new_job, running, stored
 
 Document = dict[str, Any]
 
@@ -21,9 +21,15 @@ REASONS: dict[Phase, tuple[str, ...]] = {
         Reason.BACKOFF,
         Reason.APPROVED,
         Reason.SUSPENDED,
+        Reason.WRITE_REFUSED,
     ),
     Phase.SUBMITTED: (Reason.SUBMITTED, Reason.RESUBMITTED),
-    Phase.AWAITING_APPROVAL: (Reason.DENIED, Reason.TOO_MANY_APPROVALS),
+    Phase.AWAITING_APPROVAL: (
+        Reason.DENIED,
+        Reason.TOO_MANY_APPROVALS,
+        Reason.APPROVAL_REFUSED,
+        Reason.APPROVAL_UNREADABLE,
+    ),
     Phase.RUNNING: (Reason.SESSION_SPAWNED,),
     Phase.COMPLETED: (Reason.COMPLETED,),
     Phase.FAILED: (
@@ -42,7 +48,10 @@ def job(
     phase: Phase, reason: str, *, message: str = "It is so.", generation: int = 3, seen: int | None = None
 ) -> Document:
     """A job in this phase; `seen` is the generation that the status is of, the newest unless given."""
+    had = running().status
     status = JobStatus(
+        run=had.run if phase is not Phase.QUEUED else None,
+        session=had.session if phase is Phase.RUNNING else None,
         observed_generation=generation if seen is None else seen,
         phase=phase,
         phase_since=NOW,
