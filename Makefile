@@ -12,7 +12,7 @@ FACES ?= 1
 # One event loop for all tests, so that an operator can serve several of them.
 LENT := --lend-operators 25 -o asyncio_default_test_loop_scope=session -o asyncio_default_fixture_loop_scope=session
 
-.PHONY: help demo test unit one controlplane lint format generate verify modules bench gauntlet faces guards e2e compat lock clean
+.PHONY: help demo test unit one controlplane lint format generate verify audit modules bench gauntlet faces guards e2e compat lock clean
 
 help: ## List the targets.
 	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -91,10 +91,14 @@ verify: $(READY) ## Fail if what is generated differs from the sources.
 modules: $(READY) ## Build the shipped modules (needs Rust; one of your own: python -m hack.modules build FOLDER OUT).
 	@$(BIN)/python -m hack.modules build
 
+audit: $(READY) ## Known vulnerabilities of what the image holds; says so where their database cannot be reached.
+	@$(BIN)/python -m hack.audit
+
 lock: $(READY) ## Write the requirement locks from pyproject.toml.
-	@for set in runtime "dev --group dev"; do set -- $$set; name=$$1; shift; \
+	@for set in "runtime pyproject.toml" "dev pyproject.toml --group dev" "build --group build"; do \
+		set -- $$set; name=$$1; shift; \
 		$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
-			--no-header "$$@" pyproject.toml -o requirements/$$name.txt; done
+			--no-header "$$@" -o requirements/$$name.txt; done
 
 clean: ## Remove the environment and the caches of this checkout.
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -19,8 +19,12 @@ from hack.e2e.errors import TargetError
 ROOT: Final = Path(__file__).parents[2]
 
 KIT_COMMANDS: Final = ("build", "image-base", "image-build", "up", "exec", "down")
-"""The programs of a node kit's folder. `image-build DIR TAG` makes `localhost/TAG` of DIR's Dockerfile and loads it
-into the node; `exec COMMAND...` runs a program of this machine with kubectl on its PATH and KUBECONFIG set."""
+"""The programs of a node kit's folder. `image-build DIR TAG OPTION...` makes `localhost/TAG` of DIR's Dockerfile, with
+options of `docker build`, and loads it into the node; `exec COMMAND...` runs a program of this machine with kubectl on
+its PATH and KUBECONFIG set."""
+
+KIT_BUILD: Final = ("--build-arg", "BASE=python:3.11-slim", "--build-arg", "ALLOW_TAG=1")
+"""A kit's base image is its own: no registry knows a digest of it."""
 
 KIT_TAG: Final = "curation-operator:e2e"
 
@@ -64,7 +68,7 @@ class NodeKit:
         try:
             self._run("build")
             self._run("image-base")
-            self._run("image-build", str(ROOT), KIT_TAG)
+            self._run("image-build", str(ROOT), KIT_TAG, *KIT_BUILD)
             self._run("up")
         except BaseException:
             self.__exit__(None, None, None)

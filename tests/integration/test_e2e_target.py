@@ -48,7 +48,12 @@ def run(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-UP = ["build", "image-base", f"image-build {ROOT} {TAG}", "up"]
+UP = [
+    "build",
+    "image-base",
+    f"image-build {ROOT} {TAG} --build-arg BASE=python:3.11-slim --build-arg ALLOW_TAG=1",
+    "up",
+]
 
 
 def test_a_kit_is_brought_up_and_down_around_the_tests(kit: Path) -> None:

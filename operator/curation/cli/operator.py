@@ -14,11 +14,12 @@ from typing import Final
 
 import click
 import uvloop
-from pythonjsonlogger.json import JsonFormatter
 
 from curation.api.contract import contract_schemas
 from curation.api.crd import crd_yaml, crds
 from curation.authz.schema import SCHEMA_TEXT
+from curation.cli.logs import configure_logging
+from curation.cli.text import safe
 from curation.cluster.answers import APIError, Unreachable
 from curation.cluster.credentials import ConfigurationError
 from curation.reconciler.process import Exit, Process
@@ -160,6 +161,12 @@ def main() -> None:
     envvar="CURATION_IDENTITY",
     help="Name of this replica; the host name by default.",
 )
+@click.option(
+    "--without-cluster-policies",
+    is_flag=True,
+    envvar="CURATION_WITHOUT_CLUSTER_POLICIES",
+    help="With -n: cluster policies do not count, and need not be readable.",
+)
 @click.option("--no-lease", is_flag=True, envvar="CURATION_NO_LEASE", help="Work without electing a leader.")
 @click.option(
     "--lease-namespace",
@@ -212,6 +219,7 @@ def run(
     deny_cidrs: Sequence[Network],
     ca_bundle: Path | None,
     identity: str | None,
+    without_cluster_policies: bool,
     no_lease: bool,
     lease_namespace: str | None,
     lease_name: str,
@@ -228,6 +236,10 @@ def run(
     """
     if no_lease and lease_namespace:
         raise click.UsageError("--no-lease and --lease-namespace exclude each other; leave one out")
+    if without_cluster_policies and not namespaces:
+        raise click.UsageError(
+            "--without-cluster-policies needs -n: what a cluster policy forbids is forbidden in the whole cluster"
+        )
     configure_logging(log_format, log_level)
     host, port = http_bind
     settings = Settings(
@@ -237,6 +249,7 @@ def run(
         deny_cidrs=tuple(deny_cidrs),
         ca_bundle=ca_bundle,
         identity=identity or os.uname().nodename,
+        cluster_policies=not without_cluster_policies,
         lease=None if no_lease else _lease(lease_namespace, lease_name),
         http_host=host,
         http_port=port,
@@ -267,10 +280,10 @@ async def _run(settings: Settings, module_cache: Path | None) -> int:
     try:
         return await Process(settings, module_cache).run()
     except (ConfigurationError, CacheDirError) as error:
-        click.echo(f"curation-operator: {error}", err=True)
+        click.echo(f"curation-operator: {safe(str(error))}", err=True)
         return Exit.USAGE
     except (APIError, Unreachable, OSError) as error:
-        click.echo(f"curation-operator: cannot start: {error}", err=True)
+        click.echo(f"curation-operator: cannot start: {safe(str(error))}", err=True)
         return Exit.ERROR
     except Exception:
         log.exception("the operator failed")
@@ -282,20 +295,6 @@ def _lease(namespace: str | None, name: str) -> LeaseSettings | None:
     if namespace is None and _SERVICE_ACCOUNT.exists():
         namespace = _SERVICE_ACCOUNT.read_text().strip()
     return LeaseSettings(namespace, name) if namespace else None
-
-
-def configure_logging(log_format: str, level: str) -> None:
-    """Log to stderr: text for people, JSON lines for machines."""
-    handler = logging.StreamHandler()
-    if log_format == "json":
-        fields = {"asctime": "time", "levelname": "level", "name": "logger"}
-        handler.setFormatter(JsonFormatter("%(asctime)s %(levelname)s %(name)s %(message)s", rename_fields=fields))
-    else:
-        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)-7s %(message)s"))
-    logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
-    # kopf says a line for each object and each watch that is renewed.
-    logging.getLogger("kopf").setLevel(logging.DEBUG if level == "debug" else logging.WARNING)
-    logging.getLogger("kopf.objects").setLevel(logging.WARNING)
 
 
 @main.command("crds")
@@ -317,7 +316,7 @@ def check(file: Path) -> None:
     wasm = file.read_bytes()
     problems = check_module(wasm)
     for problem in problems:
-        click.echo(f"{file}: {problem}", err=True)
+        click.echo(f"{file}: {safe(problem)}", err=True)
     if problems:
         sys.exit(Exit.ERROR)
     click.echo(f"{file}: fits the module contract\n{len(wasm)} bytes\ndigest: {digest_of(wasm)}")

@@ -2,9 +2,10 @@
 
 import json
 import os
+import re
 import sys
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
 import click
 import yaml
@@ -13,10 +14,15 @@ from curation.cli.text import safe
 from curation.cluster.answers import Document
 from curation.cluster.resources import ResourceKind
 
+# What `colour` makes.
+_OUR_STYLES: Final = re.compile(r"(\x1b\[(?:0|3[1236])m)")
+
 
 def say(line: str = "") -> None:
-    """One line to stdout; styled words lose their colours when it is not a terminal."""
-    click.echo(line)
+    """One line to stdout, or several of ours; styled words lose their colours when it is not a terminal."""
+    # Whoever calls it makes others' texts safe; this is for what somebody forgets.
+    parts = _OUR_STYLES.split(line)
+    click.echo("".join(part if index % 2 else safe(part, multiline=True) for index, part in enumerate(parts)))
 
 
 def note(line: str) -> None:
@@ -51,7 +57,7 @@ def print_list(kind: ResourceKind, documents: Sequence[Document], output: str) -
 
 
 def _name(kind: ResourceKind, document: Document) -> str:
-    return f"{kind.kind.lower()}.{kind.group}/{document['metadata']['name']}"
+    return f"{kind.kind.lower()}.{kind.group}/{safe(document['metadata']['name'])}"
 
 
 def _shown(document: Document) -> Document:

@@ -18,7 +18,7 @@ def safe(text: str, *, multiline: bool = False) -> str:
     Modules, services and other users write messages, logs and URLs; a terminal must not obey them. Line feeds and tabs
     stay with ``multiline``, else they become spaces.
     """
-    return "".join(_harmless(char, multiline) for char in text)
+    return text if text.isprintable() else "".join(_harmless(char, multiline) for char in text)
 
 
 def _harmless(char: str, multiline: bool) -> str:

@@ -234,7 +234,12 @@ class Process:
     async def _read_first(self, context: Context) -> None:
         """Read all policies, approvals and modules before the first job is decided: else it would be denied."""
         namespaces: tuple[str | None, ...] = self._settings.namespaces or (None,)
+        if not self._settings.cluster_policies:
+            log.warning("cluster policies do not count in this installation: --without-cluster-policies")
+            del context.caches[CLUSTER_POLICIES]
         for kind in (POLICIES, CLUSTER_POLICIES, APPROVALS, MODULES):
+            if kind not in context.caches:
+                continue
             places = namespaces if kind.namespaced else (None,)
             try:
                 for namespace in places:
@@ -248,12 +253,11 @@ class Process:
                     ) from error
                 if kind is not CLUSTER_POLICIES or error.code != 403 or not self._settings.namespaces:
                     raise
-                log.warning(
-                    "cluster policies may not be read, so they do not count in this installation (%s); "
-                    "grant list and watch on clustercurationpolicies to have them",
-                    error,
-                )
-                del context.caches[kind]
+                # Never by itself: what an administrator forbids for the whole cluster would be allowed here.
+                raise ConfigurationError(
+                    f"cluster policies may not be read ({error}). Grant list and watch on clustercurationpolicies, or "
+                    "start with --without-cluster-policies: then what they forbid is not forbidden here"
+                ) from error
 
     async def _load_modules(self, modules: ModuleReconciler) -> None:
         """Load those that are new, or another than the one that was loaded; for FIRST_LOADS_SECONDS at the most.

@@ -22,6 +22,8 @@ class Settings:
 
     namespaces: tuple[str, ...] = ()
     """Empty: the whole cluster."""
+    cluster_policies: bool = True
+    """Whether ClusterCurationPolicies count. Only an operator of some namespaces may go without."""
     max_concurrent_runs: int = 256
     allow_cidrs: tuple[IPv4Network | IPv6Network, ...] = ()
     deny_cidrs: tuple[IPv4Network | IPv6Network, ...] = ()

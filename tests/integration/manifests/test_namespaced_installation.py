@@ -10,7 +10,7 @@ from tests.harness.world import JOBS, World
 _ROLE = Path(__file__).parents[3] / "manifests" / "components" / "namespaced" / "role.yaml"
 
 
-async def test_the_role_of_the_namespaced_component_is_enough_and_cluster_policies_are_said_to_be_left_out(
+async def test_the_role_of_the_namespaced_component_is_enough_and_cluster_policies_are_left_out_only_when_told(
     world: World,
 ) -> None:
     user = f"operator-of-{world.namespace}"[:64]
@@ -20,10 +20,16 @@ async def test_the_role_of_the_namespaced_component_is_enough_and_cluster_polici
             document["subjects"] = [{"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": user}]
         await world.cluster.create(document)
     connection = world.cluster.connection
-    operator = world.operator(environment={"KUBECONFIG": str(connection.kubeconfig(user))})
+    environment = {"KUBECONFIG": str(connection.kubeconfig(user))}
+    refusing = world.operator(environment=environment)
+    await refusing.launch()
+    assert await refusing.exit_code() == 2
+    assert "cluster policies may not be read" in refusing.text()
+    assert "Grant list and watch on clustercurationpolicies, or start with --without-cluster" in refusing.text()
+
+    operator = world.operator("--without-cluster-policies", environment=environment)
     await operator.start()
-    (line,) = operator.logged("cluster policies may not be read")
-    assert "grant list and watch on clustercurationpolicies to have them" in line["message"]
+    assert len(operator.logged("cluster policies do not count in this installation")) == 1
 
     await world.prepare()
     await world.create_jobs(2)

@@ -134,6 +134,7 @@ def test_in_a_pod_it_elects_a_leader_in_its_own_namespace(
     ("arguments", "says"),
     [
         (["--no-lease", "--lease-namespace", "x"], "--no-lease and --lease-namespace exclude each other"),
+        (["--without-cluster-policies"], "--without-cluster-policies needs -n"),
         (["-n", "Not_A_Namespace"], "'Not_A_Namespace' is not a namespace's name"),
         (["--identity", "i" * 254], "is not 1 to 253 visible ASCII characters"),
         (["--identity", "two words"], "'two words' is not 1 to 253 visible ASCII characters"),
