@@ -35,7 +35,7 @@ Served by each replica on `/metrics`, in the Prometheus text format or as OpenMe
 no label holds the name of an object, but in `curation_policy_not_in_force`, which names 50 at the most. What is
 worth an alert is in [operations](operations.md#alerts).
 
-A counter also has a series `..._created`, a histogram `..._bucket`, `..._count`, `..._sum` and `..._created`.
+A histogram has the series `..._bucket`, `..._count` and `..._sum`. There are no `..._created` series.
 """
 
 _POLICY_KINDS: Final = ("CurationPolicy", "ClusterCurationPolicy")
@@ -69,6 +69,9 @@ _VALUES: Final[dict[tuple[str, str], Iterable[str] | str]] = {
     ("curation_reconcile_errors_total", "kind"): tuple(kind.name for kind in KINDS),
     ("curation_unreadable_objects", "kind"): tuple(kind.name for kind in KINDS),
     ("curation_refused_writes", "kind"): tuple(kind.name for kind in KINDS),
+    ("curation_file_renewals_total", "source"): ("ca-bundle", "cluster-access"),
+    ("curation_file_renewals_total", "result"): ("loaded", "refused"),
+    ("curation_file_refused", "source"): ("ca-bundle", "cluster-access"),
     ("curation_watch_age_seconds", "resource"): tuple(kind.plural for kind in KINDS),
 }
 

@@ -9,6 +9,7 @@ import asyncio
 import json
 import logging
 import os
+import ssl
 from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Any, Final, Self
@@ -68,6 +69,7 @@ class Connection:
         self._connector = aiohttp.TCPConnector(
             limit=0, ssl=context, keepalive_timeout=KEEPALIVE_SECONDS, socket_factory=self._sockets
         )
+        credentials.use_tls = self._use_tls
         configuration.client_session_kwargs = self._session_arguments()
 
     @property
@@ -80,6 +82,11 @@ class Connection:
         """The HTTP proxy to the API server, if any."""
         proxy: str | None = self.credentials.configuration.proxy
         return proxy
+
+    def _use_tls(self, context: ssl.SSLContext) -> None:
+        """For connections that are made from now on. Those that stand go on, watches for 45 s at the most."""
+        # There is no public way to this. A test rotates the authorities of a server and would fail without.
+        self._connector._ssl = context
 
     @property
     def _through(self) -> str:

@@ -1,7 +1,7 @@
 """Where the API server is and who we are to it: KUBECONFIG, the pod's service account, or ~/.kube/config.
 
 This module decides which, and keeps them fresh: a service account token is re-read every minute, token files and exec
-plugins are asked again, client certificates are loaded into the living TLS context.
+plugins are asked again, renewed certificates and authorities make a new TLS context.
 """
 
 import asyncio
@@ -10,7 +10,7 @@ import logging
 import os
 import ssl
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final
 
@@ -50,6 +50,8 @@ class Credentials:
         self._refresh_at = 0.0
         self._renew_at = 0.0
         self._renewal: asyncio.Task[bool] | None = None
+        self.use_tls: Callable[[ssl.SSLContext], None] = lambda _: None
+        """Told of the context for connections from now on, when what it is made of was renewed."""
 
     async def authorization(self) -> str | None:
         """The Authorization header of a request that leaves now; None with a client certificate, or with nothing."""
@@ -77,13 +79,36 @@ class Credentials:
         return file.read_text().strip() if file.is_file() else None
 
     def tls_context(self) -> ssl.SSLContext:
-        """The context for the connections; renewed certificates and authorities are loaded into it later."""
-        access = self._access
-        context = tls.make_context(ca_file=access.ca_file, ca_data=access.ca_data, insecure=access.insecure)
-        self._tls_context = context
-        self._load_certificate(context)
+        """The context for the connections, until `use_tls` is told of another one."""
         self._tls_files = self._stamps()
+        self._tls_context = context = self._made_tls_context()
         return context
+
+    def files(self) -> list[Path]:
+        """The files that all this was read from: the kubeconfig, and those that it names; or those of the pod."""
+        access = self._access
+        named = (access.ca_file, access.token_file, access.certificate_file, access.key_file)
+        listed = [Path(part) for part in (self._kubeconfig or "").split(os.pathsep) if part]
+        return [*listed, *(Path(file) for file in named if file)]
+
+    async def renew_from_files(self) -> None:
+        """Take what is in the files now. Raises `ConfigurationError` if that is no use; then nothing changes."""
+        try:
+            async with asyncio.timeout(RENEWAL_SECONDS):
+                found = Credentials(self._kubeconfig, self._overrides)
+                await found._read()
+                if found._access.server != self._access.server:
+                    server = found._access.server
+                    raise ConfigurationError(f"it names another server, {server}; restart the operator to go there")
+                context = found.tls_context()
+        except ConfigurationError:
+            raise
+        except Exception as error:
+            raise ConfigurationError(str(error) or type(error).__name__) from error
+        self._access, self._token, self._given = found._access, found._token, found._given
+        self._refresh_at = found._refresh_at
+        self._tls_context, self._tls_files = context, found._tls_files
+        self.use_tls(context)
 
     async def renew(self) -> bool:
         """Read everything anew, since the server answered 401; who asks meanwhile waits for the same reading.
@@ -184,9 +209,12 @@ class Credentials:
             return self._given.certificate, self._given.key
         return None
 
-    def _load_certificate(self, context: ssl.SSLContext) -> None:
+    def _made_tls_context(self) -> ssl.SSLContext:
+        access = self._access
+        context = tls.make_context(ca_file=access.ca_file, ca_data=access.ca_data, insecure=access.insecure)
         if (pair := self._certificate()) is not None:
             tls.load_certificate(context, certificate=pair[0], key=pair[1])
+        return context
 
     def _stamps(self) -> tuple[object, ...]:
         """What the TLS context was made of: it changes with the files, or with what a plugin gave."""
@@ -202,13 +230,10 @@ class Credentials:
     def _reload_tls(self) -> None:
         if self._tls_context is None or (stamps := self._stamps()) == self._tls_files:
             return
-        access = self._access
-        if access.ca_file or access.ca_data:
-            try:
-                self._tls_context.load_verify_locations(access.ca_file or None, cadata=access.ca_data.decode() or None)
-            except (OSError, ValueError) as error:
-                raise ConfigurationError(f"certificate-authority: {error}") from None
-        self._load_certificate(self._tls_context)
+        # Trap: what a living context was given once it trusts for ever, and prefers to a new authority of the same name;
+        # and one that was given one bad file of two is spoilt.
+        self._tls_context = self._made_tls_context()
+        self.use_tls(self._tls_context)
         self._tls_files = stamps
         logger.info("Loaded the renewed TLS credentials of the API server connection")
 

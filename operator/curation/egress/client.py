@@ -84,7 +84,8 @@ class EgressClient:
         limit: int = 1024,
     ) -> None:
         self._floor = floor
-        self._connector = Connector(floor, Trust(ca_bundle), resolver)
+        self.trust = Trust(ca_bundle)
+        self._connector = Connector(floor, self.trust, resolver)
         self._idle = IdleWires()
         self._slots = asyncio.Semaphore(limit)
         self._decoders: ThreadPoolExecutor | None = None

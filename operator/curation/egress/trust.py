@@ -1,20 +1,36 @@
 """Whom the client trusts: the one place that makes the TLS context of outbound connections."""
 
+import asyncio
 import ssl
+from collections.abc import Sequence
 from pathlib import Path
 
 
 class Trust:
-    """The system's authorities, and those of ``ca_bundle``, a PEM file."""
+    """The system's authorities, and those of ``ca_bundle``, a PEM file. `renew` takes both anew from their files."""
 
     def __init__(self, ca_bundle: Path | None = None) -> None:
-        self._context = ssl.create_default_context()
-        # What is spoken here, for servers that would else choose HTTP/2.
-        self._context.set_alpn_protocols(["http/1.1"])
-        if ca_bundle is not None:
-            self._context.load_verify_locations(cafile=ca_bundle)
+        self._ca_bundle = ca_bundle
+        self._context = self._made()
 
     @property
     def context(self) -> ssl.SSLContext:
         """For the next connection. No session is ever resumed: each connection has a full handshake of its own."""
         return self._context
+
+    def files(self) -> Sequence[Path]:
+        """What `renew` reads."""
+        system = ssl.get_default_verify_paths().cafile  # SSL_CERT_FILE too
+        return [Path(file) for file in (system, self._ca_bundle) if file is not None]
+
+    async def renew(self) -> None:
+        """Trust what is in the files now, and no more what was. Raises OSError or ValueError; then nothing changes."""
+        self._context = await asyncio.to_thread(self._made)
+
+    def _made(self) -> ssl.SSLContext:
+        context = ssl.create_default_context()
+        # What is spoken here, for servers that would else choose HTTP/2.
+        context.set_alpn_protocols(["http/1.1"])
+        if self._ca_bundle is not None:
+            context.load_verify_locations(cafile=self._ca_bundle)
+        return context

@@ -117,7 +117,24 @@ class Metrics:
         for kind in KINDS:
             self.unreadable.labels(kind=kind)
             self.refused_writes.labels(kind=kind)
+        self.file_renewals = Counter(
+            "curation_file_renewals_total",
+            "Files named at start that have changed: result loaded, or refused, then the old version stays.",
+            ["source", "result"],
+            registry=registry,
+        )
+        self.file_refused = Gauge(
+            "curation_file_refused",
+            "1 while what stands in a file named at start is refused and an older version is in use.",
+            ["source"],
+            registry=registry,
+        )
         self.leader = Gauge("curation_leader", "1 while this process writes.", registry=registry)
+
+    def file_renewed(self, source: str, loaded: bool) -> None:
+        """A file has changed, and could be loaded or not."""
+        self.file_renewals.labels(source=source, result="loaded" if loaded else "refused").inc()
+        self.file_refused.labels(source=source).set(not loaded)
 
     def depth(self, depth: int) -> None:
         """See `QueueObserver`."""

@@ -49,6 +49,7 @@ from curation.reconciler.metrics import IdlePolicies, MeasuredGate, Metrics, Wat
 from curation.reconciler.modules import LOADS_AT_ONCE, ModuleReconciler
 from curation.reconciler.policies import PolicyReconciler
 from curation.reconciler.queue import WorkQueue
+from curation.reconciler.renewal import FileWatch, Source
 from curation.reconciler.runs import Runs
 from curation.reconciler.settings import Settings
 from curation.reconciler.takeover import Takeover
@@ -158,6 +159,9 @@ class Process:
             executor = InProcessExecutor(
                 store, MeasuredGate(gate, metrics), egress, observer=metrics, max_concurrent=threads
             )
+            files = self._watched_files(connection, egress)
+            watching_files = asyncio.create_task(files.run(), name="files")
+            stack.callback(watching_files.cancel)
             server = HealthServer(health, metrics.registry)
             stack.push_async_callback(server.close)
             await server.start(settings.http_host, settings.http_port)
@@ -202,6 +206,19 @@ class Process:
             if await self._unless_stopped(self._learn(context, modules)):
                 await self._serve(connection, context, reconcilers, modules, takeover, runs, stop_work)
         return self._exit
+
+    def _watched_files(self, connection: Connection, egress: EgressClient) -> FileWatch:
+        """Every file that this process was told of at its start."""
+        trust, credentials = egress.trust, connection.credentials
+        sources = {
+            "ca-bundle": Source(trust.files, trust.renew),
+            "cluster-access": Source(credentials.files, credentials.renew_from_files),
+        }
+        for source in sources:
+            self.metrics.file_refused.labels(source=source).set(0)
+            for result in ("loaded", "refused"):
+                self.metrics.file_renewals.labels(source=source, result=result)
+        return FileWatch(sources, self.metrics.file_renewed)
 
     def _while_working(self, listener: Listener) -> Listener:
         """A replica that waits for the lease has no workers: what it queued would only grow."""

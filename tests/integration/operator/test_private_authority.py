@@ -10,6 +10,7 @@ from aiohttp import web
 from tests.guests.wat import Script
 from tests.harness import manifests
 from tests.harness.certificates import self_signed
+from tests.harness.operator_process import OperatorProcess
 from tests.harness.world import World
 
 
@@ -40,6 +41,10 @@ async def service(tmp_path: Path) -> AsyncIterator[Service]:
     await runner.cleanup()
 
 
+async def until_logged(world: World, operator: OperatorProcess, text: str) -> None:
+    await world.until(lambda: bool(operator.logged(text)), f"the log says {text!r}")
+
+
 async def test_a_private_authority_is_trusted_only_if_the_operator_is_told_of_it(
     world: World, service: Service
 ) -> None:
@@ -61,3 +66,31 @@ async def test_a_private_authority_is_trusted_only_if_the_operator_is_told_of_it
     await world.create_job("told", moduleRef={"name": "told"}, retry={"limit": 0})
     await world.until_phase("Completed", "told")
     assert service.asked == ["/told"]
+
+
+async def test_a_renewed_bundle_counts_for_calls_that_begin_after_it_and_a_broken_one_changes_nothing(
+    world: World, service: Service, tmp_path: Path
+) -> None:
+    await world.cluster.create(manifests.policy())
+    script = Script().call({"method": "GET", "url": f"{service.url}/told"})
+    for document in manifests.wasm_module("told", script.ok({"action": "Completed", "output": {}})):
+        await world.cluster.create(document)
+    bundle = tmp_path / "bundle.pem"
+    (tmp_path / "other").mkdir()
+    other, _ = self_signed(tmp_path / "other", "127.0.0.1")
+    bundle.write_bytes(other.read_bytes())
+    operator = await world.start_operator("--ca-bundle", str(bundle))
+    await world.create_job("before", moduleRef={"name": "told"}, retry={"limit": 0})
+    await world.until_phase("Failed", "before")
+    assert "its certificate is not trusted" in world.status("before")["message"]
+
+    bundle.write_bytes(service.authority.read_bytes())
+    await until_logged(world, operator, "ca-bundle has changed and is in use")
+    await world.create_job("after", moduleRef={"name": "told"}, retry={"limit": 0})
+    await world.until_phase("Completed", "after")
+
+    bundle.write_bytes(b"broken")
+    await until_logged(world, operator, "ca-bundle has changed and cannot be used")
+    assert (await operator.metrics()).value("curation_file_refused", source="ca-bundle") == 1
+    await world.create_job("still", moduleRef={"name": "told"}, retry={"limit": 0})
+    await world.until_phase("Completed", "still")

@@ -64,3 +64,28 @@ async def test_a_server_without_tls_is_unavailable(floor: AddressFloor) -> None:
     async with await asyncio.start_server(plain, "127.0.0.1", 0) as server:
         with pytest.raises(Unavailable, match=r"https://localhost:\d+: cannot connect"):
             await fetch(EgressClient(floor), server.sockets[0].getsockname()[1])
+
+
+async def test_a_renewed_bundle_is_trusted_and_what_it_held_before_no_more(floor: AddressFloor, tmp_path: Path) -> None:
+    (tmp_path / "old").mkdir()
+    (tmp_path / "new").mkdir()
+    old_pem, old = self_signed(tmp_path / "old", "localhost")
+    new_pem, new = self_signed(tmp_path / "new", "localhost")
+    bundle = tmp_path / "bundle.pem"
+    bundle.write_bytes(old_pem.read_bytes())
+    client = EgressClient(floor, ca_bundle=bundle)
+    assert bundle in client.trust.files()
+    async with raw_server(tls=old) as before, raw_server(tls=new) as after:
+        assert await fetch(client, before.port) == b"ok"
+        for broken in (b"", b"no certificate", new_pem.read_bytes()[:-40]):
+            bundle.write_bytes(broken)
+            with pytest.raises((OSError, ValueError)):
+                await client.trust.renew()
+            assert await fetch(client, before.port) == b"ok"
+        with pytest.raises(Unavailable, match="its certificate is not trusted"):
+            await fetch(client, after.port)
+        bundle.write_bytes(new_pem.read_bytes())
+        await client.trust.renew()
+        assert await fetch(client, after.port) == b"ok"
+        with pytest.raises(Unavailable, match="its certificate is not trusted"):
+            await fetch(client, before.port)

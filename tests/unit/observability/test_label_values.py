@@ -13,6 +13,8 @@ OURS = {
     "verdict",
     "trigger",
     "outcome",
+    "source",
+    "result",
     "decision",
     "code",
     "kind",

@@ -1,0 +1,79 @@
+"""Files that were named at start and are renewed in place: certificates, authorities, tokens, a kubeconfig."""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+log = logging.getLogger(__name__)
+
+LOOK_SECONDS: Final = 5.0
+"""Between two looks. A kubelet takes a minute to write a change of a Secret or ConfigMap into its volume."""
+
+Stamp = tuple[int, int, int, int] | None
+
+
+@dataclass(frozen=True)
+class Source:
+    """What was made of files."""
+
+    files: Callable[[], Sequence[Path]]
+    """Those that it was made of."""
+    renew: Callable[[], Awaitable[None]]
+    """Makes it anew of what is in them now. Raises if that is no use; then it stays as it was."""
+
+
+class FileWatch:
+    """Looks whether files have changed, and renews what was made of them.
+
+    By their status, not by the system's events: a volume of Kubernetes is renewed by exchanging a symbolic link of a
+    folder above, which no event of the file itself tells. ``done`` is told (source, whether it could be renewed).
+    """
+
+    def __init__(self, sources: dict[str, Source], done: Callable[[str, bool], None]) -> None:
+        self._sources = sources
+        self._done = done
+        self._seen = {name: _stamps(source.files()) for name, source in sources.items()}
+
+    async def run(self) -> None:
+        """Look, for ever."""
+        while True:
+            await asyncio.sleep(LOOK_SECONDS)
+            await self.look()
+
+    async def look(self) -> None:
+        """Look once."""
+        for name, source in self._sources.items():
+            # Taken before they are read: a change during the reading is seen at the next look.
+            stamps = _stamps(source.files())
+            if stamps == self._seen[name]:
+                continue
+            self._seen[name] = stamps
+            try:
+                await source.renew()
+            except Exception as error:
+                log.error(
+                    "%s has changed and cannot be used, going on with what was read before: %s", name, error,
+                    extra={"source": name},
+                )  # fmt: skip
+                self._done(name, False)
+            else:
+                log.info("%s has changed and is in use", name, extra={"source": name})
+                self._done(name, True)
+                # It may name other files now.
+                self._seen[name] = {path: stamps[path] if path in stamps else _stamp(path) for path in source.files()}
+
+
+def _stamps(paths: Iterable[Path]) -> dict[Path, Stamp]:
+    return {path: _stamp(path) for path in paths}
+
+
+def _stamp(path: Path) -> Stamp:
+    """What differs once a file was written, replaced, or reached by another link; None if it cannot be reached."""
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
