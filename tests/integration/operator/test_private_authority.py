@@ -73,14 +73,15 @@ async def test_a_renewed_bundle_counts_for_calls_that_begin_after_it_and_a_broke
 ) -> None:
     await world.cluster.create(manifests.policy())
     script = Script().call({"method": "GET", "url": f"{service.url}/told"})
-    for document in manifests.wasm_module("told", script.ok({"action": "Completed", "output": {}})):
-        await world.cluster.create(document)
+    for name, guest in (("strict", script.answer()), ("told", script.ok({"action": "Completed", "output": {}}))):
+        for document in manifests.wasm_module(name, guest):
+            await world.cluster.create(document)
     bundle = tmp_path / "bundle.pem"
     (tmp_path / "other").mkdir()
     other, _ = self_signed(tmp_path / "other", "127.0.0.1")
     bundle.write_bytes(other.read_bytes())
     operator = await world.start_operator("--ca-bundle", str(bundle))
-    await world.create_job("before", moduleRef={"name": "told"}, retry={"limit": 0})
+    await world.create_job("before", moduleRef={"name": "strict"}, retry={"limit": 0})
     await world.until_phase("Failed", "before")
     assert "its certificate is not trusted" in world.status("before")["message"]
 
@@ -88,9 +89,11 @@ async def test_a_renewed_bundle_counts_for_calls_that_begin_after_it_and_a_broke
     await until_logged(world, operator, "ca-bundle has changed and is in use")
     await world.create_job("after", moduleRef={"name": "told"}, retry={"limit": 0})
     await world.until_phase("Completed", "after")
+    assert service.asked == ["/told"]
 
     bundle.write_bytes(b"broken")
     await until_logged(world, operator, "ca-bundle has changed and cannot be used")
     assert (await operator.metrics()).value("curation_file_refused", source="ca-bundle") == 1
     await world.create_job("still", moduleRef={"name": "told"}, retry={"limit": 0})
     await world.until_phase("Completed", "still")
+    assert service.asked == ["/told", "/told"]
