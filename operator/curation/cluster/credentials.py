@@ -230,8 +230,8 @@ class Credentials:
     def _reload_tls(self) -> None:
         if self._tls_context is None or (stamps := self._stamps()) == self._tls_files:
             return
-        # Trap: what a living context was given once it trusts for ever, and prefers to a new authority of the same name;
-        # and one that was given one bad file of two is spoilt.
+        # Trap: what a living context was given once, it trusts for ever, and prefers to a new authority of the same
+        # name; and one that was given one bad file of two is spoilt.
         self._tls_context = self._made_tls_context()
         self.use_tls(self._tls_context)
         self._tls_files = stamps
