@@ -151,8 +151,10 @@ class Exchange:
 class FaultProxy:
     """Runs in the test's event loop, on a free port of 127.0.0.1. An async context manager."""
 
-    def __init__(self, kubeconfig: Path) -> None:
+    def __init__(self, kubeconfig: Path, *, prefix: str = "") -> None:
+        """With a `prefix` it serves below that path, as a gateway to many clusters does."""
         self._server, self._tls = _read(kubeconfig)
+        self._prefix = prefix
         self._faults: list[Fault] = []
         self._stalls: list[Stall] = []
         self._runner: web.AppRunner | None = None
@@ -203,7 +205,7 @@ class FaultProxy:
         self._runner = web.AppRunner(application, access_log=None, handler_cancellation=False, shutdown_timeout=0.5)
         await self._runner.setup()
         listener = socket.create_server(("127.0.0.1", 0))
-        self.url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        self.url = f"http://127.0.0.1:{listener.getsockname()[1]}{self._prefix}"
         await web.SockSite(self._runner, listener).start()
         return self
 
@@ -258,7 +260,7 @@ class FaultProxy:
         headers = {name: value for name, value in request.headers.items() if name.lower() not in _HOP_BY_HOP}
         return self._session.request(
             request.method,
-            self._server + request.path_qs,
+            self._server + request.path_qs.removeprefix(self._prefix),
             headers=headers,
             data=body or None,
             allow_redirects=False,

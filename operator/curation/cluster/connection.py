@@ -55,6 +55,7 @@ class Connection:
         self.request_timeout = request_timeout
         self.server: str = configuration.host
         self._origin = URL(self.server).origin()
+        self._prefix = URL(self.server).path.rstrip("/")
         self._observer = observer
         self.logins: list[float] = []
         """When kopf logged in, by the monotonic clock; kept by `kopf_login`."""
@@ -92,6 +93,10 @@ class Connection:
     def _through(self) -> str:
         """For a message about a request that failed: the proxy may be what failed."""
         return f" (through the proxy {without_credentials(self.proxy)})" if self.proxy else ""
+
+    def path_of(self, url: URL) -> str:
+        """The path of a request as the API server knows it: one behind a gateway has a path of its own before it."""
+        return url.path.removeprefix(self._prefix)
 
     def new_session(
         self,
@@ -240,7 +245,7 @@ class Connection:
             return response
         finally:
             if self._observer is not None:
-                asked = describe(request.method, request.url.path, request.url.query)
+                asked = describe(request.method, self.path_of(request.url), request.url.query)
                 self._observer(asked, code, monotonic() - sent)
 
     async def close(self) -> None:

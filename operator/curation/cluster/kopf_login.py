@@ -32,6 +32,6 @@ async def kopf_login(connection: Connection, watching: Watching) -> kopf.Aiohttp
     connection.logins = [*recent, time.monotonic()]
     return kopf.AiohttpSession(
         server=connection.server,
-        aiohttp_session=connection.new_session(outermost=(watching.of(connection.send),), response_class=Answer),
+        aiohttp_session=connection.new_session(outermost=(watching.of(connection),), response_class=Answer),
         default_namespace=connection.default_namespace,
     )

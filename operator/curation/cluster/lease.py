@@ -36,8 +36,10 @@ from curation.cluster.answers import (
     Written,
 )
 from curation.cluster.api import ClusterAPI
+from curation.cluster.cache import revision
 from curation.cluster.clock import ServerClock
 from curation.cluster.resources import LEASES
+from curation.cluster.watching import went_back
 from curation.cluster.writer import Writer
 
 logger = logging.getLogger(__name__)
@@ -74,6 +76,7 @@ class LeaseElector:
         retry_period: float = RETRY_PERIOD,
         look_period: float = LOOK_PERIOD,
         monotonic: Callable[[], float] = time.monotonic,
+        lost_history: Callable[[str], None] = logger.critical,
     ) -> None:
         if not 0 < retry_period < renew_deadline < duration:
             raise ValueError("a lease needs retry_period < renew_deadline < duration")
@@ -89,6 +92,8 @@ class LeaseElector:
         self._try_seconds = renew_deadline / TRIES_IN_DEADLINE
         self._taking = False
         self._monotonic = monotonic
+        self._lost_history = lost_history
+        self._uid = ""
         self._resource_version = ""
         self._transitions = 0
         self._deadline: float | None = None
@@ -224,7 +229,12 @@ class LeaseElector:
         if lease is None:
             self.holder = ""
             return None
-        self._resource_version = lease["metadata"]["resourceVersion"]
+        before = revision(self._resource_version) if lease["metadata"]["uid"] == self._uid else 0
+        self._know(lease)
+        if (at := revision(self._resource_version)) < before:
+            # A read of one object is never older than the request. It also tells where the API server itself goes on
+            # from a watch that is deaf, because etcd was restored below it.
+            self._lost_history(went_back(f"lease {'/'.join(self._where)}", before, at))
         spec = lease.setdefault("spec", {})
         self.holder = spec.get("holderIdentity") or ""
         seen = tuple(spec.get(key) for key in ("holderIdentity", "renewTime", "acquireTime", "leaseTransitions"))
@@ -289,8 +299,11 @@ class LeaseElector:
             urgent=True,
         )
 
+    def _know(self, lease: Document) -> None:
+        self._uid, self._resource_version = lease["metadata"]["uid"], lease["metadata"]["resourceVersion"]
+
     def _hold_from(self, sent: float, lease: Document) -> None:
-        self._resource_version = lease["metadata"]["resourceVersion"]
+        self._know(lease)
         self._deadline = sent + self._renew_deadline
         self.holder = self.identity
 

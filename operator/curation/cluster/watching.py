@@ -14,11 +14,11 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 import aiohttp
-from yarl import URL
 
 from curation.cluster.answers import MAX_WAIT, Failure, Unreachable
 from curation.cluster.api import METADATA_ONLY
 from curation.cluster.cache import revision
+from curation.cluster.connection import Connection
 from curation.cluster.requests import Asked, describe
 from curation.cluster.watch_stream import Answer, Events, Gone
 
@@ -34,9 +34,6 @@ BEGINNINGS: Final = 3
 # A server that starts, or a proxy before it, may not know the path for a moment.
 ABSENT_LOOKS: Final = 3
 ABSENT_PAUSE: Final = 1.0
-
-Send = Callable[..., Any]
-"""`Connection.send`."""
 
 
 @dataclass(slots=True)
@@ -83,16 +80,16 @@ class Watching:
         self._seen: dict[str, int] = {}
         """The highest resourceVersion of each resource."""
 
-    def of(self, send: Send) -> aiohttp.ClientMiddlewareType:
-        """The middleware for a session of the connection that `send` sends by."""
+    def of(self, connection: Connection) -> aiohttp.ClientMiddlewareType:
+        """The middleware for a session of this connection."""
 
         async def watch(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
-            asked = describe(request.method, request.url.path, request.url.query)
+            asked = describe(request.method, connection.path_of(request.url), request.url.query)
             place = self._places.setdefault((asked.resource, asked.namespace), _Place())
             if asked.verb == "list":
-                return await self._list(asked, place, request, handler, send)
+                return await self._list(asked, place, request, handler, connection)
             if asked.verb == "watch":
-                return await self._watch(asked, place, request, handler, send)
+                return await self._watch(asked, place, request, handler, connection)
             return await handler(request)
 
         return watch
@@ -103,7 +100,7 @@ class Watching:
         place: _Place,
         request: aiohttp.ClientRequest,
         handler: aiohttp.ClientHandlerType,
-        send: Send,
+        connection: Connection,
     ) -> aiohttp.ClientResponse:
         first = "continue" not in request.url.query
         if first:
@@ -123,7 +120,7 @@ class Watching:
         if _kopf_repeats(response.status):
             return response
         # Trap: any other error than this one ends kopf, or makes it ask for the same page again and again.
-        problem = await self._problem(asked, request.url, response, send)
+        problem = await self._problem(asked, connection, connection.path_of(request.url), response)
         await self._failed(asked, place, f"the list of {asked.resource} begins again: {problem}")
         raise aiohttp.ClientPayloadError(problem)
 
@@ -160,13 +157,13 @@ class Watching:
         place: _Place,
         request: aiohttp.ClientRequest,
         handler: aiohttp.ClientHandlerType,
-        send: Send,
+        connection: Connection,
     ) -> aiohttp.ClientResponse:
         since = request.url.query.get("resourceVersion", "")
         # The first watch after a list goes on from what the server has just said.
         if since.isdigit() and int(since) != place.fresh:
             self.saw(asked.resource, int(since))
-            await self._look(asked, request.url, send)
+            await self._look(asked, connection, connection.path_of(request.url))
         place.fresh = None
         response = await self._answered(asked, place, request, handler)
         opened = self._monotonic()
@@ -183,7 +180,7 @@ class Watching:
             return response
         if _kopf_repeats(response.status):
             return response
-        await failed(await self._problem(asked, request.url, response, send))
+        await failed(await self._problem(asked, connection, connection.path_of(request.url), response))
         response.content = Gone(response.content)  # type: ignore[assignment]
         response.status = 200
         return response
@@ -200,26 +197,26 @@ class Watching:
             response.close()
             await asyncio.sleep(min(max(float(named), 1.0), MAX_WAIT) if named.isdigit() else 1.0)
 
-    async def _problem(self, asked: Asked, url: URL, response: aiohttp.ClientResponse, send: Send) -> str:
+    async def _problem(self, asked: Asked, connection: Connection, path: str, response: aiohttp.ClientResponse) -> str:
         """What the server says; does not return when the kind itself is gone."""
         try:
             said = (await response.text())[:300].strip()
         except (aiohttp.ClientError, UnicodeDecodeError):
             said = ""
-        if response.status == 404 and await self._absent(asked, url, send):
-            group = url.path.strip("/").split("/")[1]
+        if response.status == 404 and await self._absent(asked, connection, path):
+            group = path.strip("/").split("/")[1]
             await self._end(
                 f"the API server has no {asked.resource}.{group} any more: the CRD was removed; install the CRDs "
                 "(curation-operator crds | kubectl apply --server-side -f -) and start the operator again"
             )
         return f"the server answered {response.status} {said}"
 
-    async def _absent(self, asked: Asked, url: URL, send: Send) -> bool:
+    async def _absent(self, asked: Asked, connection: Connection, path: str) -> bool:
         """Whether the server says itself that it does not serve the kind, for longer than a moment."""
-        version = "/".join(url.path.strip("/").split("/")[:3])  # apis/GROUP/VERSION
+        version = "/".join(path.strip("/").split("/")[:3])  # apis/GROUP/VERSION
         for _ in range(ABSENT_LOOKS):
             try:
-                found = await send("GET", f"/{version}")
+                found = await connection.send("GET", f"/{version}")
             except Unreachable:
                 return False
             if isinstance(found, Failure):
@@ -230,12 +227,12 @@ class Watching:
             await asyncio.sleep(ABSENT_PAUSE)
         return True
 
-    async def _look(self, asked: Asked, url: URL, send: Send) -> None:
+    async def _look(self, asked: Asked, connection: Connection, path: str) -> None:
         """Compare where the server is with what was seen of it. Does not return when it is behind."""
         before = self._seen.get(asked.resource, -1)
         try:
             # Without a resourceVersion in the request the answer is no older than the request.
-            found = await send("GET", url.path, query={"limit": "1"}, accept=METADATA_ONLY)
+            found = await connection.send("GET", path, query={"limit": "1"}, accept=METADATA_ONLY)
             if isinstance(found, Failure):
                 return  # the watch itself will be answered so
             at = revision(found["metadata"]["resourceVersion"])
@@ -267,7 +264,7 @@ class Watching:
 def went_back(resource: str, before: int, at: int) -> str:
     """The sentence that ends the process."""
     return (
-        f"the API server has gone back in time: {resource} were at resourceVersion {before} and are at {at} now, as "
+        f"the API server has gone back in time: {resource} had resourceVersion {before} and has {at} now, as "
         "after a restore of etcd; what this process knows never happened there, so it ends, and its next start reads "
         "everything anew"
     )

@@ -444,6 +444,7 @@ class Process:
             name=lease.name,
             identity=context.settings.holder,
             clock=context.clock,
+            lost_history=self.lost,
         )
         self.health.leading = lambda: elector.leading
         await elector.run(started, lost)

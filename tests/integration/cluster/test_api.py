@@ -114,6 +114,29 @@ async def test_a_list_that_outlives_the_history_of_the_server_goes_on_from_the_p
     assert [item["metadata"]["name"] for item in listed] == [f"j{number}" for number in range(5)]
 
 
+async def test_a_list_that_expires_without_a_way_on_begins_again(
+    installed: Server, cluster: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(api_module, "PAGE_SIZE", 2)
+    for number in range(5):
+        await cluster.create_job(f"j{number}")
+    async with FaultProxy(installed.kubeconfig()) as proxy:
+        fault = proxy.inject(answered(410, "GET", "continue=", body=expired(""), times=2))
+        async with client(proxy.kubeconfig(tmp_path), cluster.namespace) as beyond:
+            listed = await beyond.api.list(JOBS, cluster.namespace)
+    assert fault.hits == 2
+    assert [item["metadata"]["name"] for item in listed] == [f"j{number}" for number in range(5)], "none is there twice"
+
+
+async def test_a_list_whose_pages_lead_back_is_given_up(installed: Server, cluster: Client, tmp_path: Path) -> None:
+    page = json.dumps({"metadata": {"resourceVersion": "1", "continue": "again"}, "items": []})
+    async with FaultProxy(installed.kubeconfig()) as proxy:
+        proxy.inject(answered(200, "GET", "limit=", body=page, times=None))
+        async with client(proxy.kubeconfig(tmp_path), cluster.namespace) as beyond:
+            with pytest.raises(Unreachable, match="curationjobs does not end"):
+                await beyond.api.list(JOBS, cluster.namespace)
+
+
 async def test_a_list_that_is_refused_without_a_way_on_raises(
     installed: Server, cluster: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -123,7 +146,7 @@ async def test_a_list_that_is_refused_without_a_way_on_raises(
     twice = expired(await first_token(cluster))
     for body in (expired(""), twice):
         async with FaultProxy(installed.kubeconfig()) as proxy:
-            proxy.inject(answered(410, "GET", "continue=", body=body, times=2))
+            proxy.inject(answered(410, "GET", "continue=", body=body, times=None))
             async with client(proxy.kubeconfig(tmp_path), cluster.namespace) as beyond:
                 with pytest.raises(APIError, match="410 Expired"):
                     await beyond.api.list(JOBS, cluster.namespace)

@@ -83,7 +83,9 @@ class Setting:
 
 @pytest.fixture
 def setting(installed: Server, namespace: str, tmp_path: Path) -> Setting:
-    token = installed.kubectl("create", "token", "default", "-n", namespace).stdout.strip()
+    # An account of our own: that of the namespace comes a moment later.
+    installed.kubectl("create", "serviceaccount", "runner", "-n", namespace)
+    token = installed.kubectl("create", "token", "runner", "-n", namespace).stdout.strip()
     (tmp_path / "token").write_text(token + "\n")
     return Setting(tmp_path, installed, namespace, token)
 
@@ -134,10 +136,10 @@ def options(overrides: Overrides, *words: str, token: bool = False) -> Case:
 EXTRA = {"example.org/Reason %": ["a b", "c"], "plain": ["x"]}
 CASES: dict[str, tuple[Case, str | None]] = {
     "certificate": (files(lambda s: s.admin), "admin"),
-    "token": (files(lambda s: {"token": s.token}), "default"),
-    "token file, relative": (files(lambda _: {"tokenFile": "token"}), "default"),
-    "token file over token": (files(lambda _: {"token": "stale", "tokenFile": "token"}), "default"),
-    "token if its file is not there": (files(lambda s: {"token": s.token, "tokenFile": "none"}), "default"),
+    "token": (files(lambda s: {"token": s.token}), "runner"),
+    "token file, relative": (files(lambda _: {"tokenFile": "token"}), "runner"),
+    "token file over token": (files(lambda _: {"token": "stale", "tokenFile": "token"}), "runner"),
+    "token if its file is not there": (files(lambda s: {"token": s.token, "tokenFile": "none"}), "runner"),
     "token file that is not there": (files(lambda _: {"tokenFile": "none"}), None),
     "certificate and token": (files(lambda s: {**s.admin, "token": s.token}), "admin"),
     "a token that is refused": (files(lambda _: {"token": "wrong"}), None),
@@ -172,11 +174,11 @@ CASES: dict[str, tuple[Case, str | None]] = {
     ),
     "--token over a token": (
         lambda s: (s.write({"token": "x"}), Overrides(token=s.token), ("--token", s.token)),
-        "default",
+        "runner",
     ),
     "--token over a token file": (
         lambda s: (s.write({"tokenFile": "token"}), Overrides(token="wrong"), ("--token", "wrong")),
-        "default",
+        "runner",
     ),
     "--tls-server-name of another": (options(Overrides(tls_server_name="other"), "--tls-server-name=other"), None),
     "--tls-server-name": (options(Overrides(tls_server_name="kubernetes"), "--tls-server-name=kubernetes"), "admin"),
@@ -191,7 +193,7 @@ CASES: dict[str, tuple[Case, str | None]] = {
     "tls-server-name of another": (files(lambda s: s.admin, **{"tls-server-name": "other"}), None),
     "disable-compression": (files(lambda s: s.admin, **{"disable-compression": True}), "admin"),
     "proxy-url that is away": (files(lambda s: s.admin, **{"proxy-url": "http://127.0.0.1:9"}), None),
-    "exec": (files(lambda s: {"exec": s.exec(s.credential(token=s.token))}), "default"),
+    "exec": (files(lambda s: {"exec": s.exec(s.credential(token=s.token))}), "runner"),
     "exec with a certificate": (
         files(
             lambda s: {
@@ -205,7 +207,7 @@ CASES: dict[str, tuple[Case, str | None]] = {
         ),
         "admin",
     ),
-    "exec beside a token": (files(lambda s: {"token": s.token, "exec": s.exec("exit 1")}), "default"),
+    "exec beside a token": (files(lambda s: {"token": s.token, "exec": s.exec("exit 1")}), "runner"),
     "exec and as": (
         files(lambda s: {"exec": s.exec(s.credential(token=s.token)), "as": "bob"}),
         None,

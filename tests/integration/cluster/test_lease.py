@@ -438,3 +438,27 @@ async def test_the_operators_own_role_suffices(installed: Server) -> None:
 async def test_a_timing_that_could_have_two_leaders_is_refused(cluster: Client, timing: dict[str, float]) -> None:
     with pytest.raises(ValueError, match="retry_period < renew_deadline < duration"):
         elector(cluster, "a", **timing)
+
+
+async def test_a_lease_that_is_at_an_older_version_than_was_seen_ends_the_process(cluster: Client) -> None:
+    """It is read past the API server's watch cache, so it tells of a restore that the server has not noticed."""
+    told: list[str] = []
+    one = elector(cluster, "one", lost_history=told.append)
+    assert await one.try_acquire()
+    assert await one.try_acquire()
+    assert told == []
+    one._resource_version = str(10**15)
+    await one.try_acquire()
+    (said,) = told
+    assert f"lease {cluster.namespace}/{NAME} had resourceVersion {10**15}" in said
+
+
+async def test_a_lease_that_was_deleted_and_made_anew_is_no_way_back(cluster: Client) -> None:
+    told: list[str] = []
+    one = elector(cluster, "one", lost_history=told.append)
+    assert await one.try_acquire()
+    lease = await cluster.api.get(LEASES, cluster.namespace, NAME)
+    assert lease is not None
+    one._uid, one._resource_version = "another", str(10**15)
+    await one.try_acquire()
+    assert told == []

@@ -127,7 +127,7 @@ async def test_an_object_that_the_server_knows_in_an_older_version_only_ends_the
     sweep = MissedDeleteSweep(cluster.api, cache, namespaces=[cluster.namespace], lost=lost.append)
     assert await sweep.once() == []
     (said,) = lost
-    assert f"curationjobs {cluster.namespace}/b were at resourceVersion {10**15}" in said
+    assert f"curationjobs {cluster.namespace}/b had resourceVersion {10**15}" in said
 
 
 async def test_a_sweep_comes_soon_after_a_list_that_shows_no_deletions(

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from curation.cluster import watching as module
+from curation.cluster.requests import Asked
 from curation.cluster.watching import Watching
 from hack.controlplane.connection import Connection as Server
 from tests.faults.proxy import Fault, FaultProxy, answered
@@ -188,6 +189,37 @@ async def test_a_long_list_is_progress_page_by_page_and_a_later_list_is_told(
     assert alive == [("curationjobs", cluster.namespace)] * 8  # two lists of four pages
 
 
+async def test_a_server_behind_a_path_is_watched_like_any_other(
+    installed: Server, cluster: Client, tmp_path: Path
+) -> None:
+    """As behind Rancher: its requests are told apart, compared and reported by the path that the server knows."""
+    alive: list[tuple[str, str]] = []
+    asked: list[tuple[str, str, str]] = []
+    await cluster.create_job("a")
+    async with FaultProxy(installed.kubeconfig(), prefix="/k8s/clusters/c-1") as proxy:
+        ended = proxy.inject(answered(200, "GET", WATCH, times=2, body=error(code=500)))
+
+        def observe(what: Asked, *_: object) -> None:
+            asked.append((what.verb, what.resource, what.namespace))
+
+        async with client(proxy.kubeconfig(tmp_path), cluster.namespace, observer=observe) as beyond:
+            watching = Watching(alive=lambda *place: alive.append(place))
+            shell = Shell(beyond.connection, cluster.namespace, watching)
+            try:
+                await shell.sees("a")
+
+                async def over() -> bool:
+                    return ended.hits == 2
+
+                await eventually(over, "the watch did not begin again")
+                await beyond.create_job("b")
+                await shell.sees("b")
+            finally:
+                await shell.end()
+    assert set(alive) == {("curationjobs", cluster.namespace)}
+    assert {("list", "curationjobs", cluster.namespace), ("watch", "curationjobs", cluster.namespace)} <= set(asked)
+
+
 async def said_by(watching: Watching, lost: list[str], kubeconfig: Path, namespace: str) -> str:
     """The sentence with which kopf's watching ends the process."""
     async with client(kubeconfig, namespace) as beyond:
@@ -203,7 +235,7 @@ async def said_by(watching: Watching, lost: list[str], kubeconfig: Path, namespa
     return lost[0]
 
 
-BACK = f"the API server has gone back in time: curationjobs were at resourceVersion {10**15} and are at "
+BACK = f"the API server has gone back in time: curationjobs had resourceVersion {10**15} and has "
 
 
 async def test_a_watch_that_goes_on_from_the_servers_future_ends_the_process(

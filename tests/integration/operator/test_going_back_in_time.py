@@ -42,9 +42,14 @@ async def until(condition: Callable[[], bool], what: str) -> None:
         raise AssertionError(f"waited in vain until {what}") from None
 
 
-def create_job(server: ControlPlane, namespace: str, name: str) -> None:
-    """A job whose module does not exist: it stays Queued."""
-    server.kubectl("create", "-n", namespace, "-f", "-", input=json.dumps(manifests.job(name, "http://127.0.0.1:1")))
+async def create_job(server: ControlPlane, namespace: str, name: str) -> None:
+    """A job whose module does not exist: it stays Queued. A server that has just started may not serve the kind yet."""
+    document = json.dumps(manifests.job(name, "http://127.0.0.1:1"))
+
+    def created() -> bool:
+        return server.kubectl("apply", "-n", namespace, "-f", "-", input=document, check=False).returncode == 0
+
+    await until(created, f"{name} is created")
 
 
 def phase(server: ControlPlane, namespace: str, name: str) -> str:
@@ -69,11 +74,11 @@ async def test_after_a_restore_of_etcd_it_says_that_the_server_went_back_in_time
     """Without a lease: with one, a restore that takes longer than the lease ends it too, as one that lost it."""
     server = private_control_plane
     namespace = namespaces.create(server.connection, "back in time")
-    create_job(server, namespace, "before")
+    await create_job(server, namespace, "before")
     await asyncio.to_thread(server.back_up)
     async with operator(server, "-n", namespace, "--no-lease") as process:
         for number in range(5):
-            create_job(server, namespace, f"lost-{number}")
+            await create_job(server, namespace, f"lost-{number}")
         await until(lambda: phase(server, namespace, "lost-4") == "Queued", "jobs are seen after the backup")
         await asyncio.to_thread(server.restore)
         assert not has_job(server, namespace, "lost-4")
@@ -91,10 +96,10 @@ async def test_a_restart_of_the_servers_on_the_same_data_ends_nothing(private_co
     server = private_control_plane
     namespace = namespaces.create(server.connection, "same data")
     async with operator(server, "-n", namespace, "--no-lease") as process:
-        create_job(server, namespace, "before")
+        await create_job(server, namespace, "before")
         await until(lambda: phase(server, namespace, "before") == "Queued", "a job is seen")
         await asyncio.to_thread(server.back_up)  # which stops both, and starts them again
-        create_job(server, namespace, "after")
+        await create_job(server, namespace, "after")
         await until(lambda: phase(server, namespace, "after") == "Queued", "a job is seen after the restarts")
         assert process.running
         assert not process.logged("back in time")
@@ -107,7 +112,7 @@ async def test_a_crd_that_disappears_ends_it_with_a_sentence_that_says_what_to_i
     server = private_control_plane
     namespace = namespaces.create(server.connection, "no crd")
     async with operator(server, "-n", namespace, "--no-lease") as process:
-        create_job(server, namespace, "a")
+        await create_job(server, namespace, "a")
         await until(lambda: phase(server, namespace, "a") == "Queued", "a job is seen")
         server.kubectl("delete", "crd", "curationmodules.curation.dev")
         assert await process.exit_code(SECONDS) == 1, process.text()
