@@ -9,6 +9,7 @@ import json
 import os
 import shutil
 import sys
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
@@ -74,13 +75,22 @@ async def _output(plugin: Exec, access: Access) -> bytes:
         await heard.over.wait()
         code = process.get_returncode()
     finally:
-        # Also of a program that has left another behind, which goes on writing.
-        process.close()
+        await _end(process, heard)
     if len(heard.said) > MAX_ANSWER:
         raise ConfigurationError(f"it has said more than {MAX_ANSWER} bytes")
     if code:
         raise ConfigurationError(f"it ended with code {code}; what it said stands above")
     return bytes(heard.said)
+
+
+async def _end(process: asyncio.SubprocessTransport, heard: "_Heard") -> None:
+    """No process, pipe or zombie stays, also of a program that has left another behind, which goes on writing."""
+    if (output := process.get_pipe_transport(1)) is not None:
+        output.close()
+    with suppress(ProcessLookupError):
+        process.kill()
+    await heard.exited.wait()
+    process.close()
 
 
 class _Heard(asyncio.SubprocessProtocol):
@@ -89,7 +99,8 @@ class _Heard(asyncio.SubprocessProtocol):
     def __init__(self) -> None:
         self.said = bytearray()
         self.over = asyncio.Event()
-        self._open = {"output", "process"}
+        self.exited = asyncio.Event()
+        self._output_open = True
 
     def pipe_data_received(self, fd: int, data: bytes) -> None:
         self.said += data
@@ -97,14 +108,16 @@ class _Heard(asyncio.SubprocessProtocol):
             self.over.set()
 
     def pipe_connection_lost(self, fd: int, exc: Exception | None) -> None:
-        self._ended("output")
+        if fd == 1:
+            self._output_open = False
+        self._look()
 
     def process_exited(self) -> None:
-        self._ended("process")
+        self.exited.set()
+        self._look()
 
-    def _ended(self, what: str) -> None:
-        self._open.discard(what)
-        if not self._open:
+    def _look(self) -> None:
+        if self.exited.is_set() and not self._output_open:
             self.over.set()
 
 

@@ -1,12 +1,17 @@
 """Credentials from a program: what it is told, what it may answer, and that each failure is an error with the hint."""
 
+import asyncio
 import json
+import os
 import stat
 import sys
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
+import uvloop
 
 from curation.cluster.credentials import load
 from curation.cluster.exec_plugin import run
@@ -129,3 +134,22 @@ async def test_what_is_given_otherwise_goes_before_the_plugin(tmp_path: Path, gi
     credentials = await load({"KUBECONFIG": write(tmp_path / "k", user=user)})
     said = await credentials.authorization()
     assert said == ("Bearer t" if "token" in given else "Basic dTpw")
+
+
+@pytest.mark.parametrize("script", ["yes", "exec sleep 300"])
+@pytest.mark.parametrize("loop", [asyncio.new_event_loop, uvloop.new_event_loop])
+def test_a_program_that_is_given_up_leaves_no_process_behind(
+    tmp_path: Path, script: str, loop: Callable[[], asyncio.AbstractEventLoop]
+) -> None:
+    """The operator runs under uvloop, the plugin of kubectl under asyncio's own loop."""
+    command = program(tmp_path, f"echo $$ > {tmp_path}/pid; {script} 2>/dev/null")
+
+    async def given_up() -> None:
+        with suppress(ConfigurationError, TimeoutError):
+            async with asyncio.timeout(5):
+                await run(plugin(command), Access("https://c"))
+
+    with asyncio.Runner(loop_factory=loop) as runner:
+        runner.run(given_up())
+    with pytest.raises(ProcessLookupError):
+        os.kill(int((tmp_path / "pid").read_text()), 0)
