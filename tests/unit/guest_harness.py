@@ -32,6 +32,9 @@ class Harness:
     refuse: dict[str, str] | None = None
     answer: str | None = None
     calls: list[str] = field(default_factory=list)
+    asked: list[dict[str, Any]] = field(default_factory=list)
+    said: str = ""
+    """Its last result or error, word for word."""
     logged: list[tuple[str, str]] = field(default_factory=list)
 
     @property
@@ -71,11 +74,13 @@ class Harness:
                 assert run is not None
                 result = run(store, context)
                 run.post_return(store)
+        self.said = result.payload
         return result.tag == "ok", json.loads(result.payload)
 
     def _http_call(self, document: str, trigger: str) -> component.Variant:
         asked = json.loads(document)
         assert set(asked) == {"method", "url", "headers", "body"}
+        self.asked.append(asked)
         self.calls.append(f"{asked['method']} {asked['url']}")
         if self.refuse is not None:
             return component.Variant("err", json.dumps(self.refuse))

@@ -4,6 +4,7 @@ Matrix: Submit with and without a workspace, and what the message is made of; Ob
 Cancel of a session and of a run, in each state.
 """
 
+import json
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -93,6 +94,47 @@ async def test_a_slash_at_the_end_of_the_api_url_changes_nothing(service: Sessio
     job.config["api_url"] += "/"
     await spawn(job)
     assert service.log()[0].path == "/workspaces"
+
+
+@pytest.mark.parametrize("blanks", [(" ", ""), ("", "\n"), ("\t", "/ ")])
+async def test_blanks_around_the_api_url_change_nothing(
+    service: SessionService, job: Harness, blanks: tuple[str, str]
+) -> None:
+    job.config["api_url"] = blanks[0] + job.config["api_url"] + blanks[1]
+    await spawn(job)
+    assert service.log()[0].path == "/workspaces"
+
+
+LONG = "9" * 60
+
+
+@pytest.mark.parametrize("number", ["0", "7", "9007199254740993", "18446744073709551616", LONG])
+async def test_an_id_that_is_a_number_is_given_back_as_it_came(job: Harness, number: str) -> None:
+    job.answer = f'{{"id": {number}}}'
+    ok, result = await job.run("Submit")
+    assert (ok, result["session"]) == (True, {"id": number})
+    workspace, session, configure = job.asked
+    assert f'"workspace":{number},' in session["body"] or f'"workspace":{number}}}' in session["body"]
+    assert configure["url"] == f"{job.config['api_url']}/sessions/{number}/configure"
+    assert workspace["url"] == f"{job.config['api_url']}/workspaces"
+
+
+async def test_a_workspace_of_the_input_may_be_a_number(job: Harness) -> None:
+    job.answer, job.input = '{"id": 1}', {"message": "m", "workspace": 9007199254740993}
+    assert (await job.run("Submit"))[0]
+    assert json.loads(job.asked[0]["body"])["workspace"] == 9007199254740993
+
+
+@pytest.mark.parametrize("number", ["18446744073709551616", f"-{LONG}", f"0.{LONG}1", "1.0", "1e+400"])
+async def test_numbers_of_any_length_pass_unchanged(job: Harness, number: str) -> None:
+    job.answer = f'{{"id": "s", "state": "completed", "output": {{"n": {number}}}}}'
+    context = json.dumps(job.context("Submit")).replace('"hello"', f'"hello", "n": {number}')
+    await job.run_text(context)
+    assert f'"n":{number}' in job.asked[-1]["body"]
+    assert f'{{\\"n\\":{number}}}' in job.asked[1]["body"]
+    ok, _ = await job.run("Observe", {"id": "s"})
+    assert ok
+    assert f'"n":{number}' in job.said
 
 
 @pytest.mark.parametrize(

@@ -35,6 +35,17 @@ def job(service: SessionService) -> Harness:
             {"api_url": "sessions.example"},
             "config.api_url must start with http:// or https://; found sessions.example.",
         ),
+        *(
+            ({"api_url": url}, "config.api_url must be a base URL alone, without blanks, a query (?) or a fragment (#)")
+            for url in (
+                "http://x/v1?key=a",
+                "http://x/v1?",
+                "http://x/#a",
+                "http://x/a b",
+                "http://x/\ta",
+                "http://x/\n/a",
+            )
+        ),
     ],
 )
 async def test_a_bad_api_url_is_named_and_nothing_is_called(trigger: str, config: dict[str, Any], told: str) -> None:
@@ -94,7 +105,7 @@ async def test_a_context_that_makes_no_sense_is_an_error_and_no_trap(job: Harnes
     [
         ("denied", "Denied", "was denied by policy"),
         ("unavailable", "HTTPUnavailable", "got no answer"),
-        ("limit", "LimitExceeded", "went over a limit of this module"),
+        ("limit", "LimitExceeded", "went over a limit"),
         ("invalid", "EgressRefused", "was refused as a request that no policy can allow"),
         ("cancelled", "ModuleError", "was not sent, because this run has been superseded"),
         ("new-code", "ModuleError", "failed"),
@@ -164,7 +175,9 @@ async def test_a_malformed_answer_to_configure_does_not_undo_the_session(service
     assert (ok, result["session"]["id"]) == (True, service.live_sessions()[0].id)
 
 
-@pytest.mark.parametrize("body", ["[]", '"text"', "5", "null", "{}", '{"id": 5}', '{"id": ""}', '{"state": "asleep"}'])
+@pytest.mark.parametrize(
+    "body", ["[]", '"text"', "5", "null", "{}", '{"id": true}', '{"id": [5]}', '{"id": ""}', '{"state": "asleep"}']
+)
 async def test_an_answer_that_makes_no_sense_is_a_module_error_and_no_trap(job: Harness, body: str) -> None:
     job.answer = body
     told = f"{job.config['api_url']}/workspaces answered without an id."

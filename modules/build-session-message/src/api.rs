@@ -59,10 +59,20 @@ impl Answer {
     pub fn created(self) -> Result<(String, Value), Failure> {
         let call = self.call.clone();
         let document = self.json()?;
-        match document["id"].as_str() {
-            Some(id) if !id.is_empty() => Ok((id.into(), document)),
-            _ => Err(Failure::module([&call, " answered without an id."].concat())),
+        let id = text(&document["id"]);
+        if id.is_empty() {
+            return Err(Failure::module([&call, " answered without an id."].concat()));
         }
+        Ok((id, document))
+    }
+}
+
+/// An id as text: many services number what they make. Empty for what is no id.
+pub fn text(id: &Value) -> String {
+    match id {
+        Value::String(id) => id.clone(),
+        Value::Number(id) => id.to_string(),
+        _ => String::new(),
     }
 }
 

@@ -46,6 +46,18 @@ impl Context {
                     .into(),
             ));
         };
+        let url = url.trim();
+        if url.bytes().any(|byte| byte <= b' ' || matches!(byte, b'?' | b'#')) {
+            return Err(Failure::module(
+                [
+                    "config.api_url must be a base URL alone, without blanks, a query (?) or a fragment (#), since paths \
+                     are put behind it; found ",
+                    url,
+                    ".",
+                ]
+                .concat(),
+            ));
+        }
         if !url.starts_with("http://") && !url.starts_with("https://") {
             return Err(Failure::module(
                 ["config.api_url must start with http:// or https://; found ", url, "."].concat(),

@@ -34,7 +34,7 @@ impl Failure {
         let (class, verdict) = match error["code"].as_str() {
             Some("denied") => ("Denied", "was denied by policy"),
             Some("unavailable") => ("HTTPUnavailable", "got no answer"),
-            Some("limit") => ("LimitExceeded", "went over a limit of this module"),
+            Some("limit") => ("LimitExceeded", "went over a limit"),
             Some("invalid") => ("EgressRefused", "was refused as a request that no policy can allow"),
             Some("cancelled") => ("ModuleError", "was not sent, because this run has been superseded"),
             _ => ("ModuleError", "failed"),

@@ -16,7 +16,8 @@ pub fn run(context: &Context) -> Result<Value, Failure> {
     let workspace = workspace(context, base, &job)?;
 
     let mut session = Map::new();
-    session.insert("workspace".into(), workspace.as_str().into());
+    let of_it = [" in workspace ", &api::text(&workspace)].concat();
+    session.insert("workspace".into(), workspace);
     session.insert("message".into(), text.into());
     session.insert("title".into(), title.into());
     if let Some(agent) = context.optional("/config/agent")? {
@@ -24,7 +25,7 @@ pub fn run(context: &Context) -> Result<Value, Failure> {
     }
     let url = [base, "/sessions"].concat();
     let (id, created) = api::send("POST", &url, Some(&Value::Object(session)))?.created()?;
-    host::log("info", &["created session ", &id, " in workspace ", &workspace].concat());
+    host::log("info", &["created session ", &id, &of_it].concat());
 
     let settings = object([
         ("job", copy(context.get("/job"))),
@@ -46,15 +47,19 @@ pub fn run(context: &Context) -> Result<Value, Failure> {
     Ok(object([("action", "SessionSpawned".into()), ("session", session)]))
 }
 
-/// The workspace named by the job's input, else by the configuration, else a new one.
-fn workspace(context: &Context, base: &str, job: &str) -> Result<String, Failure> {
+/// The workspace named by the job's input, else by the configuration, else a new one: as its service writes it, which may
+/// take no text for a number.
+fn workspace(context: &Context, base: &str, job: &str) -> Result<Value, Failure> {
+    if let Some(number @ Value::Number(_)) = context.get("/input/workspace") {
+        return Ok(number.clone());
+    }
     for pointer in ["/input/workspace", "/config/workspace"] {
         if let Some(id) = context.optional(pointer)? {
             return Ok(id.into());
         }
     }
     let url = [base, "/workspaces"].concat();
-    let (id, _) = api::send("POST", &url, Some(&object([("name", job.into())])))?.created()?;
+    let (id, mut created) = api::send("POST", &url, Some(&object([("name", job.into())])))?.created()?;
     host::log("info", &["created workspace ", &id].concat());
-    Ok(id)
+    Ok(created["id"].take())
 }

@@ -1,7 +1,8 @@
 //! What the operator says and expects: the documents of docs/schemas, as far as this module needs them.
 
 use crate::curation::guest::host;
-use serde::{Deserialize, Serialize};
+use serde::de::Error;
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 use std::collections::BTreeMap;
 
@@ -35,8 +36,22 @@ pub struct Job {
 
 #[derive(Deserialize, Serialize)]
 pub struct Session {
+    #[serde(deserialize_with = "text_id")]
     pub id: String,
     pub url: Option<String>,
+}
+
+/// An id of the service as it came: a text or a number.
+pub fn id<'de, D: Deserializer<'de>>(from: D) -> Result<Value, D::Error> {
+    match Value::deserialize(from)? {
+        id @ (Value::String(_) | Value::Number(_)) => Ok(id),
+        other => Err(D::Error::custom(format!("an id is a text or a number; found {other}"))),
+    }
+}
+
+/// An id of the service as a text: nothing of a number is lost.
+pub fn text_id<'de, D: Deserializer<'de>>(from: D) -> Result<String, D::Error> {
+    id(from).map(|id| id.as_str().map_or_else(|| id.to_string(), String::from))
 }
 
 impl Context {

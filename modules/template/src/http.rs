@@ -31,8 +31,15 @@ struct Refusal {
 }
 
 impl<'a> Service<'a> {
-    pub fn new(base: &'a str) -> Self {
-        Service { base: base.trim_end_matches('/') }
+    /// Paths are put behind the base URL, so that it may have neither a query nor a fragment.
+    pub fn new(base: &'a str) -> Result<Self, Failure> {
+        let base = base.trim();
+        if base.contains(|each: char| each.is_whitespace() || matches!(each, '?' | '#')) {
+            return Err(Failure::new(format!(
+                "config.api_url must be a base URL alone, without blanks, a query (?) or a fragment (#); found {base}"
+            )));
+        }
+        Ok(Service { base: base.trim_end_matches('/') })
     }
 
     pub fn get(&self, path: &str) -> Result<Reply, Failure> {

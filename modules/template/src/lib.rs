@@ -21,7 +21,7 @@ impl Guest for Module {
         // A panic ends the run as a trap, and a trap says nothing: this is the only way for its message into the log.
         std::panic::set_hook(Box::new(|panic| host::log("error", &panic.to_string())));
         contract::answer(&context, |context| {
-            let service = Service::new(context.config("api_url")?);
+            let service = Service::new(context.config("api_url")?)?;
             match context.trigger {
                 Trigger::Submit => submit(&service, context),
                 Trigger::Observe => observe(&service, context),
@@ -79,7 +79,8 @@ fn cancel(service: &Service, context: &Context) -> Result<Outcome, Failure> {
 
 #[derive(Deserialize)]
 struct Workspace {
-    id: String,
+    #[serde(deserialize_with = "contract::id")]
+    id: Value,
 }
 
 #[derive(Deserialize)]

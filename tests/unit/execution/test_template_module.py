@@ -34,6 +34,7 @@ from curation.lifecycle.outcome import (
 from curation.wasm.limits import Limits
 from curation.wasm.store import CONFIG_MAP_BYTES
 from hack.sessions import SessionService
+from tests.unit.egress.raw_server import answering, raw_server
 from tests.unit.execution.conftest import NAMESPACE, ROOMY, Rig, ended
 
 
@@ -221,6 +222,9 @@ async def test_an_address_that_no_policy_can_allow_and_a_limit_are_named_as_such
     [
         ({"config": {}}, "config.api_url is missing: set it in spec.config of the job or of the module"),
         ({"config": {"api_url": ""}}, "config.api_url is missing"),
+        ({"config": {"api_url": "http://x/?a=b"}}, "config.api_url must be a base URL alone"),
+        ({"config": {"api_url": "http://x/#a"}}, "config.api_url must be a base URL alone"),
+        ({"config": {"api_url": "http://x/a b"}}, "config.api_url must be a base URL alone"),
         ({"input": {}}, "input.message is missing: set it in spec.input of the job"),
         ({"input": {"message": 7}}, "input.message must be a string; found 7"),
     ],
@@ -232,6 +236,18 @@ async def test_bad_input_is_an_error_that_names_the_field_and_the_remedy(
     assert report.failure_class is FailureClass.MODULE_ERROR
     assert message in report.message
     assert template.service.log() == []
+
+
+async def test_ids_that_are_numbers_of_any_length_are_given_back_as_they_came(template: Template) -> None:
+    number = "9" * 40
+    body = f'{{"id":{number}}}'
+    async with raw_server(
+        answering(f"HTTP/1.1 200 OK\r\nContent-Length: {len(body)}\r\n\r\n{body}".encode())
+    ) as server:
+        report = await template.run(config={"api_url": f" http://127.0.0.1:{server.port}/v1/ "})
+    assert report.result == SessionSpawned(SessionRef(number)), report
+    assert f'"workspace":{number}}}'.encode() in server.received[1]
+    assert [head[0] for head in server.heads] == ["POST /v1/workspaces HTTP/1.1", "POST /v1/sessions HTTP/1.1"]
 
 
 async def test_the_shipped_limits_are_enough(template: Template) -> None:
