@@ -18,6 +18,7 @@ from curation.reconciler.completion import Completion, Pending, Settled, orphane
 from curation.reconciler.context import Key
 from curation.reconciler.metrics import Metrics
 from curation.reconciler.orders import Order
+from curation.reconciler.refusals import Refusals
 from tests.models.apiserver import Reply
 from tests.models.documents import DIGEST, NAME, Document, version
 from tests.models.executions import Step, Task
@@ -68,6 +69,7 @@ class _Context:
         self._report = report
         self.clock = SimpleNamespace(now=lambda: process.world.now)
         self.metrics = METRICS
+        self.refusals = Refusals(self.note, METRICS.refused_writes, lambda: process.world.now.timestamp())
 
     def cache(self, key: Key) -> "_Context":
         """Itself."""

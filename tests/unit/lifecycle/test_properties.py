@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from curation.api.approval import ApprovalDecision, request_digest
 from curation.api.job import CurationJob, OnDenied, Retry, status_to_wire
-from curation.api.names import FailureClass, Phase, Trigger
+from curation.api.names import FailureClass, Phase, Reason, Trigger
 from curation.lifecycle.complete import Moment, Ruling, complete
-from curation.lifecycle.decide import Facts, Step, decide, runs_to_clean
+from curation.lifecycle.decide import Facts, Problem, Step, decide, runs_to_clean
 from curation.lifecycle.fence import objection
 from curation.lifecycle.outcome import (
     Calls,
@@ -69,14 +69,20 @@ EDITS: st.SearchStrategy[dict[str, Any]] = st.sampled_from(
     ]
 )
 TEMPLATE = ("rerun", "input")
+PROBLEMS = [
+    Problem(reason, "It cannot be made.", warn=reason is Reason.APPROVAL_REFUSED)
+    for reason in (Reason.TOO_MANY_APPROVALS, Reason.APPROVAL_REFUSED, Reason.APPROVAL_UNREADABLE)
+]
 
 
 @st.composite
 def fact_changes(draw: st.DrawFn) -> dict[str, Any]:
-    flags = ("slot", "run_lives", "adopt", "request_allowed", "too_many_approvals")
+    flags = ("slot", "run_lives", "adopt", "request_allowed", "module_unusable")
     changes: dict[str, Any] = {flag: draw(st.booleans()) for flag in flags}
     changes["module_digest"] = draw(st.sampled_from([MODULE_DIGEST, MODULE_DIGEST, None]))
     changes["approval"] = draw(st.sampled_from([None, None, *ApprovalDecision]))
+    changes["approval_problem"] = draw(st.sampled_from([None, None, *PROBLEMS]))
+    changes["finalizer_refused"] = draw(st.sampled_from(["", "", "403 Forbidden: no"]))
     changes["holder"] = draw(st.sampled_from([HERE, THERE]))
     changes["clean"] = draw(st.booleans())
     return changes
