@@ -174,7 +174,9 @@ class ApprovalStatus(Model):
 class CurationApproval(ResourceModel):
     """A denied request that waits for a decision. Made by the operator; an approved, unexpired one is the grant."""
 
-    derived_status: ClassVar = frozenset({"observedGeneration", "waiting", "jobs", "forbidden", "cedar", "conditions"})
+    derived_status: ClassVar = frozenset(
+        {"observedGeneration", "waiting", "jobs", "approvedBy", "forbidden", "cedar", "conditions"}
+    )
 
     spec: ApprovalSpec
     """The request and the decision."""

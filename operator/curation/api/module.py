@@ -241,8 +241,8 @@ class ModuleStatus(Model):
         tuple[Condition, ...],
         Field(max_length=16, json_schema_extra=extension(list_type="map", list_map_keys=["type"])),
     ] = ()
-    """Ready, with reasons Compiled, DigestMismatch, AbiMismatch, TooLarge, NotFound, UnknownBuiltin, Invalid; and
-    Stalled where only another spec can help."""
+    """Ready, with reasons Compiled, DigestMismatch, AbiMismatch, TooLarge, NotFound, UnknownBuiltin, Invalid,
+    Terminating; and Stalled where only another spec can help."""
 
 
 class CurationModule(ResourceModel):

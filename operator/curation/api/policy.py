@@ -44,13 +44,14 @@ class PolicyStatus(Model):
         tuple[Condition, ...],
         Field(max_length=16, json_schema_extra=extension(list_type="map", list_map_keys=["type"])),
     ] = ()
-    """Ready, with reasons Valid, ParseError, ValidationError, RevisionsMissed: whether spec.cedar is in force."""
+    """Ready, with reasons Valid, ParseError, ValidationError, RevisionsMissed and Terminating: whether spec.cedar is in
+    force."""
 
 
 class CurationPolicy(ResourceModel):
     """Cedar policies for the runs of one namespace. Without a policy that permits a call, it is denied."""
 
-    derived_status: ClassVar = frozenset({"observedGeneration", "policies", "conditions"})
+    derived_status: ClassVar = frozenset({"observedGeneration", "policies", "inForce", "conditions"})
 
     spec: PolicySpec
     """The policies."""
@@ -61,7 +62,7 @@ class CurationPolicy(ResourceModel):
 class ClusterCurationPolicy(ResourceModel):
     """Cedar policies for the runs of every namespace, in one set with those of the namespace."""
 
-    derived_status: ClassVar = frozenset({"observedGeneration", "policies", "conditions"})
+    derived_status: ClassVar = frozenset({"observedGeneration", "policies", "inForce", "conditions"})
 
     spec: PolicySpec
     """The policies."""

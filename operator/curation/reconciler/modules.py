@@ -16,7 +16,7 @@ from curation.cluster.cache import Stored
 from curation.cluster.resources import MODULES
 from curation.execution.executor import ModuleBuild
 from curation.reconciler.context import Context, Key
-from curation.reconciler.in_use import InUse
+from curation.reconciler.in_use import TERMINATING, InUse
 from curation.reconciler.sources import Sources, no_oci, origin
 from curation.reconciler.writes import module_conditions, write_own_status
 from curation.wasm.limits import Limits, size_text
@@ -195,7 +195,14 @@ class ModuleReconciler:
             self._mark_unreadable(key, error)
             await self._in_use.let_go(key, stored)
             return
-        if await self._in_use.advance(key, module.metadata):
+
+        async def tell(message: str) -> None:
+            generation, now = module.metadata.generation, self._context.clock.now()
+            found = module_conditions(module.status.conditions, False, False, TERMINATING, message, generation, now)
+            status = module.status.model_copy(update={"observed_generation": generation, "conditions": found})
+            await write_own_status(self._context, key, stored, module.status, status, stored.left_out(CurationModule))
+
+        if await self._in_use.advance(key, module.metadata, tell=tell):
             self._mark_deleted(key, module)
             return
         if self._loads >= LOADS_AT_ONCE:

@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Iterator
 from contextlib import suppress
+from functools import partial
 from typing import Final, NamedTuple
 
 from curation.api.names import POLICY_INVALID
@@ -13,12 +14,13 @@ from curation.cluster.answers import Refused
 from curation.cluster.cache import Stored
 from curation.cluster.resources import CLUSTER_POLICIES, POLICIES
 from curation.reconciler.context import Context, Document, Key
-from curation.reconciler.in_use import InUse
+from curation.reconciler.in_use import TERMINATING, InUse
 from curation.reconciler.writes import ready_condition, write_own_status
 
 log = logging.getLogger(__name__)
 
 FORBIDDEN: Final = 403
+IN_FORCE: Final = "inForce"
 
 
 class Idle(NamedTuple):
@@ -96,26 +98,33 @@ class PolicyReconciler:
         self._tell(key, policy, standing)
         if key in self._not_ours:
             return
-        if await self._in_use.advance(key, policy.metadata, of_use=standing.in_force is not None):
-            return
         check = standing.check
-        status = PolicyStatus(
-            observed_generation=policy.metadata.generation,
-            policies=check.count if check.valid else None,
-            in_force=standing.record(),
-            conditions=ready_condition(
-                policy.status.conditions,
-                check.valid,
-                standing.reason,
-                standing.message,
-                policy.metadata.generation,
-                self._context.clock.now(),
-            ),
-        )
-        await self._write(key, stored, policy.status, status)
+
+        async def write(counts: bool, reason: str, message: str) -> None:
+            status = PolicyStatus(
+                observed_generation=policy.metadata.generation,
+                policies=check.count if check.valid else None,
+                in_force=standing.record(),
+                conditions=ready_condition(
+                    policy.status.conditions,
+                    counts,
+                    reason,
+                    message,
+                    policy.metadata.generation,
+                    self._context.clock.now(),
+                ),
+            )
+            await self._write(key, stored, policy.status, status)
+
+        of_use, tell = standing.in_force is not None, partial(write, False, TERMINATING)
+        if not await self._in_use.advance(key, policy.metadata, of_use=of_use, tell=tell):
+            await write(check.valid, standing.reason, standing.message)
 
     async def _write(self, key: Key, stored: Stored, old: PolicyStatus, new: PolicyStatus) -> None:
         unrecorded, left_out = False, stored.left_out(CurationPolicy)
+        if new.in_force is None:
+            # What another release has recorded, and this one cannot read, is not for it to drop.
+            left_out = {name: value for name, value in left_out.items() if name != IN_FORCE}
 
         def accepts(refused: Refused) -> bool:
             nonlocal unrecorded

@@ -47,7 +47,7 @@ def test_approving_writes_the_scope_and_the_end_as_manager_curation_and_shows_th
     assert {("curation", field) for field in fields} <= managers(after)
     assert "Under Cancel it covers every method and path of https://sessions.example.test:443" in shown
     assert "Granted before: nothing" in shown
-    assert "2 jobs: a, b" in shown
+    assert "Go on:     2 jobs: a, b\n" in shown
     cedar = shown.partition("Grants now, scope Path, until ")[2]
     assert 'context.path) == "/sessions"' in cedar
     assert "context.query" not in cedar
@@ -78,6 +78,20 @@ def test_a_decided_approval_is_printed_as_json_for_programs(plugin: Plugin, obje
     document = json.loads(plugin("deny", name, "-o", "json").stdout)
     assert (document["kind"], document["spec"]["decision"]) == ("CurationApproval", "Denied")
     assert plugin("deny", name, "-o", "name").stdout == f"curationapproval.curation.dev/{name}\n"
+
+
+def test_denying_says_which_jobs_fail(plugin: Plugin, objects: Objects) -> None:
+    name = objects.approval(request(), ["a", "b"], waiting=12)
+    assert "Fail:      12 jobs: a, b and 10 more\n" in plugin("deny", name).stdout
+
+
+def test_revoking_keeps_who_approved(plugin: Plugin, objects: Objects, kubectl: Kubectl) -> None:
+    name = objects.approval(request())
+    bind(kubectl, "curation-approver", "ada")
+    plugin("approve", name, user="ada", groups=GROUPS)
+    objects.status(APPROVALS, name, approvedBy="ada")
+    assert "Decision:  Revoked by admin; it was Approved by ada\n" in plugin("revoke", name).stdout
+    assert "admin (approved by ada)" in plugin("approvals").stdout
 
 
 def test_revoking_shows_what_was_granted_and_that_nothing_is_left(plugin: Plugin, objects: Objects) -> None:

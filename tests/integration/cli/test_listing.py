@@ -16,12 +16,22 @@ def rows(text: str) -> list[list[str]]:
 def test_approvals_are_listed_with_the_pending_ones_first(plugin: Plugin, objects: Objects) -> None:
     decided = objects.approval(request(path="/a"))
     pending = objects.approval(request(path="/b" * 100), ["one", "two"])
+    objects.status("curationapprovals", pending, requesters=["ada", "bob"])
     plugin("approve", decided, "--scope", "Host")
     header, first, second = rows(plugin("approvals").stdout)
-    assert [word.strip() for word in header] == ["NAME", "DECISION", "SCOPE", "REQUEST", "WAITING", "AGE", "DECIDED BY"]
+    assert [word.strip() for word in header] == [
+        "NAME",
+        "DECISION",
+        "SCOPE",
+        "REQUEST",
+        "WAITING",
+        "ASKED BY",
+        "AGE",
+        "DECIDED BY",
+    ]
     assert [cell.strip() for cell in first][:3] == [pending, "Pending", "<none>"]
     assert len(first[3].strip()) <= 66, "a long URL is cut"
-    assert first[4].strip() == "2"
+    assert [cell.strip() for cell in first][4:6] == ["2", "ada and 1 more"]
     assert [cell.strip() for cell in second][:3] == [decided, "Approved", "Host"]
     assert second[-1].strip() == "admin"
     wide = plugin("approvals", "-o", "wide").stdout
@@ -90,8 +100,13 @@ def test_logs_of_a_job_without_any_says_where_they_are(plugin: Plugin, objects: 
     objects.job()
     assert "has not been run yet" in plugin("logs", "build", code=1).stderr
     run = objects.run("build")
+    objects.status(JOBS, "build", phase="Submitted", run=run)
+    assert f"run {run['id']} has not ended (the job is Submitted)" in plugin("logs", "build", code=1).stderr
     objects.status(JOBS, "build", phase="Running", run=run, session=objects.session(run))
     said = plugin("logs", "build", code=1).stderr
-    assert "has not failed (the job is Running)" in said
+    assert f"run {run['id']} went well, and its status keeps no log of that" in said
     assert "What a module logs is kept of a failed run alone" in said
     assert f"-l app.kubernetes.io/name=curation-operator --tail=-1 | grep {run['id']}" in said
+    ended = objects.run("build", finishedAt=micro(-1))
+    objects.status(JOBS, "build", phase="Failed", session=None, run=ended)
+    assert "its module logged nothing" in plugin("logs", "build", code=1).stderr
