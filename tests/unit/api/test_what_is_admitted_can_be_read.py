@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from curation.api.crd import KINDS, Kind, crd
 from curation.api.job import CurationJob, status_to_wire
-from curation.api.reading import Unreadable, read
+from curation.api.policy import CurationPolicy
+from curation.api.reading import Unreadable, mended, read
 from curation.api.remains import remains_of
 from curation.api.schema import Model
 from tests.harness.admitted import values
@@ -109,3 +110,11 @@ def test_conditions_that_cannot_be_read_are_left_out_since_they_follow_from_the_
     job = read(CurationJob, {"metadata": _METADATA, "spec": {"moduleRef": {"name": "m"}}, "status": status})
     assert job.status.phase == "Completed"
     assert job.status.conditions == ()
+
+
+def test_a_policy_counts_by_its_spec_though_the_record_of_another_release_cannot_be_read() -> None:
+    spec, record = {"cedar": "forbid (principal, action, resource);"}, {"uid": "u", "digest": "sha512:x"}
+    policy, left_out = mended(CurationPolicy, {"metadata": _METADATA, "spec": spec, "status": {"inForce": record}})
+    assert policy.spec.cedar == spec["cedar"]
+    assert policy.status.in_force is None
+    assert left_out == {"inForce": record}
