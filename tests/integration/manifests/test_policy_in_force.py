@@ -16,18 +16,18 @@ _FORGED = {
     "digest": "sha256:" + "0" * 64,
     "cedar": "permit (principal, action, resource);",
 }
+_DOCUMENT = {
+    "apiVersion": "curation.dev/v1alpha1",
+    "kind": "CurationPolicy",
+    "metadata": {"name": "p"},
+    "spec": {"cedar": "permit (principal"},
+}
 _PATCH = ("--subresource=status", "--type=merge", "-p")
 
 
 @pytest.fixture
 def policy(installed: Connection, namespace: str) -> str:
-    document = {
-        "apiVersion": "curation.dev/v1alpha1",
-        "kind": "CurationPolicy",
-        "metadata": {"name": "p"},
-        "spec": {"cedar": "permit (principal"},
-    }
-    code, answer = installed.request("POST", f"{_CURATION}/namespaces/{namespace}/curationpolicies", document)
+    code, answer = installed.request("POST", f"{_CURATION}/namespaces/{namespace}/curationpolicies", _DOCUMENT)
     assert code == 201, answer
     return "p"
 
@@ -66,7 +66,12 @@ def test_nobody_but_the_operator_changes_the_record(kubectl: Kubectl, policy: st
         refused = kubectl("patch", "curpol", policy, *_PATCH, _body(_FORGED), user=user, check=False)
         assert refused.returncode != 0, user
         assert "only its service account may change it" in refused.stderr
-    kubectl("patch", "curpol", policy, *_PATCH, _body(_FORGED), user=OPERATOR_USER, groups=OPERATOR_GROUPS)
+    # Server-side apply, since kubectl's patch reads the status first, which the operator may not.
+    applied = {**_DOCUMENT, "status": {"inForce": _FORGED}}
+    apply = ("apply", "--server-side", "--force-conflicts", "--subresource=status", "-f", "-")
+    kubectl(*apply, input=json.dumps(applied), user=OPERATOR_USER, groups=OPERATOR_GROUPS)
+    written = json.loads(kubectl("get", "curpol", policy, "-o", "json").stdout)
+    assert written["status"]["inForce"] == _FORGED
     for change in (None, {"cedar": "forbid (principal, action, resource);"}, {"judgedGeneration": 9}):
         refused = kubectl("patch", "curpol", policy, *_PATCH, _body(change), user=status_writer, check=False)
         assert "status.inForce is what the operator has found valid" in refused.stderr
