@@ -42,8 +42,9 @@ def test_a_denied_job_shows_the_request_and_the_command_that_frees_it(plugin: Pl
     assert section(screen, "Phase").startswith("AwaitingApproval (Denied) for ")
     assert section(screen, "Module") == "build-session-message: Ready"
     decision = section(screen, "Decision")
-    assert "operator:" not in decision, "the message and what is judged now say it"
-    assert "judged now: denied: no policy permits POST https://sessions.example.test:443/sessions?dry=1" in decision
+    said = "no policy permits POST https://sessions.example.test:443/sessions?dry=1 (Submit by module"
+    assert "operator: denied: no policy permits the call" in decision, "it says something else than is judged now"
+    assert f"judged now: denied: {said}" in decision
     assert f"CurationApproval {name} (Pending for " in section(screen, "Waits for")
     assert "3 jobs waiting" in section(screen, "Waits for")
     command = section(screen, "You can").splitlines()[0].partition("#")[0].split()
@@ -53,6 +54,15 @@ def test_a_denied_job_shows_the_request_and_the_command_that_frees_it(plugin: Pl
     screen = plugin("why", "build").stdout
     assert f"is permitted by CurationApproval/{objects.namespace}/{name}" in section(screen, "Decision")
     assert "the operator to queue it: its request is allowed by now" in section(screen, "Waits for")
+
+
+def test_a_denial_that_is_judged_now_as_it_was_is_told_once(plugin: Plugin, objects: Objects) -> None:
+    objects.job()
+    objects.awaiting("build", request())
+    [judged] = section(plugin("why", "build").stdout, "Decision").splitlines()[1:]
+    said = judged.removeprefix("judged now: denied: ")
+    objects.status(JOBS, "build", conditions=[condition("Authorized", "False", "Denied", said)])
+    assert section(plugin("why", "build").stdout, "Decision") == judged
 
 
 def test_a_forbid_that_stands_beside_an_approval_is_named(plugin: Plugin, objects: Objects) -> None:
