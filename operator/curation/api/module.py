@@ -2,9 +2,10 @@
 
 from typing import Annotated, ClassVar, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from curation.api.cancel import Cancel
+from curation.api.headers import IDENTITY_PATTERN, folded, says_who_is_calling
 from curation.api.job import Config, Digest, Name, ObjectName
 from curation.api.schema import Condition, Model, ResourceModel, cel, extension, spelled
 
@@ -31,8 +32,34 @@ DataKey = Annotated[
 # Headers that HTTP itself or the host sets (docs/fence.md, docs/security.md): no credential may stand in for them.
 _HOST_HEADERS = (
     *("connection", "content-length", "expect", "host", "http2-settings", "keep-alive", "te", "trailer"),
-    *("transfer-encoding", "upgrade"),
+    *(
+        "transfer-encoding",
+        "upgrade",
+        "idempotency-key",
+        "x-http-method",
+        "x-http-method-override",
+        "x-method-override",
+    ),
 )
+_HOST_PREFIXES = ("curation-", "proxy-")
+_OF_THE_HOST = (
+    "is a header that the host itself sets or refuses; name the one that the service reads the credential from"
+)
+
+_SPEAKS_AS_ANOTHER = (
+    "tells services who is calling, which no credential may: they believe it of whoever sends it; name a header whose"
+    " value proves something, such as Authorization or X-Api-Key"
+)
+
+
+def _of_a_credential(header: str) -> str:
+    # Not only the API server's rules: an object may be older than they are.
+    plain = folded(header)
+    if plain in _HOST_HEADERS or plain.startswith(_HOST_PREFIXES):
+        raise ValueError(_OF_THE_HOST)
+    if says_who_is_calling(header):
+        raise ValueError(_SPEAKS_AS_ANOTHER)
+    return header
 
 
 def quantity_bytes(quantity: str) -> int:
@@ -175,14 +202,16 @@ class Credential(Model):
                 **extension(
                     cel(
                         f"!(self.lowerAscii().replace('_', '-') in {list(_HOST_HEADERS)})"
-                        " && !self.lowerAscii().replace('_', '-').startsWith('curation-')"
-                        " && !self.lowerAscii().replace('_', '-').startsWith('proxy-')",
-                        "is a header that the host itself sets or refuses; name the one that the service reads the"
-                        " credential from",
-                    )
+                        + "".join(
+                            f" && !self.lowerAscii().replace('_', '-').startsWith('{each}')" for each in _HOST_PREFIXES
+                        ),
+                        _OF_THE_HOST,
+                    ),
+                    cel(f"!self.lowerAscii().replace('_', '-').matches(r'{IDENTITY_PATTERN}')", _SPEAKS_AS_ANOTHER),
                 ),
             },
         ),
+        AfterValidator(_of_a_credential),
     ]
     """Name of the header, such as Authorization."""
     secret_key_ref: SecretKeyReference

@@ -5,12 +5,14 @@ counted is counted here, before h11 sees it: informational answers, bytes, heade
 """
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
 import h11
 
 from curation.egress.chunks import ChunkDecoder, NotChunked
+from curation.egress.content import codings
 from curation.egress.errors import AnswerOverBounds, ResponseTooLarge, Unavailable
 from curation.egress.turns import Turns
 from curation.egress.wire import Wire
@@ -25,7 +27,12 @@ MAX_ANSWER_HEADERS: Final = 512
 _STEP: Final = 8192
 """Bytes of a chunked body that are decoded at a time."""
 _HEAD_END: Final = re.compile(rb"\n\r?\n")
+# h11 takes no other transfer coding than chunked, and says of all others that they are no HTTP. So it reads the header,
+# its folds and blanks, by a name that means nothing to it.
+_TRANSFER_ENCODING: Final = re.compile(rb"(?im)^transfer-encoding(?=[ \t]*:)")
+_BY_ANOTHER_NAME: Final = b"transfer-encoding-as-sent"
 _CUT = "the answer was cut short"
+_OTHER_CODING = "the answer has a transfer coding that nobody asked for, other than chunked, gzip, deflate and br"
 _NO_HTTP = "the answer is not valid HTTP"  # what h11 says quotes the answer, what it repeats of the request too
 
 
@@ -36,6 +43,8 @@ class Answer:
     status: int
     headers: list[tuple[bytes, bytes]]
     body: bytearray
+    codings: list[str]
+    """Transfer codings under the chunks, which no request asks for: the last one applied first."""
     ended: bool
     """The connection stands at the end of this answer, and both sides may use it for another request."""
 
@@ -53,6 +62,8 @@ class Exchange:
             events.insert(1, h11.Data(data=body))
         self.request = b"".join(self._h11.send(event) or b"" for event in events)
         """All of it, for the wire."""
+        self.begun = False
+        """A byte of the answer has arrived."""
         self._buffer = b""
         self._head = 0
         self._headers = 0
@@ -68,26 +79,33 @@ class Exchange:
                 break
         else:
             raise AnswerOverBounds(f"it gave over {MAX_INFORMATIONAL} informational (1xx) answers before its answer")
-        headers = list(head.headers.raw_items())
+        headers = [each for each in head.headers.raw_items() if each[0].lower() != _BY_ANOTHER_NAME]
         values = {name: value.lower() for name, value in head.headers}
         framed = True
+        transfer: list[str] = []
+        under: list[str] = []
         if self._method == "HEAD" or head.status_code in (204, 304):
             body = bytearray()
-        elif "chunked" in values.get(b"transfer-encoding", b"").decode("ascii", "replace"):
-            body = await self._read_chunks(wire, limit)
-        elif b"content-length" in values:
-            body = await self._read_length(wire, int(values[b"content-length"]), limit)
         else:
-            body, framed = await self._read_to_end(wire, limit), False
+            transfer = _transfer_codings(value for name, value in head.headers if name == _BY_ANOTHER_NAME)
+            chunked = transfer[:1] == ["chunked"]
+            under = transfer[1:] if chunked else transfer
+            if chunked:
+                body = await self._read_chunks(wire, limit)
+            elif b"content-length" in values and not transfer:
+                body = await self._read_length(wire, int(values[b"content-length"]), limit)
+            else:
+                body, framed = await self._read_to_end(wire, limit), False
         said = b",".join(value.lower() for name, value in head.headers if name == b"connection")
         ended = (
             framed
             and head.http_version == b"1.1"
             and b"close" not in said
-            and not (b"transfer-encoding" in values and b"content-length" in values)
+            # What others may read otherwise.
+            and (_BY_ANOTHER_NAME not in values or (transfer == ["chunked"] and b"content-length" not in values))
             and not self._buffer
         )
-        return Answer(head.status_code, headers, body, ended)
+        return Answer(head.status_code, headers, body, under, ended)
 
     async def _receive(self, wire: Wire, ended: str) -> bytes:
         try:
@@ -96,6 +114,7 @@ class Exchange:
             raise Unavailable(ended) from exc
         if not data:
             raise Unavailable(ended)
+        self.begun = True
         return data
 
     async def _read_head(self, wire: Wire, ended: str = "the connection was closed before an answer") -> bytes:
@@ -120,7 +139,7 @@ class Exchange:
         if re.match(rb"HTTP/1\.[0-9] 101(?![0-9])", head):
             raise Unavailable("it switched protocols unasked")
         try:
-            self._h11.receive_data(head)
+            self._h11.receive_data(_TRANSFER_ENCODING.sub(_BY_ANOTHER_NAME, head))
             event = self._h11.next_event()
         except (h11.ProtocolError, ValueError) as exc:
             raise Unavailable(_NO_HTTP) from exc
@@ -166,3 +185,15 @@ class Exchange:
                     return chunks.body
                 await turns.rest()
             data = await self._receive(wire, _CUT)
+
+
+def _transfer_codings(values: Iterable[bytes]) -> list[str]:
+    """The transfer codings, the last one applied first. Raises `Unavailable` for what cannot be undone."""
+    said = b",".join(values).decode("ascii", "replace").lower()
+    names = [name for each in said.split(",") if (name := each.strip()) not in ("", "identity")]
+    under = names[:-1] if names[-1:] == ["chunked"] else names
+    if "chunked" in under:
+        raise Unavailable(_NO_HTTP)  # RFC 9112 section 6.1: once, and last
+    if len(codings(",".join(under))) != len(under):
+        raise Unavailable(_OTHER_CODING)
+    return names[::-1]

@@ -30,6 +30,8 @@ MAX_REQUEST_BODY: Final = 1024 * 1024
 """Bytes of a request's body."""
 USER_AGENT: Final = "curation-operator"
 
+_SAFE: Final = frozenset({"GET", "HEAD", "OPTIONS"})
+"""RFC 9110 section 9.2.1: methods that ask for no change, of those that may be sent."""
 _DECODERS: Final = 2
 """Threads that decode bodies; what one holds for another's body is at most a body's own time."""
 
@@ -135,11 +137,16 @@ class EgressClient:
             canonical_method(request.method), url.target, [("Host", shown), *headers.items()], request.body
         )
         channel = _channel(request, headers)
-        wire = self._idle.take(channel) or await self._connector.connect(url, request.namespace)
+        # A server may close a connection just as it is used again, and nothing is sent twice: only what changes nothing
+        # takes that risk, and once for an origin.
+        kept = self._idle.take(channel) if request.method.upper() in _SAFE and not request.body else None
+        wire = kept or await self._connector.connect(url, request.namespace)
         try:
             _depart(wire, exchange.request, on_departure)
             answer = await exchange.answer(wire, limit)
-        except BaseException:
+        except BaseException as exc:
+            if kept is not None and isinstance(exc, Unavailable) and not exchange.begun:
+                self._idle.avoid(channel)
             await wire.close()
             raise
         if answer.ended and not request.body:
@@ -155,9 +162,11 @@ class EgressClient:
         names = (
             codings(headers.get("content-encoding", "")) if body and answer.status != HTTPStatus.PARTIAL_CONTENT else []
         )
-        if names:
+        undone = [*answer.codings, *names]
+        if undone:
             self._decoders = self._decoders or ThreadPoolExecutor(_DECODERS, thread_name_prefix="decode")
-            body = await asyncio.get_running_loop().run_in_executor(self._decoders, decoded, body, names, limit)
+            body = await asyncio.get_running_loop().run_in_executor(self._decoders, decoded, body, undone, limit)
+        if names:
             for name in ("content-encoding", "content-length"):
                 headers.pop(name, None)
         return OutboundResponse(answer.status, headers, bytes(body))

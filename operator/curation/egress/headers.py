@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from typing import Final
 
 from curation.api.contract import MAX_REQUEST_HEADERS
+from curation.api.headers import folded, says_who_is_calling
 from curation.egress.errors import EgressRefused
 
 MAX_HEADERS: Final = MAX_REQUEST_HEADERS + 32
@@ -28,40 +29,9 @@ _HOP_BY_HOP: Final = frozenset(
 _FRAMING: Final = frozenset({"host", "content-length", "expect"})
 # What HTTP libraries of guests set by themselves and the host sets anew: dropping it changes nothing they meant.
 _DROPPED: Final = frozenset({"connection", "keep-alive", "te", "content-length", "accept-encoding"})
-# Who the caller is, or came from, is the host's to say.
-_IDENTITY: Final = frozenset(
-    {
-        # Where a request came from, and for which host it was.
-        *("forwarded", "x-forwarded", "via", "true-client-ip", "client-ip", "x-real-ip", "x-client-ip", "x-host"),
-        *("x-cluster-client-ip", "x-proxyuser-ip", "x-azure-clientip", "fastly-client-ip", "fly-client-ip"),
-        *("cf-connecting-ip", "cf-connecting-ipv6", "cf-pseudo-ipv4", "x-http-host-override", "x-host-override"),
-        # Who sent it, as a proxy that has checked that says to the service behind it.
-        *("client-cert", "client-cert-chain", "x-client-verify", "x-client-dn", "x-arr-clientcert", "remote-user"),
-    }
-)
-_IDENTITY_PREFIXES: Final = (
-    *("curation-", "proxy-", "x-forwarded-", "x-original-", "x-originating-", "x-rewrite-", "x-envoy-"),
-    # Kubernetes, and the REMOTE_USER of CGI and of what imitates it.
-    *("impersonate-", "remote-", "x-remote-", "http-remote-"),
-    # Proxies: Grafana's, Kong, oauth2-proxy, authentik, Vouch, Pomerium, Tailscale, Shibboleth, WebLogic.
-    *("x-webauth-", "x-authenticated-", "x-auth-request-", "x-consumer-", "x-authentik-", "x-vouch-", "x-pomerium-"),
-    *("tailscale-user-", "shib-", "wl-proxy-"),
-    # Those of clouds: Google's IAP and App Engine, AWS' load balancers, Azure's App Service, Cloudflare Access.
-    *("x-goog-authenticated-", "x-goog-iap-", "x-appengine-", "x-amzn-oidc-", "x-ms-client-principal", "x-ms-token-"),
-    *("cf-access-authenticated-", "cf-access-jwt-"),
-    # Client certificates that a proxy has seen.
-    *("x-client-cert", "x-ssl-", "ssl-client-"),
-)
+_HOST_PREFIXES: Final = ("curation-", "proxy-")
 _METHOD_OVERRIDES: Final = frozenset({"x-http-method", "x-http-method-override", "x-method-override"})
 _NOT_SHOWN: Final = _HOP_BY_HOP | {"set-cookie", "set-cookie2", "proxy-authenticate", "proxy-authentication-info"}
-
-
-def folded(name: str) -> str:
-    """A header's name as servers compare it: in one case, and with ``-`` for ``_``, which are one to CGI and WSGI.
-
-    ``X_Forwarded_For`` is ``X-Forwarded-For`` to them (both are HTTP_X_FORWARDED_FOR), so it is to us.
-    """
-    return name.lower().replace("_", "-")
 
 
 def of_the_run(name: str) -> bool:
@@ -80,7 +50,7 @@ def module_headers(headers: Mapping[str, str]) -> dict[str, str]:
     kept = {name: value for name, value in headers.items() if folded(name) not in _DROPPED}
     for name in kept:
         plain = folded(name)
-        if plain in _IDENTITY or plain.startswith(_IDENTITY_PREFIXES):
+        if plain.startswith(_HOST_PREFIXES) or says_who_is_calling(name):
             raise EgressRefused(f"header {name[:64]!r} says who is calling, which only the operator may; remove it")
         if plain in _METHOD_OVERRIDES:
             raise EgressRefused(f"header {name[:64]!r} would change the method that was judged; use that method itself")

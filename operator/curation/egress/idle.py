@@ -2,10 +2,12 @@
 
 Called by the client. A connection is a channel: what a server answers too much to one request is the answer to the
 next. So no two namespaces, modules, origins or sets of credentials ever share one; none is kept after a request with a
-body, in which a server may see a second request; and none that has received a byte since its answer.
+body, in which a server may see a second request; and none that has received a byte since its answer. Only requests that
+ask for no change go out on one, and an origin that has closed one just then gets no second chance.
 """
 
 import asyncio
+from collections import OrderedDict
 from dataclasses import dataclass
 from typing import Final
 
@@ -18,6 +20,9 @@ MAX_IDLE: Final = 256
 """Idle connections in all."""
 MAX_IDLE_OF_ONE: Final = 32
 """Idle connections of one namespace."""
+
+MAX_AVOIDED: Final = 4096
+"""Origins whose connections are used once, the newest: one more costs another its memory, so at worst a request."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +48,7 @@ class IdleWires:
     def __init__(self) -> None:
         self._kept: dict[Channel, list[_Idle]] = {}
         self._number = 0
+        self._avoided: OrderedDict[tuple[str, str], None] = OrderedDict()
 
     def __len__(self) -> int:
         return self._number
@@ -58,6 +64,9 @@ class IdleWires:
 
     def keep(self, channel: Channel, wire: Wire) -> None:
         """Keeps it for a moment, or closes it where there are enough."""
+        if (channel.namespace, channel.origin) in self._avoided:
+            wire.abort()
+            return
         of_one = sum(len(kept) for each, kept in self._kept.items() if each.namespace == channel.namespace)
         if self._number >= MAX_IDLE or of_one >= MAX_IDLE_OF_ONE or not wire.is_quiet():
             wire.abort()
@@ -68,6 +77,17 @@ class IdleWires:
         wire.watch(lambda: self._drop(channel, idle))
         self._kept.setdefault(channel, []).append(idle)
         self._number += 1
+
+    def avoid(self, channel: Channel) -> None:
+        """Keep no more connections of this namespace to this origin: it closes them without a word."""
+        place = (channel.namespace, channel.origin)
+        self._avoided[place] = None
+        self._avoided.move_to_end(place)
+        if len(self._avoided) > MAX_AVOIDED:
+            self._avoided.popitem(last=False)
+        for each in [each for each in self._kept if (each.namespace, each.origin) == place]:
+            for idle in list(self._kept[each]):
+                self._drop(each, idle)
 
     def close(self) -> None:
         """Closes them all."""

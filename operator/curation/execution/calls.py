@@ -15,11 +15,12 @@ from pydantic import ValidationError
 
 from curation.api.approval import EvaluatedRequest
 from curation.api.contract import CallErrorCode, HttpCallError, HttpCallRequest, HttpCallResponse
+from curation.api.headers import folded
 from curation.authz.gate import Decision, JudgeContext
 from curation.egress.client import OutboundRequest, OutboundResponse
 from curation.egress.content import body_text
 from curation.egress.errors import AnswerOverBounds, EgressRefused, ResponseTooLarge, Unavailable
-from curation.egress.headers import folded, module_headers
+from curation.egress.headers import module_headers
 from curation.egress.url import CanonicalURL, canonical_method, parse_url
 from curation.execution.credentials import masked, of_origin
 from curation.execution.executor import Invocation, Judge, Sender

@@ -143,6 +143,12 @@ _BAD: dict[str, tuple[Document, str, str]] = {
         _credential(header="Curation_Run_Id"), "spec.credentials[0].header", "the host itself sets or refuses"),
     "a credential as a header that every request would be refused for": (
         _credential(header="Expect"), "spec.credentials[0].header", "the host itself sets or refuses"),
+    "a credential as a header that would change the judged method": (
+        _credential(header="X-HTTP-Method-Override"), "spec.credentials[0].header", "the host itself sets or refuses"),
+    "a credential as an identity to a trusting proxy": (
+        _credential(header="X_Remote_User"), "spec.credentials[0].header", "tells services who is calling"),
+    "a credential as an identity to Kubernetes": (
+        _credential(header="Impersonate-User"), "spec.credentials[0].header", "tells services who is calling"),
     "a credential of another scheme": (
         _credential(scheme="ftp"), "spec.credentials[0].scheme", 'supported values: "http", "https"'),
     "a credential for port 0": (

@@ -85,20 +85,55 @@ async def test_a_broken_answer_is_unavailable_and_asked_for_once(
     assert f"http://127.0.0.1:{server.port}: " in str(error.value)
 
 
-@pytest.mark.parametrize("method", ["GET", "PUT", "POST", "DELETE"])
+async def _second_one_is_lost(server: RawServer, writer: asyncio.StreamWriter) -> bool:
+    if len(server.received) != 2:
+        writer.write(OK)
+    return len(server.received) == 2
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD", "OPTIONS"])
 async def test_a_request_lost_on_a_reused_connection_is_not_sent_again(client: EgressClient, method: str) -> None:
     """HTTP libraries replay idempotent methods here, which would be a second call that nobody counted."""
-
-    async def second_one_is_lost(server: RawServer, writer: asyncio.StreamWriter) -> bool:
-        if len(server.received) == 1:
-            writer.write(OK)
-        return len(server.received) > 1
-
-    async with raw_server(second_one_is_lost) as server:
+    async with raw_server(_second_one_is_lost) as server:
         await fetch(client, server.port)
         with pytest.raises(Unavailable, match="closed before an answer"):
             await fetch(client, server.port, method=method)
         assert (server.connections, len(server.received)) == (1, 2)
+
+
+async def test_after_one_loss_connections_to_that_origin_are_used_once(client: EgressClient) -> None:
+    async with raw_server(_second_one_is_lost) as server:
+        await fetch(client, server.port)
+        with pytest.raises(Unavailable):
+            await fetch(client, server.port)
+        for _ in range(3):
+            await fetch(client, server.port)
+        assert (server.connections, len(server.received)) == (4, 5)
+        assert len(client._idle) == 0
+
+
+async def test_a_failed_answer_on_a_new_connection_costs_its_origin_nothing(client: EgressClient) -> None:
+    async def first_one_is_lost(server: RawServer, writer: asyncio.StreamWriter) -> bool:
+        if len(server.received) > 1:
+            writer.write(OK)
+        return len(server.received) == 1
+
+    async with raw_server(first_one_is_lost) as server:
+        with pytest.raises(Unavailable):
+            await fetch(client, server.port)
+        for _ in range(3):
+            await fetch(client, server.port)
+        assert server.connections == 2
+
+
+@pytest.mark.parametrize("method", ["PUT", "POST", "PATCH", "DELETE"])
+async def test_what_may_change_something_never_goes_out_on_a_connection_that_was_used(
+    client: EgressClient, method: str
+) -> None:
+    async with raw_server() as server:
+        await fetch(client, server.port)
+        await fetch(client, server.port, method=method)
+        assert server.connections == 2
 
 
 async def test_a_reset_is_unavailable_and_not_sent_again(client: EgressClient) -> None:

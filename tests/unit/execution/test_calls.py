@@ -262,6 +262,7 @@ async def test_a_run_whose_last_call_is_on_the_wire_at_the_wall_limit_is_not_den
 
 
 async def test_a_denial_for_want_of_a_permit_names_a_policy_that_is_invalid(rig: Rig) -> None:
+    rig.book.remove_policy(NAMESPACE, "p")
     rig.book.note_flaw(NAMESPACE, "broken", "is invalid")
     report = await rig.run(Script().call(post(rig.peer.url("/"))).answer())
     assert isinstance(report.result, Denied)
