@@ -219,7 +219,7 @@ _BAD: dict[str, tuple[Document, str, str]] = {
     "a pending approval that expires": (
         approval(expiresAt="2030-01-01T00:00:00Z"), "spec.expiresAt", "leave it out while decision is Pending"),
     "an approval that expires on a day without a time": (
-        approval(expiresAt="2030-01-01"), "spec.expiresAt", "must be of type date-time"),
+        approval(expiresAt="2030-01-01"), "spec.expiresAt", "must be a time such as 2030-01-31T12:00:00Z"),
 }  # fmt: skip
 
 

@@ -111,7 +111,7 @@ def test_columns_of_a_policy(installed: Connection, namespace: str, kubectl: Kub
     write_status(installed, namespace, "curationpolicies", "policy", {"policies": 3, "conditions": [_READY]})
     header, row = _table(kubectl, "curpol", "-o", "wide")
     assert header == ["NAME", "READY", "REASON", "POLICIES", "IN-FORCE", "AGE", "MESSAGE"]
-    assert [*row[:4], row[5]] == ["policy", "False", "DigestMismatch", "3", "the bytes differ"]
+    assert [*row[:4], row[-1]] == ["policy", "False", "DigestMismatch", "3", "the bytes differ"]
 
 
 def test_columns_of_an_approval(installed: Connection, namespace: str, kubectl: Kubectl) -> None:
@@ -126,11 +126,11 @@ def test_columns_of_an_approval(installed: Connection, namespace: str, kubectl: 
 
 
 def test_jobs_are_selected_by_phase(installed: Connection, namespace: str, kubectl: Kubectl) -> None:
-    for name, phase in (("a", "Running"), ("b", "Failed"), ("c", "Running")):
+    for name, phase in (("a", "Completed"), ("b", "Failed"), ("c", "Completed")):
         create(installed, namespace, "curationjobs", job(name))
         write_status(installed, namespace, "curationjobs", name, {"phase": phase})
     create(installed, namespace, "curationjobs", job("fresh"))
-    found = kubectl("get", "cjob", "--field-selector=status.phase=Running", "-o", "name").stdout.split()
+    found = kubectl("get", "cjob", "--field-selector=status.phase=Completed", "-o", "name").stdout.split()
     assert found == ["curationjob.curation.dev/a", "curationjob.curation.dev/c"]
     assert kubectl("get", "cjob", "--field-selector=status.phase=", "-o", "name").stdout.split() == [
         "curationjob.curation.dev/fresh"

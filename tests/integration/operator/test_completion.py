@@ -192,6 +192,6 @@ async def test_a_claim_that_is_refused_is_told_of_once_and_made_when_the_server_
     await world.settled()
 
     assert refusal.hits == 4
-    assert world.event_count("RetryScheduled", note="no job runs today") == 1
+    assert world.event_count("WriteRefused", note="no job runs today") == 1
     assert len(operator.logged("refuses to write")) == 1
     assert world.status()["run"]["attempt"] == 1

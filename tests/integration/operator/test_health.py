@@ -14,7 +14,7 @@ import yaml
 from yarl import URL
 
 from hack.controlplane.install import OPERATOR_GROUPS, OPERATOR_USER
-from tests.faults.flood import KINDS, flood
+from tests.faults.flood import flood
 from tests.faults.proxy import FaultProxy, held_request, silent
 from tests.harness import leases
 from tests.harness.operator_process import OperatorProcess
@@ -43,6 +43,13 @@ async def until_healthz(operator: OperatorProcess, status: int) -> list[str]:
             await asyncio.sleep(0.05)
 
 
+async def until_problem(operator: OperatorProcess, start: str) -> None:
+    """Wait until /healthz names a problem that begins so. On a busy machine it may name more."""
+    async with asyncio.timeout(SECONDS):
+        while not any(line.startswith(start) for line in await until_healthz(operator, 503)):  # noqa: ASYNC110 - nothing tells of it
+            await asyncio.sleep(0.05)
+
+
 def quick_operator(folder: Path) -> str:
     """The program of it."""
     program = folder / "quick-operator"
@@ -63,12 +70,11 @@ async def test_a_watch_that_hangs_is_unhealthy_until_it_is_heard_of_again(
         await operator.start()
         hang = proxy.inject(fault("GET", rf"/{kind}\?.*watch=", times=None))  # type: ignore[operator]
         await hang.reached.wait()
-        (problem,) = await until_healthz(operator, 503)
-        assert problem.startswith(f"the watch of {kind} was last alive ")
+        await until_problem(operator, f"the watch of {kind} was last alive ")
         assert (await operator.fetch("/readyz"))[0] == 503
         metrics = await operator.metrics()
-        assert metrics.value("curation_watch_age_seconds", resource=kind) > 5
-        assert metrics.value("curation_watch_age_seconds", resource="curationmodules") < 5
+        ages = [metrics.value("curation_watch_age_seconds", resource=each) for each in (kind, "curationmodules")]
+        assert ages[0] > max(5, ages[1])
 
         proxy.heal()
         assert await until_healthz(operator, 200) == ["ok"]
@@ -94,7 +100,8 @@ async def test_a_watch_that_hangs_in_one_of_two_namespaces_is_unhealthy(world: W
         await operator.stop()
 
 
-@pytest.mark.parametrize("kind", KINDS)
+# All kinds by tests/unit/reconciler/test_health_server.py: a flood takes a core for as long as it lasts.
+@pytest.mark.parametrize("kind", ["loris", "pipeline"])
 async def test_a_flood_of_the_health_port_does_not_stop_the_work(world: World, kind: str) -> None:
     """From another process, at full speed. Each kind alone and with the lease, which a slow loop loses."""
     await leases.grant(world.cluster)
