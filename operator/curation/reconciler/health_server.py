@@ -233,6 +233,7 @@ class HealthServer:
         self._clients = _Clients()
         self._beating: asyncio.Task[None] | None = None
         self._thread: threading.Thread | None = None
+        self._ended: asyncio.Future[None] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self.url = ""
 
@@ -251,7 +252,10 @@ class HealthServer:
         self._beating = asyncio.create_task(self._health.beat(), name="beat")
         self._loop = uvloop.new_event_loop()
         # A daemon: what hangs here must not keep the process from its end.
-        self._thread = threading.Thread(target=self._serve, args=(self._loop, sockets), name="health", daemon=True)
+        self._ended = ended = self._loop.create_future()
+        self._thread = threading.Thread(
+            target=self._serve, args=(self._loop, sockets, ended), name="health", daemon=True
+        )
         self._thread.start()
 
     async def close(self) -> None:
@@ -261,10 +265,17 @@ class HealthServer:
         if self._thread is None or self._loop is None:
             return
         with contextlib.suppress(RuntimeError):  # it is closed already
-            self._loop.call_soon_threadsafe(self._loop.stop)
+            self._loop.call_soon_threadsafe(self._end)
         await asyncio.get_running_loop().run_in_executor(None, self._thread.join, SHUTDOWN_SECONDS)
 
-    def _serve(self, loop: asyncio.AbstractEventLoop, sockets: list[socket.socket]) -> None:
+    def _end(self) -> None:
+        """Trap: `loop.stop` would end whatever the loop waits for just then, its own end too, and leave it open."""
+        if self._ended is not None and not self._ended.done():
+            self._ended.set_result(None)
+
+    def _serve(
+        self, loop: asyncio.AbstractEventLoop, sockets: list[socket.socket], ended: asyncio.Future[None]
+    ) -> None:
         """The thread."""
 
         def connection() -> _Connection:
@@ -272,7 +283,7 @@ class HealthServer:
 
         servers = [loop.run_until_complete(loop.create_server(connection, sock=each)) for each in sockets]
         try:
-            loop.run_forever()
+            loop.run_until_complete(ended)
         finally:
             for server in servers:
                 server.close()

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, ParamSpec
 
 P = ParamSpec("P")
-_DEADLOCK_SECONDS = 10.0
+_DEADLOCK_SECONDS = 60  # a compiler is a process of its own, and slow on a busy machine
 
 
 class _JumpingSelector(selectors.DefaultSelector):
