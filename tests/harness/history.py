@@ -80,7 +80,11 @@ class History:
         await self._list()
 
     async def _list(self) -> None:
-        code, found = await self._cluster.request("GET", self._cluster.path(self._plural))
+        while True:
+            code, found = await self._cluster.request("GET", self._cluster.path(self._plural))
+            if code != 429:  # a kind whose CRD was changed sets its storage up anew, some time after the change
+                break
+            await asyncio.sleep(0.1)
         assert code == 200, found
         self.present = {}
         for item in found["items"]:

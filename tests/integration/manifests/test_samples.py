@@ -41,7 +41,10 @@ async def test_the_samples_do_what_their_comments_say(world: World, kubectl: Kub
             ["build-session-message", "True", "Compiled"],
             ["hello", "True", "Compiled", "401"],
         ],
-        "curpol": [["NAME", "READY", "REASON", "POLICIES", "AGE"], ["session-service", "True", "Valid", "1"]],
+        "curpol": [
+            ["NAME", "READY", "REASON", "POLICIES", "IN-FORCE", "AGE"],
+            ["session-service", "True", "Valid", "1"],
+        ],
     }.items():
         table = [line.split() for line in (await asyncio.to_thread(kubectl, "get", kind)).stdout.splitlines()]
         for row in expected:

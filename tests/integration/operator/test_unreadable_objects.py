@@ -194,4 +194,5 @@ async def test_a_bad_condition_is_written_anew_and_the_job_goes_on(rolled_back: 
     await world.edit("job-0", rerun="again")
     await world.until(lambda: (world.status().get("run") or {}).get("generation") == 2, "it runs again")
     await world.until_phase("Running")
-    assert condition(world.job(), "Finished")["status"] == "False"
+    ready = condition(world.job(), "Ready")
+    assert (ready["status"], ready["lastTransitionTime"] == bad["lastTransitionTime"]) == ("False", False)
