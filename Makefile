@@ -12,7 +12,7 @@ FACES ?= 1
 # One event loop for all tests, so that an operator can serve several of them.
 LENT := --lend-operators 25 -o asyncio_default_test_loop_scope=session -o asyncio_default_fixture_loop_scope=session
 
-.PHONY: help demo test unit one controlplane lint format generate verify audit modules bench gauntlet faces guards e2e compat lock clean
+.PHONY: help demo test unit one controlplane lint format generate verify audit modules bench gauntlet faces guards gitops e2e compat lock clean
 
 help: ## List the targets.
 	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -41,6 +41,12 @@ one: $(READY) ## One test, file or folder: make one T=tests/unit/lifecycle/test_
 
 gauntlet: $(READY) faces guards ## Fault tests: killed processes, lost answers; the faces in all variants; the guards taken off.
 	@$(BIN)/python -m pytest tests/gauntlet -n $(WORKERS) --dist worksteal
+
+gitops: $(READY) ## The promises about GitOps under Flux' real controllers (builds them once, about 15 minutes).
+	@$(BIN)/python -m hack.controlplane build > /dev/null
+	@$(BIN)/python -m hack.gitops build > /dev/null
+	@$(BIN)/python -m pytest tests/gitops_kit -o asyncio_default_fixture_loop_scope=session \
+		-o asyncio_default_test_loop_scope=session
 
 faces: $(READY) ## The nine faces in all variants, FACES=50 times in a row.
 	@$(BIN)/python -m hack.controlplane build > /dev/null

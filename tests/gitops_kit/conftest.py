@@ -1,0 +1,79 @@
+"""A control plane with Flux' real controllers, the operator for all namespaces, and a git repository for each test."""
+
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+
+from hack.controlplane.install import OPERATOR_GROUPS, OPERATOR_USER, install
+from hack.controlplane.server import ControlPlane
+from hack.gitops import flux
+from hack.gitops.build import find_or_build
+from hack.gitops.flux import Flux
+from hack.gitops.repository import Repository
+from hack.sessions import SessionService
+from tests.gitops_kit.team import Team
+from tests.harness.operator_process import OperatorProcess
+
+
+@pytest.fixture(scope="session")
+def programs() -> Path:
+    """Flux' controllers."""
+    return find_or_build()
+
+
+@pytest.fixture(scope="session")
+def server(programs: Path) -> Iterator[ControlPlane]:
+    """A control plane of its own: Flux is cluster-admin in it."""
+    with ControlPlane(audit_log=True) as made:
+        install(made.connection)
+        flux.install(made.connection, programs)
+        yield made
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def service() -> AsyncIterator[SessionService]:
+    """The session service that all jobs call."""
+    async with SessionService() as made:
+        yield made
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def operator(server: ControlPlane) -> AsyncIterator[OperatorProcess]:
+    """The operator, for all namespaces, as its service account."""
+    made = OperatorProcess(
+        server.connection.environment(OPERATOR_USER, OPERATOR_GROUPS),
+        ("--no-lease", "--allow-cidr", "127.0.0.0/8", "--http-bind", "127.0.0.1:0", "--log-format", "json"),
+    )
+    try:
+        await made.start()
+        yield made
+        await made.stop()
+    finally:
+        await made.kill()
+
+
+@pytest.fixture(scope="module")
+def gated(server: ControlPlane, programs: Path, request: pytest.FixtureRequest) -> Iterator[Flux]:
+    """Flux as the module wants it: its `GATE` says whether a new commit ends the wait for health."""
+    with Flux(server.connection, programs, gate=request.module.GATE) as made:
+        yield made
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def team(
+    server: ControlPlane,
+    gated: Flux,
+    service: SessionService,
+    operator: OperatorProcess,
+    request: pytest.FixtureRequest,
+) -> AsyncIterator[Team]:
+    """A namespace that Flux applies from a repository of its own."""
+    with Repository() as repository:
+        made = Team(server, gated, service, repository, request.node.name)
+        await made.begin()
+        yield made
+        gated.check()
+        assert operator.running, operator.text()
+        await made.end()
