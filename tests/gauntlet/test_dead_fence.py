@@ -151,7 +151,7 @@ async def test_an_edit_and_its_reversal_while_the_operator_is_frozen_leave_one_l
     rule = hold(world, point)
     await world.create_jobs(1, rerun="a")
     await world.service.wait_held(rule)
-    operator.pause()
+    await operator.pause()
     await world.edit("job-0", rerun="b")
     await world.edit("job-0", rerun="a")
     # The answer and both edits reach the operator at the same time: which it reads first is open.

@@ -66,7 +66,7 @@ async def test_a_leader_that_slept_past_its_lease_ends_with_3_and_harms_nothing(
         held = world.service.add_rule("hold", "after", method="POST", path=path, times=1)
         await world.create_jobs(1)
         await world.service.wait_held(held)
-        first.pause()
+        await first.pause()
         assert await lease.leader(first) is second
         await world.until_phase("Running")
         await world.create_job("job-1")
@@ -88,7 +88,7 @@ async def test_a_leader_that_slept_past_its_lease_claims_nothing_though_nobody_w
     await world.prepare(wall_seconds=WALL_SECONDS)
     async with election(world) as lease:
         first, second = await leader_and_standby(world, lease)
-        first.pause()
+        await first.pause()
         assert await lease.leader(first) is second
         await second.kill()
         names = await world.create_jobs(20)

@@ -117,6 +117,12 @@ class OperatorProcess:
         """What it counts now."""
         return Metrics((await self.fetch("/metrics"))[1], self._since)
 
+    async def until_metric(self, value: float, name: str, **labels: str) -> None:
+        """Wait until its counters say so. Raises TimeoutError."""
+        async with asyncio.timeout(READY_SECONDS):
+            while (await self.metrics()).value(name, **labels) != value:  # noqa: ASYNC110 - a page that is read
+                await asyncio.sleep(_LOOK_SECONDS)
+
     async def fetch(self, path: str) -> tuple[int, str]:
         """Status and text of one of its pages."""
         async with aiohttp.ClientSession() as session, session.get(self.url + path) as answer:
@@ -140,10 +146,12 @@ class OperatorProcess:
         """Ask it to stop, as a kubelet does."""
         self._signal(signal.SIGTERM)
 
-    def pause(self) -> None:
+    async def pause(self) -> None:
         """Freeze it, as a machine that sleeps does."""
         self._signal(signal.SIGSTOP)
         self._paused = True
+        while not self._is_frozen():  # noqa: ASYNC110 - a signal takes its time, and no event tells
+            await asyncio.sleep(_LOOK_SECONDS)
 
     def resume(self) -> None:
         """End the freeze."""
@@ -182,6 +190,15 @@ class OperatorProcess:
         finally:
             self._folder.cleanup()
         return code
+
+    def _is_frozen(self) -> bool:
+        """Every thread of it, which the process's own state does not tell."""
+        assert self._process is not None
+        threads = Path(f"/proc/{self._process.pid}/task").glob("*/stat")
+        try:
+            return all(stat.read_text().rpartition(")")[2].split()[0] == "T" for stat in threads)
+        except OSError:  # one of them has just ended
+            return False
 
     def _signal(self, number: signal.Signals) -> None:
         assert self._process is not None

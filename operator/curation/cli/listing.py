@@ -56,7 +56,8 @@ async def approvals(
     for document, problem in unreadable:
         metadata = document["metadata"]
         row = [metadata["name"], "Unreadable", "", problem if wide else clip(problem, REQUEST_WIDTH)]
-        rows.append([metadata.get("namespace", "")] * all_namespaces + row + [""] * (3 + 5 * wide))
+        row = [metadata.get("namespace", "")] * all_namespaces + row
+        rows.append(row + [""] * (len(header) - len(row)))
     say(table(header, rows))
 
 

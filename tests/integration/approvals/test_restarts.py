@@ -99,7 +99,7 @@ async def test_a_restart_while_nobody_has_decided(world: World, approvals: Appro
 async def test_a_restart_after_a_decision_that_the_operator_has_not_heard(world: World, approvals: Approvals) -> None:
     operator, names, name = await denied(world, approvals)
     await world.settled()
-    operator.pause()
+    await operator.pause()
     await approvals.curation("approve", name)
     await operator.kill()
     assert {world.status(job)["phase"] for job in names} == {"AwaitingApproval"}
@@ -144,7 +144,7 @@ async def test_a_restart_after_the_freeing(world: World, approvals: Approvals) -
 async def test_a_restart_after_a_denial_fails_the_jobs_all_the_same(world: World, approvals: Approvals) -> None:
     operator, names, name = await denied(world, approvals)
     await world.settled()
-    operator.pause()
+    await operator.pause()
     await approvals.curation("deny", name)
     await operator.kill()
     await world.start_operator()

@@ -136,7 +136,7 @@ async def test_with_the_arguments_of_the_deployment_it_is_healthy_on_ipv4_and_ip
 
 async def test_a_process_whose_loop_does_not_turn_gives_a_probe_no_answer(world: World) -> None:
     operator = await world.start_operator()
-    operator.pause()
+    await operator.pause()
     with pytest.raises(TimeoutError):
         async with asyncio.timeout(1):
             await operator.fetch("/healthz")

@@ -3,30 +3,22 @@
 import asyncio
 
 from tests.harness.leases import grant
-from tests.harness.operator_process import OperatorProcess
 from tests.harness.slow_runs import Point, hold
-from tests.harness.world import JOBS, SECONDS, World
-
-
-async def until_metric(operator: OperatorProcess, name: str, value: float, **labels: str) -> None:
-    """Wait until it counts so many."""
-    async with asyncio.timeout(SECONDS):
-        while (await operator.metrics()).value(name, **labels) != value:  # noqa: ASYNC110 - a page that is read
-            await asyncio.sleep(0.05)
+from tests.harness.world import JOBS, World
 
 
 async def test_a_replica_that_waits_for_the_lease_queues_nothing_and_can_go_on_at_once(world: World) -> None:
     await grant(world.cluster)
     leader = await world.start_operator(lease=True)
-    await until_metric(leader, "curation_leader", 1)
+    await leader.until_metric(1, "curation_leader")
     standby = await world.start_operator(lease=True)
     await world.prepare(wall_seconds=20)
     names = await world.create_jobs(5)
     await world.until_phase("Running", *names)
-    await until_metric(standby, "curation_jobs", 5, phase="Running")
+    await standby.until_metric(5, "curation_jobs", phase="Running")
     await asyncio.gather(*(world.cluster.delete(JOBS, name) for name in names[1:]))
     await world.until_gone(*names[1:])
-    await until_metric(standby, "curation_jobs", 1)
+    await standby.until_metric(1, "curation_jobs")
 
     metrics = await standby.metrics()
     assert (metrics.value("curation_leader"), metrics.value("curation_queue_depth")) == (0, 0)

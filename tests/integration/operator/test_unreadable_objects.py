@@ -12,8 +12,7 @@ from hack.controlplane import namespaces
 from hack.controlplane.server import ControlPlane
 from tests.harness import manifests
 from tests.harness.newer import loosen
-from tests.harness.operator_process import OperatorProcess
-from tests.harness.world import JOBS, SECONDS, World, open_world
+from tests.harness.world import JOBS, World, open_world
 from tests.integration.cli.running import Plugin
 
 MODULES, APPROVALS = "curationmodules", "curationapprovals"
@@ -36,13 +35,6 @@ async def rolled_back(private_control_plane: ControlPlane, module_cache: Path) -
         world.jobs.versions.clear()
         for other in world.others:
             other.versions.clear()
-
-
-async def until_metric(operator: OperatorProcess, wanted: float, name: str, **labels: str) -> None:
-    """Wait until the operator serves this value."""
-    async with asyncio.timeout(SECONDS):
-        while (await operator.metrics()).value(name, **labels) != wanted:  # noqa: ASYNC110 - a page that is read
-            await asyncio.sleep(_LOOK_SECONDS)
 
 
 def condition(obj: dict[str, Any], kind: str) -> dict[str, Any]:
@@ -106,9 +98,9 @@ async def test_after_a_rollback_what_the_newer_release_wrote_is_told_of_skipped_
     assert "status.phase" in condition(world.job(), "Stalled")["message"]
     assert world.status()["phase"] == "Paused"
     assert world.status()["run"]["shard"] == 3
-    await until_metric(operator, 1, "curation_unreadable_objects", kind="CurationJob")
-    await until_metric(operator, 1, "curation_unreadable_objects", kind="CurationModule")
-    await until_metric(operator, 1, "curation_unreadable_objects", kind="CurationApproval")
+    await operator.until_metric(1, "curation_unreadable_objects", kind="CurationJob")
+    await operator.until_metric(1, "curation_unreadable_objects", kind="CurationModule")
+    await operator.until_metric(1, "curation_unreadable_objects", kind="CurationApproval")
 
     # Nothing else is held up: not the other job, not a new one, not a denied one's approval, not a module's waiter.
     await world.edit("job-1", rerun="again")
@@ -152,7 +144,7 @@ async def test_after_a_rollback_what_the_newer_release_wrote_is_told_of_skipped_
     await world.until_gone("job-0")
     await world.until(lambda: "newer" not in world.others[0].present, "the module is gone")
     assert world.service.live_sessions(job=uid) == []
-    await until_metric(operator, 0, "curation_unreadable_objects", kind="CurationJob")
+    await operator.until_metric(0, "curation_unreadable_objects", kind="CurationJob")
 
 
 @pytest.mark.parametrize(

@@ -67,11 +67,11 @@ async def test_a_quota_of_approvals_shows_on_the_jobs_and_they_ask_once_there_is
         assert "quota" in told.split("You can:")[1]
         assert "kubectl curation approve" not in told
         assert len(operator.logged("exceeded quota", level="ERROR")) == 1
-        assert (await operator.metrics()).value("curation_refused_writes", kind="CurationApproval") == 1
+        await operator.until_metric(1, "curation_refused_writes", kind="CurationApproval")
     await world.until_phase("AwaitingApproval", "job-0", "job-1", "job-2", reason="Denied")
     name = world.status()["approval"]["name"]
     await world.until(lambda: name in world.others[2].present, "the approval is made")
-    assert (await operator.metrics()).value("curation_refused_writes", kind="CurationApproval") == 0
+    await operator.until_metric(0, "curation_refused_writes", kind="CurationApproval")
     await world.cluster.patch(APPROVALS, name, {"spec": {"decision": "Approved", "scope": "Host"}})
     await world.until_phase("Running", "job-0", "job-1", "job-2")
     await world.settled()

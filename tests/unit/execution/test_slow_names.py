@@ -14,7 +14,7 @@ import pytest
 
 from curation.egress.client import EgressClient
 from curation.egress.floor import AddressFloor
-from curation.execution.in_process import InProcessExecutor
+from curation.execution.in_process import InProcessExecution, InProcessExecutor
 from curation.lifecycle.outcome import Completed, Failed, FailureClass, Report
 from curation.wasm.limits import Limits
 from tests.guests.wat import Script
@@ -61,19 +61,31 @@ def module(rig: Rig, host: str) -> bytes:
     return script.answer() if host.endswith("slow.test") else script.ok(DONE)
 
 
-async def ask(rig: Rig, host: str, limits: Limits = BRIEF, namespace: str | None = None) -> Report:
+def begun(rig: Rig, host: str, limits: Limits = BRIEF, namespace: str | None = None) -> InProcessExecution:
     invocation = rig.invocation(module(rig, host), limits=limits)
     if namespace is not None:
         rig.book.put_policy(namespace, "p", PERMIT)
         invocation = replace(invocation, namespace=namespace)
-    return await ended(rig.executor.start(invocation))
+    return rig.executor.start(invocation)
 
 
-async def ask_for_slow_names(rig: Rig, number: int) -> list[Report]:
+async def ask(rig: Rig, host: str, limits: Limits = BRIEF, namespace: str | None = None) -> Report:
+    return await ended(begun(rig, host, limits, namespace))
+
+
+async def slow_names(rig: Rig, number: int) -> list[str]:
     names = [f"h{n}.slow.test" for n in range(number)]
     for name in names:  # one compilation after another, before the clock of the runs begins
         await rig.modules.load_bytes(module(rig, name))
-    return await asyncio.gather(*(ask(rig, name) for name in names))
+    return names
+
+
+async def ask_for_slow_names(rig: Rig, number: int) -> list[Report]:
+    return await asyncio.gather(*(ask(rig, name) for name in await slow_names(rig, number)))
+
+
+def look_ups() -> int:
+    return sum(thread.name.startswith("look-up") for thread in threading.enumerate())
 
 
 async def test_slow_names_of_ended_runs_do_not_hold_up_another_namespace(system: Rig) -> None:
@@ -105,14 +117,21 @@ async def test_a_pool_that_others_have_filled_does_not_hold_up_the_stop(rig: Rig
 async def test_a_namespace_with_too_many_slow_names_gets_no_further_look_up_until_some_have_ended(
     system: Rig, dns: threading.Event
 ) -> None:
-    reports = await ask_for_slow_names(system, 40)
-    refused = [each for each in reports if "too many of the namespace's names are slow to resolve" in each.log]
-    assert len(refused) == 40 - 32
-    for report in refused:
+    patient = Limits(wall_seconds=GENEROUS)
+    names = await slow_names(system, 40)
+    waiting = [begun(system, name, patient) for name in names[:32]]
+    await until(lambda: look_ups() == 32)
+    for name in names[32:]:
+        report = await ask(system, name, patient)
+        assert "too many of the namespace's names are slow to resolve" in report.log
         assert isinstance(report.result, Failed)
         assert report.result.failure_class is FailureClass.HTTP_UNAVAILABLE
-    assert "slow to resolve" in (await ask(system, "good.test")).log
-    assert '"status":200' in (await ask(system, "good.test", namespace="another")).log
+    for execution in waiting:
+        execution.kill("it is ended")
+        await ended(execution)
+    # What they asked for is not ended by that.
+    assert "slow to resolve" in (await ask(system, "good.test", patient)).log
+    assert '"status":200' in (await ask(system, "good.test", patient, namespace="another")).log
     dns.set()
-    await until(lambda: not any(thread.name.startswith("look-up") for thread in threading.enumerate()))
-    assert '"status":200' in (await ask(system, "good2.test")).log
+    await until(lambda: not look_ups())
+    assert '"status":200' in (await ask(system, "good2.test", patient)).log
