@@ -1,6 +1,7 @@
 """One team: its namespace, its repository, and the Kustomization by which Flux applies it."""
 
 import asyncio
+import re
 import secrets
 import subprocess
 import sys
@@ -26,8 +27,8 @@ SECONDS = 300.0
 """How long a test waits for what takes seconds on an idle machine."""
 LOOK_SECONDS = 0.2
 
-WAITING_FAILS = "status.phase in ['Failed', 'AwaitingApproval'] || (has(spec.suspend) && spec.suspend)"
-"""What takes a job that waits for failed, so that Flux does not hold back the commit that would free it."""
+WAITING_FAILS = " ".join(re.findall(r"^ +#   (.*)$", SAMPLE.split("# failed: >-")[1], re.MULTILINE))
+"""The sample's other `failed`: with it Flux does not hold back the commit that would free a job that waits."""
 
 
 def job_of(name: str, url: str, **spec: Any) -> Document:
