@@ -64,9 +64,9 @@ e2e: $(READY) ## The operator as it is installed, on a real node: NODE=... or IM
 
 # K8S=1.35.4: an API server of that version, built once; without it the pinned one. PLAIN=1: only as the version comes,
 # without feature gates. COMPAT holds options of pytest.
-compat: $(READY) ## The tests of a Kubernetes version: K8S=1.35.4.
+compat: $(READY) ## The tests of a Kubernetes version: K8S=1.35.4 (TO=1.36.3: the one to upgrade it to).
 	@$(BIN)/python -m hack.controlplane build $(if $(K8S),--release $(K8S)) > /dev/null
-	@CURATION_COMPAT="$(K8S)" CURATION_COMPAT_WITHOUT_SWITCHES="$(PLAIN)" $(BIN)/python -m pytest tests/compat $(COMPAT)
+	@CURATION_COMPAT="$(K8S)" CURATION_COMPAT_TO="$(TO)" CURATION_COMPAT_WITHOUT_SWITCHES="$(PLAIN)" $(BIN)/python -m pytest tests/compat $(COMPAT)
 
 bench: $(READY) ## Throughput, latency, scale and failover, as ratios to what was measured in the same run.
 	@$(BIN)/python -m hack.controlplane build > /dev/null

@@ -60,9 +60,14 @@ class Installation:
     setup: Setup
 
 
+def minor_of(version: str) -> int:
+    """`35` of `v1.35.4`."""
+    return int(version.removeprefix("v").split(".")[1])
+
+
 def setups(version: str, *, switches: bool) -> dict[str, Setup]:
     """The ways to set up a version, by name."""
-    minor = int(version.removeprefix("v").split(".")[1])
+    minor = minor_of(version)
     if minor >= 36:
         plain = {"plain": Setup((), "admission", "v1")}
         off = {
@@ -81,7 +86,7 @@ def setups(version: str, *, switches: bool) -> dict[str, Setup]:
     }
 
 
-def _version() -> str:
+def version_asked_for() -> str:
     """The version that is asked for, without a build of it: tests are collected where none is to be run, too."""
     if _RELEASE is not None:
         return parse(_RELEASE)
@@ -92,7 +97,7 @@ def _version() -> str:
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Each test in each setup of the version."""
     if "setup" in metafunc.fixturenames:
-        version = _version()
+        version = version_asked_for()
         found = setups(version, switches=not os.environ.get("CURATION_COMPAT_WITHOUT_SWITCHES"))
         metafunc.parametrize("setup", found.values(), ids=[f"{version}-{name}" for name in found], scope="session")
 
