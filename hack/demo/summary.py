@@ -27,7 +27,7 @@ def rows(evidence: Evidence, ten: Sequence[str]) -> list[tuple[str, str, str]]:
         ("of ten jobs: killed", str(len(evidence.killed)), f"API server: all {versions} versions that a watch showed"),
         ("of ten jobs: run the session in status", str(owned), "session service by run id, API server"),
         ("stale completions dropped", str(evidence.stale), 'operator: curation_completions_total{verdict="stale"}'),
-        ("stale completions told of", str(events), "API server: Events StaleCompletionDropped"),
+        ("stale completions in Events", str(events), "API server: Events StaleCompletionDropped"),
         ("stale completions logged", str(len(evidence.logged)), "operator: log"),
         ("completions applied", str(applied), 'operator: curation_completions_total{verdict="applied"}'),
         ("calls allowed, denied", f"{evidence.allowed}, {evidence.denied}", "operator: curation_http_calls_total"),
