@@ -20,10 +20,16 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from curation.api.digest import MAX_DEPTH
 from curation.api.excess import EXCESS_FIELD, INPUT_REMEDY, too_deep, too_large
-from curation.api.job import MAX_CONFIG_BYTES, MAX_INPUT_BYTES
+from curation.api.job import MAX_ABANDONED_RUNS, MAX_CONFIG_BYTES, MAX_INPUT_BYTES
+from curation.api.names import ANNOTATION_OBSERVE_REQUESTED_AT, REQUESTER_ANNOTATIONS
 from curation.cluster.resources import JOBS, ResourceKind
 
 logger = logging.getLogger(__name__)
+
+# The API server admits JSON of 10,000 levels (Go's decoder), and one such object must not break a watch or a list for
+# all: json and msgspec count levels against this limit. Measured: 20,000 of them fit the stack of a thread (8 MiB).
+RECURSION_LIMIT: Final = 20_000
+"""For `sys.setrecursionlimit`, of each program that reads objects."""
 
 MAX_INPUT_WITH_NULLS: Final = 2 * MAX_INPUT_BYTES
 """Of ``spec.input`` as stored. What counts is its size without nulls, which takes a parse to know."""
@@ -31,9 +37,11 @@ MAX_JOB_SPEC: Final = MAX_INPUT_WITH_NULLS + 2 * MAX_CONFIG_BYTES
 MAX_SPEC: Final = 384 * 1024
 """Of the other kinds: a policy text may have 64 Ki characters, of up to four bytes each."""
 MAX_STATUS_FIELD: Final = 64 * 1024
-"""Of one field of a status: the operator writes at most half of it."""
-MAX_ABANDONED: Final = 384 * 1024
-"""Of ``status.abandonedRuns``: 20 entries with the configuration of their runs."""
+"""Of one field of a status: the operator writes at most half of it, but for those below."""
+MAX_ABANDONED: Final = MAX_ABANDONED_RUNS * (6 * MAX_CONFIG_BYTES + 16 * 1024)
+"""Of ``status.abandonedRuns``: entries with the configuration of their runs, of which JSON may escape each byte."""
+MAX_IN_FORCE: Final = MAX_SPEC + 1024
+"""Of ``status.inForce``: the text of a policy, and which revision it is of. What is lost of it is out of force."""
 MAX_LABELS: Final = 32 * 1024
 MAX_FINALIZERS: Final = 32 * 1024
 SMALL: Final = 4 * 1024
@@ -41,8 +49,11 @@ SMALL: Final = 4 * 1024
 
 # One escaped by Go's encoder is six bytes and stands for one, or for three.
 _ESCAPED: Final = ((b"\\u003c", 5), (b"\\u003e", 5), (b"\\u0026", 5), (b"\\u2028", 3), (b"\\u2029", 3))
-# A key of ours with its value. In JSON a quote within a string has a backslash before it, and so does not match.
-_OURS: Final = re.compile(rb'"(curation\.dev/[^"\\]{1,64})":("(?:[^"\\]|\\.){0,1024}")')
+_READ: Final = (*REQUESTER_ANNOTATIONS, ANNOTATION_OBSERVE_REQUESTED_AT)
+"""The annotations that are read. Trap: anybody may add others under curation.dev/, which must not take their place."""
+# Such a key with its value, a user's name for one, which nobody bounds. In JSON a quote within a string has a backslash
+# before it, and so does not match.
+_OURS: Final = re.compile(rb'"(%b)":("(?:[^"\\]|\\.){0,8192}")' % b"|".join(re.escape(name.encode()) for name in _READ))
 
 
 class _Metadata(msgspec.Struct, omit_defaults=True):
@@ -143,7 +154,7 @@ def _cut_metadata(kind: ResourceKind, seen: Looked) -> None:
             _mark(seen, "metadata.labels", too_large("metadata.labels", labels, MAX_LABELS, remedy), metadata.labels)
         metadata.labels = UNSET
     if metadata.annotations is not UNSET and len(bytes(metadata.annotations)) > SMALL:
-        ours = b",".join(b'"%b":%b' % found for found in _OURS.findall(bytes(metadata.annotations))[:64])
+        ours = b",".join(b'"%b":%b' % found for found in _OURS.findall(bytes(metadata.annotations)))
         metadata.annotations = Raw(b"{%b}" % ours)
     if metadata.finalizers is not UNSET and len(bytes(metadata.finalizers)) > MAX_FINALIZERS:
         # Those of others are not known then, and a write would take them off: nobody is to write this list.
@@ -176,13 +187,16 @@ def _cut_spec(kind: ResourceKind, seen: Looked) -> None:
         seen.spec = Raw(msgspec.json.encode(fields))
 
 
+_LARGE_FIELDS: Final = {"abandonedRuns": MAX_ABANDONED, "inForce": MAX_IN_FORCE}
+
+
 def _cut_status(seen: Looked) -> None:
     assert isinstance(seen.status, Raw)
     if size(seen.status, MAX_STATUS_FIELD) <= MAX_STATUS_FIELD and not is_deep(seen.status):
         return
     fields = _FIELDS.decode(seen.status)
     for name, value in tuple(fields.items()):
-        allowed = MAX_ABANDONED if name == "abandonedRuns" else MAX_STATUS_FIELD
+        allowed = _LARGE_FIELDS.get(name, MAX_STATUS_FIELD)
         if size(value, allowed) > allowed or is_deep(value):
             # Only the operator writes a status, and never this much.
             logger.warning(

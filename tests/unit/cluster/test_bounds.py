@@ -11,7 +11,9 @@ from typing import Any
 import pytest
 
 from curation.api.job import MAX_INPUT_BYTES, CurationJob
-from curation.api.policy import CurationPolicy
+from curation.api.names import REQUESTER_ANNOTATIONS
+from curation.api.policy import MAX_CEDAR_BYTES, ClusterCurationPolicy, CurationPolicy
+from curation.authz.standing import cedar_digest
 from curation.cluster.bounds import (
     MAX_ABANDONED,
     MAX_FINALIZERS,
@@ -21,9 +23,10 @@ from curation.cluster.bounds import (
 )
 from curation.cluster.cache import Cache, Stored
 from curation.cluster.intake import cut_event, cut_object, cut_page
-from curation.cluster.resources import APPROVALS, CONFIG_MAPS, JOBS, POLICIES
+from curation.cluster.resources import APPROVALS, CLUSTER_POLICIES, CONFIG_MAPS, JOBS, POLICIES
 from curation.lifecycle.decide import decide
 from curation.lifecycle.template import template_of
+from curation.reconciler.approvals import _requesters
 from tests.unit.lifecycle.builders import facts, running, stored
 
 Document = dict[str, Any]
@@ -172,6 +175,16 @@ def test_what_others_write_into_the_metadata_is_not_kept() -> None:
     }
 
 
+def test_no_annotation_takes_the_place_of_those_that_say_who_asks() -> None:
+    asked = {name: f'{name} <of> "{"x" * 1500}"' for name in REQUESTER_ANNOTATIONS}
+    others = {f"curation.dev/{letter}{number}": "z" * 60 for letter in "adz" for number in range(100)}
+    # As Go's encoder writes them: in the order of their names.
+    annotations = dict(sorted({**asked, **others}.items()))
+    known = cached(job(metadata={"annotations": annotations})).parse(CurationJob)
+    assert known.metadata.annotations == asked
+    assert _requesters(known) == frozenset(asked.values())
+
+
 def test_a_list_of_finalizers_that_is_known_in_part_is_never_written() -> None:
     others = [f"example.com/f{number}" for number in range(MAX_FINALIZERS // 10)]
     for ours in ([], ["curation.dev/session"]):
@@ -199,6 +212,8 @@ def test_of_a_status_that_no_operator_wrote_what_a_cancel_needs_is_kept() -> Non
     }
     many = [{**entry, "id": f"r{number}", "config": {"k": "x" * 9000}} for number in range(20)]
     assert len(cached(job(status={"abandonedRuns": many})).document()["status"]["abandonedRuns"]) == 20
+    many = [{**entry, "id": f"r{number}", "config": {"k": "\x01" * 4000}} for number in range(20)]
+    assert len(cached(job(status={"abandonedRuns": many})).document()["status"]["abandonedRuns"]) == 20
     more = [{**entry, "config": {"k": "x" * MAX_ABANDONED}}]
     assert "abandonedRuns" not in cached(job(status={"abandonedRuns": more})).document()["status"]
 
@@ -210,6 +225,21 @@ def test_a_policy_of_the_largest_text_is_kept_and_its_labels_are_not() -> None:
     assert CurationPolicy.model_validate(found).spec.cedar == cedar
     assert "labels" not in found["metadata"]
     assert "curation.dev/excess" not in found
+
+
+@pytest.mark.parametrize("line", ["permit(principal, action, resource);\n", "// é\n", "// <\x01\n"])
+def test_of_a_policy_of_the_largest_text_the_revision_in_force_is_kept(line: str) -> None:
+    text = line * (MAX_CEDAR_BYTES // len(line))
+    in_force = {"uid": "u", "generation": 1, "digest": cedar_digest(text), "cedar": text}
+    document = {
+        "metadata": {"name": "p", "uid": "u", "generation": 2},
+        "spec": {"cedar": "permit("},
+        "status": {"inForce": in_force, "conditions": []},
+    }
+    for kind, model in ((POLICIES, CurationPolicy), (CLUSTER_POLICIES, ClusterCurationPolicy)):
+        found = model.model_validate(json.loads(cut_object(go_json(document), kind)))
+        assert found.status.in_force is not None
+        assert found.status.in_force.cedar == text
 
 
 def test_a_forged_mark_does_not_count() -> None:
