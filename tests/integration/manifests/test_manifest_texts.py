@@ -81,6 +81,19 @@ def test_the_probes_learn_within_90_s_that_a_watch_hangs_or_the_loop_is_blocked(
         assert next_answer * probe.get("failureThreshold", 3) <= 90
 
 
+def test_what_is_compiled_outlasts_the_container() -> None:
+    pod = _documents(_MANIFESTS / "base" / "deployment.yaml")[0]["spec"]["template"]["spec"]
+    (container,) = pod["containers"]
+    (folder,) = (each.partition("=")[2] for each in container["args"] if each.startswith("--module-cache="))
+    (mount,) = (each for each in container["volumeMounts"] if Path(folder).is_relative_to(each["mountPath"]))
+    # Not the mount itself: a volume's own folder is open to its group.
+    assert folder != mount["mountPath"]
+    (volume,) = (each for each in pod["volumes"] if each["name"] == mount["name"])
+    assert "emptyDir" in volume
+    (overlay,) = _documents(_MANIFESTS / "overlays" / "development" / "kustomization.yaml")
+    assert f"--module-cache={folder}" in overlay["patches"][0]["patch"]
+
+
 def test_the_image_has_the_version_of_the_project() -> None:
     project = tomllib.loads((_ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     images = _documents(_MANIFESTS / "base" / "kustomization.yaml")[0]["images"]
