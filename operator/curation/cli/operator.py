@@ -21,6 +21,7 @@ from curation.authz.schema import SCHEMA_TEXT
 from curation.cli.logs import configure_logging
 from curation.cli.text import safe
 from curation.cluster.answers import APIError, Unreachable
+from curation.cluster.bounds import RECURSION_LIMIT
 from curation.cluster.credentials import ConfigurationError
 from curation.reconciler.process import Exit, Process
 from curation.reconciler.settings import LeaseSettings, Settings
@@ -255,11 +256,6 @@ def run(
         http_port=port,
     )
     sys.exit(uvloop.run(_run(settings, module_cache)))
-
-
-# The API server admits JSON of 10,000 levels (Go's decoder), and one such object must not break a watch for all: json
-# counts its levels against this limit. Measured: 20,000 levels fit the stack of a thread (8 MiB).
-RECURSION_LIMIT: Final = 20_000
 
 
 # Containers made and not freed between two looks for cycles. Python's own 700 are a few objects of a list or a watch;

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import sys
 from functools import partial
 
 import click
@@ -14,6 +15,7 @@ from curation.cli.follow import watch
 from curation.cli.listing import approvals, logs, runs
 from curation.cli.options import Group, cluster_options
 from curation.cli.policy import can_i
+from curation.cluster.bounds import RECURSION_LIMIT
 
 COMPLETE_VARIABLE = "_KUBECTL_CURATION_COMPLETE"
 
@@ -50,6 +52,7 @@ def main() -> None:
     """Run the program; it ends the process."""
     # Libraries log retries and refreshes: not for a person who asked one question.
     logging.basicConfig(level=logging.CRITICAL)
+    sys.setrecursionlimit(RECURSION_LIMIT)
     # A completion script registers the program's own name, help speaks of the command that people type.
     name = "kubectl-curation" if COMPLETE_VARIABLE in os.environ else "kubectl curation"
     cli(prog_name=name, complete_var=COMPLETE_VARIABLE)

@@ -38,12 +38,14 @@ MAX_SPEC: Final = 384 * 1024
 """Of the other kinds: a policy text may have 64 Ki characters, of up to four bytes each."""
 MAX_STATUS_FIELD: Final = 64 * 1024
 """Of one field of a status: the operator writes at most half of it, but for those below."""
-MAX_ABANDONED: Final = MAX_ABANDONED_RUNS * (6 * MAX_CONFIG_BYTES + 16 * 1024)
-"""Of ``status.abandonedRuns``: entries with the configuration of their runs, of which JSON may escape each byte."""
+MAX_ABANDONED: Final = MAX_ABANDONED_RUNS * (2 * 6 * MAX_CONFIG_BYTES + 16 * 1024)
+"""Of ``status.abandonedRuns``: entries with the configuration of module and job, of which JSON may escape each byte."""
 MAX_IN_FORCE: Final = MAX_SPEC + 1024
 """Of ``status.inForce``: the text of a policy, and which revision it is of. What is lost of it is out of force."""
 MAX_LABELS: Final = 32 * 1024
 MAX_FINALIZERS: Final = 32 * 1024
+MAX_KEYS: Final = 4096
+"""Of a ConfigMap or a Secret: a million bytes of short ones cost as much as an input of small values."""
 SMALL: Final = 4 * 1024
 """Annotations of so many bytes are kept as they are."""
 
@@ -95,6 +97,8 @@ class Plain(msgspec.Struct, omit_defaults=True):
     kind: str = ""
     data: Raw | UnsetType = UNSET
     binaryData: Raw | UnsetType = UNSET  # noqa: N815
+    excess: bool = msgspec.field(default=False, name=EXCESS_FIELD)
+    """It has more keys than are read, so that none of them is."""
 
 
 class _Nothing(BaseModel):
@@ -119,6 +123,11 @@ def cut(kind: ResourceKind, seen: Looked) -> Looked:
 def cut_plain(seen: Plain) -> Plain:
     """The same for what is not ours: its data, which the API server bounds at 1 MiB, and who it is."""
     seen.metadata.labels = seen.metadata.annotations = seen.metadata.finalizers = UNSET
+    # All values are strings: a quote within one has a backslash before it, and so is counted for no key.
+    keys = sum(bytes(part).count(b'":"') for part in (seen.data, seen.binaryData) if part is not UNSET)
+    seen.excess = keys > MAX_KEYS
+    if seen.excess:
+        seen.data = seen.binaryData = UNSET
     return seen
 
 

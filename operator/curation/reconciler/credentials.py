@@ -6,9 +6,11 @@ from collections import OrderedDict
 from collections.abc import Callable
 from http import HTTPStatus
 
+from curation.api.excess import EXCESS_FIELD
 from curation.api.module import Credential, ModuleSpec
 from curation.cluster.answers import APIError, Unreachable
 from curation.cluster.api import ClusterAPI
+from curation.cluster.bounds import MAX_KEYS
 from curation.egress.errors import EgressRefused
 from curation.egress.headers import wire_headers
 from curation.execution.credentials import OriginCredential
@@ -104,6 +106,10 @@ class Credentials:
                 f"Secret {name} (spec.credentials[].secretKeyRef of the module) does not exist", absent=True
             )
         self._withdrawn.pop((namespace, name), None)
+        if found.get(EXCESS_FIELD):
+            raise CredentialError(
+                f"Secret {name} has more than {MAX_KEYS} keys; put the credential into one of its own"
+            )
         data: dict[str, str] = found.get("data") or {}
         for each in keys:
             self._read[namespace, name, each] = (now, data.get(each))

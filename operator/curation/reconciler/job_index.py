@@ -48,7 +48,7 @@ class _Glance(BaseModel):
     def phase(self) -> str:
         """The phase; of another release, one word for all."""
         phase = self.status.phase or Phase.QUEUED.value
-        return phase if phase in _KNOWN else UNREADABLE
+        return phase if isinstance(phase, str) and phase in _KNOWN else UNREADABLE
 
     @property
     def may_own_session(self) -> bool:

@@ -13,8 +13,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
+from curation.api.excess import EXCESS_FIELD
 from curation.api.module import ConfigMapSource, CurationModule, ModuleSource, ModuleSpec
 from curation.cluster.api import ClusterAPI
+from curation.cluster.bounds import MAX_KEYS
 from curation.reconciler.context import Key
 from curation.wasm.store import MAX_MODULE_BYTES, ModuleLoadError, ModuleReason, builtin_bytes, digest_of
 
@@ -152,6 +154,9 @@ def _bytes(found: dict[str, Any] | None, source: ConfigMapSource) -> bytes:
     if found is None:
         message = f"ConfigMap {source.name} (spec.source.configMap.name) does not exist"
         raise ModuleLoadError(ModuleReason.NOT_FOUND, message)
+    if found.get(EXCESS_FIELD):
+        message = f"ConfigMap {source.name} has more than {MAX_KEYS} keys: give the module one of its own"
+        raise ModuleLoadError(ModuleReason.TOO_LARGE, message)
     where = f"ConfigMap {source.name}, key {source.key}"
     binary, text = (found.get("binaryData") or {}).get(source.key), (found.get("data") or {}).get(source.key)
     if len(binary or "") > _BASE64_CHARACTERS or len(text or "") > MAX_MODULE_BYTES:

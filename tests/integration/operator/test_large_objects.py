@@ -5,12 +5,18 @@ What is over its bound is still shown, failed and deleted.
 
 import asyncio
 import json
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
-from hack.controlplane.connection import Kubectl
+import pytest
+
+from curation.cluster.bounds import RECURSION_LIMIT
+from hack.controlplane.connection import Connection, Kubectl
 from tests.faults.large_jobs import large_job
 from tests.harness.slow_runs import Point, hold
 from tests.harness.world import JOBS, World
+from tests.integration.cli.running import Plugin
 
 LARGE_BYTES = 1_400_000
 
@@ -63,3 +69,45 @@ async def test_a_job_in_flight_that_is_given_too_many_labels_ends_without_a_sess
     held.release()
     await world.until(lambda: not world.status().get("abandonedRuns"), "its run is cleaned")
     assert world.service.live_sessions() == []
+
+
+@pytest.fixture
+def deep_json() -> Iterator[None]:
+    """This process reads the objects too."""
+    before = sys.getrecursionlimit()
+    sys.setrecursionlimit(RECURSION_LIMIT)
+    yield
+    sys.setrecursionlimit(before)
+
+
+@pytest.mark.usefixtures("deep_json")
+async def test_a_job_nested_as_deep_as_the_server_takes_is_failed_shown_and_deleted_and_stops_nobody(
+    world: World, kubectl: Kubectl, installed: Connection, namespace: str, tmp_path: Path
+) -> None:
+    levels = 9_900
+    deep = '{"a":' * levels + "1" + "}" * levels
+    file = tmp_path / "deep.json"
+    file.write_text(
+        '{"apiVersion":"curation.dev/v1alpha1","kind":"CurationJob","metadata":{"name":"deep"},'
+        f'"spec":{{"moduleRef":{{"name":"module"}},"input":{deep}}}}}',
+        encoding="utf-8",
+    )
+    await world.prepare()
+    await asyncio.to_thread(kubectl, "create", "-f", str(file))  # found by the first list
+    await world.start_operator()
+    await world.create_jobs(1)
+    await world.until_phase("Running")
+    await asyncio.to_thread(kubectl, "wait", "--for=condition=Stalled", "cjob/deep", "--timeout=120s")
+    shown = await asyncio.to_thread(kubectl, "get", "cjob", "deep")
+    assert "InvalidSpec" in shown.stdout
+    plugin = Plugin(installed, namespace)
+    assert "InvalidSpec" in (await asyncio.to_thread(plugin, "why", "deep")).stdout
+    watched = await asyncio.to_thread(plugin, "watch", "--timeout=1s", code=1)
+    assert "job-0" in watched.stdout
+    assert "deep" in watched.stdout
+    await asyncio.to_thread(kubectl, "delete", "cjob", "deep", "--timeout=120s")
+    await world.until_gone("deep")
+    await asyncio.to_thread(kubectl, "create", "-f", str(file))  # told of by the watch
+    await asyncio.to_thread(kubectl, "wait", "--for=condition=Stalled", "cjob/deep", "--timeout=120s")
+    await asyncio.to_thread(kubectl, "delete", "cjob", "deep", "--timeout=120s")
+    await world.until_gone("deep")

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from curation.api.excess import EXCESS_FIELD
 from curation.api.job import MAX_INPUT_BYTES, CurationJob
 from curation.api.names import REQUESTER_ANNOTATIONS
 from curation.api.policy import MAX_CEDAR_BYTES, ClusterCurationPolicy, CurationPolicy
@@ -18,12 +19,13 @@ from curation.cluster.bounds import (
     MAX_ABANDONED,
     MAX_FINALIZERS,
     MAX_INPUT_WITH_NULLS,
+    MAX_KEYS,
     MAX_LABELS,
     MAX_STATUS_FIELD,
 )
 from curation.cluster.cache import Cache, Stored
 from curation.cluster.intake import cut_event, cut_object, cut_page
-from curation.cluster.resources import APPROVALS, CLUSTER_POLICIES, CONFIG_MAPS, JOBS, POLICIES
+from curation.cluster.resources import APPROVALS, CLUSTER_POLICIES, CONFIG_MAPS, JOBS, POLICIES, SECRETS, ResourceKind
 from curation.lifecycle.decide import decide
 from curation.lifecycle.template import template_of
 from curation.reconciler.approvals import _requesters
@@ -212,7 +214,7 @@ def test_of_a_status_that_no_operator_wrote_what_a_cancel_needs_is_kept() -> Non
     }
     many = [{**entry, "id": f"r{number}", "config": {"k": "x" * 9000}} for number in range(20)]
     assert len(cached(job(status={"abandonedRuns": many})).document()["status"]["abandonedRuns"]) == 20
-    many = [{**entry, "id": f"r{number}", "config": {"k": "\x01" * 4000}} for number in range(20)]
+    many = [{**entry, "id": f"r{number}", "config": {"k": "\x01" * 4000, "l": "\x02" * 4000}} for number in range(20)]
     assert len(cached(job(status={"abandonedRuns": many})).document()["status"]["abandonedRuns"]) == 20
     more = [{**entry, "config": {"k": "x" * MAX_ABANDONED}}]
     assert "abandonedRuns" not in cached(job(status={"abandonedRuns": more})).document()["status"]
@@ -281,6 +283,20 @@ def test_of_a_config_map_the_data_is_kept() -> None:
     found = json.loads(cut_object(go_json(document), CONFIG_MAPS))
     assert (found["data"], found["binaryData"]) == (document["data"], document["binaryData"])
     assert found["metadata"] == {"name": "c", "uid": "u", "resourceVersion": "1"}
+
+
+@pytest.mark.parametrize("kind", [CONFIG_MAPS, SECRETS])
+def test_the_keys_of_a_config_map_or_secret_are_counted_before_they_are_read(kind: ResourceKind) -> None:
+    meta = {"name": "c", "uid": "u", "resourceVersion": "1"}
+    # A text that looks like many keys is one value.
+    few = {"data": {f"k{number}": '"a":"b",' * 9 for number in range(MAX_KEYS)}}
+    assert json.loads(cut_object(go_json({"metadata": meta, **few}), kind)) == {"metadata": meta, **few}
+    for field in ("data", "binaryData"):
+        many = {field: {f"{number:x}": "" for number in range(MAX_KEYS + 1)}}
+        cut = json.loads(cut_object(go_json({"metadata": meta, **many}), kind))
+        assert cut == {"metadata": meta, EXCESS_FIELD: True}
+    forged = {"metadata": meta, "data": {"k": "v"}, EXCESS_FIELD: True}
+    assert EXCESS_FIELD not in json.loads(cut_object(go_json(forged), kind))
 
 
 @pytest.mark.parametrize(

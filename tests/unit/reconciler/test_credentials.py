@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from curation.api.excess import EXCESS_FIELD
 from curation.api.module import ModuleSpec
 from curation.cluster.answers import APIError, Document, Unreachable
 from curation.reconciler import credentials
@@ -247,3 +248,12 @@ async def test_a_failure_that_may_pass_withdraws_nothing() -> None:
         for _ in range(3):
             case.now += WITHDRAWN_SECONDS
             assert await case.header(last_known=True) == "one"
+
+
+async def test_a_secret_of_more_keys_than_are_read_is_told_of_by_name() -> None:
+    case = Case()
+    case.secrets.answer = {EXCESS_FIELD: True}
+    with pytest.raises(CredentialError, match="Secret token has more than 4096 keys"):
+        await case.header()
+    case.secrets.hold(value="v")
+    assert await case.header() == "v"

@@ -113,3 +113,11 @@ def test_after_any_changes_the_counts_are_those_of_the_jobs_that_are_there() -> 
         for phase in phases[1:]:
             assert it.jobs(phase) == sum(known == phase for known, _ in there.values())
         assert it.abandoned == sum(abandoned for _, abandoned in there.values())
+
+
+@pytest.mark.parametrize("phase", [["Running"], {"a": "b"}, 7, "Later"])
+def test_a_phase_of_another_release_counts_as_one_that_may_own_a_session(phase: object) -> None:
+    it = Indexed()
+    it.cache.put(document("a", version=1, status={"phase": phase}, metadata={"namespace": "ns"}))
+    assert it.index.may_own_sessions("ns")
+    assert it.jobs("Unreadable") == 1

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from curation.api.excess import EXCESS_FIELD
 from curation.cluster.answers import Unreachable
 from curation.cluster.resources import MODULES
 from curation.reconciler import sources
@@ -190,6 +191,19 @@ async def test_what_a_source_holds_is_bounded_before_it_is_decoded(
         monkeypatch.setattr(sources, "_BASE64_CHARACTERS", 100)
         maps.put("ns", bytes(1000))
         assert (await loaded(rig, put(rig, "ns"))).reason == "TooLarge"
+
+
+@in_virtual_time
+async def test_a_config_map_of_more_keys_than_are_read_is_told_of(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with disconnected(tmp_path) as rig:
+        maps = ConfigMaps(rig, monkeypatch)
+        maps.put("ns", GOOD)
+        del maps.held["ns", "c"]["binaryData"]
+        maps.held["ns", "c"][EXCESS_FIELD] = True
+        verdict = await loaded(rig, put(rig, "ns"))
+        assert (verdict.reason, "more than 4096 keys" in verdict.message) == ("TooLarge", True)
 
 
 @pytest.mark.parametrize(
