@@ -5,11 +5,12 @@ and its grants form one Cedar set, parsed when it is first asked for after a cha
 """
 
 import threading
-from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final
+
+from cachetools import LRUCache
 
 from curation.api.names import Trigger
 from curation.authz.effective import EffectiveSet, Source, build, origin_of
@@ -43,7 +44,7 @@ class PolicyBook:
         self._lock = threading.RLock()
         self._scopes: dict[str | None, _Scope] = {}
         self._listeners: list[Listener] = []
-        self._cache: OrderedDict[tuple[str, bool], EffectiveSet] = OrderedDict()
+        self._cache: LRUCache[tuple[str, bool], EffectiveSet] = LRUCache(MAX_CACHED)
         self._counter = 0
 
     def put_policy(
@@ -147,9 +148,6 @@ class PolicyBook:
             found = self._cache.get(key)
             if found is None or found.revision != revision or not found.covers(now):
                 found = self._cache[key] = self._build(namespace, trigger, now, revision)
-            self._cache.move_to_end(key)
-            while len(self._cache) > MAX_CACHED:
-                self._cache.popitem(last=False)
             return found
 
     def _build(self, namespace: str, trigger: Trigger, now: datetime, revision: int) -> EffectiveSet:

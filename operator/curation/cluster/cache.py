@@ -11,11 +11,11 @@ Those of two resource types must not be compared, so there is one cache for each
 
 import json
 import logging
-from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Final, TypeVar
 
+from cachetools import FIFOCache, LRUCache
 from pydantic import BaseModel, ValidationError
 
 from curation.api.reading import Fault, Unreadable, mended
@@ -96,28 +96,21 @@ class _Parsed:
     """
 
     def __init__(self, most: int = PARSED_BYTES) -> None:
-        self._most = most
-        self._held = 0
-        self._readings: OrderedDict[tuple[Stored, type[BaseModel]], _Reading] = OrderedDict()
+        self._readings: LRUCache[tuple[Stored, type[BaseModel]], tuple[int, _Reading]] = LRUCache(most, _bytes)
 
     def of(self, stored: Stored, model: type[BaseModel]) -> _Reading:
         """This version as a model."""
         key = (stored, model)
         known = self._readings.get(key)
-        if known is not None:
-            self._readings.move_to_end(key)
-            return known
-        made = self._readings[key] = _parse(stored, model)
-        self._held += len(stored.body)
-        while self._held > self._most and len(self._readings) > 1:
-            (oldest, _), _ = self._readings.popitem(last=False)
-            self._held -= len(oldest.body)
-        return made
+        if known is None:
+            # One that is larger than the bound is kept too, alone: it is asked about as often.
+            size = min(len(stored.body), int(self._readings.maxsize))
+            known = self._readings[key] = (size, _parse(stored, model))
+        return known[1]
 
-    @property
-    def held(self) -> int:
-        """Bytes of the versions that are held."""
-        return self._held
+
+def _bytes(kept: tuple[int, _Reading]) -> int:
+    return kept[0]
 
 
 _parsed: Final = _Parsed()
@@ -134,8 +127,7 @@ class Cache:
     def __init__(self, kind: ResourceKind, *, tombstones: int = TOMBSTONES) -> None:
         self.kind = kind
         self._objects: dict[str, dict[str, Stored]] = {}
-        self._deleted: OrderedDict[str, None] = OrderedDict()
-        self._most_deleted = tombstones
+        self._deleted: FIFOCache[str, None] = FIFOCache(tombstones)
         self._listeners: list[Listener] = []
 
     def put(self, obj: Document) -> bool:
@@ -196,9 +188,6 @@ class Cache:
 
     def _bury(self, uid: str) -> None:
         self._deleted[uid] = None
-        self._deleted.move_to_end(uid)
-        if len(self._deleted) > self._most_deleted:
-            self._deleted.popitem(last=False)
 
     def _tell(self, old: Stored | None, new: Stored | None) -> None:
         for listener in tuple(self._listeners):

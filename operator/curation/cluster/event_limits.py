@@ -1,8 +1,9 @@
 """How many events an object may have, and how long their text may be."""
 
-from collections import OrderedDict
 from collections.abc import Callable
 from typing import Final
+
+from cachetools import LRUCache
 
 # client-go's EventSourceObjectSpamFilter: a burst of 25, then one in 5 minutes, for each object.
 BURST: Final = 25
@@ -24,18 +25,15 @@ class SpamFilter:
         self._monotonic = monotonic
         self._burst = burst
         self._rate = 1 / refill_seconds
-        self._most = objects
-        self._buckets: OrderedDict[str, tuple[float, float]] = OrderedDict()
+        self._buckets: LRUCache[str, tuple[float, float]] = LRUCache(objects)
 
     def allows(self, uid: str) -> bool:
         """Take a token of this object's bucket, if there is one."""
         now = self._monotonic()
-        tokens, since = self._buckets.pop(uid, (float(self._burst), now))
+        tokens, since = self._buckets.get(uid, (float(self._burst), now))
         tokens = min(float(self._burst), tokens + (now - since) * self._rate)
         allowed = tokens >= 1
         self._buckets[uid] = (tokens - 1 if allowed else tokens, now)
-        if len(self._buckets) > self._most:
-            self._buckets.popitem(last=False)
         return allowed
 
 

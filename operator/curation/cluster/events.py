@@ -7,12 +7,13 @@ import asyncio
 import logging
 import random
 import time
-from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Final, Literal
+
+from cachetools import LRUCache
 
 from curation.cluster.answers import Conflict, Created, Document, Exists, Gone, Refused, Written
 from curation.cluster.api import ClusterAPI
@@ -75,11 +76,11 @@ class EventRecorder:
         self._monotonic = monotonic
         self._retry_delay = retry_delay
         self._filter = SpamFilter(monotonic)
-        self._series: OrderedDict[tuple[str, ...], _Series] = OrderedDict()
+        self._series: LRUCache[tuple[str, ...], _Series] = LRUCache(REMEMBERED)
         self._queue: asyncio.Queue[_Series] = asyncio.Queue(CAPACITY)
         self._tasks: list[asyncio.Task[None]] = []
         self._closed = False
-        self._refusing: set[str] = set()
+        self._refusing: LRUCache[str, None] = LRUCache(REMEMBERED)
         """Namespaces whose Events the API server refuses at present."""
         self.dropped = 0
         """Events lost to the rate limit or to a full queue."""
@@ -130,11 +131,8 @@ class EventRecorder:
         if series is not None and now - series.last_told <= SERIES_SECONDS:
             series.count += 1
             series.last_seen, series.last_told = _micro_time(self._clock.now()), now
-            self._series.move_to_end(key)
         elif allowed:
             series = self._series[key] = self._begin(regarding, reason, message, action, event_type, now)
-            if len(self._series) > REMEMBERED:
-                self._series.popitem(last=False)
         if series is None:
             what = f"{reason} of {regarding['kind']} {regarding['metadata']['name']}: {message}"
             logger.warning("Too many events about one object: lost %s", what, extra=log_fields)
@@ -205,7 +203,7 @@ class EventRecorder:
             answer = await (self._create(series) if series.resource_version is None else self._repeat(series))
             match answer:
                 case Created(obj) | Written(obj):
-                    self._refusing.discard(series.namespace)
+                    self._refusing.pop(series.namespace, None)
                     series.resource_version = obj["metadata"]["resourceVersion"]
                     return
                 case Exists():
@@ -230,10 +228,9 @@ class EventRecorder:
 
     def _refused(self, series: _Series, message: str) -> None:
         """Say once for each namespace that it takes no Events (a quota, an admission policy); the log has them then."""
-        if series.namespace not in self._refusing:
-            if len(self._refusing) >= REMEMBERED:
-                self._refusing.clear()
-            self._refusing.add(series.namespace)
+        told = series.namespace in self._refusing
+        self._refusing[series.namespace] = None
+        if not told:
             logger.warning(
                 "The API server refuses events in namespace %s, which are only logged until it takes them: %s",
                 series.namespace,

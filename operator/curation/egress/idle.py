@@ -7,9 +7,10 @@ ask for no change go out on one, and an origin that has closed one just then get
 """
 
 import asyncio
-from collections import OrderedDict
 from dataclasses import dataclass
 from typing import Final
+
+from cachetools import FIFOCache
 
 from curation.egress.wire import Wire
 
@@ -48,7 +49,7 @@ class IdleWires:
     def __init__(self) -> None:
         self._kept: dict[Channel, list[_Idle]] = {}
         self._number = 0
-        self._avoided: OrderedDict[tuple[str, str], None] = OrderedDict()
+        self._avoided: FIFOCache[tuple[str, str], None] = FIFOCache(MAX_AVOIDED)
 
     def __len__(self) -> int:
         return self._number
@@ -82,9 +83,6 @@ class IdleWires:
         """Keep no more connections of this namespace to this origin: it closes them without a word."""
         place = (channel.namespace, channel.origin)
         self._avoided[place] = None
-        self._avoided.move_to_end(place)
-        if len(self._avoided) > MAX_AVOIDED:
-            self._avoided.popitem(last=False)
         for each in [each for each in self._kept if (each.namespace, each.origin) == place]:
             for idle in list(self._kept[each]):
                 self._drop(each, idle)

@@ -2,9 +2,10 @@
 
 import base64
 import time
-from collections import OrderedDict
 from collections.abc import Callable
 from http import HTTPStatus
+
+from cachetools import FIFOCache
 
 from curation.api.excess import EXCESS_FIELD
 from curation.api.module import Credential, ModuleSpec
@@ -39,7 +40,7 @@ class Credentials:
     def __init__(self, api: ClusterAPI, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._api = api
         self._monotonic = monotonic
-        self._read: OrderedDict[tuple[str, str, str], tuple[float, str | None]] = OrderedDict()
+        self._read: FIFOCache[tuple[str, str, str], tuple[float, str | None]] = FIFOCache(KEPT)
         """By namespace, Secret and key: when it was read, and what it held. Of a Secret nothing else is kept."""
         self._withdrawn: dict[tuple[str, str], float] = {}
         """By namespace and Secret: since when it is gone or may no longer be read, while what it held is kept."""
@@ -113,9 +114,6 @@ class Credentials:
         data: dict[str, str] = found.get("data") or {}
         for each in keys:
             self._read[namespace, name, each] = (now, data.get(each))
-            self._read.move_to_end((namespace, name, each))
-        while len(self._read) > KEPT:
-            self._read.popitem(last=False)
         return data.get(key)
 
     def _kept(self, namespace: str, name: str, withdrawn: bool) -> bool:

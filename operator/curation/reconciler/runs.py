@@ -13,6 +13,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Final
 
+from cachetools import FIFOCache
+
 from curation.api.job import CurationJob
 from curation.api.names import FailureClass, Trigger
 from curation.cluster.answers import Unreachable
@@ -78,7 +80,7 @@ class Runs:
         self._tasks: set[asyncio.Task[None]] = set()
         self._pending: dict[Key, list[Pending]] = {}
         self._unsettled: set[str] = set()  # run ids of the Submit executions among them
-        self._ended: OrderedDict[str, Calls] = OrderedDict()
+        self._ended: FIFOCache[str, Calls] = FIFOCache(REMEMBERED)
         self._calmer = asyncio.Event()
         self.observations: Counter[str] = Counter()
         """Observations that have not ended, by namespace."""
@@ -154,7 +156,7 @@ class Runs:
                 if order.trigger is Trigger.SUBMIT:
                     self.release()
             if order.trigger is Trigger.SUBMIT:
-                self._remember(order.run.id, report.calls)
+                self._ended[order.run.id] = report.calls
                 self._unsettled.add(order.run.id)
             self._pending.setdefault(order.key, []).append(Pending(report, order))
             self._context.queue.add(order.key)
@@ -272,11 +274,6 @@ class Runs:
         task = asyncio.create_task(work, name=f"{order.trigger} {order.run.id}")
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-
-    def _remember(self, run_id: str, calls: Calls) -> None:
-        self._ended[run_id] = calls
-        while len(self._ended) > REMEMBERED:
-            self._ended.popitem(last=False)
 
     async def _execute(self, flight: Flight) -> Report:
         order = flight.order

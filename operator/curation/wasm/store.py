@@ -10,7 +10,6 @@ What is kept here says nothing about anybody's source: whether a namespace has t
 import asyncio
 import hashlib
 import tempfile
-from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from functools import cache
 from importlib import resources
 from pathlib import Path
 
+from cachetools import LRUCache
 from wasmtime import Engine, WasmtimeError
 from wasmtime.component import Component
 
@@ -155,7 +155,7 @@ class ModuleStore:
         self._temporary = None if cache_dir else tempfile.TemporaryDirectory(prefix="curation-modules-")
         folder = cache_dir or Path(self._temporary.name if self._temporary else "")
         self._artifacts = ArtifactDir(folder)
-        self._loaded: OrderedDict[str, LoadedModule] = OrderedDict()
+        self._loaded: LRUCache[str, LoadedModule] = LRUCache(MAX_LOADED)
         self._finding: dict[str, asyncio.Task[LoadedModule | Refusal | None]] = {}
         self._compiling: set[asyncio.Task[LoadedModule]] = set()
         self._turns = Turns()
@@ -165,10 +165,7 @@ class ModuleStore:
 
     def get(self, digest: str) -> LoadedModule | None:
         """The module, if it is ready."""
-        module = self._loaded.get(digest)
-        if module is not None:
-            self._loaded.move_to_end(digest)
-        return module
+        return self._loaded.get(digest)
 
     def has(self, digest: str) -> bool:
         """Whether the module is compiled, as far as can be told at once; a run still finds it damaged, or removed."""
@@ -265,8 +262,6 @@ class ModuleStore:
 
     def _keep(self, digest: str, artifact: Artifact) -> LoadedModule:
         module = self._loaded[digest] = LoadedModule(digest, artifact)
-        while len(self._loaded) > MAX_LOADED:
-            self._loaded.popitem(last=False)
         return module
 
     def _turn_ended(self, task: asyncio.Task[LoadedModule]) -> None:

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from curation.api.job import CurationJob
-from curation.cluster.cache import Cache, Stored
+from curation.cluster.cache import Cache, Stored, _Parsed
 from curation.cluster.resources import CLUSTER_POLICIES, JOBS
 
 
@@ -218,6 +218,36 @@ def test_whatever_comes_in_whatever_order_nothing_moves_backwards(sequence: list
         assert after is None or after.uid not in dead
         if changed:
             assert shown[-1] == after
+
+
+def versions(count: int, size: int) -> list[Stored]:
+    cache = Cache(JOBS)
+    for number in range(count):
+        cache.put(job(10 + number, uid=f"u{number}", name=f"n{number}", spec=spec_of(size)))
+    return list(cache)
+
+
+def spec_of(size: int) -> dict[str, Any]:
+    return {"moduleRef": {"name": "m"}, "input": {"text": "i" * size}}
+
+
+def test_the_models_of_the_versions_that_were_asked_about_last_are_kept_up_to_a_bound_in_bytes() -> None:
+    one, two, three = versions(3, 1000)
+    parsed = _Parsed(most=len(one.body) + len(two.body))
+    models = [parsed.of(each, CurationJob) for each in (one, two)]
+    assert parsed.of(one, CurationJob) is models[0]
+    parsed.of(three, CurationJob)
+    assert parsed.of(one, CurationJob) is models[0]
+    assert parsed.of(two, CurationJob) is not models[1]
+
+
+def test_a_version_larger_than_the_bound_is_parsed_once_and_kept_alone() -> None:
+    (small,) = versions(1, 10)
+    (large,) = versions(1, 5000)
+    parsed = _Parsed(most=1000)
+    before, model = parsed.of(small, CurationJob), parsed.of(large, CurationJob)
+    assert parsed.of(large, CurationJob) is model
+    assert parsed.of(small, CurationJob) is not before
 
 
 def test_a_finished_job_takes_less_than_ten_kilobytes() -> None:

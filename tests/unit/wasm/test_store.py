@@ -274,11 +274,17 @@ async def test_a_store_without_a_folder_of_its_own_leaves_none_behind(
     assert entries(tmp_path) == []
 
 
-async def test_only_so_many_modules_are_held(modules: ModuleStore, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_only_so_many_modules_are_held_those_that_were_used_last(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(store, "MAX_LOADED", 2)
-    loaded = [await modules.load_bytes(Script().ok(str(n))) for n in range(3)]
-    assert [modules.get(module.digest) is not None for module in loaded] == [False, True, True]
-    assert opens(loaded[0])
+    modules = ModuleStore()
+    try:
+        first, second = [await modules.load_bytes(Script().ok(str(n))) for n in range(2)]
+        assert modules.get(first.digest)
+        third = await modules.load_bytes(Script().ok("2"))
+        assert [modules.get(each.digest) is not None for each in (first, second, third)] == [True, False, True]
+        assert opens(second)
+    finally:
+        await modules.close()
 
 
 async def test_a_source_that_fails_does_not_spoil_another_module_of_the_same_digest(modules: ModuleStore) -> None:
