@@ -70,7 +70,7 @@ def _of_release(pinned: Binaries, release: str, environ: Mapping[str, str], out:
     if found := of_release(pinned, release, folder):
         return found
     progress = Progress(out)
-    with _only_one(cache_folder(environ) / "controlplane.lock", progress):
+    with only_one(cache_folder(environ) / "controlplane.lock", "the control plane", progress):
         if found := of_release(pinned, release, folder):
             return found
         _build_release(release, folder, environ, progress)
@@ -83,7 +83,7 @@ def _pinned(environ: Mapping[str, str], out: TextIO | None) -> Binaries:
     if found := find(environ):
         return found
     progress = Progress(out)
-    with _only_one(cache_folder(environ) / "controlplane.lock", progress):
+    with only_one(cache_folder(environ) / "controlplane.lock", "the control plane", progress):
         # Whoever held the lock before us has probably built it.
         if found := find(environ):
             return found
@@ -94,14 +94,15 @@ def _pinned(environ: Mapping[str, str], out: TextIO | None) -> Binaries:
 
 
 @contextmanager
-def _only_one(lock: Path, progress: Progress) -> Iterator[None]:
+def only_one(lock: Path, what: str, progress: Progress) -> Iterator[None]:
+    """Hold the lock file for the block; while another process holds it, say that it builds `what`."""
     lock.parent.mkdir(parents=True, exist_ok=True)
     # The lock file stays: to remove it would let a third process lock another file of the same name.
     with lock.open("w") as handle:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            with progress.step("Waiting for another process that builds the control plane"):
+            with progress.step(f"Waiting for another process that builds {what}"):
                 fcntl.flock(handle, fcntl.LOCK_EX)
         yield
 
@@ -115,7 +116,7 @@ def _build(target: Path, environ: Mapping[str, str], progress: Progress) -> None
     )
     with progress.step("Looking for Go"):
         go = find_go(cache_folder(environ))
-    with _whole_or_nothing(target) as scratch:
+    with whole_or_nothing(target) as scratch:
         for number, (name, package) in enumerate(PACKAGES.items(), 1):
             task = _Task(go, MODULE, BUILD_FLAGS, version, scratch / name, package)
             _compile(task, progress, f"[{number}/{len(PACKAGES)}] {name}")
@@ -129,7 +130,7 @@ def _build_release(release: str, target: Path, environ: Mapping[str, str], progr
     )
     with progress.step("Looking for Go"):
         go = find_go(cache_folder(environ))
-    with _whole_or_nothing(target) as scratch:
+    with whole_or_nothing(target) as scratch:
         with progress.step(f"Fetching Kubernetes {release}"):
             releases.write_module(go, release, scratch, _go_environment())
         task = _Task(go, scratch, releases.BUILD_FLAGS, release, scratch / APISERVER, PACKAGES[APISERVER])
@@ -137,7 +138,7 @@ def _build_release(release: str, target: Path, environ: Mapping[str, str], progr
 
 
 @contextmanager
-def _whole_or_nothing(target: Path) -> Iterator[Path]:
+def whole_or_nothing(target: Path) -> Iterator[Path]:
     """A folder that takes the name `target` when the block ends well, and goes when it does not."""
     scratch = Path(tempfile.mkdtemp(prefix=".building-", dir=target.parent))
     try:

@@ -7,17 +7,15 @@ pkg/artifact at 0.18.1, since the module proxy does not serve the 0.18.3 that so
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import os
 import shutil
 import subprocess
-import tempfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 
 from hack.controlplane.binaries import BUILD_FLAGS, cache_folder
+from hack.controlplane.build import only_one, whole_or_nothing
 from hack.controlplane.errors import ControlPlaneError
 from hack.controlplane.golang import find_go
 from hack.controlplane.progress import Progress
@@ -46,22 +44,10 @@ def find_or_build(environ: Mapping[str, str] | None = None) -> Path:
     if target.is_dir():
         return target
     progress = Progress()
-    with _only_one(target.parent / "gitops.lock", progress):
+    with only_one(target.parent / "gitops.lock", "Flux' controllers", progress):
         if not target.is_dir():  # whoever held the lock before us has built it
             _build(target, environ, progress)
     return target
-
-
-@contextmanager
-def _only_one(lock: Path, progress: Progress) -> Iterator[None]:
-    lock.parent.mkdir(parents=True, exist_ok=True)
-    with lock.open("w") as handle:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            with progress.step("Waiting for another process that builds Flux' controllers"):
-                fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
 
 
 def _build(target: Path, environ: Mapping[str, str], progress: Progress) -> None:
@@ -70,8 +56,7 @@ def _build(target: Path, environ: Mapping[str, str], progress: Progress) -> None
         "This happens once: about 15 minutes with an empty Go cache on 2 cores."
     )
     go = find_go(cache_folder(environ))
-    scratch = Path(tempfile.mkdtemp(prefix=".building-", dir=target.parent))
-    try:
+    with whole_or_nothing(target) as scratch:
         (scratch / CRDS).mkdir()
         for number, (name, package) in enumerate(PACKAGES.items(), 1):
             with progress.step(f"[{number}/{len(PACKAGES)}] {name}"):
@@ -79,10 +64,6 @@ def _build(target: Path, environ: Mapping[str, str], progress: Progress) -> None
             folder = Path(_go(go, "list", "-mod=readonly", "-m", "-f", "{{.Dir}}", package).strip())
             for crd in (folder / "config" / "crd" / "bases").glob("*.yaml"):
                 shutil.copyfile(crd, scratch / CRDS / crd.name)
-        scratch.chmod(0o755)
-        scratch.rename(target)
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
 
 
 def _go(go: str, *arguments: str) -> str:

@@ -25,7 +25,7 @@ from curation.reconciler.context import Context, Key
 from curation.reconciler.modules import ModuleReconciler
 from curation.reconciler.orders import Order
 from curation.reconciler.runs import Runs
-from curation.reconciler.turns import Turns
+from curation.turns import Turns
 
 log = logging.getLogger(__name__)
 

@@ -14,7 +14,7 @@ from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from enum import StrEnum
-from functools import cache
+from functools import cache, partial
 from importlib import resources
 from pathlib import Path
 
@@ -22,11 +22,11 @@ from cachetools import LRUCache
 from wasmtime import Engine, WasmtimeError
 from wasmtime.component import Component
 
+from curation.turns import Turns
 from curation.wasm.abi import binary_problem
 from curation.wasm.artifacts import Artifact, ArtifactDir, Refusal
 from curation.wasm.compiler import Compiled, Compiler, Fault, NotCompiled
 from curation.wasm.engine import new_engine
-from curation.wasm.turns import OURS, Turns
 
 MAX_MODULE_BYTES = 8 << 20
 """What is kept of a module in memory, more than once, before anything is known about it."""
@@ -36,6 +36,9 @@ CONFIG_MAP_BYTES = 1 << 20
 
 MAX_LOADED = 256
 """Modules held ready. One costs a path: its code is mapped from the artifact by each run."""
+
+OURS = ""
+"""The namespace of what the operator ships: it is compiled before all others."""
 
 Fetch = Callable[[], Awaitable[bytes]]
 
@@ -158,7 +161,7 @@ class ModuleStore:
         self._loaded: LRUCache[str, LoadedModule] = LRUCache(MAX_LOADED)
         self._finding: dict[str, asyncio.Task[LoadedModule | Refusal | None]] = {}
         self._compiling: set[asyncio.Task[LoadedModule]] = set()
-        self._turns = Turns()
+        self._turns = Turns(1, first=OURS)
         self._compiler = Compiler(folder)
         self._files = ThreadPoolExecutor(max_workers=1, thread_name_prefix="wasm-artifacts")
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="wasm-compiler")
@@ -206,7 +209,7 @@ class ModuleStore:
         await self._turns.take(namespace)
         task = asyncio.create_task(self._in_turn(digest, fetch, namespace))
         self._compiling.add(task)
-        task.add_done_callback(self._turn_ended)
+        task.add_done_callback(partial(self._turn_ended, namespace))
         return await asyncio.shield(task)
 
     async def load_builtin(self, name: str) -> LoadedModule:
@@ -264,9 +267,9 @@ class ModuleStore:
         module = self._loaded[digest] = LoadedModule(digest, artifact)
         return module
 
-    def _turn_ended(self, task: asyncio.Task[LoadedModule]) -> None:
+    def _turn_ended(self, namespace: str, task: asyncio.Task[LoadedModule]) -> None:
         self._compiling.discard(task)
-        self._turns.release()
+        self._turns.release(namespace)
         if not task.cancelled():
             task.exception()  # whoever waited has it; if it was cancelled, it is nobody's
 

@@ -5,7 +5,7 @@ from contextlib import AsyncExitStack
 
 import pytest
 
-from curation.reconciler.turns import Turns
+from curation.turns import Turns
 
 
 class Work:
@@ -117,3 +117,41 @@ async def test_an_error_in_the_block_gives_the_slot_back(count: int) -> None:
                 raise ValueError("broken")
     async with asyncio.timeout(10), turns.turn("a"):
         pass
+
+
+async def test_what_is_cancelled_in_the_moment_of_its_turn_breaks_nothing_and_the_next_one_has_it() -> None:
+    turns = Turns(1)
+    work = Work(turns)
+    for name in ("a", "b", "c"):
+        await work.add(name)
+    holds, waits, _ = work.tasks
+    waits.cancel()
+    holds.cancel()  # its slot comes back before the one that waits has heard of its end
+    await work.settle()
+    assert work.running == ["c"]
+    assert [task.cancelled() for task in (holds, waits)] == [True, True]
+    await work.close()
+
+
+async def test_the_first_namespace_comes_before_all_others_each_time() -> None:
+    work = Work(Turns(1, first="ours"))
+    await work.add("a", 3)
+    await work.add("b", 1)
+    await work.add("ours", 2)
+    order = []
+    while work.running:
+        order.append(work.running[0])
+        await work.end_one(work.running[0])
+    assert order == ["a", "ours", "ours", "a", "b", "a"]
+
+
+async def test_closing_ends_all_waiting_and_no_one_gets_a_slot_any_more() -> None:
+    turns = Turns(1)
+    work = Work(turns)
+    await work.add("a", 2)
+    await work.add("b")
+    assert turns.waiting == 2
+    turns.close()
+    await work.end_one("a")
+    assert (turns.waiting, work.running) == (0, [])
+    assert [task.cancelled() for task in work.tasks] == [False, True, True]
