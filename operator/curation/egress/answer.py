@@ -26,6 +26,7 @@ MAX_ANSWER_HEADERS: Final = 512
 
 _STEP: Final = 8192
 """Bytes of a chunked body that are decoded at a time."""
+_FINAL: Final = re.compile(rb"HTTP/1\.[0-9] ([2-5][0-9]{2})[ \r\n]")
 _HEAD_END: Final = re.compile(rb"\n\r?\n")
 # h11 takes no other transfer coding than chunked, and says of all others that they are no HTTP. So it reads the header,
 # its folds and blanks, by a name that means nothing to it.
@@ -64,6 +65,8 @@ class Exchange:
         """All of it, for the wire."""
         self.begun = False
         """A byte of the answer has arrived."""
+        self.status: int | None = None
+        """HTTP status of the answer, also of one whose head is over a bound."""
         self._buffer = b""
         self._head = 0
         self._headers = 0
@@ -76,6 +79,7 @@ class Exchange:
         for _ in range(MAX_INFORMATIONAL + 1):
             head = self._parsed(await self._read_head(wire))
             if isinstance(head, h11.Response):
+                self.status = head.status_code
                 break
         else:
             raise AnswerOverBounds(f"it gave over {MAX_INFORMATIONAL} informational (1xx) answers before its answer")
@@ -130,10 +134,14 @@ class Exchange:
         return head
 
     def _check_head(self, head: bytes) -> None:
-        if self._headers + head.count(b"\n") - 2 > MAX_ANSWER_HEADERS:
+        many = self._headers + head.count(b"\n") - 2 > MAX_ANSWER_HEADERS
+        if not many and self._head + len(head) <= MAX_HEAD:
+            return
+        if self.status is None and (match := _FINAL.match(head)):
+            self.status = int(match[1])
+        if many:
             raise AnswerOverBounds(f"its answer has over {MAX_ANSWER_HEADERS} headers in all")
-        if self._head + len(head) > MAX_HEAD:
-            raise AnswerOverBounds(f"the head of its answer is over {MAX_HEAD >> 10} KiB in all")
+        raise AnswerOverBounds(f"the head of its answer is over {MAX_HEAD >> 10} KiB in all")
 
     def _parsed(self, head: bytes) -> h11.Response | h11.InformationalResponse:
         if re.match(rb"HTTP/1\.[0-9] 101(?![0-9])", head):

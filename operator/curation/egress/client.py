@@ -18,7 +18,7 @@ from aiohttp.abc import AbstractResolver
 from curation.egress.answer import Answer, Exchange
 from curation.egress.connect import Connector
 from curation.egress.content import codings, decoded
-from curation.egress.errors import AnswerOverBounds, EgressRefused, Unavailable
+from curation.egress.errors import AnswerOverBounds, EgressRefused, ResponseTooLarge, Unavailable
 from curation.egress.floor import AddressFloor
 from curation.egress.headers import of_the_run, response_headers, wire_headers
 from curation.egress.idle import Channel, IdleWires
@@ -30,7 +30,7 @@ MAX_REQUEST_BODY: Final = 1024 * 1024
 """Bytes of a request's body."""
 USER_AGENT: Final = "curation-operator"
 
-_SAFE: Final = frozenset({"GET", "HEAD", "OPTIONS"})
+SAFE: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 """RFC 9110 section 9.2.1: methods that ask for no change, of those that may be sent."""
 _DECODERS: Final = 2
 """Threads that decode bodies; what one holds for another's body is at most a body's own time."""
@@ -118,7 +118,7 @@ class EgressClient:
         except Unavailable as exc:
             raise Unavailable(f"{request.url.origin}: {exc}") from exc
         except AnswerOverBounds as exc:
-            raise AnswerOverBounds(f"{request.url.origin}: {exc}") from exc
+            raise AnswerOverBounds(f"{request.url.origin}: {exc}", exc.status) from exc
 
     async def close(self) -> None:
         """Close every connection that nobody uses. The client can be used again afterwards."""
@@ -139,7 +139,7 @@ class EgressClient:
         channel = _channel(request, headers)
         # A server may close a connection just as it is used again, and nothing is sent twice: only what changes nothing
         # takes that risk, and once for an origin.
-        kept = self._idle.take(channel) if request.method.upper() in _SAFE and not request.body else None
+        kept = self._idle.take(channel) if request.method.upper() in SAFE and not request.body else None
         wire = kept or await self._connector.connect(url, request.namespace)
         try:
             _depart(wire, exchange.request, on_departure)
@@ -147,6 +147,8 @@ class EgressClient:
         except BaseException as exc:
             if kept is not None and isinstance(exc, Unavailable) and not exchange.begun:
                 self._idle.avoid(channel)
+            if isinstance(exc, ResponseTooLarge | AnswerOverBounds):
+                exc.status = exchange.status
             await wire.close()
             raise
         if answer.ended and not request.body:
@@ -165,7 +167,11 @@ class EgressClient:
         undone = [*answer.codings, *names]
         if undone:
             self._decoders = self._decoders or ThreadPoolExecutor(_DECODERS, thread_name_prefix="decode")
-            body = await asyncio.get_running_loop().run_in_executor(self._decoders, decoded, body, undone, limit)
+            try:
+                body = await asyncio.get_running_loop().run_in_executor(self._decoders, decoded, body, undone, limit)
+            except (ResponseTooLarge, AnswerOverBounds) as exc:
+                exc.status = answer.status
+                raise
         if names:
             for name in ("content-encoding", "content-length"):
                 headers.pop(name, None)

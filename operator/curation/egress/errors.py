@@ -23,6 +23,8 @@ class ResponseTooLarge(EgressError):
         super().__init__(f"the response has at least {used} bytes, {allowed} are allowed (spec.limits.responseSize)")
         self.used = used
         self.allowed = allowed
+        self.status: int | None = None
+        """HTTP status of the answer, as far as it was read."""
 
 
 class AnswerOverBounds(EgressError):
@@ -30,3 +32,8 @@ class AnswerOverBounds(EgressError):
 
     The message names the bound, what is allowed, and the remedy. Code ``limit``: asking again would give the same.
     """
+
+    def __init__(self, message: str, status: int | None = None) -> None:
+        super().__init__(message)
+        self.status = status
+        """HTTP status of the answer, as far as it was read."""

@@ -17,7 +17,7 @@ from curation.api.approval import EvaluatedRequest
 from curation.api.contract import CallErrorCode, HttpCallError, HttpCallRequest, HttpCallResponse
 from curation.api.headers import folded
 from curation.authz.gate import Decision, JudgeContext
-from curation.egress.client import OutboundRequest, OutboundResponse
+from curation.egress.client import SAFE, OutboundRequest, OutboundResponse
 from curation.egress.content import body_text
 from curation.egress.errors import AnswerOverBounds, EgressRefused, ResponseTooLarge, Unavailable
 from curation.egress.headers import module_headers
@@ -141,7 +141,7 @@ class GatedCalls:
                 raise  # the guest's thread gave up at its wall limit
             return self._cancelled()
         except Exception as error:
-            return self._failed(error)
+            return self._acknowledged(request, error) or self._failed(error)
 
     async def _attempt(self, number: int, request: HttpCallRequest, seconds: float) -> Answer:
         self._refuse_if_stopped()
@@ -242,6 +242,21 @@ class GatedCalls:
     def _cancelled(self) -> Answer:
         return Answer.error("cancelled", f"this run has been superseded: {self._stopped}")
 
+    def _acknowledged(self, request: HttpCallRequest, error: Exception) -> Answer | None:
+        """What a Cancel gets of an answer over a bound to what it asked to be changed: the status, which says all.
+
+        Else a session that has ended would count as one that cannot be cancelled. A list of what is to be ended is
+        another matter: of that nothing may be left out.
+        """
+        if self._invocation.trigger is not Trigger.CANCEL or not isinstance(error, ResponseTooLarge | AnswerOverBounds):
+            return None
+        if error.status is None or canonical_method(request.method) in SAFE:
+            return None
+        self.answered += 1
+        logger.info("of an answer to a Cancel only the status counts: %s", error, extra=self._invocation.log_fields)
+        document = HttpCallResponse(status=error.status, headers={}, body="").model_dump_json()
+        return Answer(None, lambda: document, status=error.status)
+
     def _failed(self, error: Exception) -> Answer:
         # What an error says may stem from the service: from its answer, its certificate, its name.
         said = masked(str(error), [each.value for each in self._invocation.credentials])
@@ -254,7 +269,8 @@ class GatedCalls:
                 hit = LimitHit(LimitName.RESPONSE_SIZE, f"{error.used} bytes or more", allowed)
                 return Answer.error("limit", str(hit), hit=hit)
             case AnswerOverBounds():
-                self.answered += 1
+                # Without a status no answer was seen, but a handshake, or only informational ones.
+                self.answered += error.status is not None
                 return Answer.error("limit", said)
             case Unavailable():
                 return Answer.error("unavailable", said)
