@@ -64,7 +64,7 @@ async def test_a_label_edited_between_read_and_write_does_not_stop_the_good_comp
     assert world.status()["run"]["id"] == world.run_id(generation=1)
     assert world.job()["metadata"]["labels"] == {"team": "green"}
     await assert_completions(operator, applied=1)
-    assert (await operator.metrics()).value("curation_write_conflicts_total") == 1
+    await operator.until_metric(1, "curation_write_conflicts_total")
 
 
 async def test_a_template_edited_between_read_and_write_drops_the_completion(

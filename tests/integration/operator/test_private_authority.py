@@ -93,7 +93,7 @@ async def test_a_renewed_bundle_counts_for_calls_that_begin_after_it_and_a_broke
 
     bundle.write_bytes(b"broken")
     await until_logged(world, operator, "ca-bundle has changed and cannot be used")
-    assert (await operator.metrics()).value("curation_file_refused", source="ca-bundle") == 1
+    await operator.until_metric(1, "curation_file_refused", source="ca-bundle")
     await world.create_job("still", moduleRef={"name": "told"}, retry={"limit": 0})
     await world.until_phase("Completed", "still")
     assert service.asked == ["/told", "/told"]
