@@ -31,9 +31,11 @@ _HEAD: Final = """\
 
 # Metrics
 
-Served by each replica on `/metrics`, in the Prometheus text format or as OpenMetrics. The number of series is bounded:
-no label holds the name of an object, but in `curation_policy_not_in_force`, which names 50 at the most. What is
-worth an alert is in [operations](operations.md#alerts).
+Each replica serves these metrics on `/metrics`, in the Prometheus text format or as OpenMetrics.
+[Operations](operations.md#alerts) says which of them are worth an alert.
+
+The number of series is bounded. No label holds the name of an object, with one exception:
+`curation_policy_not_in_force` names at most 50 policies.
 
 A histogram has the series `..._bucket`, `..._count` and `..._sum`. There are no `..._created` series.
 """

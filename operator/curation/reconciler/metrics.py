@@ -82,9 +82,11 @@ class Metrics:
         self.write_conflicts = Counter(
             "curation_write_conflicts_total", "Conditioned writes that answered 409.", registry=registry
         )
-        self.queue_depth = Gauge("curation_queue_depth", "Keys that are ready and not taken.", registry=registry)
+        self.queue_depth = Gauge(
+            "curation_queue_depth", "Keys in the work queue that no worker has taken.", registry=registry
+        )
         self.queue_latency = Histogram(
-            "curation_queue_latency_seconds", "Time from ready to taken.", buckets=_RUN, registry=registry
+            "curation_queue_latency_seconds", "Time that a key waits for a worker.", buckets=_RUN, registry=registry
         )
         self.reconcile = Histogram(
             "curation_reconcile_seconds",
@@ -94,7 +96,10 @@ class Metrics:
             registry=registry,
         )
         self.reconcile_errors = Counter(
-            "curation_reconcile_errors_total", "Reconciliations that raised: a bug.", ["kind"], registry=registry
+            "curation_reconcile_errors_total",
+            "Reconciliations that raised an exception: a bug.",
+            ["kind"],
+            registry=registry,
         )
         # From zero on, so that the first error is an increase too.
         for kind in KINDS:
@@ -119,13 +124,13 @@ class Metrics:
             self.refused_writes.labels(kind=kind)
         self.file_renewals = Counter(
             "curation_file_renewals_total",
-            "Files named at start that have changed: result loaded, or refused, then the old version stays.",
+            "Changes of files named at start: result loaded, or refused, then the old version stays in use.",
             ["source", "result"],
             registry=registry,
         )
         self.file_refused = Gauge(
             "curation_file_refused",
-            "1 while what stands in a file named at start is refused and an older version is in use.",
+            "1 while the content of a file named at start is refused and an older version is in use.",
             ["source"],
             registry=registry,
         )
