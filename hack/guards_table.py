@@ -62,14 +62,14 @@ GUARDS = (
         "claim before launch",
         (
             (
-                "reconciler/jobs.py",
+                "reconciler/jobs/reconciler.py",
                 "            planned = context.write_status(",
                 "            if step.launch is not None:\n"
                 "                self._runs.launch(orders.submit(key, job, step.launch))\n"
                 "            planned = context.write_status(",
             ),
             (
-                "reconciler/jobs.py",
+                "reconciler/jobs/reconciler.py",
                 "        self._runs.launch(orders.submit(key, job, step.launch), claimed=stored.resource_version, "
                 "heard=heard)",
                 "        #",
@@ -93,7 +93,7 @@ GUARDS = (
     ),
     Guard(
         "holder rule",
-        (("reconciler/takeover.py", "        if left <= 0:\n", "        if True:\n"),),
+        (("reconciler/jobs/takeover.py", "        if left <= 0:\n", "        if True:\n"),),
         (
             f"{_LIFECYCLE}the_holder_rule_keeps_two_operators_from_chasing_each_other",
             f"{_GUARDS}two_operators_without_a_lease_do_not_take_each_others_runs",
@@ -109,7 +109,7 @@ GUARDS = (
     ),
     Guard(
         "death of an execution, in its calls",
-        (("reconciler/runs.py", "            flight.kill(against.message)\n", "            pass\n"),),
+        (("reconciler/jobs/runs.py", "            flight.kill(against.message)\n", "            pass\n"),),
         (
             "tests/gauntlet/test_dead_fence.py::"
             "test_no_request_leaves_a_run_of_many_calls_after_the_operator_has_heard_of_its_end[rerun-Submit]",
@@ -133,7 +133,7 @@ GUARDS = (
                 "return None if owned is not None and owned.id == session.id else session",
                 "return None",
             ),
-            ("reconciler/completion.py", "report.calls.left > 0\n", "False\n"),
+            ("reconciler/jobs/completion.py", "report.calls.left > 0\n", "False\n"),
         ),
         (
             f"{_LIFECYCLE}the_cancel_of_a_dropped_session_leaves_no_orphan",
@@ -143,7 +143,7 @@ GUARDS = (
     ),
     Guard(
         "cancel of a dropped session, in the reconciler",
-        (("reconciler/jobs.py", "        if orphaned(verdict, report):\n", "        if False:\n"),),
+        (("reconciler/jobs/reconciler.py", "        if orphaned(verdict, report):\n", "        if False:\n"),),
         (
             f"{_FACES}f9_superseded_without_a_denial.py::test_f9_a_run_of_a_job_that_was_recreated_by_force_"
             "does_not_touch_the_new_one[last-answer-1-stale-1-job]",

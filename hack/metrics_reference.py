@@ -20,14 +20,14 @@ from curation.api.names import FailureClass, Phase, Reason, Trigger
 from curation.cluster.requests import NO_ANSWER
 from curation.lifecycle.complete import Ruling
 from curation.lifecycle.outcome import Result
-from curation.reconciler.job_index import UNREADABLE
-from curation.reconciler.metrics import IdlePolicies, Metrics, WatchAge
+from curation.reconciler.runtime.job_index import UNREADABLE
+from curation.reconciler.runtime.metrics import IdlePolicies, Metrics, WatchAge
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 PAGE: Final = ROOT / "docs" / "metrics.md"
 
 _HEAD: Final = """\
-<!-- Generated from operator/curation/reconciler/metrics.py by `python -m hack.metrics_reference`; do not edit. -->
+<!-- Generated from reconciler/runtime/metrics.py by `python -m hack.metrics_reference`; do not edit. -->
 
 # Metrics
 

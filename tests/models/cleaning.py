@@ -9,10 +9,10 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from curation.api.names import EventReason, FailureClass, Trigger
-from curation.lifecycle.decide import Note
+from curation.lifecycle.note import Note
 from curation.lifecycle.outcome import Calls, Cancelled, Failed, Report
-from curation.reconciler.cleanup import Cleanup
-from curation.reconciler.orders import Order
+from curation.reconciler.jobs.cleanup import Cleanup
+from curation.reconciler.jobs.orders import Order
 from tests.models.documents import WALL
 from tests.models.executions import Step
 from tests.models.settlement import METRICS

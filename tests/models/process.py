@@ -16,7 +16,7 @@ from curation.cluster.resources import JOBS
 from curation.lifecycle.decide import Facts, Step, decide
 from curation.lifecycle.fence import objection
 from curation.lifecycle.outcome import Report
-from curation.reconciler.takeover import Takeover
+from curation.reconciler.jobs.takeover import Takeover
 from tests.models.apiserver import Reply
 from tests.models.cleaning import cleanup
 from tests.models.documents import DIGEST, NAME, WALL, Document, finalized, parse, unfinalized

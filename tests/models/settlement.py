@@ -14,11 +14,11 @@ from curation.cluster.answers import Answer, Conflict, Gone, Refused, Unknown, W
 from curation.cluster.mergepatch import merge_patch
 from curation.cluster.resources import JOBS
 from curation.lifecycle.outcome import Report
-from curation.reconciler.completion import Completion, Pending, Settled, orphaned
-from curation.reconciler.context import Key
-from curation.reconciler.metrics import Metrics
-from curation.reconciler.orders import Order
-from curation.reconciler.refusals import Refusals
+from curation.reconciler.jobs.completion import Completion, Pending, Settled, orphaned
+from curation.reconciler.jobs.orders import Order
+from curation.reconciler.runtime.key import Key
+from curation.reconciler.runtime.metrics import Metrics
+from curation.reconciler.runtime.refusals import Refusals
 from tests.models.apiserver import Reply
 from tests.models.documents import DIGEST, NAME, Document, version
 from tests.models.executions import Step, Task

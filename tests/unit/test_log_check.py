@@ -10,7 +10,7 @@ RUN = "0ccff2ef-9390-428c-9e2f-ca7481e732a3.g3.a2"
 FIELDS: LogLine = {"job": "demo/report-0", "run_id": RUN, "generation": 3, "attempt": 2}
 
 
-def line(message: str, logger: str = "curation.reconciler.jobs", **fields: Any) -> LogLine:
+def line(message: str, logger: str = "curation.reconciler.jobs.reconciler", **fields: Any) -> LogLine:
     return {"logger": logger, "message": message, **fields}
 
 

@@ -23,8 +23,8 @@ from curation.cli.text import safe
 from curation.cluster.answers import APIError, Unreachable
 from curation.cluster.bounds import RECURSION_LIMIT
 from curation.cluster.credentials import ConfigurationError
-from curation.reconciler.process import Exit, Process
-from curation.reconciler.settings import LeaseSettings, Settings
+from curation.reconciler.process.lifetime import Exit, Process
+from curation.reconciler.runtime.settings import LeaseSettings, Settings
 from curation.wasm.artifacts import CacheDirError
 from curation.wasm.store import CONFIG_MAP_BYTES, check_module, digest_of
 

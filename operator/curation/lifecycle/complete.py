@@ -14,8 +14,8 @@ from curation.api.digest import json_size
 from curation.api.job import MAX_OUTPUT_BYTES, CurationJob, JobApproval, JobStatus, OnDenied, Run, Session
 from curation.api.names import EventReason, FailureClass, Phase, Reason, RunOutcome, Trigger
 from curation.lifecycle import conditions, draft
-from curation.lifecycle.decide import Note
 from curation.lifecycle.fence import Objection, objection
+from curation.lifecycle.note import Note
 from curation.lifecycle.outcome import (
     Calls,
     Cancelled,

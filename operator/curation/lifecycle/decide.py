@@ -14,6 +14,7 @@ from curation.api.job import MAX_ABANDONED_RUNS, CurationJob, JobStatus, Run, Ru
 from curation.api.names import SESSION_FINALIZER, EventReason, Phase, Reason, RunOutcome
 from curation.lifecycle import conditions, draft
 from curation.lifecycle.deadlines import deadline_of, limit_of, outlived
+from curation.lifecycle.note import Note
 from curation.lifecycle.table import LIVE, Cause
 from curation.lifecycle.template import digest_of, template_changed, template_of
 
@@ -67,15 +68,6 @@ class Facts:
     """What the API server said when it refused the finalizer, without which nothing is claimed."""
     cleaned: frozenset[str] = frozenset()
     """Abandoned runs that are cleaned, or were given up."""
-
-
-@dataclass(frozen=True, slots=True)
-class Note:
-    """An Event about a job."""
-
-    reason: EventReason
-    message: str
-    warning: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,7 @@ BOUND_SECONDS = 5
 # The operator, which gives a clean-up up after seconds instead of ten minutes.
 IMPATIENT = f"""#!{sys.executable}
 from datetime import timedelta
-from curation.reconciler import cleanup
+from curation.reconciler.jobs import cleanup
 cleanup.GIVE_UP_AFTER = timedelta(seconds={BOUND_SECONDS})
 cleanup.LAST_RETRY_SECONDS = 0.5
 from curation.cli.operator import main

@@ -24,7 +24,8 @@ SECONDS = 60.0
 # The operator with a watch of 3 s for 45, that is stale after 5 s for 75, and with sweeps each second.
 QUICK = f"""#!{sys.executable}
 from curation.cluster import sweep
-from curation.reconciler import handlers, health
+from curation.reconciler.process import handlers
+from curation.reconciler.runtime import health
 sweep.INTERVAL = sweep.FEW_INTERVAL = 1.0
 handlers.WATCH_SECONDS = 3
 health.WATCH_STALE_SECONDS = 5.0

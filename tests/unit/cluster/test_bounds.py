@@ -28,7 +28,7 @@ from curation.cluster.intake import cut_event, cut_object, cut_page
 from curation.cluster.resources import APPROVALS, CLUSTER_POLICIES, CONFIG_MAPS, JOBS, POLICIES, SECRETS, ResourceKind
 from curation.lifecycle.decide import decide
 from curation.lifecycle.template import template_of
-from curation.reconciler.approvals import _requesters
+from curation.reconciler.approvals.waiting import requesters_of
 from tests.unit.lifecycle.builders import facts, running, stored
 
 Document = dict[str, Any]
@@ -184,7 +184,7 @@ def test_no_annotation_takes_the_place_of_those_that_say_who_asks() -> None:
     annotations = dict(sorted({**asked, **others}.items()))
     known = cached(job(metadata={"annotations": annotations})).parse(CurationJob)
     assert known.metadata.annotations == asked
-    assert _requesters(known) == frozenset(asked.values())
+    assert requesters_of(known) == frozenset(asked.values())
 
 
 def test_a_list_of_finalizers_that_is_known_in_part_is_never_written() -> None:

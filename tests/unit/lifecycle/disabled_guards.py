@@ -7,7 +7,7 @@ import pytest
 
 from curation.lifecycle import decide as deciding
 from curation.lifecycle import fence
-from curation.reconciler.takeover import Takeover
+from curation.reconciler.jobs.takeover import Takeover
 from tests.models.world import Guards
 
 Disable = Callable[[pytest.MonkeyPatch], Guards]

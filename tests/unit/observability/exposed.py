@@ -9,7 +9,7 @@ from prometheus_client.metrics import MetricWrapperBase
 
 from curation.api.names import Phase, Trigger
 from curation.lifecycle import outcome
-from curation.reconciler.metrics import IdlePolicies, Metrics, WatchAge
+from curation.reconciler.runtime.metrics import IdlePolicies, Metrics, WatchAge
 
 COMPONENTS = Path(__file__).parents[3] / "manifests" / "components"
 SCENARIOS = Path(__file__).parent / "rules_test.yaml"

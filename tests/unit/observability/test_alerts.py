@@ -4,7 +4,7 @@ import re
 
 import yaml
 
-from curation.reconciler.health import WATCH_STALE_SECONDS
+from curation.reconciler.runtime.health import WATCH_STALE_SECONDS
 from tests.unit.observability.exposed import SCENARIOS, rules
 
 

@@ -7,8 +7,8 @@ from typing import Any
 from curation.api.approval import ApprovalDecision
 from curation.cluster.cache import Cache
 from curation.cluster.resources import APPROVALS
-from curation.reconciler.approval_metrics import ApprovalMetrics
-from curation.reconciler.metrics import Metrics
+from curation.reconciler.approvals.approval_metrics import ApprovalMetrics
+from curation.reconciler.runtime.metrics import Metrics
 from tests.unit.gitops.documents import approval_spec
 
 START = datetime(2030, 1, 1, 12, tzinfo=UTC)

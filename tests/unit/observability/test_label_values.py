@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from curation.reconciler.metrics import IdlePolicies, Metrics
+from curation.reconciler.runtime.metrics import IdlePolicies, Metrics
 from tests.unit.observability.exposed import series
 
 OURS = {

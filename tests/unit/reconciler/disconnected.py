@@ -17,15 +17,16 @@ from curation.cluster.events import EventRecorder
 from curation.cluster.resources import JOBS, MODULES
 from curation.cluster.writer import Writer
 from curation.execution.executor import Execution, Invocation
-from curation.reconciler.context import Context, Key
-from curation.reconciler.credentials import Credentials
-from curation.reconciler.in_use import InUse
-from curation.reconciler.job_index import JobIndex
-from curation.reconciler.metrics import Metrics
-from curation.reconciler.modules import ModuleReconciler
-from curation.reconciler.queue import WorkQueue
-from curation.reconciler.runs import Runs
-from curation.reconciler.settings import Settings
+from curation.reconciler.jobs.runs import Runs
+from curation.reconciler.runtime.context import Context
+from curation.reconciler.runtime.job_index import JobIndex
+from curation.reconciler.runtime.key import Key
+from curation.reconciler.runtime.metrics import Metrics
+from curation.reconciler.runtime.queue import WorkQueue
+from curation.reconciler.runtime.settings import Settings
+from curation.reconciler.sources.in_use import InUse
+from curation.reconciler.sources.module_credentials import Credentials
+from curation.reconciler.sources.modules import ModuleReconciler
 from curation.wasm.store import ModuleStore
 from tests.unit.reconciler.virtual_time import loop
 

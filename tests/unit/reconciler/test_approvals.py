@@ -10,10 +10,10 @@ from curation.api.approval import EvaluatedRequest, approval_name, request_diges
 from curation.api.job import CurationJob
 from curation.cluster.answers import APIError, Exists, Throttled
 from curation.cluster.resources import APPROVALS
-from curation.reconciler.approvals import MAX_PENDING, Approvals
-from curation.reconciler.context import Key
-from curation.reconciler.grants import Grants
-from curation.reconciler.job_index import JobIndex
+from curation.reconciler.approvals.asking import MAX_PENDING, Approvals
+from curation.reconciler.approvals.grants import Grants
+from curation.reconciler.runtime.job_index import JobIndex
+from curation.reconciler.runtime.key import Key
 from tests.unit.lifecycle.builders import request
 from tests.unit.reconciler.disconnected import NAMESPACE, Rig, disconnected, document, job, key, run_status
 from tests.unit.reconciler.virtual_time import in_virtual_time, now
@@ -47,9 +47,9 @@ async def test_a_job_that_waits_for_a_policy_to_be_mended_no_longer_waits_for_an
         put(rig, ASKED)
         place = Key(APPROVALS, NAMESPACE, NAME)
         await approvals.advance(key(), waiting(approval=asks_for(ASKED)))
-        assert approvals.waiting(place) is not None
+        assert approvals.waiters.of(place) is not None
         await approvals.advance(key(), waiting())
-        assert approvals.waiting(place) is None
+        assert approvals.waiters.of(place) is None
 
 
 @in_virtual_time

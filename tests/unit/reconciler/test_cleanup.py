@@ -12,14 +12,14 @@ from curation.api.job import CurationJob
 from curation.api.names import EventReason, Trigger
 from curation.cluster.answers import APIError, Created, Document, Unreachable, Written
 from curation.cluster.resources import JOBS, MODULES
-from curation.lifecycle.decide import Note
+from curation.lifecycle.note import Note
 from curation.lifecycle.outcome import Calls, Cancelled, Failed, FailureClass, Report, SessionRef
-from curation.reconciler import cleanup as cleanup_module
-from curation.reconciler import orders
-from curation.reconciler.cleanup import AT_ONCE, Cleanup
-from curation.reconciler.context import Key
-from curation.reconciler.orders import Order
-from curation.reconciler.runs import CANCEL_WALL_SECONDS
+from curation.reconciler.jobs import cleanup as cleanup_module
+from curation.reconciler.jobs import orders
+from curation.reconciler.jobs.cleanup import AT_ONCE, Cleanup
+from curation.reconciler.jobs.orders import Order
+from curation.reconciler.jobs.runs import CANCEL_WALL_SECONDS
+from curation.reconciler.runtime.key import Key
 from tests.unit.reconciler.disconnected import DIGEST, NAMESPACE, Rig, disconnected, job, key, module_key, run_status
 from tests.unit.reconciler.virtual_time import in_virtual_time, now
 

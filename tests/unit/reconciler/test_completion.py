@@ -9,9 +9,9 @@ from curation.cluster.answers import Unknown
 from curation.cluster.mergepatch import merge_patch
 from curation.cluster.resources import JOBS
 from curation.lifecycle.outcome import Calls, Denied, Report, Trigger
-from curation.reconciler import orders
-from curation.reconciler.completion import Completion, Pending, Settled
-from curation.reconciler.context import Key
+from curation.reconciler.jobs import orders
+from curation.reconciler.jobs.completion import Completion, Pending, Settled
+from curation.reconciler.runtime.key import Key
 from tests.unit.lifecycle.builders import request
 from tests.unit.reconciler.disconnected import NAMESPACE, disconnected, document, job, key, run_status
 from tests.unit.reconciler.virtual_time import in_virtual_time

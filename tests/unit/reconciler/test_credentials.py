@@ -8,8 +8,13 @@ import pytest
 from curation.api.excess import EXCESS_FIELD
 from curation.api.module import ModuleSpec
 from curation.cluster.answers import APIError, Document, Unreachable
-from curation.reconciler import credentials
-from curation.reconciler.credentials import FRESH_SECONDS, WITHDRAWN_SECONDS, CredentialError, Credentials
+from curation.reconciler.sources import module_credentials as credentials
+from curation.reconciler.sources.module_credentials import (
+    FRESH_SECONDS,
+    WITHDRAWN_SECONDS,
+    CredentialError,
+    Credentials,
+)
 
 SPEC = ModuleSpec.model_validate(
     {

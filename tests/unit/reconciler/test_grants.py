@@ -12,9 +12,10 @@ from curation.api.names import Trigger
 from curation.authz.gate import JudgeContext
 from curation.cluster.resources import APPROVALS, JOBS
 from curation.lifecycle.deadlines import HELD_AT_MOST
-from curation.reconciler.context import Document, Key
-from curation.reconciler.grants import JOBS_UNKNOWN_AT_MOST, Grants
-from curation.reconciler.job_index import JobIndex
+from curation.reconciler.approvals.grants import JOBS_UNKNOWN_AT_MOST, Grants
+from curation.reconciler.runtime.context import Document
+from curation.reconciler.runtime.job_index import JobIndex
+from curation.reconciler.runtime.key import Key
 from tests.unit.lifecycle.builders import request
 from tests.unit.reconciler.disconnected import EPOCH, NAMESPACE, Rig, disconnected, document, run_status
 from tests.unit.reconciler.virtual_time import in_virtual_time, now

@@ -5,8 +5,8 @@ import asyncio
 import pytest
 
 from curation.cluster.requests import Asked
-from curation.reconciler.handlers import WATCH_SECONDS
-from curation.reconciler.health import LOOP_STALE_SECONDS, WATCH_STALE_SECONDS, Health
+from curation.reconciler.process.handlers import WATCH_SECONDS
+from curation.reconciler.runtime.health import LOOP_STALE_SECONDS, WATCH_STALE_SECONDS, Health
 
 
 class Clock:

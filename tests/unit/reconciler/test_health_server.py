@@ -23,10 +23,10 @@ from prometheus_client.registry import Collector
 
 from curation.api.names import Phase
 from curation.cluster.requests import Asked
-from curation.reconciler import health_server
-from curation.reconciler.health import LOOP_STALE_SECONDS, WATCH_STALE_SECONDS, Health
-from curation.reconciler.health_server import HEAD_BYTES, HealthServer
-from curation.reconciler.metrics import Metrics, WatchAge
+from curation.reconciler.runtime import health_server
+from curation.reconciler.runtime.health import LOOP_STALE_SECONDS, WATCH_STALE_SECONDS, Health
+from curation.reconciler.runtime.health_server import HEAD_BYTES, HealthServer
+from curation.reconciler.runtime.metrics import Metrics, WatchAge
 from tests.faults.flood import KINDS, flood
 from tests.unit.reconciler.test_health import Clock, turn
 from tests.unit.reconciler.virtual_time import in_virtual_time, loop

@@ -9,9 +9,9 @@ import pytest
 from curation.api.names import IN_USE_FINALIZER
 from curation.api.schema import ObjectMeta
 from curation.lifecycle.deadlines import HELD_AT_MOST
-from curation.reconciler.context import Key
-from curation.reconciler.in_use import InUse
-from curation.reconciler.job_index import JobIndex
+from curation.reconciler.runtime.job_index import JobIndex
+from curation.reconciler.runtime.key import Key
+from curation.reconciler.sources.in_use import InUse
 from tests.unit.reconciler.disconnected import NAMESPACE, Rig, disconnected, module_key
 from tests.unit.reconciler.virtual_time import in_virtual_time, now
 

@@ -6,8 +6,8 @@ import pytest
 
 from curation.cluster.cache import Cache
 from curation.cluster.resources import JOBS
-from curation.reconciler.job_index import JobIndex, may_own_session
-from curation.reconciler.metrics import Metrics
+from curation.reconciler.runtime.job_index import JobIndex, may_own_session
+from curation.reconciler.runtime.metrics import Metrics
 from tests.unit.reconciler.disconnected import document
 
 

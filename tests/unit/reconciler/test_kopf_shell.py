@@ -12,8 +12,8 @@ from curation.cluster.cache import Cache
 from curation.cluster.requests import describe
 from curation.cluster.resources import JOBS, KINDS
 from curation.cluster.watching import Watching
-from curation.reconciler.handlers import WATCH_SECONDS, kopf_registry, kopf_settings
-from curation.reconciler.health import Health
+from curation.reconciler.process.handlers import WATCH_SECONDS, kopf_registry, kopf_settings
+from curation.reconciler.runtime.health import Health
 from tests.unit.reconciler.disconnected import disconnected, document
 from tests.unit.reconciler.virtual_time import in_virtual_time, loop
 

@@ -7,7 +7,7 @@ import pytest
 
 from curation.api.digest import template_digest
 from curation.cluster.resources import JOBS
-from curation.reconciler import orders
+from curation.reconciler.jobs import orders
 from tests.unit.reconciler.disconnected import Rig, disconnected, document, job, key, run_status
 from tests.unit.reconciler.virtual_time import in_virtual_time
 

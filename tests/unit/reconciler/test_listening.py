@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import pytest
 from yarl import URL
 
-from curation.reconciler.listening import authority, listen, url
+from curation.reconciler.runtime.listening import authority, listen, url
 
 
 @contextmanager

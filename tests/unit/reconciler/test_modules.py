@@ -8,9 +8,10 @@ import pytest
 from curation.api.module import CurationModule
 from curation.cluster.answers import APIError, Unreachable
 from curation.cluster.resources import MODULES
-from curation.reconciler.context import Key
-from curation.reconciler.modules import LOADS_AT_ONCE, RETRY_SECONDS
-from curation.reconciler.settings import Settings
+from curation.reconciler.runtime.key import Key
+from curation.reconciler.runtime.settings import Settings
+from curation.reconciler.sources.module_loads import LOADS_AT_ONCE
+from curation.reconciler.sources.modules import RETRY_SECONDS
 from curation.wasm.store import (
     ModuleLoadError,
     ModuleReason,

@@ -14,7 +14,7 @@ from curation.api.approval import EvaluatedRequest, Scope
 from curation.api.job import CurationJob
 from curation.authz.grant import Grant
 from curation.lifecycle.outcome import Denied, Failed, FailureClass, Report, Result, RunKey, StillRunning, Trigger
-from curation.reconciler.observation import AT_ONCE, MAX_BACKOFF_SECONDS, Observation
+from curation.reconciler.jobs.observation import AT_ONCE, MAX_BACKOFF_SECONDS, Observation
 from tests.unit.reconciler.disconnected import DIGEST, NAMESPACE, Rig, disconnected, document, key, run_status
 from tests.unit.reconciler.virtual_time import in_virtual_time, now
 

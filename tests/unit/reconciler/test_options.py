@@ -11,8 +11,8 @@ from click.testing import CliRunner, Result
 
 from curation.cli import operator
 from curation.cli.operator import main
-from curation.reconciler.process import Exit
-from curation.reconciler.settings import LeaseSettings, Settings
+from curation.reconciler.process.lifetime import Exit
+from curation.reconciler.runtime.settings import LeaseSettings, Settings
 
 Seen = list[tuple[Settings, Path | None]]
 

@@ -6,7 +6,7 @@ from collections import Counter
 
 import pytest
 
-from curation.reconciler.queue import BASE_DELAY, MAX_DELAY, WorkQueue
+from curation.reconciler.runtime.queue import BASE_DELAY, MAX_DELAY, WorkQueue
 from tests.unit.reconciler.virtual_time import in_virtual_time, loop, now
 
 

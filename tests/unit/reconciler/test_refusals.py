@@ -7,8 +7,8 @@ import pytest
 from prometheus_client import CollectorRegistry, Gauge
 
 from curation.cluster.answers import APIError, Refused
-from curation.lifecycle.decide import Note
-from curation.reconciler.refusals import TELL_AGAIN_SECONDS, Refusals
+from curation.lifecycle.note import Note
+from curation.reconciler.runtime.refusals import TELL_AGAIN_SECONDS, Refusals
 from tests.unit.reconciler.disconnected import key
 
 QUOTA = Refused(403, "Forbidden", "exceeded quota: few")

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 
-from curation.reconciler import renewal
-from curation.reconciler.metrics import Metrics
-from curation.reconciler.renewal import FileWatch, Source
+from curation.reconciler.runtime import file_watch as renewal
+from curation.reconciler.runtime.file_watch import FileWatch, Source
+from curation.reconciler.runtime.metrics import Metrics
 from tests.unit.reconciler.virtual_time import in_virtual_time
 
 

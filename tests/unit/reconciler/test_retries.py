@@ -13,15 +13,15 @@ from curation.api.digest import template_digest
 from curation.cluster.answers import APIError, Refused
 from curation.cluster.resources import JOBS
 from curation.lifecycle.outcome import Cancelled, Report
-from curation.reconciler import orders
-from curation.reconciler.approvals import Approvals
-from curation.reconciler.context import Key
-from curation.reconciler.grants import Grants
-from curation.reconciler.job_index import JobIndex
-from curation.reconciler.jobs import JobReconciler
-from curation.reconciler.observation import AT_ONCE
-from curation.reconciler.orders import Order
-from curation.reconciler.takeover import Takeover
+from curation.reconciler.approvals.asking import Approvals
+from curation.reconciler.approvals.grants import Grants
+from curation.reconciler.jobs import orders
+from curation.reconciler.jobs.observation import AT_ONCE
+from curation.reconciler.jobs.orders import Order
+from curation.reconciler.jobs.reconciler import JobReconciler
+from curation.reconciler.jobs.takeover import Takeover
+from curation.reconciler.runtime.job_index import JobIndex
+from curation.reconciler.runtime.key import Key
 from tests.unit.lifecycle.builders import request
 from tests.unit.reconciler.disconnected import DIGEST, Rig, disconnected, document, job, key, run_status
 from tests.unit.reconciler.virtual_time import in_virtual_time

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from curation.lifecycle.outcome import Failed, FailureClass
-from curation.reconciler import orders
+from curation.reconciler.jobs import orders
 from tests.unit.reconciler.disconnected import disconnected, job, key, run_status
 from tests.unit.reconciler.virtual_time import in_virtual_time
 

@@ -9,8 +9,8 @@ import pytest
 from curation.api.excess import EXCESS_FIELD
 from curation.cluster.answers import Unreachable
 from curation.cluster.resources import MODULES
-from curation.reconciler import sources
-from curation.reconciler.context import Key
+from curation.reconciler.runtime.key import Key
+from curation.reconciler.sources import module_sources as sources
 from curation.wasm.store import ModuleReason, digest_of
 from tests.guests import hostile
 from tests.guests.wat import Script

@@ -10,11 +10,12 @@ import pytest
 
 from curation.cluster import lease, sockets
 from curation.cluster.resources import JOBS
-from curation.reconciler import health_server, process
-from curation.reconciler.context import Key
-from curation.reconciler.process import Exit, Process
-from curation.reconciler.settings import Settings
-from curation.reconciler.takeover import Takeover
+from curation.reconciler.jobs.takeover import Takeover
+from curation.reconciler.process import lifetime as process
+from curation.reconciler.process.lifetime import Exit, Process
+from curation.reconciler.runtime import health_server
+from curation.reconciler.runtime.key import Key
+from curation.reconciler.runtime.settings import Settings
 from tests.unit.reconciler.disconnected import disconnected, document
 from tests.unit.reconciler.virtual_time import in_virtual_time, loop
 

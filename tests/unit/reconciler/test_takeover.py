@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from curation.api.job import CurationJob
-from curation.reconciler.takeover import Takeover
+from curation.reconciler.jobs.takeover import Takeover
 from tests.unit.reconciler.disconnected import Rig, disconnected, job, key, run_status
 from tests.unit.reconciler.virtual_time import in_virtual_time, loop, now
 

@@ -13,9 +13,10 @@ from curation.authz.standing import Standing, judge, put_in_force
 from curation.cluster.answers import Refused
 from curation.cluster.cache import Stored
 from curation.cluster.resources import CLUSTER_POLICIES, POLICIES
-from curation.reconciler.context import Context, Document, Key
-from curation.reconciler.in_use import TERMINATING, InUse
-from curation.reconciler.writes import ready_condition, write_own_status
+from curation.reconciler.runtime.context import Context, Document
+from curation.reconciler.runtime.key import Key
+from curation.reconciler.runtime.writes import ready_condition, write_own_status
+from curation.reconciler.sources.in_use import TERMINATING, InUse
 
 log = logging.getLogger(__name__)
 

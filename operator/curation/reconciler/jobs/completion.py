@@ -16,11 +16,13 @@ from curation.api.names import EventReason
 from curation.api.reading import Unreadable, read
 from curation.cluster.answers import Conflict, Gone, Refused, Throttled, Unknown, Written
 from curation.lifecycle.complete import Moment, Ruling, Verdict, complete, unjudged
-from curation.lifecycle.decide import Note
+from curation.lifecycle.note import Note
 from curation.lifecycle.outcome import Report, Trigger
-from curation.reconciler.context import Context, Document, Key
-from curation.reconciler.orders import Order
-from curation.reconciler.unreadable import job_of
+from curation.reconciler.jobs.orders import Order
+from curation.reconciler.runtime.context import Context, Document
+from curation.reconciler.runtime.key import Key
+from curation.reconciler.runtime.regarding import regarding
+from curation.reconciler.runtime.unreadable import job_of
 
 log = logging.getLogger(__name__)
 
@@ -147,7 +149,7 @@ class Completion:
             for note in verdict.notes:
                 self._note(job, pending, note)
             if verdict.status is not None and before is not None:
-                transition(context, before.status, verdict.status)
+                context.metrics.phase_changed(before.status, verdict.status)
         return Settled(verdict)
 
     def _complain(self, key: Key, pending: Pending, job: CurationJob, refused: Refused) -> None:
@@ -189,26 +191,3 @@ def orphaned(verdict: Verdict, report: Report) -> bool:
     # The status that would name this run to be cleaned is gone: what it had created, known or not, goes now.
     unknown = verdict.ruling is Ruling.GONE and report.trigger is Trigger.SUBMIT and report.calls.left > 0
     return verdict.orphan is not None or unknown
-
-
-def transition(context: Context, before: JobStatus, after: JobStatus) -> None:
-    """Count a phase change that was written."""
-    if before.phase != after.phase or (before.run and after.run and before.run.id != after.run.id):
-        context.metrics.transitions.labels(
-            **{"from": before.phase or "", "to": after.phase or "", "reason": after.reason}
-        ).inc()
-
-
-def regarding(job: CurationJob) -> dict[str, object]:
-    """What an Event about the job refers to."""
-    meta = job.metadata
-    return {
-        "apiVersion": "curation.dev/v1alpha1",
-        "kind": "CurationJob",
-        "metadata": {
-            "name": meta.name,
-            "namespace": meta.namespace,
-            "uid": meta.uid,
-            "resourceVersion": meta.resource_version,
-        },
-    }

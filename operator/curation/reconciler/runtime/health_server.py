@@ -21,8 +21,8 @@ import uvloop
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import choose_encoder
 
-from curation.reconciler.health import Health
-from curation.reconciler.listening import listen, url
+from curation.reconciler.runtime.health import Health
+from curation.reconciler.runtime.listening import listen, url
 
 log = logging.getLogger(__name__)
 

@@ -17,7 +17,7 @@ from curation.cluster.connection import Connection
 from curation.cluster.kopf_login import kopf_login
 from curation.cluster.resources import ResourceKind
 from curation.cluster.watching import Watching
-from curation.reconciler.health import Health
+from curation.reconciler.runtime.health import Health
 
 log = logging.getLogger(__name__)
 

@@ -9,7 +9,8 @@ from curation.api.schema import Condition, Model
 from curation.cluster.answers import Answer, Conflict, Gone, Refused, Throttled, Unknown, Written
 from curation.cluster.cache import Stored
 from curation.lifecycle import conditions
-from curation.reconciler.context import Context, Document, Key
+from curation.reconciler.runtime.context import Context, Document
+from curation.reconciler.runtime.key import Key
 
 log = logging.getLogger(__name__)
 

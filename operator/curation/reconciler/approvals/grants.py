@@ -12,8 +12,9 @@ from curation.cluster.cache import Stored
 from curation.cluster.resources import APPROVALS
 from curation.lifecycle import conditions
 from curation.lifecycle.deadlines import HELD_AT_MOST
-from curation.reconciler.context import Context, Key
-from curation.reconciler.job_index import JobIndex
+from curation.reconciler.runtime.context import Context
+from curation.reconciler.runtime.job_index import JobIndex
+from curation.reconciler.runtime.key import Key
 
 JOBS_UNKNOWN_AT_MOST: Final = timedelta(seconds=15)
 

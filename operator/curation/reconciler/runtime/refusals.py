@@ -12,7 +12,7 @@ from prometheus_client import Gauge
 
 from curation.api.names import EventReason
 from curation.cluster.answers import Refused
-from curation.lifecycle.decide import Note
+from curation.lifecycle.note import Note
 
 log = logging.getLogger(__name__)
 

@@ -3,7 +3,6 @@
 import asyncio
 import logging
 import time
-from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from http import HTTPStatus
@@ -15,10 +14,12 @@ from curation.cluster.answers import APIError, Unreachable
 from curation.cluster.cache import Stored
 from curation.cluster.resources import MODULES
 from curation.execution.executor import ModuleBuild
-from curation.reconciler.context import Context, Key
-from curation.reconciler.in_use import TERMINATING, InUse
-from curation.reconciler.sources import Sources, no_oci, origin
-from curation.reconciler.writes import module_conditions, write_own_status
+from curation.reconciler.runtime.context import Context
+from curation.reconciler.runtime.key import Key
+from curation.reconciler.runtime.writes import module_conditions, write_own_status
+from curation.reconciler.sources.in_use import TERMINATING, InUse
+from curation.reconciler.sources.module_loads import BeingCompiled, Compilations, LoadTurns
+from curation.reconciler.sources.module_sources import Sources, no_oci, origin
 from curation.wasm.limits import Limits, size_text
 from curation.wasm.store import (
     Fetch,
@@ -32,9 +33,6 @@ from curation.wasm.store import (
 
 log = logging.getLogger(__name__)
 
-# Loads that may be under way, of all the workers: a job is never to wait for a source that is slow to be read. What is
-# to be compiled waits in the background.
-LOADS_AT_ONCE: Final = 4
 # The source may be applied a moment after the module (kubectl apply -f DIR has no order).
 RETRY_SECONDS: Final = (1.0, 2.0, 5.0, 15.0, 60.0)
 
@@ -64,10 +62,6 @@ class _Verdict:
     """Only another spec can help."""
 
 
-class _BeingCompiled(Exception):
-    """The source is as it should be, and its module waits for the compiler."""
-
-
 class ModuleReconciler:
     """Keeps the states of all modules."""
 
@@ -81,10 +75,8 @@ class ModuleReconciler:
         self._states: dict[tuple[str, str], ModuleState] = {}
         self._waiting: dict[tuple[str, str], set[Key]] = {}
         self._failures: dict[Key, int] = {}
-        self._loads = 0
-        self._to_load: OrderedDict[str, dict[Key, None]] = OrderedDict()  # by namespace
-        self._compiling: dict[Key, tuple[str, asyncio.Task[None]]] = {}
-        self._not_compiled: dict[Key, tuple[str, Exception]] = {}
+        self._turns = LoadTurns(context.queue.add)
+        self._compilations = Compilations(store, self._sources.read, self._built, context.queue.add)
         self._looking: dict[Key, asyncio.Task[None]] = {}
 
     def state(self, namespace: str, name: str) -> ModuleState:
@@ -155,38 +147,16 @@ class ModuleReconciler:
             await self._reconcile(key)
         finally:
             # Whatever this one came to, even if it took no turn: else those that wait would wait for ever.
-            self._next_load()
-
-    def _load_later(self, key: Key) -> None:
-        self._to_load.setdefault(key.namespace, {})[key] = None
-
-    def _no_load(self, key: Key) -> None:
-        keys = self._to_load.get(key.namespace)
-        if keys is not None:
-            keys.pop(key, None)
-            if not keys:
-                del self._to_load[key.namespace]
-
-    def _next_load(self) -> None:
-        """The namespaces that have modules to load have their turns, each for one."""
-        if not self._to_load or self._loads >= LOADS_AT_ONCE:
-            return
-        namespace, keys = self._to_load.popitem(last=False)
-        following = next(iter(keys))
-        del keys[following]
-        if keys:
-            self._to_load[namespace] = keys
-        self._context.queue.add(following)
+            self._turns.wake_next()
 
     async def _reconcile(self, key: Key) -> None:
         stored = self._context.cache(key).get(key.namespace, key.name)
         if stored is None:
             self._set((key.namespace, key.name), None)
             self._failures.pop(key, None)
-            self._not_compiled.pop(key, None)
-            self._no_load(key)
+            self._turns.forget(key)
             self._sources.forget(key)
-            self._compile_no_more(key)
+            self._compilations.forget(key)
             self._context.queue.drop(key)
             return
         try:
@@ -205,14 +175,12 @@ class ModuleReconciler:
         if await self._in_use.advance(key, module.metadata, tell=tell):
             self._mark_deleted(key, module)
             return
-        if self._loads >= LOADS_AT_ONCE:
-            self._load_later(key)
+        if not self._turns.begin(key):
             return
-        self._loads += 1
         try:
             verdict = await self.load(key)
         finally:
-            self._loads -= 1
+            self._turns.end()
         if verdict is None:
             return
         status = ModuleStatus(
@@ -261,7 +229,7 @@ class ModuleReconciler:
         build = known.build if known is not None and same else None
         try:
             loaded = await self._load(key, module.spec)
-        except _BeingCompiled:
+        except BeingCompiled:
             if known is None or not same or known.digest is None:
                 self._set(place, ModuleState(None, f"CurationModule {key.name} is being compiled.", module.spec, build))
             return None
@@ -301,13 +269,11 @@ class ModuleReconciler:
 
     async def compiled(self, keys: Iterable[Key]) -> None:
         """Wait until what is to be compiled of these modules is, or is found not to be compiled."""
-        tasks = [self._compiling[key][1] for key in keys if key in self._compiling]
-        if tasks:
-            await asyncio.wait(tasks)
+        await self._compilations.settled(keys)
 
     async def close(self) -> None:
         """End what waits in the background."""
-        tasks = [*(task for _, task in self._compiling.values()), *self._looking.values()]
+        tasks = [*self._compilations.tasks, *self._looking.values()]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -356,10 +322,10 @@ class ModuleReconciler:
             digest = spec.digest or ""  # which the CRD does not let through
             found = await self._store.find(digest)
             if found is None:
-                self._compile(key, spec, digest)
-                raise _BeingCompiled
+                self._compilations.start(key, spec, digest)
+                raise BeingCompiled
             loaded = found
-        self._compile_no_more(key)
+        self._compilations.drop(key)
         if loaded.start_bytes > Limits.of(spec.limits).memory:
             raise ModuleLoadError(
                 ModuleReason.TOO_LARGE,
@@ -368,50 +334,12 @@ class ModuleReconciler:
             )
         return loaded
 
-    def _compile(self, key: Key, spec: ModuleSpec, digest: str) -> None:
-        """Have it compiled when its namespace's turn has come; then there is work on the module. Raises what it met."""
-        failed = self._not_compiled.get(key)
-        if failed is not None and failed[0] == digest:
-            if not isinstance(failed[1], ModuleLoadError):
-                del self._not_compiled[key]  # another try may do
-            raise failed[1].with_traceback(None)
-        known = self._compiling.get(key)
-        if known is not None and known[0] == digest:
-            return
-        self._compile_no_more(key)
-
-        async def fetch() -> bytes:
-            return await self._sources.read(key.namespace, spec)
-
-        async def work() -> None:
-            try:
-                await self._store.load(digest, fetch, key.namespace)
-                self._built(key, spec, digest)
-            except ModuleLoadError as error:
-                if not error.reason.may_pass:  # else its next look tells
-                    self._not_compiled[key] = digest, error
-            except (APIError, Unreachable, OSError) as error:
-                self._not_compiled[key] = digest, error
-            finally:
-                if self._compiling.get(key) == (digest, task):
-                    del self._compiling[key]
-            self._context.queue.add(key)
-
-        task = asyncio.create_task(work(), name=f"compile {key}")
-        self._compiling[key] = digest, task
-
     def _built(self, key: Key, spec: ModuleSpec, digest: str) -> None:
         """Note it at once: of a deleted module nobody looks again, and a Cancel may need it."""
         place = (key.namespace, key.name)
         known = self._states.get(place)
         if known is not None and known.spec is not None and origin(known.spec) == origin(spec):
             self._set(place, replace(known, build=digest))
-
-    def _compile_no_more(self, key: Key) -> None:
-        """Nobody waits for it any more; what is being compiled is finished and kept."""
-        known = self._compiling.pop(key, None)
-        if known is not None:
-            known[1].cancel()
 
     def _for_a_run(self, namespace: str, spec: ModuleSpec) -> Fetch:
         """What reads a module's bytes for a run, and raises what an executor knows.

@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any
 
 from curation.api.names import EventReason
 from curation.authz.book import PolicyBook
@@ -16,12 +16,13 @@ from curation.cluster.events import EventRecorder
 from curation.cluster.mergepatch import merge_patch
 from curation.cluster.resources import APPROVALS, CLUSTER_POLICIES, JOBS, MODULES, POLICIES, ResourceKind
 from curation.cluster.writer import Writer
-from curation.lifecycle.decide import Note
-from curation.lifecycle.log_fields import run_fields
-from curation.reconciler.metrics import Metrics
-from curation.reconciler.queue import WorkQueue
-from curation.reconciler.refusals import Refusals
-from curation.reconciler.settings import Settings
+from curation.lifecycle.note import Note
+from curation.reconciler.runtime.key import Key
+from curation.reconciler.runtime.metrics import Metrics
+from curation.reconciler.runtime.queue import WorkQueue
+from curation.reconciler.runtime.refusals import Refusals
+from curation.reconciler.runtime.regarding import regarding_object
+from curation.reconciler.runtime.settings import Settings
 
 log = logging.getLogger(__name__)
 
@@ -29,22 +30,6 @@ Document = dict[str, Any]
 
 DELETION = "its deletion"
 """See `Refusals`."""
-
-
-class Key(NamedTuple):
-    """An object that needs work."""
-
-    kind: ResourceKind
-    namespace: str
-    name: str
-
-    def __str__(self) -> str:
-        return f"{self.kind.kind} {self.namespace}/{self.name}" if self.namespace else f"{self.kind.kind} {self.name}"
-
-    @property
-    def log_fields(self) -> dict[str, object]:
-        """The `extra` of a line about the object."""
-        return run_fields(self.namespace, self.name, None) if self.kind is JOBS else {}
 
 
 @dataclass
@@ -154,17 +139,3 @@ class Context:
             case _:
                 pass
         return answer
-
-
-def regarding_object(key: Key, stored: Stored) -> Document:
-    """What an Event about the object refers to."""
-    return {
-        "apiVersion": key.kind.api_version,
-        "kind": key.kind.kind,
-        "metadata": {
-            "name": stored.name,
-            "namespace": stored.namespace,
-            "uid": stored.uid,
-            "resourceVersion": str(stored.resource_version),
-        },
-    }

@@ -8,7 +8,6 @@ import time
 from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import AsyncExitStack
 from enum import IntEnum
-from itertools import zip_longest
 from pathlib import Path
 from typing import Any, Final
 
@@ -16,14 +15,11 @@ import kopf
 
 from curation.authz.book import PolicyBook
 from curation.authz.gate import Gate
-from curation.cluster.answers import APIError, Unreachable
 from curation.cluster.api import ClusterAPI
 from curation.cluster.cache import Listener, Stored
 from curation.cluster.clock import ServerClock
 from curation.cluster.connection import Connection, connect
-from curation.cluster.credentials import ConfigurationError
 from curation.cluster.events import EventRecorder
-from curation.cluster.lease import LeaseElector
 from curation.cluster.requests import Asked
 from curation.cluster.resources import APPROVALS, CLUSTER_POLICIES, JOBS, MODULES, POLICIES, ResourceKind
 from curation.cluster.sweep import sweeps
@@ -32,41 +28,39 @@ from curation.cluster.writer import Writer
 from curation.egress.client import EgressClient
 from curation.egress.floor import AddressFloor
 from curation.execution.in_process import InProcessExecutor
-from curation.reconciler import cleanup, observation
-from curation.reconciler.approval_metrics import ApprovalMetrics
-from curation.reconciler.approval_status import ApprovalReconciler
-from curation.reconciler.approvals import Approvals
-from curation.reconciler.context import Context, Key
-from curation.reconciler.credentials import Credentials
-from curation.reconciler.grants import Grants
-from curation.reconciler.handlers import kopf_registry, kopf_settings
-from curation.reconciler.health import Health
-from curation.reconciler.health_server import HealthServer
-from curation.reconciler.in_use import InUse
-from curation.reconciler.job_index import JobIndex
-from curation.reconciler.jobs import JobReconciler
-from curation.reconciler.metrics import IdlePolicies, MeasuredGate, Metrics, WatchAge
-from curation.reconciler.modules import LOADS_AT_ONCE, ModuleReconciler
-from curation.reconciler.policies import PolicyReconciler
-from curation.reconciler.queue import WorkQueue
-from curation.reconciler.renewal import FileWatch, Source
-from curation.reconciler.runs import Runs
-from curation.reconciler.settings import Settings
-from curation.reconciler.takeover import Takeover
-from curation.reconciler.unreadable import Unreadables
-from curation.wasm.store import ModuleLoadError, ModuleStore, builtin_names
+from curation.reconciler.approvals.approval_metrics import ApprovalMetrics
+from curation.reconciler.approvals.approval_status import ApprovalReconciler
+from curation.reconciler.approvals.asking import Approvals
+from curation.reconciler.approvals.grants import Grants
+from curation.reconciler.jobs import cleanup, observation
+from curation.reconciler.jobs.reconciler import JobReconciler
+from curation.reconciler.jobs.runs import Runs
+from curation.reconciler.jobs.takeover import Takeover
+from curation.reconciler.process.first_reads import compile_shipped, read_all
+from curation.reconciler.process.handlers import kopf_registry, kopf_settings
+from curation.reconciler.process.leadership import Leadership, Reconcile
+from curation.reconciler.runtime.context import Context
+from curation.reconciler.runtime.file_watch import FileWatch, Source
+from curation.reconciler.runtime.health import Health
+from curation.reconciler.runtime.health_server import HealthServer
+from curation.reconciler.runtime.job_index import JobIndex
+from curation.reconciler.runtime.key import Key
+from curation.reconciler.runtime.metrics import IdlePolicies, MeasuredGate, Metrics, WatchAge
+from curation.reconciler.runtime.queue import WorkQueue
+from curation.reconciler.runtime.settings import Settings
+from curation.reconciler.sources.in_use import InUse
+from curation.reconciler.sources.module_credentials import Credentials
+from curation.reconciler.sources.modules import ModuleReconciler
+from curation.reconciler.sources.policies import PolicyReconciler
+from curation.wasm.store import ModuleStore
 
 log = logging.getLogger(__name__)
-
-Reconcile = Callable[[Key], Awaitable[None]]
 
 # Of a call on the wire when its run is stopped. With the time to drain it is most of the 2 s that a failover may take.
 GRACE_SECONDS: Final = 0.25
 # From SIGTERM on, all waiting that another program can draw out: an API server that does not answer, a slow session
 # service. The whole stop may take 5 s. The drain, the grace and the lease are first; what is only tidy gets the rest.
 STOP_SECONDS: Final = 3.5
-# Before the first job is decided, so that it finds its module. What takes longer is loaded beside the work.
-FIRST_LOADS_SECONDS: Final = 10.0
 
 
 class Exit(IntEnum):
@@ -150,7 +144,7 @@ class Process:
             store = ModuleStore(self._module_cache)
             stack.push_async_callback(store.close)
             # Before any other: what the operator ships waits for nobody's module.
-            shipped = asyncio.create_task(_compile_shipped(store), name="compile what is shipped")
+            shipped = asyncio.create_task(compile_shipped(store), name="compile what is shipped")
             stack.push_async_callback(_ended, shipped)
             egress = EgressClient(AddressFloor(settings.allow_cidrs, settings.deny_cidrs), ca_bundle=settings.ca_bundle)
             stack.push_async_callback(egress.close)
@@ -203,7 +197,7 @@ class Process:
                 await executor.close(grace=GRACE_SECONDS)
 
             stack.push_async_callback(executor.close, grace=GRACE_SECONDS)
-            if await self._unless_stopped(self._learn(context, modules)):
+            if await self._unless_stopped(read_all(context, modules)):
                 await self._serve(connection, context, reconcilers, modules, takeover, runs, stop_work)
         return self._exit
 
@@ -224,15 +218,14 @@ class Process:
         """A replica that waits for the lease has no workers: what it queued would only grow."""
         return lambda old, new: listener(old, new) if self._working else None
 
+    def _begin(self) -> None:
+        self._working = True
+
     def patience(self, seconds: float) -> float:
         """How long the end may wait for what is only tidy: not at all when another process is about to lead."""
         if self._exit is Exit.LEASE_LOST:
             return 0.0
         return max(0.0, min(seconds, self._stop_by - self._monotonic()))
-
-    async def _learn(self, context: Context, modules: ModuleReconciler) -> None:
-        await self._read_first(context)
-        await self._load_modules(modules)
 
     async def _unless_stopped(self, work: Coroutine[None, None, None]) -> bool:
         """Do this unless asked to stop before it is done."""
@@ -248,58 +241,6 @@ class Process:
                 task.cancel()
             await asyncio.gather(doing, stop, return_exceptions=True)
 
-    async def _read_first(self, context: Context) -> None:
-        """Read all policies, approvals and modules before the first job is decided: else it would be denied."""
-        namespaces: tuple[str | None, ...] = self._settings.namespaces or (None,)
-        if not self._settings.cluster_policies:
-            log.warning("cluster policies do not count in this installation: --without-cluster-policies")
-            del context.caches[CLUSTER_POLICIES]
-        for kind in (POLICIES, CLUSTER_POLICIES, APPROVALS, MODULES):
-            if kind not in context.caches:
-                continue
-            places = namespaces if kind.namespaced else (None,)
-            try:
-                for namespace in places:
-                    async for obj in context.api.each(kind, namespace):
-                        context.caches[kind].put(obj)
-            except APIError as error:
-                if error.code == 404:
-                    raise ConfigurationError(
-                        f"the API server has no {kind.plural}.{kind.group}; install the CRDs first: "
-                        "curation-operator crds | kubectl apply --server-side -f -"
-                    ) from error
-                if kind is not CLUSTER_POLICIES or error.code != 403 or not self._settings.namespaces:
-                    raise
-                # Never by itself: what an administrator forbids for the whole cluster would be allowed here.
-                raise ConfigurationError(
-                    f"cluster policies may not be read ({error}). Grant list and watch on clustercurationpolicies, or "
-                    "start with --without-cluster-policies: then what they forbid is not forbidden here"
-                ) from error
-
-    async def _load_modules(self, modules: ModuleReconciler) -> None:
-        """Load those that are new, or another than the one that was loaded; for FIRST_LOADS_SECONDS at the most.
-
-        What is not compiled yet is compiled beside the work, since a module can make that long.
-        """
-        unknown: dict[str, list[Key]] = {}
-        for key in modules.to_load():
-            unknown.setdefault(key.namespace, []).append(key)
-        # One of each namespace after the other: whoever has many does not hold up the others.
-        in_turn = (key for keys in zip_longest(*unknown.values()) for key in keys if key is not None)
-
-        async def load() -> None:
-            for key in in_turn:
-                try:
-                    await modules.load(key)
-                except Exception:
-                    log.exception("module %s/%s could not be loaded yet", key.namespace, key.name)
-
-        try:
-            async with asyncio.timeout(FIRST_LOADS_SECONDS):
-                await asyncio.gather(*(load() for _ in range(LOADS_AT_ONCE)))
-        except TimeoutError:
-            log.info("modules are still being loaded; their jobs wait for them, the others go on")
-
     async def _serve(
         self,
         connection: Connection,
@@ -311,8 +252,19 @@ class Process:
         stop_work: Callable[[], Awaitable[None]],
     ) -> None:
         # Tasks that are to outlive kopf's own shutdown are started before it: it cancels all later ones.
-        workers: list[asyncio.Task[None]] = []
-        lead = asyncio.create_task(self._lead(context, reconcilers, modules, takeover, workers, stop_work), name="lead")
+        leadership = Leadership(
+            context,
+            reconcilers,
+            modules,
+            takeover,
+            self.health,
+            stopping=self._stop,
+            on_begin=self._begin,
+            on_loss=lambda: self.stop(Exit.LEASE_LOST),
+            on_lost_history=self.lost,
+            stop_work=stop_work,
+        )
+        lead = asyncio.create_task(leadership.run(), name="lead")
         all_sweeps = sweeps(context.api, context.caches, self._settings.namespaces, self.lost)
 
         def relisted(resource: str) -> None:
@@ -358,7 +310,7 @@ class Process:
                 drained.cancel()
         finally:
             # The work stops before the lease is released, which the end of `lead` does.
-            for stopped in ([*workers, stop], tasks):
+            for stopped in ([*leadership.workers, stop], tasks):
                 for task in stopped:
                     task.cancel()
                 await asyncio.gather(*stopped, return_exceptions=True)
@@ -377,78 +329,6 @@ class Process:
             if left:
                 await asyncio.wait(left, timeout=self.patience(1.0))
 
-    async def _lead(
-        self,
-        context: Context,
-        reconcilers: dict[ResourceKind, Reconcile],
-        modules: ModuleReconciler,
-        takeover: Takeover,
-        workers: list[asyncio.Task[None]],
-        stop_work: Callable[[], Awaitable[None]],
-    ) -> None:
-        """Work while this process leads; without a lease, from now on."""
-
-        unreadables = Unreadables(context)
-
-        async def reconcile(key: Key) -> None:
-            with context.metrics.reconcile.labels(kind=key.kind.kind).time():
-                await unreadables.look(key)
-                if key.kind is not APPROVALS and context.cache(key).get(key.namespace, key.name) is None:
-                    context.refusals.forget(key)  # of an approval it may be the very making that is refused
-                await reconcilers[key.kind](key)
-
-        def failed(key: Key, error: Exception) -> None:
-            if isinstance(error, APIError | Unreachable):
-                log.warning("reconciling %s is tried again: %s", key, error, extra=key.log_fields)
-                return
-            context.metrics.reconcile_errors.labels(kind=key.kind.kind).inc()
-            message = "reconciling %s failed and is tried again: %s"
-            log.error(message, key, error, exc_info=error, extra=key.log_fields)
-
-        async def started() -> None:
-            # One namespace tells for all: resourceVersions rise across the objects of a kind.
-            namespace = next(iter(self._settings.namespaces), None)
-            takeover.leading_since = await context.api.revision(JOBS, namespace)
-            # A run that is taken over is replaced in one write, which takes its module.
-            await self._load_modules(modules)
-            if self._stop.is_set():
-                return  # the lease is about to be released: no work may begin that would outlast it
-            self._working = True
-            for kind, cache in context.caches.items():
-                for stored in cache:
-                    context.queue.add(Key(kind, stored.namespace, stored.name))
-            context.metrics.leader.set(1)
-            log.info("working as %s", context.settings.holder, extra={"holder": context.settings.holder})
-            workers.extend(
-                asyncio.create_task(context.queue.work(reconcile, failed), name=f"worker {number}")
-                for number in range(context.settings.workers)
-            )
-
-        async def lost() -> None:
-            context.metrics.leader.set(0)
-            log.error("the lease was lost; stopping")
-            self.stop(Exit.LEASE_LOST)
-            for worker in workers:
-                worker.cancel()
-            await stop_work()
-
-        lease = context.settings.lease
-        if lease is None:
-            await started()
-            await self._stop.wait()
-            return
-        elector = LeaseElector(
-            context.api,
-            context.writer,
-            namespace=lease.namespace,
-            name=lease.name,
-            identity=context.settings.holder,
-            clock=context.clock,
-            lost_history=self.lost,
-        )
-        self.health.leading = lambda: elector.leading
-        await elector.run(started, lost)
-
     def _own_signals(self) -> None:
         """A stop begins with our work; kopf goes last."""
         loop = asyncio.get_running_loop()
@@ -457,14 +337,6 @@ class Process:
                 loop.add_signal_handler(number, self.stop)
             except (NotImplementedError, RuntimeError, ValueError):
                 return  # not in the main thread: whoever embeds this calls stop()
-
-
-async def _compile_shipped(store: ModuleStore) -> None:
-    for name in builtin_names():
-        try:
-            await store.load_builtin(name)
-        except (ModuleLoadError, OSError) as error:
-            log.warning("the module %s, which is shipped, is not compiled yet: %s", name, error)
 
 
 async def _ended(task: asyncio.Task[None]) -> None:

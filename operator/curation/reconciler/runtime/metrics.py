@@ -12,6 +12,7 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from curation.api.approval import EvaluatedRequest
+from curation.api.job import JobStatus
 from curation.api.names import Phase
 from curation.authz.gate import Decision, Gate, JudgeContext
 from curation.cluster.requests import Asked
@@ -135,6 +136,12 @@ class Metrics:
             registry=registry,
         )
         self.leader = Gauge("curation_leader", "1 while this process writes.", registry=registry)
+
+    def phase_changed(self, before: JobStatus, after: JobStatus) -> None:
+        """Count a phase change of a job that was written; a new run in the same phase is one too."""
+        if before.phase != after.phase or (before.run and after.run and before.run.id != after.run.id):
+            labels = {"from": before.phase or "", "to": after.phase or "", "reason": after.reason}
+            self.transitions.labels(**labels).inc()
 
     def file_renewed(self, source: str, loaded: bool) -> None:
         """A file has changed, and could be loaded or not."""

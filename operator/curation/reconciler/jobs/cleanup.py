@@ -15,16 +15,18 @@ from typing import Any, Final, Protocol
 from curation.api.job import AbandonedRun, CurationJob
 from curation.api.names import EventReason, FailureClass
 from curation.cluster.answers import APIError, Unreachable
-from curation.lifecycle.decide import Note, runs_to_clean
+from curation.lifecycle.decide import runs_to_clean
 from curation.lifecycle.draft import abandoned_entry
 from curation.lifecycle.log_fields import run_fields
+from curation.lifecycle.note import Note
 from curation.lifecycle.outcome import Cancelled, Denied, Failed, Report, SessionRef, Trigger
-from curation.reconciler import orders
-from curation.reconciler.completion import regarding
-from curation.reconciler.context import Context, Key
-from curation.reconciler.modules import ModuleReconciler
-from curation.reconciler.orders import Order
-from curation.reconciler.runs import Runs
+from curation.reconciler.jobs import orders
+from curation.reconciler.jobs.orders import Order
+from curation.reconciler.jobs.runs import Runs
+from curation.reconciler.runtime.context import Context
+from curation.reconciler.runtime.key import Key
+from curation.reconciler.runtime.regarding import regarding
+from curation.reconciler.sources.modules import ModuleReconciler
 from curation.turns import Turns
 
 log = logging.getLogger(__name__)

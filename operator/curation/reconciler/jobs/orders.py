@@ -8,7 +8,7 @@ from curation.api.names import Trigger
 from curation.api.schema import JsonObject
 from curation.lifecycle.log_fields import run_fields
 from curation.lifecycle.outcome import RunKey, SessionRef
-from curation.reconciler.context import Key
+from curation.reconciler.runtime.key import Key
 
 
 @dataclass(frozen=True, slots=True)

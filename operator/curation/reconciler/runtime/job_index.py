@@ -8,7 +8,7 @@ from curation.api.names import SESSION_FINALIZER, Phase
 from curation.api.reading import Unreadable
 from curation.cluster.answers import Document
 from curation.cluster.cache import Stored
-from curation.reconciler.metrics import Metrics
+from curation.reconciler.runtime.metrics import Metrics
 
 _IN_FLIGHT = frozenset({Phase.SUBMITTED.value, Phase.RUNNING.value, "Unreadable"})
 

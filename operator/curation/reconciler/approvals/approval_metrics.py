@@ -6,7 +6,7 @@ from datetime import datetime
 from curation.api.approval import ApprovalDecision, CurationApproval
 from curation.api.reading import Unreadable
 from curation.cluster.cache import Stored
-from curation.reconciler.metrics import Metrics
+from curation.reconciler.runtime.metrics import Metrics
 
 
 class ApprovalMetrics:

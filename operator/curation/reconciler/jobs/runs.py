@@ -22,12 +22,13 @@ from curation.cluster.cache import Stored
 from curation.execution.executor import Execution, Executor, Invocation
 from curation.lifecycle.fence import objection
 from curation.lifecycle.outcome import Calls, Failed, Report
-from curation.reconciler.completion import Pending
-from curation.reconciler.context import Context, Key
-from curation.reconciler.credentials import CredentialError, Credentials
-from curation.reconciler.modules import ModuleReconciler
-from curation.reconciler.orders import Order
-from curation.reconciler.unreadable import job_of
+from curation.reconciler.jobs.completion import Pending
+from curation.reconciler.jobs.orders import Order
+from curation.reconciler.runtime.context import Context
+from curation.reconciler.runtime.key import Key
+from curation.reconciler.runtime.unreadable import job_of
+from curation.reconciler.sources.module_credentials import CredentialError, Credentials
+from curation.reconciler.sources.modules import ModuleReconciler
 from curation.wasm.store import ModuleLoadError, ModuleReason, ModuleUnreadable
 
 log = logging.getLogger(__name__)

@@ -14,9 +14,10 @@ from curation.cluster.answers import Refused
 from curation.cluster.cache import Stored
 from curation.cluster.resources import JOBS
 from curation.lifecycle.deadlines import HELD_AT_MOST
-from curation.reconciler.context import Context, Key
-from curation.reconciler.job_index import JobIndex, may_own_session
-from curation.reconciler.writes import FINALIZER, after_write
+from curation.reconciler.runtime.context import Context
+from curation.reconciler.runtime.job_index import JobIndex, may_own_session
+from curation.reconciler.runtime.key import Key
+from curation.reconciler.runtime.writes import FINALIZER, after_write
 
 _LOOK_AGAIN_SECONDS: Final = 1.0
 

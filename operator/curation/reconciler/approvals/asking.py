@@ -4,7 +4,7 @@ Jobs are woken by the policy book: whatever made their request allowed, an appro
 """
 
 import logging
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Final
 
 from curation.api.approval import (
@@ -23,8 +23,6 @@ from curation.api.names import (
     LABEL_MANAGED_BY,
     LABEL_MODULE,
     MANAGED_BY,
-    REQUESTER_ANNOTATIONS,
-    ConditionType,
     EventReason,
     Phase,
     Reason,
@@ -34,13 +32,15 @@ from curation.authz.gate import Decision, JudgeContext
 from curation.cluster.answers import Created, Exists, Refused, Throttled, Unknown
 from curation.cluster.cache import Stored
 from curation.cluster.resources import APPROVALS, MODULES
-from curation.lifecycle import conditions
-from curation.lifecycle.decide import Note, Problem
+from curation.lifecycle.decide import Problem
 from curation.lifecycle.log_fields import run_fields
-from curation.reconciler.completion import regarding
-from curation.reconciler.context import DELETION, Context, Document, Key
-from curation.reconciler.grants import Grants
-from curation.reconciler.refusals import why
+from curation.lifecycle.note import Note
+from curation.reconciler.approvals.grants import Grants
+from curation.reconciler.approvals.waiting import Waiters, observation_denied
+from curation.reconciler.runtime.context import DELETION, Context, Document
+from curation.reconciler.runtime.key import Key
+from curation.reconciler.runtime.refusals import why
+from curation.reconciler.runtime.regarding import regarding
 from curation.wasm.declared import declared_cancel
 
 log = logging.getLogger(__name__)
@@ -59,17 +59,6 @@ class ApprovalFacts:
     problem: Problem | None = None
 
 
-@dataclass(slots=True)
-class Waiting:
-    """The jobs that wait for one approval, with what the gate last said about each."""
-
-    requesters: dict[Key, frozenset[str]] = field(default_factory=dict)
-    """By job: who is recorded to have created, changed or resumed it."""
-    forbidden: dict[Key, str] = field(default_factory=dict)
-    clashing: set[Key] = field(default_factory=set)
-    """Jobs whose request is another one than the approval of that name records: they wait for it to go."""
-
-
 @dataclass(frozen=True, slots=True)
 class _Refused:
     """An approval that the API server refuses to make."""
@@ -85,9 +74,7 @@ class Approvals:
     def __init__(self, context: Context, grants: Grants) -> None:
         self._context = context
         self._grants = grants
-        self._waiting: dict[Key, Waiting] = {}  # by approval
-        self._waits_for: dict[Key, Key] = {}  # by job
-        self._freed: set[Key] = set()  # approvals whose request a job was freed for since, by whatever allowed it
+        self.waiters = Waiters(context.queue)
         self._crowded: set[Key] = set()  # jobs that wait for room
         self._making: set[Key] = set()  # approvals whose creation is under way
         self._refused: dict[Key, _Refused] = {}  # approvals that the API server refuses to make
@@ -100,16 +87,9 @@ class Approvals:
         known = new or old
         assert known is not None
         if new is None:
-            self._freed.discard(Key(APPROVALS, known.namespace, known.name))
-        self.wake(Key(APPROVALS, known.namespace, known.name))
+            self.waiters.forget(Key(APPROVALS, known.namespace, known.name))
+        self.waiters.wake(Key(APPROVALS, known.namespace, known.name))
         self._offer_room(known.namespace)
-
-    def wake(self, approval: Key) -> None:
-        """Decide the jobs that wait for this approval again."""
-        waiting = self._waiting.get(approval)
-        if waiting is not None:
-            for job in (*waiting.requesters, *waiting.clashing):
-                self._context.queue.add(job)
 
     def _offer_room(self, namespace: str) -> None:
         """Decide the jobs that wait for room again, if there is some."""
@@ -119,7 +99,7 @@ class Approvals:
                 self._context.queue.add(job)
 
     def _policies_changed(self, namespace: str | None) -> None:
-        for job in self._waits_for:
+        for job in self.waiters:
             if namespace is None or job.namespace == namespace:
                 self._context.queue.add(job)
 
@@ -169,14 +149,10 @@ class Approvals:
         generation, attempt = (run.generation, run.attempt) if run is not None else (job.metadata.generation, 0)
         context = JudgeContext(key.name, job.metadata.labels, generation, attempt + 1)
         decision = self._context.gate.judge(key.namespace, approval.request, context)
-        waiting = self._waiting.get(Key(APPROVALS, key.namespace, approval.name))
-        if waiting is not None:
-            # A request that nothing permits is not forbidden: approving it is what helps.
-            otherwise = decision.policies or decision.errors
-            forbids = f"{key.name}: {decision.reason}" if not decision.allowed and otherwise else ""
-            if waiting.forbidden.get(key, "") != forbids:
-                waiting.forbidden[key] = forbids
-                self._context.queue.add(Key(APPROVALS, key.namespace, approval.name))
+        # A request that nothing permits is not forbidden: approving it is what helps.
+        otherwise = decision.policies or decision.errors
+        forbids = f"{key.name}: {decision.reason}" if not decision.allowed and otherwise else ""
+        self.waiters.set_forbidden(Key(APPROVALS, key.namespace, approval.name), key, forbids)
         return decision
 
     def _found(self, namespace: str, approval: JobApproval) -> CurationApproval | None:
@@ -187,43 +163,24 @@ class Approvals:
             return None
         return found if found is not None and found.spec.request == approval.request else None
 
-    def waiting(self, approval: Key) -> Waiting | None:
-        """The jobs that wait for an approval, if there are any."""
-        waiting = self._waiting.get(approval)
-        return waiting if waiting is not None and waiting.requesters else None
-
-    def freed(self, job: Key) -> None:
-        """The request that the job waited for is allowed: an approval of it that nobody waits for is of no use."""
-        approval = self._waits_for.get(job)
-        if approval is not None:
-            self._freed.add(approval)
-
-    def is_freed(self, approval: Key) -> bool:
-        """Whether the last jobs that waited for this approval were freed, and none has come to wait since."""
-        return approval in self._freed
-
     def forget(self, job: Key) -> None:
         """The job is gone, or no longer waits."""
-        approval = self._waits_for.pop(job, None)
+        left = self.waiters.remove(job)
         self._crowded.discard(job)
-        if approval is None or approval not in self._waiting:
+        if left is None:
             return
-        waiting = self._waiting[approval]
-        waiting.requesters.pop(job, None)
-        waiting.forbidden.pop(job, None)
-        waiting.clashing.discard(job)
-        if not waiting.requesters and not waiting.clashing:
-            del self._waiting[approval]
+        approval, awaited = left
+        if not awaited:
             self._no_longer_refused(approval)
         elif self._context.caches[APPROVALS].get(approval.namespace, approval.name) is None:
-            self.wake(approval)  # the one that is gone may have been about to make it
+            self.waiters.wake(approval)  # the one that is gone may have been about to make it
         self._context.queue.add(approval)
 
     async def advance(self, key: Key, job: CurationJob) -> None:
         """Register a waiting job, and see to it that its approval exists."""
         wanted = job.status.approval
         if job.status.phase is not Phase.AWAITING_APPROVAL or job.metadata.deletion_timestamp is not None:
-            if key in self._waits_for and not observation_denied(job):
+            if key in self.waiters and not observation_denied(job):
                 self.forget(key)
             return
         if wanted is None:
@@ -236,19 +193,9 @@ class Approvals:
     def _register(self, key: Key, job: CurationJob, wanted: JobApproval) -> bool:
         """Note which approval the job waits for; True if that is new."""
         approval = Key(APPROVALS, key.namespace, wanted.name)
-        if self._waits_for.get(key) not in (None, approval):
+        if self.waiters.approval_of(key) not in (None, approval):
             self.forget(key)
-        known = self._waiting.setdefault(approval, Waiting())
-        self._waits_for[key] = approval
-        if key in known.clashing:
-            return False
-        before, requesters = known.requesters.get(key), _requesters(job)
-        if before != requesters:  # somebody may have changed the job while it waits
-            known.requesters[key] = requesters
-            self._context.queue.add(approval)
-        if before is None:
-            self._freed.discard(approval)
-        return before is None
+        return self.waiters.add(key, job, approval)
 
     async def _ensure(self, key: Key, job: CurationJob, wanted: JobApproval) -> None:
         """Make the approval of a denied request unless there is one that can still be decided or still counts."""
@@ -274,7 +221,7 @@ class Approvals:
             self._no_longer_refused(place)
             return
         refused = self._refused.get(place)
-        if refused is not None and refused.by != key and refused.by in self._waits_for:
+        if refused is not None and refused.by != key and refused.by in self.waiters:
             return  # one job tries again for all
         self._making.add(place)
         try:
@@ -295,7 +242,7 @@ class Approvals:
         if self._taken(key.namespace) > MAX_PENDING:  # its own place is one of those
             if key not in self._crowded:
                 self._crowded.add(key)
-                self.wake(place)
+                self.waiters.wake(place)
             return
         self._crowded.discard(key)
         fields = run_fields(key.namespace, key.name, job.status.run)
@@ -308,7 +255,7 @@ class Approvals:
             case Exists():
                 self._no_longer_refused(place)
                 if await context.refresh(place):
-                    self.wake(place)
+                    self.waiters.wake(place)
                 else:
                     context.queue.add_rate_limited(key)
             case Throttled(retry_after):
@@ -338,12 +285,12 @@ class Approvals:
         before = self._refused.get(place)
         self._refused[place] = _Refused(key, said)
         if before is None or before.said != said:
-            self.wake(place)
+            self.waiters.wake(place)
 
     def _no_longer_refused(self, place: Key) -> None:
         self._context.refusals.ended(place, APPROVAL)
         if self._refused.pop(place, None) is not None:
-            self.wake(place)
+            self.waiters.wake(place)
 
     async def ask(self, key: Key, job: CurationJob, request: EvaluatedRequest) -> None:
         """Make the approval of a request that was denied to an observation; it stays until an observation succeeds."""
@@ -363,17 +310,8 @@ class Approvals:
 
     def _note_clash(self, key: Key, job: CurationJob, approval: Key, clashes: bool) -> None:
         """Note whether the approval of that name records another request; if so it is reported, never shared."""
-        waiting = self._waiting.setdefault(approval, Waiting())
-        if clashes == (key in waiting.clashing):
+        if not self.waiters.set_clashing(approval, key, job, clashes):
             return
-        self._context.queue.add(approval)
-        if not clashes:
-            waiting.clashing.discard(key)
-            waiting.requesters[key] = _requesters(job)
-            return
-        waiting.requesters.pop(key, None)
-        waiting.forbidden.pop(key, None)
-        waiting.clashing.add(key)
         message = (
             f"CurationApproval {approval.name} records another request than the one that was denied; "
             "it cannot free this job: delete it, and the operator makes the right one."
@@ -383,22 +321,11 @@ class Approvals:
         self._context.note(regarding(job), Note(EventReason.AWAITING_APPROVAL, message, warning=True), fields)
 
 
-def _requesters(job: CurationJob) -> frozenset[str]:
-    return frozenset(filter(None, map(job.metadata.annotations.get, REQUESTER_ANNOTATIONS)))
-
-
 def _pending(stored: Stored) -> bool:
     try:
         return stored.parse(CurationApproval).spec.decision is ApprovalDecision.PENDING
     except Unreadable:
         return False
-
-
-def observation_denied(job: CurationJob) -> bool:
-    """Whether the last observation of the job's session was denied."""
-    authorized = conditions.find(job.status.conditions, ConditionType.AUTHORIZED)
-    running = job.status.phase is Phase.RUNNING and job.metadata.deletion_timestamp is None
-    return running and authorized is not None and authorized.status == "False"
 
 
 def _new(namespace: str, wanted: JobApproval, cancel: tuple[CancelRequest, ...] | None) -> Document:

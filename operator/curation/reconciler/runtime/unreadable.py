@@ -16,9 +16,11 @@ from curation.api.remains import remains_of
 from curation.api.schema import ResourceModel
 from curation.cluster.cache import Stored
 from curation.cluster.resources import APPROVALS, CLUSTER_POLICIES, JOBS, MODULES, POLICIES, ResourceKind
-from curation.lifecycle.decide import Note
-from curation.reconciler.context import Context, Document, Key, regarding_object
-from curation.reconciler.writes import after_write
+from curation.lifecycle.note import Note
+from curation.reconciler.runtime.context import Context, Document
+from curation.reconciler.runtime.key import Key
+from curation.reconciler.runtime.regarding import regarding_object
+from curation.reconciler.runtime.writes import after_write
 
 log = logging.getLogger(__name__)
 

@@ -17,17 +17,19 @@ from curation.cluster.cache import Stored
 from curation.lifecycle.decide import Facts, Step, decide
 from curation.lifecycle.log_fields import run_fields
 from curation.lifecycle.outcome import Report, Trigger
-from curation.reconciler import orders
-from curation.reconciler.approvals import Approvals
-from curation.reconciler.cleanup import Cleanup
-from curation.reconciler.completion import Completion, Later, Settled, orphaned, regarding, transition
-from curation.reconciler.context import Context, Key
-from curation.reconciler.modules import ModuleReconciler
-from curation.reconciler.observation import Observation
-from curation.reconciler.runs import Runs
-from curation.reconciler.takeover import Takeover
-from curation.reconciler.unreadable import job_of
-from curation.reconciler.writes import FINALIZER, STATUS
+from curation.reconciler.approvals.asking import Approvals
+from curation.reconciler.jobs import orders
+from curation.reconciler.jobs.cleanup import Cleanup
+from curation.reconciler.jobs.completion import Completion, Later, Settled, orphaned
+from curation.reconciler.jobs.observation import Observation
+from curation.reconciler.jobs.runs import Runs
+from curation.reconciler.jobs.takeover import Takeover
+from curation.reconciler.runtime.context import Context
+from curation.reconciler.runtime.key import Key
+from curation.reconciler.runtime.regarding import regarding
+from curation.reconciler.runtime.unreadable import job_of
+from curation.reconciler.runtime.writes import FINALIZER, STATUS
+from curation.reconciler.sources.modules import ModuleReconciler
 
 log = logging.getLogger(__name__)
 
@@ -225,11 +227,11 @@ class JobReconciler:
         for note in step.notes:
             context.note(regarding(job), note, fields)
         if step.status != job.status:
-            transition(context, job.status, step.status)
+            context.metrics.phase_changed(job.status, step.status)
         if job.status.phase is Phase.AWAITING_APPROVAL and step.status.phase is Phase.QUEUED:
             self._freed_for[key] = job.status.approval.request_digest if job.status.approval is not None else ""
             if step.status.reason == Reason.APPROVED:
-                self._approvals.freed(key)
+                self._approvals.waiters.free(key)
         if step.launch is None:
             return False
         log.info("launching run %s", step.launch.id, extra=fields)

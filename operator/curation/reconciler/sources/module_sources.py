@@ -17,7 +17,7 @@ from curation.api.excess import EXCESS_FIELD
 from curation.api.module import ConfigMapSource, CurationModule, ModuleSource, ModuleSpec
 from curation.cluster.api import ClusterAPI
 from curation.cluster.bounds import MAX_KEYS
-from curation.reconciler.context import Key
+from curation.reconciler.runtime.key import Key
 from curation.wasm.store import MAX_MODULE_BYTES, ModuleLoadError, ModuleReason, builtin_bytes, digest_of
 
 LOOK_SECONDS: Final = 5.0

@@ -10,10 +10,11 @@ from curation.api.job import CurationJob, Run
 from curation.api.names import ANNOTATION_OBSERVE_REQUESTED_AT, Phase
 from curation.authz.gate import JudgeContext
 from curation.lifecycle.outcome import Denied, Failed, Report
-from curation.reconciler import orders
-from curation.reconciler.approvals import observation_denied
-from curation.reconciler.context import Context, Key
-from curation.reconciler.runs import Runs
+from curation.reconciler.approvals.waiting import observation_denied
+from curation.reconciler.jobs import orders
+from curation.reconciler.jobs.runs import Runs
+from curation.reconciler.runtime.context import Context
+from curation.reconciler.runtime.key import Key
 
 MAX_BACKOFF_SECONDS: Final = 300.0
 # A process that finds a job whose last look was denied looks again within this: less than the approval's grace.

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 
 from curation.api.job import CurationJob
 from curation.api.names import Phase
-from curation.reconciler.context import Context, Key
-from curation.reconciler.modules import ModuleReconciler
+from curation.reconciler.runtime.context import Context
+from curation.reconciler.runtime.key import Key
+from curation.reconciler.sources.modules import ModuleReconciler
 
 
 @dataclass(frozen=True, slots=True)

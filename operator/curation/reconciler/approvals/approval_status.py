@@ -8,10 +8,12 @@ from curation.api.reading import Unreadable
 from curation.authz.grant import Grant
 from curation.cluster.cache import Stored
 from curation.cluster.resources import APPROVALS
-from curation.reconciler.approvals import Approvals, Waiting
-from curation.reconciler.context import DELETION, Context, Key
-from curation.reconciler.grants import Grants, stands_for
-from curation.reconciler.writes import STATUS, ready_condition, write_own_status
+from curation.reconciler.approvals.asking import Approvals
+from curation.reconciler.approvals.grants import Grants, stands_for
+from curation.reconciler.approvals.waiting import Waiting
+from curation.reconciler.runtime.context import DELETION, Context
+from curation.reconciler.runtime.key import Key
+from curation.reconciler.runtime.writes import STATUS, ready_condition, write_own_status
 
 # A restart sees approvals before the jobs that wait for them.
 UNUSED_GRACE_SECONDS: Final = 15.0
@@ -47,7 +49,7 @@ class ApprovalReconciler:
             return  # told of before; it stands for no grant, and a deletion needs nothing of ours
         if approval.metadata.deletion_timestamp is not None or await self._removed_unused(key, stored, approval):
             return
-        found = self._approvals.waiting(key)
+        found = self._approvals.waiters.of(key)
         if found is not None:
             self._met.add(key)
         waiting = found or Waiting()
@@ -82,16 +84,16 @@ class ApprovalReconciler:
             context.queue.add_after(key, (expires - context.clock.now()).total_seconds() + 1)
         elif self._grants.spent(approval):
             self._grants.end(key)
-            self._approvals.wake(key)  # a job that waits for a spent one needs a new one
+            self._approvals.waiters.wake(key)  # a job that waits for a spent one needs a new one
 
     async def _removed_unused(self, key: Key, stored: Stored, approval: CurationApproval) -> bool:
         context, now = self._context, self._context.clock.now()
-        if approval.spec.decision is not ApprovalDecision.PENDING or self._approvals.waiting(key) is not None:
+        if approval.spec.decision is not ApprovalDecision.PENDING or self._approvals.waiters.of(key) is not None:
             self._unused_since.pop(key, None)
             return False
         since = self._unused_since.setdefault(key, now)
         # What frees a job within seconds of its denial, as a policy that is applied after it, leaves nothing behind.
-        grace = 0.0 if self._approvals.is_freed(key) else UNUSED_GRACE_SECONDS
+        grace = 0.0 if self._approvals.waiters.is_freed(key) else UNUSED_GRACE_SECONDS
         left = grace - (now - since).total_seconds()
         if left > 0:
             context.queue.add_after(key, left)

@@ -1,0 +1,14 @@
+"""What users are told by an Event."""
+
+from dataclasses import dataclass
+
+from curation.api.names import EventReason
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """An Event about a job."""
+
+    reason: EventReason
+    message: str
+    warning: bool = False

@@ -1,0 +1,136 @@
+"""Loads of modules under way: a few at once, the namespaces in turn; what is to be compiled, in the background.
+
+Used by `modules` alone.
+"""
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Final
+
+from curation.api.module import ModuleSpec
+from curation.cluster.answers import APIError, Unreachable
+from curation.reconciler.runtime.key import Key
+from curation.wasm.store import ModuleLoadError, ModuleStore
+
+# Loads that may be under way, of all the workers: a job is never to wait for a source that is slow to be read. What is
+# to be compiled waits in the background.
+LOADS_AT_ONCE: Final = 4
+
+
+class BeingCompiled(Exception):
+    """The source is as it should be, and its module waits for the compiler."""
+
+
+class LoadTurns:
+    """At most LOADS_AT_ONCE at once; the namespaces that have modules to load have their turns, each for one."""
+
+    def __init__(self, wake: Callable[[Key], None]) -> None:
+        """`wake` asks for work on a module."""
+        self._wake = wake
+        self._under_way = 0
+        self._to_load: OrderedDict[str, dict[Key, None]] = OrderedDict()  # by namespace
+
+    def begin(self, key: Key) -> bool:
+        """Whether there is room for a load, which is to `end`; else the module is woken when its turn has come."""
+        if self._under_way >= LOADS_AT_ONCE:
+            self._to_load.setdefault(key.namespace, {})[key] = None
+            return False
+        self._under_way += 1
+        return True
+
+    def end(self) -> None:
+        """A load that has begun is over."""
+        self._under_way -= 1
+
+    def forget(self, key: Key) -> None:
+        """The module is gone."""
+        keys = self._to_load.get(key.namespace)
+        if keys is not None:
+            keys.pop(key, None)
+            if not keys:
+                del self._to_load[key.namespace]
+
+    def wake_next(self) -> None:
+        """Wake the next one, if there is room for it."""
+        if not self._to_load or self._under_way >= LOADS_AT_ONCE:
+            return
+        namespace, keys = self._to_load.popitem(last=False)
+        following = next(iter(keys))
+        del keys[following]
+        if keys:
+            self._to_load[namespace] = keys
+        self._wake(following)
+
+
+class Compilations:
+    """What is being compiled, for which module; and what could not be."""
+
+    def __init__(
+        self,
+        store: ModuleStore,
+        read: Callable[[str, ModuleSpec], Awaitable[bytes]],
+        built: Callable[[Key, ModuleSpec, str], None],
+        wake: Callable[[Key], None],
+    ) -> None:
+        """`read` gives the bytes of a namespace's module, `built` hears of a new build, `wake` asks for work on it."""
+        self._store = store
+        self._read = read
+        self._built = built
+        self._wake = wake
+        self._compiling: dict[Key, tuple[str, asyncio.Task[None]]] = {}
+        self._not_compiled: dict[Key, tuple[str, Exception]] = {}
+
+    @property
+    def tasks(self) -> list[asyncio.Task[None]]:
+        """Those under way, for whoever ends them."""
+        return [task for _, task in self._compiling.values()]
+
+    async def settled(self, keys: Iterable[Key]) -> None:
+        """Wait until what is to be compiled of these modules is, or is found not to be compiled."""
+        tasks = [self._compiling[key][1] for key in keys if key in self._compiling]
+        if tasks:
+            await asyncio.wait(tasks)
+
+    def start(self, key: Key, spec: ModuleSpec, digest: str) -> None:
+        """Have it compiled when its namespace's turn has come; then there is work on the module. Raises what it met."""
+        failed = self._not_compiled.get(key)
+        if failed is not None and failed[0] == digest:
+            if not isinstance(failed[1], ModuleLoadError):
+                del self._not_compiled[key]  # another try may do
+            raise failed[1].with_traceback(None)
+        known = self._compiling.get(key)
+        if known is not None and known[0] == digest:
+            return
+        self.drop(key)
+
+        async def fetch() -> bytes:
+            return await self._read(key.namespace, spec)
+
+        async def work() -> None:
+            try:
+                await self._store.load(digest, fetch, key.namespace)
+                self._built(key, spec, digest)
+            except ModuleLoadError as error:
+                if not error.reason.may_pass:  # else its next look tells
+                    self._not_compiled[key] = digest, error
+            except (APIError, Unreachable, OSError) as error:
+                self._not_compiled[key] = digest, error
+            finally:
+                if self._compiling.get(key) == (digest, task):
+                    del self._compiling[key]
+            self._wake(key)
+
+        task = asyncio.create_task(work(), name=f"compile {key}")
+        self._compiling[key] = digest, task
+
+    def drop(self, key: Key) -> None:
+        """Nobody waits for it any more; what is being compiled is finished and kept."""
+        known = self._compiling.pop(key, None)
+        if known is not None:
+            known[1].cancel()
+
+    def forget(self, key: Key) -> None:
+        """The module is gone."""
+        self._not_compiled.pop(key, None)
+        self.drop(key)
