@@ -19,17 +19,20 @@ import asyncio
 import logging
 import math
 import random
+import re
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from typing import Final
+from typing import Final, Literal
 
 from curation.cluster.answers import (
     APIError,
     Conflict,
     Created,
     Document,
+    Exists,
     Gone,
+    Refused,
     Throttled,
     Unknown,
     Unreachable,
@@ -93,6 +96,7 @@ class LeaseElector:
         self._taking = False
         self._monotonic = monotonic
         self._lost_history = lost_history
+        self._told: dict[str, str] = {}
         self._uid = ""
         self._resource_version = ""
         self._transitions = 0
@@ -153,7 +157,7 @@ class LeaseElector:
         try:
             lease = await self._read()
         except (APIError, Unreachable) as error:
-            logger.warning("Cannot read the lease %s/%s: %s", *self._where, error)
+            self._trouble("read", error)
             return False
         if lease is None:
             return await self._take(self._create())
@@ -206,26 +210,27 @@ class LeaseElector:
                 return True
             case Conflict() | Unknown():
                 # Edited by someone, taken by someone, or renewed by us with the answer lost: reading tells.
-                logger.info("The lease %s/%s was not renewed: %s", *self._where, answer)
+                self._trouble("written", answer, logging.INFO)
                 return await self._still_ours()
             case Gone():
                 return await self._create()
             case Throttled(retry_after):
                 await asyncio.sleep(retry_after)
             case _:
-                logger.warning("The lease %s/%s was not renewed: %s", *self._where, answer)
+                self._trouble("written", answer)
         return False
 
     async def _still_ours(self) -> bool | None:
         try:
             lease = await self._read()
         except (APIError, Unreachable) as error:
-            logger.warning("Cannot read the lease %s/%s: %s", *self._where, error)
+            self._trouble("read", error)
             return False
         return False if lease is None or self.holder == self.identity else None
 
     async def _read(self) -> Document | None:
         lease = await self._api.get(LEASES, *self._where, urgent=True)
+        self._well("read")
         if lease is None:
             self.holder = ""
             return None
@@ -262,7 +267,8 @@ class LeaseElector:
         if isinstance(answer, Created):
             self._hold_from(sent, answer.obj)
             return True
-        logger.info("Did not create the lease %s/%s: %s", namespace, name, answer)
+        # One that another candidate has made meanwhile is no trouble.
+        self._trouble("written", answer, logging.INFO if isinstance(answer, Exists) else logging.WARNING)
         return False
 
     async def release(self) -> None:
@@ -303,9 +309,25 @@ class LeaseElector:
         self._uid, self._resource_version = lease["metadata"]["uid"], lease["metadata"]["resourceVersion"]
 
     def _hold_from(self, sent: float, lease: Document) -> None:
+        self._well("written")
         self._know(lease)
         self._deadline = sent + self._renew_deadline
         self.holder = self.identity
+
+    def _trouble(self, what: Literal["read", "written"], cause: object, level: int = logging.WARNING) -> None:
+        """Say that the lease cannot be read or written: once until the cause changes, since it is tried all the time.
+
+        Numbers within the cause (a time, a port, a resourceVersion) make no other one of it.
+        """
+        said = f"{cause.code} {cause.reason}: {cause.message}" if isinstance(cause, Refused) else str(cause)
+        alike = re.sub(r"\d+", "0", said)
+        if self._told.get(what) != alike:
+            self._told[what] = alike
+            logger.log(level, "The lease %s/%s cannot be %s, which is tried again: %s", *self._where, what, said)
+
+    def _well(self, what: Literal["read", "written"]) -> None:
+        if self._told.pop(what, None) is not None:
+            logger.info("The lease %s/%s is %s again", *self._where, what)
 
     def _time(self) -> str:
         return self._clock.now().strftime("%Y-%m-%dT%H:%M:%S.%fZ")

@@ -5,6 +5,7 @@ off, paused with its server, robbed, edited around, deserted by a lost answer; t
 """
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
@@ -18,7 +19,7 @@ from curation.cluster.resources import LEASES
 from hack.controlplane.connection import Connection as Server
 from hack.controlplane.install import OPERATOR_GROUPS, OPERATOR_USER
 from hack.controlplane.server import ControlPlane
-from tests.faults.proxy import FaultProxy, held_answer, held_request, lost_answer, reset
+from tests.faults.proxy import Fault, FaultProxy, answered, held_answer, held_request, lost_answer, reset
 
 from .conftest import PATIENCE, Client, client, eventually
 
@@ -430,6 +431,46 @@ async def test_the_operators_own_role_suffices(installed: Server) -> None:
         assert await first.try_acquire()  # a renewal
         await first.release()
         assert not first.leading
+
+
+def refusal(message: str, code: int = 403, method: str = "POST") -> Fault:
+    return answered(code, method, body=f'{{"reason": "Forbidden", "message": "{message}"}}')
+
+
+@pytest.mark.parametrize("held", [False, True], ids=["to be made", "to be renewed"])
+async def test_writes_of_the_lease_that_are_refused_are_told_of_once_for_each_cause(
+    installed: Server, cluster: Client, tmp_path: Path, caplog: pytest.LogCaptureFixture, held: bool
+) -> None:
+    method = "PATCH" if held else "POST"
+    async with FaultProxy(installed.kubeconfig()) as proxy, client(proxy.kubeconfig(tmp_path), cluster.namespace) as of:
+        one = elector(of, "one")
+        assert not held or await one.try_acquire()
+        with caplog.at_level(logging.INFO, "curation.cluster.lease"):
+            for message in ("used: 1, limited: 0", "used: 2, limited: 0", "used: 3, limited: 0", "a webhook says no"):
+                proxy.inject(refusal(message, method=method))
+                assert not await one.try_acquire()
+            assert await one.try_acquire()
+            assert await one.try_acquire()
+    where = f"The lease {cluster.namespace}/{NAME}"
+    assert [line.getMessage() for line in caplog.records] == [
+        f"{where} cannot be written, which is tried again: 403 Forbidden: used: 1, limited: 0",
+        f"{where} cannot be written, which is tried again: 403 Forbidden: a webhook says no",
+        f"{where} is written again",
+    ]
+
+
+async def test_reads_of_the_lease_that_are_refused_are_told_of_once(
+    installed: Server, cluster: Client, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with FaultProxy(installed.kubeconfig()) as proxy, client(proxy.kubeconfig(tmp_path), cluster.namespace) as of:
+        one = elector(of, "one")
+        with caplog.at_level(logging.INFO, "curation.cluster.lease"):
+            for _ in range(3):
+                proxy.inject(refusal("not yours", method="GET"))
+                assert not await one.try_acquire()
+            assert await one.try_acquire()
+    assert [line.levelname for line in caplog.records] == ["WARNING", "INFO"]
+    assert "cannot be read, which is tried again: 403 Forbidden: not yours" in caplog.records[0].getMessage()
 
 
 @pytest.mark.parametrize(
