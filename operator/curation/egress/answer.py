@@ -32,6 +32,12 @@ _HEAD_END: Final = re.compile(rb"\n\r?\n")
 # its folds and blanks, by a name that means nothing to it.
 _TRANSFER_ENCODING: Final = re.compile(rb"(?im)^transfer-encoding(?=[ \t]*:)")
 _BY_ANOTHER_NAME: Final = b"transfer-encoding-as-sent"
+# h11 says of an answer with one header whose name is no token (RFC 9110 section 5.1), or has blanks behind it, that it
+# is no HTTP; common clients read it. Not so where it may be meant to frame the answer: in that clients differ.
+_TOKEN: Final = rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
+_ODD_HEADER: Final = re.compile(rb"(?m)^(?!" + _TOKEN + rb":)([!-9;-~][ \t!-9;-~]*)(:[^\n]*\n(?:[ \t][^\n]*\n)*)")
+_NO_LETTER: Final = re.compile(rb"[^a-z]")
+_FRAMING: Final = (b"contentlength", b"transferencoding")
 _CUT = "the answer was cut short"
 _OTHER_CODING = "the answer has a transfer coding that nobody asked for, other than chunked, gzip, deflate and br"
 _NO_HTTP = "the answer is not valid HTTP"  # what h11 says quotes the answer, what it repeats of the request too
@@ -68,6 +74,7 @@ class Exchange:
         self.status: int | None = None
         """HTTP status of the answer, also of one whose head is over a bound."""
         self._buffer = b""
+        self._odd = False
         self._head = 0
         self._headers = 0
 
@@ -107,6 +114,7 @@ class Exchange:
             and b"close" not in said
             # What others may read otherwise.
             and (_BY_ANOTHER_NAME not in values or (transfer == ["chunked"] and b"content-length" not in values))
+            and not self._odd
             and not self._buffer
         )
         return Answer(head.status_code, headers, body, under, ended)
@@ -146,8 +154,11 @@ class Exchange:
     def _parsed(self, head: bytes) -> h11.Response | h11.InformationalResponse:
         if re.match(rb"HTTP/1\.[0-9] 101(?![0-9])", head):
             raise Unavailable("it switched protocols unasked")
+        status, line_end, headers = head.partition(b"\n")
+        plain = _ODD_HEADER.sub(_plain, headers)
+        self._odd = self._odd or plain != headers
         try:
-            self._h11.receive_data(_TRANSFER_ENCODING.sub(_BY_ANOTHER_NAME, head))
+            self._h11.receive_data(status + line_end + _TRANSFER_ENCODING.sub(_BY_ANOTHER_NAME, plain))
             event = self._h11.next_event()
         except (h11.ProtocolError, ValueError) as exc:
             raise Unavailable(_NO_HTTP) from exc
@@ -193,6 +204,14 @@ class Exchange:
                     return chunks.body
                 await turns.rest()
             data = await self._receive(wire, _CUT)
+
+
+def _plain(header: re.Match[bytes]) -> bytes:
+    """An odd header without the blanks behind its name, or nothing if that is no name; one that may frame, as it is."""
+    name = header[1].rstrip()
+    if _NO_LETTER.sub(b"", name.lower()) in _FRAMING:
+        return header[0]
+    return name + header[2] if re.fullmatch(_TOKEN, name) else b""
 
 
 def _transfer_codings(values: Iterable[bytes]) -> list[str]:

@@ -28,6 +28,8 @@ from curation.egress.wire import Wire
 
 MAX_REQUEST_BODY: Final = 1024 * 1024
 """Bytes of a request's body."""
+CONNECTIONS: Final = 2048
+"""In use at once. More than there can be executions, so that none waits here and is told that its service is slow."""
 USER_AGENT: Final = "curation-operator"
 
 SAFE: Final = frozenset({"GET", "HEAD", "OPTIONS"})
@@ -83,7 +85,7 @@ class EgressClient:
         *,
         ca_bundle: Path | None = None,
         resolver: AbstractResolver | None = None,
-        limit: int = 1024,
+        limit: int = CONNECTIONS,
     ) -> None:
         self._floor = floor
         self.trust = Trust(ca_bundle)

@@ -85,6 +85,35 @@ async def test_a_broken_answer_is_unavailable_and_asked_for_once(
     assert f"http://127.0.0.1:{server.port}: " in str(error.value)
 
 
+ODD = {
+    "signs in a name": (b"X@Y(1)[2]: a\r\n", {}),
+    "blanks in a name": (b"X Y: a\r\n b\r\n", {}),
+    "blanks behind a name": (b"X-Y \t: a\r\n", {"x-y": "a"}),
+}
+
+
+@pytest.mark.parametrize(("header", "read"), ODD.values(), ids=ODD.keys())
+async def test_a_header_that_common_clients_read_past_costs_no_answer_and_its_connection_is_used_once(
+    client: EgressClient, header: bytes, read: dict[str, str]
+) -> None:
+    async with raw_server(answering(b"HTTP/1.1 200 OK\r\nA: 1\r\n" + header + OK.partition(b"\r\n")[2])) as server:
+        answers = [await fetch(client, server.port) for _ in range(2)]
+        assert server.connections == 2
+    for answer in answers:
+        assert (answer.status, answer.body) == (200, b"ok")
+        assert answer.headers == {"a": "1", "content-length": "2", **read}
+
+
+@pytest.mark.parametrize("name", [b"Transfer-Encoding ", b"Transfer Encoding", b"Content-Length\t", b"Content(Length)"])
+async def test_an_odd_header_that_may_be_meant_to_frame_the_answer_makes_it_no_http(
+    client: EgressClient, name: bytes
+) -> None:
+    raw = b"HTTP/1.1 200 OK\r\n" + name + b": 1\r\nContent-Length: 2\r\n\r\nok"
+    async with raw_server(answering(raw, close=True)) as server:
+        with pytest.raises(Unavailable, match="not valid HTTP"):
+            await fetch(client, server.port)
+
+
 async def _second_one_is_lost(server: RawServer, writer: asyncio.StreamWriter) -> bool:
     if len(server.received) != 2:
         writer.write(OK)

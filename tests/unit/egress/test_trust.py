@@ -37,7 +37,7 @@ def bundle(tmp_path: Path) -> Path:
 
 def names(trust: Trust) -> set[str]:
     """The common names of the authorities."""
-    subjects = [dict(part[0] for part in each["subject"]) for each in trust.context.get_ca_certs()]  # type: ignore[index, misc]
+    subjects = [dict(part[0] for part in each["subject"]) for each in trust.context.get_ca_certs()]  # type: ignore[misc]
     return {subject["commonName"] for subject in subjects}
 
 

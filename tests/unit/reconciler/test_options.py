@@ -11,6 +11,8 @@ from click.testing import CliRunner, Result
 
 from curation.cli import operator
 from curation.cli.operator import main
+from curation.egress.client import CONNECTIONS
+from curation.reconciler.jobs import cleanup, observation
 from curation.reconciler.process.lifetime import Exit
 from curation.reconciler.runtime.settings import LeaseSettings, Settings
 
@@ -195,3 +197,11 @@ def test_a_holder_is_the_identity_and_something_that_no_other_process_has() -> N
     first, second = Settings(identity="me"), Settings(identity="me")
     assert first.holder.startswith("me/")
     assert first.holder != second.holder, "a restarted process must not take a dead run for its own"
+
+
+def test_no_execution_waits_for_a_connection_behind_others_whatever_the_options_say() -> None:
+    """It would be told that its service is slow."""
+    (option,) = [each for each in operator.run.params if each.name == "max_concurrent_runs"]
+    assert isinstance(option.type, click.IntRange)
+    assert option.type.max is not None
+    assert option.type.max + observation.AT_ONCE + cleanup.AT_ONCE <= CONNECTIONS
