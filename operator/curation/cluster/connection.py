@@ -32,6 +32,9 @@ logger = logging.getLogger(__name__)
 
 USER_AGENT: Final = "curation-operator"
 JSON: Final = "application/json"
+# aiohttp's own, 8 KiB a header and 128 headers, make an answer with many warnings (each one a header) no answer at all.
+HEADER_BYTES: Final = 64 * 1024
+HEADERS: Final = 4096
 # The API server closes an idle connection after 90 s; a handshake costs it 2 ms of CPU.
 KEEPALIVE_SECONDS: Final = 60.0
 
@@ -118,6 +121,9 @@ class Connection:
             "headers": {"User-Agent": USER_AGENT},
             "middlewares": (self._pass,),
             "read_bufsize": 2**21,  # one line of a watch is one object
+            "max_line_size": HEADER_BYTES,
+            "max_field_size": HEADER_BYTES,
+            "max_headers": HEADERS,
             "trust_env": False,
         }
 
