@@ -12,7 +12,7 @@ import json
 import os
 import re
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, TypeVar
@@ -24,6 +24,9 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 _EXEC_VERSIONS: Final = ("client.authentication.k8s.io/v1", "client.authentication.k8s.io/v1beta1")
 _EXEC_EXTENSION: Final = "client.authentication.k8s.io/exec"
 _IN_HEADER_NAMES: Final = "!#$&'*+-.^_`|~"
+_TOP: Final = frozenset(
+    {"apiVersion", "kind", "clusters", "contexts", "users", "current-context", "preferences", "extensions"}
+)
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]")
 
 E = TypeVar("E", bound="_Entry")
@@ -248,6 +251,7 @@ class _Merged:
                 if name in named:
                     raise ConfigurationError(f"{path}: {kind}s: the name {name} is there twice")
                 named.add(name)
+                _check_fields(path, f"{kind}s[{number}].", item, {"name", kind})
                 self._entries.setdefault((kind, name), (item.get(kind), path))
         current = document.get("current-context") or ""
         if not isinstance(current, str):
@@ -266,10 +270,9 @@ class _Merged:
         except ValidationError as error:
             first = error.errors(include_url=False, include_input=False)[0]
             place = ".".join(str(part) for part in first["loc"])
-            why = (
-                "is not a field that Kubernetes has; remove it" if first["type"] == "extra_forbidden" else first["msg"]
-            )
-            raise ConfigurationError(f"{path}: {kind} {name}: {place}: {why}") from None
+            if first["type"] == "extra_forbidden":
+                raise _unknown(path, f"{kind} {name}: {place}") from None
+            raise ConfigurationError(f"{path}: {kind} {name}: {place}: {first['msg']}") from None
 
     def folder(self, kind: str, name: str) -> Path:
         """Where its relative paths begin."""
@@ -283,6 +286,16 @@ def _merged(paths: Sequence[Path]) -> _Merged:
     return merged
 
 
+def _unknown(path: Path, place: str) -> ConfigurationError:
+    return ConfigurationError(f"{path}: {place}: is not a field that Kubernetes has; remove it")
+
+
+def _check_fields(path: Path, place: str, document: Mapping[str, object], known: Set[str]) -> None:
+    for name, value in document.items():
+        if value is not None and name not in known:
+            raise _unknown(path, f"{place}{name}")
+
+
 def _load(path: Path) -> dict[str, Any]:
     try:
         document = yaml.safe_load(path.read_bytes())
@@ -292,6 +305,7 @@ def _load(path: Path) -> dict[str, Any]:
         return {}
     if not isinstance(document, dict):
         raise ConfigurationError(f"{path} is not a kubeconfig: it has to be a mapping")
+    _check_fields(path, "", document, _TOP)
     for name, wanted in (("apiVersion", "v1"), ("kind", "Config")):
         if document.get(name) not in (None, "", wanted):
             raise ConfigurationError(f"{path} is not a kubeconfig: {name} is {document[name]!r}, not {wanted!r}")

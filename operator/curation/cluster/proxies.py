@@ -69,7 +69,8 @@ def _matches(entry: str, host: str, port: str, address: IPv4Address | IPv6Addres
     other = _address(name)
     if other is not None:
         return address == other
-    name = name.removeprefix("*")
+    if name.startswith("*."):
+        name = name[1:]
     if name.startswith("."):
         return host.endswith(name)
     return host == name or host.endswith(f".{name}")

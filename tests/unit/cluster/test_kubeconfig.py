@@ -170,6 +170,27 @@ def test_a_null_is_nothing_and_what_is_no_field_or_of_another_type_is_refused_by
 
 
 @pytest.mark.parametrize(
+    ("more", "place"),
+    [
+        ({"current_context": "c"}, "current_context"),
+        ({"users": [{"name": "c", "user": {}, "as": "bob"}]}, "users[0].as"),
+        ({"clusters": [{"name": "c", "cluster": {"server": "h"}, "insecure": True}]}, "clusters[0].insecure"),
+        ({"contexts": [{"name": "c", "context": {}, "namespace": "n"}]}, "contexts[0].namespace"),
+    ],
+)
+def test_a_field_in_the_wrong_place_of_the_file_is_refused_by_its_name(
+    tmp_path: Path, more: dict[str, Any], place: str
+) -> None:
+    said = refusal(write(tmp_path / "k", **more))
+    assert f"{tmp_path / 'k'}: {place}: is not a field that Kubernetes has" in said
+
+
+def test_what_kubernetes_has_beside_clusters_users_and_contexts_is_read(tmp_path: Path) -> None:
+    kubeconfig = write(tmp_path / "k", preferences={"colors": True}, extensions=[{"name": "x", "extension": {}}])
+    assert read(kubeconfig) == read(write(tmp_path / "plain"))
+
+
+@pytest.mark.parametrize(
     ("parts", "says"),
     [
         ({"user": {"as-groups": ["g"]}}, "as-groups"),

@@ -46,6 +46,8 @@ PROXIED = [
     (API, "api.example.com:443"),
     (API, ".api.example.com"),
     (API, "*.api.example.com"),
+    (API, "*example.com"),
+    (API, "*api.example.com"),
     ("https://example.com:6443", ".example.com"),
     ("https://example.com:6443", "*.example.com"),
     (API, "10.0.0.0/8"),
