@@ -53,7 +53,8 @@ class SessionService:
         await self._runner.setup()
         await web.TCPSite(self._runner, self._host, self._port).start()
         port = self._runner.addresses[0][1]
-        self.url = self._api.base_url = f"http://{self._host}:{port}"
+        host = f"[{self._host}]" if ":" in self._host else self._host
+        self.url = self._api.base_url = f"http://{host}:{port}"
         return self
 
     async def __aexit__(self, *_: object) -> None:

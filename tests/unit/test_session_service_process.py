@@ -1,6 +1,7 @@
 """`python -m hack.sessions`: the service as a process of its own, as the demo starts it."""
 
 import signal
+import socket
 import subprocess
 import sys
 import urllib.error
@@ -41,6 +42,13 @@ def test_the_process_prints_its_url_serves_and_stops_on_sigterm() -> None:
         assert status(f"{url}/sessions", {"Authorization": "Bearer t"}) == 200
         process.send_signal(signal.SIGTERM)
         assert process.wait(30) == 0
+
+
+@pytest.mark.skipif(not socket.has_dualstack_ipv6(), reason="this machine has no IPv6")
+def test_on_an_ipv6_address_it_prints_a_valid_url() -> None:
+    with started("--host", "::1") as (_, url):
+        assert url.startswith("http://[::1]:")
+        assert status(f"{url}/healthz") == 200
 
 
 def test_the_process_stops_with_its_parent_when_asked_to() -> None:
