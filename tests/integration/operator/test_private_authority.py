@@ -1,5 +1,6 @@
 """Session services whose certificate a private authority has signed: trusted once the operator is told of it."""
 
+import ssl
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,16 +12,28 @@ from tests.guests.wat import Script
 from tests.harness import manifests
 from tests.harness.certificates import self_signed
 from tests.harness.operator_process import OperatorProcess
-from tests.harness.world import World
+from tests.harness.world import JOBS, World
 
 
 @dataclass
 class Service:
     """What a service that answers everything has been asked."""
 
-    url: str
     authority: Path
+    runner: web.AppRunner
+    port: int = 0
     asked: list[str] = field(default_factory=list)
+
+    @property
+    def url(self) -> str:
+        return f"https://127.0.0.1:{self.port}"
+
+    async def serve(self, context: ssl.SSLContext) -> None:
+        """Serve with this certificate, and no more with another one."""
+        for site in list(self.runner.sites):
+            await site.stop()
+        await web.TCPSite(self.runner, "127.0.0.1", self.port, ssl_context=context).start()
+        self.port = self.runner.addresses[0][1]
 
 
 @pytest.fixture
@@ -29,14 +42,14 @@ async def service(tmp_path: Path) -> AsyncIterator[Service]:
 
     async def answer(request: web.Request) -> web.Response:
         made.asked.append(request.path)
-        return web.Response(text="at your service")
+        return web.json_response({"id": "s-1"})
 
     app = web.Application()
     app.router.add_route("*", "/{path:.*}", answer)
     runner = web.AppRunner(app, shutdown_timeout=0.25)
     await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0, ssl_context=context).start()
-    made = Service(f"https://127.0.0.1:{runner.addresses[0][1]}", pem)
+    made = Service(pem, runner)
+    await made.serve(context)
     yield made
     await runner.cleanup()
 
@@ -97,3 +110,24 @@ async def test_a_renewed_bundle_counts_for_calls_that_begin_after_it_and_a_broke
     await world.create_job("still", moduleRef={"name": "told"}, retry={"limit": 0})
     await world.until_phase("Completed", "still")
     assert service.asked == ["/told", "/told"]
+
+
+async def test_a_session_is_cancelled_after_its_service_and_the_bundle_have_a_new_authority(
+    world: World, service: Service, tmp_path: Path
+) -> None:
+    await world.prepare()
+    bundle = tmp_path / "bundle.pem"
+    bundle.write_bytes(service.authority.read_bytes())
+    operator = await world.start_operator("--ca-bundle", str(bundle))
+    await world.create_job(config={"api_url": service.url})
+    await world.until_phase("Running")
+
+    (tmp_path / "new").mkdir()
+    authority, context = self_signed(tmp_path / "new", "127.0.0.1")
+    await service.serve(context)
+    bundle.write_bytes(authority.read_bytes())
+    await until_logged(world, operator, "ca-bundle has changed and is in use")
+    await world.cluster.delete(JOBS, "job-0")
+    await world.until_gone("job-0")
+    assert service.asked[-1] == "/sessions/s-1/cancel"
+    assert world.event_count("CleanupFailed") == 0
