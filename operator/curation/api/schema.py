@@ -34,6 +34,13 @@ def _representable(value: datetime) -> datetime:
         raise ValueError("the time is out of range in UTC") from None
 
 
+def _of_this_age(value: datetime) -> datetime:
+    # Of an object that is older than the pattern below, or that a person has written before it.
+    if not 1899 <= value.year <= 3000:
+        raise ValueError(f"the year {value.year} is no year of a run: sums of the time and of a limit go out of range")
+    return value
+
+
 # The server's format date-time admits much more: lower case, year 0, any separator before the fraction, offsets of 99
 # hours, and text behind the time. A status names no time of another age: sums of it and of a limit stay in range.
 _CLOCK: Final = r"T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,9})?(Z|[+-](0[0-9]|1[0-4]):[0-5][0-9])$"
@@ -50,11 +57,13 @@ Time = Annotated[
 MicroTime = Annotated[
     AwareDatetime,
     AfterValidator(_representable),
+    AfterValidator(_of_this_age),
     PlainSerializer(_micros, return_type=str, when_used="json-unless-none"),
     WithJsonSchema({"type": "string", "format": "date-time", "pattern": _STATUS_TIME, "maxLength": _TIME_LENGTH}),
 ]
 ConditionTime = Annotated[
     Time,
+    AfterValidator(_of_this_age),
     WithJsonSchema({"type": "string", "format": "date-time", "pattern": _STATUS_TIME, "maxLength": _TIME_LENGTH}),
 ]
 

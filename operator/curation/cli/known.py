@@ -184,9 +184,17 @@ def _happening(document: Document) -> Happening:
     series: dict[str, Any] = document.get("series") or {}
     at = series.get("lastObservedTime") or document.get("lastTimestamp") or document.get("eventTime")
     return Happening(
-        at=datetime.fromisoformat(at or document["metadata"]["creationTimestamp"]),
+        at=_time(at) or _time(document["metadata"].get("creationTimestamp")),
         reason=document.get("reason") or "",
         message=document.get("message") or "",
         warning=document.get("type") == "Warning",
         count=series.get("count") or document.get("count") or 1,
     )
+
+
+def _time(text: object) -> datetime | None:
+    """The time of an Event, which others write too: one that says none, such as one in the year 0, has none."""
+    try:
+        return datetime.fromisoformat(str(text))
+    except ValueError:
+        return None
