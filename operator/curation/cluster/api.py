@@ -26,6 +26,8 @@ from curation.cluster.writer import FIELD_MANAGER
 PAGE_SIZE: Final = 500
 # How often a list that expired before its end is begun.
 BEGINNINGS: Final = 3
+EMPTY_PAGES: Final = 100
+"""Pages of nothing, one after the other, that a list may have."""
 METADATA_ONLY: Final = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
 ONE_METADATA: Final = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1"
 
@@ -68,9 +70,20 @@ class ClusterAPI:
                     raise
         return [item async for item in self._pages(kind, namespace, JSON, chosen)]
 
-    def each(self, kind: ResourceKind, namespace: str | None = None) -> AsyncIterator[Document]:
-        """The objects one by one, of one namespace or of all, with one page of them in memory at a time."""
-        return self._pages(kind, namespace, JSON, {})
+    async def each(self, kind: ResourceKind, namespace: str | None = None) -> AsyncIterator[Document]:
+        """The objects one by one, of one namespace or of all, with one page of them in memory at a time.
+
+        One may come twice: a list that has outlived the server's history is begun again.
+        """
+        for left in reversed(range(BEGINNINGS)):
+            try:
+                async for item in self._pages(kind, namespace, JSON, {}):
+                    yield item
+            except APIError as error:
+                if error.code != 410 or not left:
+                    raise
+            else:
+                return
 
     async def revision(self, kind: ResourceKind, namespace: str | None = None) -> int:
         """The resourceVersion that the objects of this kind are at now."""
@@ -89,7 +102,7 @@ class ClusterAPI:
     async def _pages(
         self, kind: ResourceKind, namespace: str | None, accept: str, query: dict[str, str]
     ) -> AsyncIterator[Document]:
-        token, resumed, asked = "", False, set[str]()
+        token, resumed, asked, first_ones, empty = "", False, set[str](), set[str](), 0
         while True:
             page = {**query, "limit": str(PAGE_SIZE), **({"continue": token} if token else {})}
             answer = await self._connection.send("GET", kind.path(namespace), query=page, accept=accept)
@@ -107,11 +120,15 @@ class ClusterAPI:
             token = answer["metadata"].get("continue") or ""
             if not token:
                 return
-            if token in asked:
+            # Pages are in order: none begins with the object that another one began with, whatever its token.
+            first = str(items[0]["metadata"].get("uid", "")) if items else ""
+            empty = 0 if items else empty + 1
+            if token in asked or (first and first in first_ones) or empty > EMPTY_PAGES:
                 raise Unreachable(
                     f"the list of {kind.plural} does not end: one of its pages leads back to an earlier one"
                 )
             asked.add(token)
+            first_ones.add(first)
 
     async def create(
         self, kind: ResourceKind, namespace: str | None, body: Document, *, urgent: bool = False

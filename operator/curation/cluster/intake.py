@@ -30,6 +30,13 @@ _PLAIN: Final = (CONFIG_MAPS, SECRETS, NAMESPACES)
 _ROOTS: Final = tuple((kind.path(None).removesuffix(kind.plural), kind) for kind in (*KINDS.values(), *_PLAIN))
 
 
+BROKEN: Final = (
+    b'{"type":"ERROR","object":{"kind":"Status","status":"Failure","reason":"Expired","code":410,'
+    b'"message":"the watch has brought what is no event"}}\n'
+)
+"""An event that makes whoever watches list again."""
+
+
 class _Event(msgspec.Struct):
     type: str
 
@@ -92,32 +99,35 @@ class Intake:
         return cut_page(whole, self._kind) if self._verb == "list" else cut_object(whole, self._kind)
 
     async def iter_chunked(self, _size: int) -> AsyncIterator[bytes]:
-        """The lines of a watch, each cut."""
+        """The lines of a watch, each cut; in place of what is no event, one that says so."""
         async for line in _lines(self._content):
             try:
-                yield cut_event(line, self._kind)
+                yield cut_event(line, self._kind) if line is not None else BROKEN
             except (msgspec.MsgspecError, RecursionError) as error:
+                # Trap: a change that is left out is lost, since kopf goes on from the ones that follow it.
                 logger.error("the watch of %s has brought what is no event: %s", self._kind.plural, error)
+                yield BROKEN
 
 
-async def _lines(content: aiohttp.StreamReader) -> AsyncIterator[bytes]:
-    """Lines with their ends; one that is longer than any object can be is left out."""
+async def _lines(content: aiohttp.StreamReader) -> AsyncIterator[bytes | None]:
+    """The lines that have an end; None for one that is longer than any object can be."""
     parts: list[bytes] = []
     held = 0
     async for chunk in content.iter_any():
         *ends, rest = chunk.split(b"\n")
         for end in ends:
-            if held <= MAX_ANSWER and (line := b"".join((*parts, end))):
+            held += len(end)
+            if held > MAX_ANSWER:
+                yield None
+            elif line := b"".join((*parts, end)):
                 yield line
             parts, held = [], 0
         held += len(rest)
-        if rest and held <= MAX_ANSWER:
-            parts.append(rest)
-        elif held > MAX_ANSWER and parts:
-            logger.error("a watch has brought an event of more than %d bytes, which is left out", MAX_ANSWER)
+        if held > MAX_ANSWER:
             parts = []
-    if held <= MAX_ANSWER and (line := b"".join(parts)):
-        yield line
+        elif rest:
+            parts.append(rest)
+    # What is left without an end was cut off: it comes again with the next watch.
 
 
 def cut_event(line: bytes, kind: ResourceKind) -> bytes:

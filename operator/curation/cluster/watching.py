@@ -48,6 +48,8 @@ class _Place:
     """Pages of the longest list since one was finished."""
     tokens: set[str] = field(default_factory=set)
     """Continue tokens of the list under way."""
+    first_ones: set[str] = field(default_factory=set)
+    """The uids with which its pages begin."""
     finished: int = 0
     """Lists that were finished."""
     fresh: int | None = None
@@ -107,6 +109,7 @@ class Watching:
             place.beginnings += 1
             place.pages = 0
             place.tokens.clear()
+            place.first_ones.clear()
         before = self._seen.get(asked.resource, -1)
         response = await self._answered(asked, place, request, handler)
         if response.status == 200:
@@ -133,11 +136,14 @@ class Watching:
         if at < before:
             await self._end(went_back(asked.resource, before, at))
         token = str(metadata.get("continue") or "")
-        if token and token in place.tokens:
+        # Pages are in order: none begins with the object that another one began with, whatever its token.
+        begins_with = page["items"][0]["metadata"]["uid"] if page["items"] else ""
+        if token and (token in place.tokens or begins_with in place.first_ones):
             problem = "it does not end: one of its pages leads back to an earlier one"
             await self._failed(asked, place, f"the list of {asked.resource} begins again: {problem}")
             raise aiohttp.ClientPayloadError(problem)
         place.tokens.add(token)
+        place.first_ones |= {begins_with} - {""}
         place.pages += 1
         # A list that never comes further, though it begins again and again, is no progress; nor are pages of nothing.
         if page["items"] and (place.beginnings <= BEGINNINGS or place.pages > place.furthest):
@@ -148,6 +154,7 @@ class Watching:
             place.fresh, place.beginnings, place.furthest = at, 0, 0
             place.finished += 1
             place.tokens.clear()
+            place.first_ones.clear()
             if place.finished > 1:
                 self._relisted(asked.resource)
 

@@ -85,11 +85,16 @@ class Client:
 
 @asynccontextmanager
 async def client(
-    kubeconfig: Path, namespace: str, *, seconds: float = 30.0, observer: RequestObserver | None = None
+    kubeconfig: Path,
+    namespace: str,
+    *,
+    seconds: float = 30.0,
+    observer: RequestObserver | None = None,
+    cuts: bool = False,
 ) -> AsyncIterator[Client]:
-    """Connect through this kubeconfig."""
+    """Connect through this kubeconfig; with `cuts` as the operator does."""
     environ = {"KUBECONFIG": str(kubeconfig)}
-    async with await connect(environ=environ, request_timeout=seconds, observer=observer) as connection:
+    async with await connect(environ=environ, request_timeout=seconds, observer=observer, cuts=cuts) as connection:
         yield Client(connection, namespace)
 
 

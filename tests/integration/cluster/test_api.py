@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from curation.cluster import api as api_module
-from curation.cluster.answers import APIError, Created, Exists, Refused, Unknown, Unreachable
+from curation.cluster.answers import APIError, Created, Document, Exists, Refused, Unknown, Unreachable
 from curation.cluster.resources import CONFIG_MAPS, JOBS, NAMESPACES
 from hack.controlplane.connection import Connection as Server
 from hack.controlplane.connection import Kubectl
@@ -135,6 +135,41 @@ async def test_a_list_whose_pages_lead_back_is_given_up(installed: Server, clust
         async with client(proxy.kubeconfig(tmp_path), cluster.namespace) as beyond:
             with pytest.raises(Unreachable, match="curationjobs does not end"):
                 await beyond.api.list(JOBS, cluster.namespace)
+
+
+@pytest.mark.parametrize("items", [[], [{"metadata": {"uid": "u", "name": "n", "resourceVersion": "1"}}]])
+async def test_a_list_of_pages_that_bring_nothing_new_is_given_up(
+    cluster: Client, monkeypatch: pytest.MonkeyPatch, items: list[Document]
+) -> None:
+    asked = 0
+
+    async def send(*_: object, **__: object) -> Document:
+        nonlocal asked
+        asked += 1
+        return {"metadata": {"resourceVersion": "1", "continue": f"token-{asked}"}, "items": items}
+
+    monkeypatch.setattr(cluster.connection, "send", send)
+    for found in (cluster.api.each(JOBS), cluster.api.list_metadata(JOBS)):
+        with pytest.raises(Unreachable, match="curationjobs does not end"):
+            _ = [item async for item in found]
+
+
+async def test_objects_that_are_gone_through_one_by_one_outlive_the_history_of_the_server(
+    installed: Server, cluster: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(api_module, "PAGE_SIZE", 2)
+    for number in range(5):
+        await cluster.create_job(f"j{number}")
+    async with FaultProxy(installed.kubeconfig()) as proxy:
+        fault = proxy.inject(answered(410, "GET", "continue=", body=expired(""), times=2))
+        async with client(proxy.kubeconfig(tmp_path), cluster.namespace) as beyond:
+            seen = {item["metadata"]["name"] async for item in beyond.api.each(JOBS, cluster.namespace)}
+        assert fault.hits == 2
+        proxy.inject(answered(410, "GET", "continue=", body=expired(""), times=None))
+        async with client(proxy.kubeconfig(tmp_path), cluster.namespace) as beyond:
+            with pytest.raises(APIError, match="410"):
+                _ = [item async for item in beyond.api.each(JOBS, cluster.namespace)]
+    assert seen == {f"j{number}" for number in range(5)}
 
 
 async def test_a_list_that_is_refused_without_a_way_on_raises(

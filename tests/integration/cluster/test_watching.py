@@ -92,7 +92,7 @@ async def plays(installed: Server, cluster: Client, folder: Path, fault: Fault, 
     lost: list[str] = []
     async with FaultProxy(installed.kubeconfig()) as proxy:
         proxy.inject(fault)
-        async with client(proxy.kubeconfig(folder), cluster.namespace) as beyond:
+        async with client(proxy.kubeconfig(folder), cluster.namespace, cuts=True) as beyond:
             shell = Shell(beyond.connection, cluster.namespace, Watching(lost=lost.append))
             try:
                 for number in range(jobs):
@@ -147,7 +147,7 @@ async def test_a_list_whose_pages_lead_back_is_not_followed_for_ever_and_is_no_p
     alive: list[str] = []
     async with FaultProxy(installed.kubeconfig()) as proxy:
         fault = proxy.inject(answered(200, "GET", LIST, times=None, body=page))
-        async with client(proxy.kubeconfig(tmp_path), cluster.namespace) as beyond:
+        async with client(proxy.kubeconfig(tmp_path), cluster.namespace, cuts=True) as beyond:
             watching = Watching(alive=lambda *place: alive.append(place[0]))
             shell = Shell(beyond.connection, cluster.namespace, watching)
             try:
@@ -175,7 +175,7 @@ async def test_a_long_list_is_progress_page_by_page_and_a_later_list_is_told(
     watching = Watching(alive=lambda *place: alive.append(place), relisted=relisted.append)
     async with FaultProxy(installed.kubeconfig()) as proxy:
         proxy.inject(answered(200, "GET", WATCH, body=error(code=410)))
-        async with client(proxy.kubeconfig(tmp_path), cluster.namespace) as beyond:
+        async with client(proxy.kubeconfig(tmp_path), cluster.namespace, cuts=True) as beyond:
             shell = Shell(beyond.connection, cluster.namespace, watching)
             try:
 
