@@ -181,13 +181,14 @@ class Connection:
         """The middleware of every request."""
         if self._pages is None or request.url.origin() != self._origin:
             return await self._authorized(request, handler)
-        asked = describe(request.method, request.url.path, request.url.query)
-        kind = kind_of(request.url.path, asked.resource)
+        path = self.path_of(request.url)
+        asked = describe(request.method, path, request.url.query)
+        kind = kind_of(path, asked.resource)
         if kind is None:
             return await self._authorized(request, handler)
         while True:
             # The metadata of objects alone make other pages than the objects.
-            place = f"{request.url.path} {request.headers.get('Accept', '')}"
+            place = f"{path} {request.headers.get('Accept', '')}"
             limit = int(request.url.query.get("limit", 0))
             if limit:
                 limit = self._pages.size(place, limit)

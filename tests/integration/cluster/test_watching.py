@@ -11,6 +11,7 @@ import pytest
 
 from curation.cluster import watching as module
 from curation.cluster.requests import Asked
+from curation.cluster.resources import JOBS
 from curation.cluster.watching import Watching
 from hack.controlplane.connection import Connection as Server
 from tests.faults.proxy import Fault, FaultProxy, answered
@@ -202,7 +203,13 @@ async def test_a_server_behind_a_path_is_watched_like_any_other(
         def observe(what: Asked, *_: object) -> None:
             asked.append((what.verb, what.resource, what.namespace))
 
-        async with client(proxy.kubeconfig(tmp_path), cluster.namespace, observer=observe) as beyond:
+        kubeconfig = proxy.kubeconfig(tmp_path)
+        async with client(kubeconfig, cluster.namespace, observer=observe, cuts=True) as beyond:
+            # What comes in is cut there too.
+            assert "managedFields" in (await cluster.get_job("a"))["metadata"]
+            each = [await beyond.get_job("a"), *await beyond.api.list(JOBS, cluster.namespace)]
+            assert len(each) == 2
+            assert not any("managedFields" in found["metadata"] for found in each)
             watching = Watching(alive=lambda *place: alive.append(place))
             shell = Shell(beyond.connection, cluster.namespace, watching)
             try:
