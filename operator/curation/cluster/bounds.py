@@ -42,6 +42,9 @@ MAX_ABANDONED: Final = MAX_ABANDONED_RUNS * (2 * 6 * MAX_CONFIG_BYTES + 16 * 102
 """Of ``status.abandonedRuns``: entries with the configuration of module and job, of which JSON may escape each byte."""
 MAX_IN_FORCE: Final = MAX_SPEC + 1024
 """Of ``status.inForce``: the text of a policy, and which revision it is of. What is lost of it is out of force."""
+MAX_CONDITIONS: Final = 256 * 1024
+"""Of ``status.conditions``: several say the same message, of which JSON may escape each byte. Trap: of one whose
+conditions count as absent they would be written anew, with another time, at each look."""
 MAX_LABELS: Final = 32 * 1024
 MAX_FINALIZERS: Final = 32 * 1024
 MAX_KEYS: Final = 4096
@@ -196,7 +199,7 @@ def _cut_spec(kind: ResourceKind, seen: Looked) -> None:
         seen.spec = Raw(msgspec.json.encode(fields))
 
 
-_LARGE_FIELDS: Final = {"abandonedRuns": MAX_ABANDONED, "inForce": MAX_IN_FORCE}
+_LARGE_FIELDS: Final = {"abandonedRuns": MAX_ABANDONED, "conditions": MAX_CONDITIONS, "inForce": MAX_IN_FORCE}
 
 
 def _cut_status(seen: Looked) -> None:

@@ -6,13 +6,15 @@ progress) x (within, over its bound; shallow, deep; escaped).
 
 import json
 import time
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
 from curation.api.excess import EXCESS_FIELD
-from curation.api.job import MAX_INPUT_BYTES, CurationJob
-from curation.api.names import REQUESTER_ANNOTATIONS
+from curation.api.job import MAX_INPUT_BYTES, CurationJob, JobStatus
+from curation.api.module import ModuleStatus
+from curation.api.names import REQUESTER_ANNOTATIONS, Phase
 from curation.api.policy import MAX_CEDAR_BYTES, ClusterCurationPolicy, CurationPolicy
 from curation.authz.standing import cedar_digest
 from curation.cluster.bounds import (
@@ -25,10 +27,22 @@ from curation.cluster.bounds import (
 )
 from curation.cluster.cache import Cache, Stored
 from curation.cluster.intake import cut_event, cut_object, cut_page
-from curation.cluster.resources import APPROVALS, CLUSTER_POLICIES, CONFIG_MAPS, JOBS, POLICIES, SECRETS, ResourceKind
+from curation.cluster.resources import (
+    APPROVALS,
+    CLUSTER_POLICIES,
+    CONFIG_MAPS,
+    JOBS,
+    MODULES,
+    POLICIES,
+    SECRETS,
+    ResourceKind,
+)
+from curation.lifecycle.conditions import derive
 from curation.lifecycle.decide import decide
+from curation.lifecycle.draft import clip
 from curation.lifecycle.template import template_of
 from curation.reconciler.approvals.waiting import requesters_of
+from curation.reconciler.runtime.writes import module_conditions
 from tests.unit.lifecycle.builders import facts, running, stored
 
 Document = dict[str, Any]
@@ -242,6 +256,20 @@ def test_of_a_policy_of_the_largest_text_the_revision_in_force_is_kept(line: str
         found = model.model_validate(json.loads(cut_object(go_json(document), kind)))
         assert found.status.in_force is not None
         assert found.status.in_force.cedar == text
+
+
+@pytest.mark.parametrize("char", ["x", "é", "\x01", "<"])
+def test_the_longest_conditions_that_the_operator_writes_are_kept(char: str) -> None:
+    now, said = datetime(2026, 1, 1, tzinfo=UTC), char * 100_000
+    of_module = module_conditions((), False, True, "AbiMismatch", said, 1, now)
+    failed = JobStatus(phase=Phase.FAILED, reason="ModuleError", message=clip(said))
+    of_job = derive(failed, now, authorized=("False", clip(said)))
+    for kind, status in (
+        (MODULES, ModuleStatus(conditions=of_module)),
+        (JOBS, failed.model_copy(update={"conditions": of_job})),
+    ):
+        document = {"metadata": {"name": "m", "uid": "u", "resourceVersion": "1"}, "status": status.to_wire()}
+        assert json.loads(cut_object(go_json(document), kind)) == document
 
 
 def test_a_forged_mark_does_not_count() -> None:

@@ -9,11 +9,14 @@ from curation.api.schema import Condition, Model
 from curation.cluster.answers import Answer, Conflict, Gone, Refused, Throttled, Unknown, Written
 from curation.cluster.cache import Stored
 from curation.lifecycle import conditions
+from curation.lifecycle.draft import clip
 from curation.reconciler.runtime.context import Context, Document
 from curation.reconciler.runtime.key import Key
 
 log = logging.getLogger(__name__)
 
+MAX_CONDITION_MESSAGE = 8192
+"""Characters. What a module's compiler says of it may be much longer, and two conditions say it."""
 STATUS = "its status"
 FINALIZER = "its finalizers"
 """See `Refusals`."""
@@ -75,7 +78,7 @@ def ready_condition(
         observed_generation=generation,
         last_transition_time=since,
         reason=reason,
-        message=message[:32768],
+        message=clip(message, MAX_CONDITION_MESSAGE),
     )
     return (*(condition for condition in before if condition.type != "Ready"), new)
 
