@@ -27,10 +27,10 @@ $(READY): requirements/dev.txt pyproject.toml
 	@touch $@
 
 demo: $(READY) ## Run the main job on a real local API server (KEEP=1 leaves it up).
-	@$(BIN)/python -m hack.demo $(if $(KEEP),--keep)
+	@$(BIN)/python -m demo $(if $(KEEP),--keep)
 
 test: $(READY) ## Unit and integration tests, the latter on a real local API server.
-	@$(BIN)/python -m hack.controlplane build > /dev/null
+	@$(BIN)/python -m testing.controlplane build > /dev/null
 	@$(BIN)/python -m pytest $(TESTS) -n $(WORKERS) --dist worksteal
 
 unit: $(READY) ## Unit tests only.
@@ -43,18 +43,18 @@ gauntlet: $(READY) faces guards ## Fault tests: killed processes, lost answers; 
 	@$(BIN)/python -m pytest tests/gauntlet -n $(WORKERS) --dist worksteal
 
 gitops: $(READY) ## The promises about GitOps under Flux' real controllers (builds them once, about 15 minutes).
-	@$(BIN)/python -m hack.controlplane build > /dev/null
-	@$(BIN)/python -m hack.gitops build > /dev/null
+	@$(BIN)/python -m testing.controlplane build > /dev/null
+	@$(BIN)/python -m testing.gitops build > /dev/null
 	@$(BIN)/python -m pytest tests/gitops_kit -o asyncio_default_fixture_loop_scope=session \
 		-o asyncio_default_test_loop_scope=session
 
 faces: $(READY) ## The nine faces in all variants, FACES=50 times in a row.
-	@$(BIN)/python -m hack.controlplane build > /dev/null
+	@$(BIN)/python -m testing.controlplane build > /dev/null
 	@$(BIN)/python -m pytest tests/integration/faces --all-variants --count $(FACES) --repeat-scope session \
 		-n $(WORKERS) --maxfail 1 $(LENT)
 
 guards: $(READY) ## Take each guard of the fence off the source, and see a test fail.
-	@$(BIN)/python -m hack.controlplane build > /dev/null
+	@$(BIN)/python -m testing.controlplane build > /dev/null
 	@$(BIN)/python -m hack.guards -n $(WORKERS)
 
 # NODE=<folder of a node kit> (KEEP=1 leaves the node up), or IMAGE=<image> for the cluster of the current KUBECONFIG.
@@ -65,15 +65,15 @@ e2e: $(READY) ## The operator as it is installed, on a real node: NODE=... or IM
 # K8S=1.35.4: an API server of that version, built once; without it the pinned one. PLAIN=1: only as the version comes,
 # without feature gates. COMPAT holds options of pytest.
 compat: $(READY) ## The tests of a Kubernetes version: K8S=1.35.4 (TO=1.36.3: the one to upgrade it to).
-	@$(BIN)/python -m hack.controlplane build $(if $(K8S),--release $(K8S)) > /dev/null
+	@$(BIN)/python -m testing.controlplane build $(if $(K8S),--release $(K8S)) > /dev/null
 	@CURATION_COMPAT="$(K8S)" CURATION_COMPAT_TO="$(TO)" CURATION_COMPAT_WITHOUT_SWITCHES="$(PLAIN)" $(BIN)/python -m pytest tests/compat $(COMPAT)
 
 bench: $(READY) ## Throughput, latency, scale and failover, as ratios to what was measured in the same run.
-	@$(BIN)/python -m hack.controlplane build > /dev/null
+	@$(BIN)/python -m testing.controlplane build > /dev/null
 	@$(BIN)/python -m bench $(BENCH)
 
 controlplane: $(READY) ## Build or find etcd, kube-apiserver and kubectl; the last line is their folder.
-	@$(BIN)/python -m hack.controlplane build
+	@$(BIN)/python -m testing.controlplane build
 
 lint: $(READY) ## ruff, mypy and the layers.
 	$(BIN)/ruff format --check .
@@ -94,7 +94,7 @@ verify: $(READY) ## Fail if what is generated differs from the sources.
 	@$(BIN)/python -m hack.metrics_reference --check
 	@$(BIN)/python -m hack.modules check
 
-modules: $(READY) ## Build the shipped modules (needs Rust; one of your own: python -m hack.modules build FOLDER OUT).
+modules: $(READY) ## Build the shipped modules (needs Rust; one of your own: curation-operator build FOLDER OUT).
 	@$(BIN)/python -m hack.modules build
 
 audit: $(READY) ## Known vulnerabilities of what the image holds; says so where their database cannot be reached.

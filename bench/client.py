@@ -22,7 +22,7 @@ class Client:
     """Talks to the API server of a kubeconfig. An async context manager."""
 
     def __init__(self, kubeconfig: Path, connections: int = 32) -> None:
-        document = json.loads(kubeconfig.read_text())  # `hack.controlplane` writes them as JSON
+        document = json.loads(kubeconfig.read_text())  # `testing.controlplane` writes them as JSON
         self._server: str = document["clusters"][0]["cluster"]["server"]
         self._tls = _tls(document)
         self.connections = connections

@@ -7,7 +7,7 @@ _TICKS = os.sysconf("SC_CLK_TCK")
 
 
 def running_in(folder: Path) -> dict[str, int]:
-    """Process ids by program name, of all processes whose working folder is this one (see `hack.controlplane`)."""
+    """Process ids by program name, of all processes whose working folder is this one (see `testing.controlplane`)."""
     found = {}
     for entry in Path("/proc").iterdir():
         if not entry.name.isdigit():

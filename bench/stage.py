@@ -14,9 +14,9 @@ from typing import Final, Self, TypeVar
 import aiohttp
 
 from bench.processes import cpu_seconds, running_in
-from hack.controlplane.install import OPERATOR_GROUPS, OPERATOR_USER, install
-from hack.controlplane.processes import Processes
-from hack.controlplane.server import ControlPlane
+from testing.controlplane.install import OPERATOR_GROUPS, OPERATOR_USER, install
+from testing.controlplane.processes import Processes
+from testing.controlplane.server import ControlPlane
 
 ROOT: Final = Path(__file__).parents[1]
 WAIT_SECONDS: Final = 120.0
@@ -25,7 +25,7 @@ _PROGRAMS: Final = {
     "operator": "curation.cli.operator",
     "kube-apiserver": "kube-apiserver",
     "etcd": "etcd",
-    "session service": "hack.sessions",
+    "session service": "testing.sessions",
 }
 T = TypeVar("T")
 _SAMPLE = re.compile(r"^(\w+)(?:\{(.*)\})? (\S+)$", re.MULTILINE)
@@ -49,7 +49,7 @@ class Stage:
         try:
             await asyncio.to_thread(self.control_plane.start)
             await asyncio.to_thread(install, self.control_plane.connection)
-            command = [f"PYTHONPATH={ROOT}", sys.executable, "-u", "-m", "hack.sessions"]
+            command = [f"PYTHONPATH={ROOT}", sys.executable, "-u", "-m", "testing.sessions"]
             self._processes.start("sessions", ["/usr/bin/env", *command], self.folder / "sessions.log")
             self.sessions_url = await self._read("sessions", re.compile(r"^(http://\S+)\n"))
         except BaseException:

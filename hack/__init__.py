@@ -1,1 +1,5 @@
-"""Tools of the repository itself: what `make`, the tests and the demo need, and what is never installed."""
+"""The programs of this repository's own upkeep, each run by a target of the Makefile: `python -m hack.NAME`.
+
+They generate (`generate`, `metrics_reference`), compare (`modules`), look up (`audit`), take guards off (`guards`), and
+start the end-to-end tests (`e2e`).
+"""

@@ -7,7 +7,7 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 pytest_plugins = [
-    "hack.controlplane.pytest_plugin",
+    "testing.controlplane.pytest_plugin",
     "tests.harness.fixtures",
     "tests.harness.template_module",
     "tests.harness.variants",

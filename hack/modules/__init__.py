@@ -1,6 +1,4 @@
-"""Builds modules: a crate of the world in `modules/wit` becomes a component, the same bytes wherever it is built.
+"""The modules that ship with the operator: `build` (`make modules`) writes them into its package, `check` (CI) compares.
 
-`python -m hack.modules build` (`make modules`) writes the shipped ones into the operator's package, `build FOLDER OUT`
-any other; `check` (CI) says whether the shipped ones are still what their sources build to. Only the standard library
-is needed.
+How a module is built is in `curation.building`; one of your own is built by `curation-operator build`.
 """

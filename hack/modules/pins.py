@@ -11,9 +11,9 @@ import tempfile
 import tomllib
 from pathlib import Path
 
-from hack.modules.component import Crate
-from hack.modules.errors import CratesUnavailable
-from hack.modules.rust import TARGET
+from curation.building.component import Crate
+from curation.building.build_errors import CratesUnavailable
+from curation.building.rust import TARGET
 
 
 def unpinned(crate: Crate) -> list[str]:

@@ -9,11 +9,11 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from hack.modules.cache import cache_folder
-from hack.modules.component import Crate, build_component, kept_component, traces
-from hack.modules.errors import BuildError, CratesUnavailable
+from curation.building.build_cache import cache_folder
+from curation.building.component import Crate, build_component, kept_component, traces
+from curation.building.build_errors import BuildError, CratesUnavailable
 from hack.modules.pins import unpinned
-from hack.modules.rust import find_toolchain
+from curation.building.rust import find_toolchain
 
 ROOT = Path(__file__).resolve().parents[2]
 SOURCES = ROOT / "modules"
@@ -70,7 +70,7 @@ def build() -> None:
         component = build_component(module.crate, toolchain, cache_folder())
         if found := told(component):
             raise BuildError(
-                f"the component of {module.name} names {', '.join(found)}: see the remapping in hack/modules"
+                f"the component of {module.name} names {', '.join(found)}: see the remapping in curation/building/component.py"
             )
         digest = hashlib.sha256(component).hexdigest()
         module.component.parent.mkdir(parents=True, exist_ok=True)

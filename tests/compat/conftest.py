@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from hack.controlplane import namespaces
-from hack.controlplane.binaries import MODULE, find, kubernetes_version
-from hack.controlplane.build import find_or_build
-from hack.controlplane.connection import Connection
-from hack.controlplane.install import install
-from hack.controlplane.releases import parse
-from hack.controlplane.server import ControlPlane
+from testing.controlplane import namespaces
+from testing.controlplane.binaries import MODULE, find, kubernetes_version
+from testing.controlplane.build import find_or_build
+from testing.controlplane.connection import Connection
+from testing.controlplane.install import install
+from testing.controlplane.releases import parse
+from testing.controlplane.server import ControlPlane
 
 ROOT = Path(__file__).parents[2]
 _RELEASE = os.environ.get("CURATION_COMPAT") or None

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from curation.api.names import ANNOTATION_CREATED_BY, ANNOTATION_REQUESTED_BY, SESSION_FINALIZER
-from hack.controlplane.connection import Connection, Kubectl
-from hack.controlplane.install import OPERATOR_GROUPS, OPERATOR_USER
+from testing.controlplane.connection import Connection, Kubectl
+from testing.controlplane.install import OPERATOR_GROUPS, OPERATOR_USER
 from tests.compat.conftest import ROOT, Installation, Setup
 from tests.integration.api.objects import approval, create, job, path, read, text, until
 

@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 
 from curation.api.names import ANNOTATION_CREATED_BY, ANNOTATION_REQUESTED_BY
-from hack.controlplane.build import find_or_build
-from hack.controlplane.connection import Connection
-from hack.controlplane.install import MANIFESTS, install
-from hack.controlplane.releases import parse
-from hack.controlplane.server import ControlPlane
+from testing.controlplane.build import find_or_build
+from testing.controlplane.connection import Connection
+from testing.controlplane.install import MANIFESTS, install
+from testing.controlplane.releases import parse
+from testing.controlplane.server import ControlPlane
 from tests.compat.conftest import ROOT, Setup, minor_of, version_asked_for
 from tests.integration.api.objects import Document, create, job, path, read, until
 

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from hack.controlplane.errors import KubectlError
 from hack.e2e.__main__ import IMAGE_VARIABLE
 from hack.e2e.target import ROOT
+from testing.controlplane.errors import KubectlError
 from tests.e2e import installation, service
 from tests.e2e.kubectl import kubectl, until
 from tests.e2e.service import Sessions

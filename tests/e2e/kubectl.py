@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from hack.controlplane.errors import KubectlError
+from testing.controlplane.errors import KubectlError
 
 Document = dict[str, Any]
 

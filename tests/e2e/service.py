@@ -19,16 +19,16 @@ _LABELS = {"app.kubernetes.io/name": _NAME}
 
 def manifests(image: str) -> list[Document]:
     """Namespace, sources, pod and Service."""
-    sources = sorted((ROOT / "hack" / "sessions").glob("*.py"))
+    sources = sorted((ROOT / "testing" / "sessions").glob("*.py"))
     metadata = {"name": _NAME, "namespace": NAMESPACE, "labels": _LABELS}
     container = {
         "name": _NAME,
         "image": image,
-        "command": ["python", "-m", "hack.sessions", "--host=$(POD_IP)", f"--port={_PORT}"],
+        "command": ["python", "-m", "testing.sessions", "--host=$(POD_IP)", f"--port={_PORT}"],
         "workingDir": "/srv",
         "env": [{"name": "POD_IP", "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}}],
         "readinessProbe": {"httpGet": {"path": "/healthz", "port": _PORT}, "periodSeconds": 1},
-        "volumeMounts": [{"name": "sources", "mountPath": "/srv/hack/sessions"}],
+        "volumeMounts": [{"name": "sources", "mountPath": "/srv/testing/sessions"}],
         "securityContext": {
             "allowPrivilegeEscalation": False,
             "readOnlyRootFilesystem": True,

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from hack.controlplane.errors import KubectlError
+from testing.controlplane.errors import KubectlError
 from tests.e2e import installation
 from tests.e2e.installation import SYSTEM
 from tests.e2e.kubectl import get, kubectl, until

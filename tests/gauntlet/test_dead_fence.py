@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 import pytest
 
-from hack.sessions.journal import Entry
+from testing.sessions.journal import Entry
 from tests.guests import hostile
 from tests.guests.wat import Script
 from tests.harness import manifests

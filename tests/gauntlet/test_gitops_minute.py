@@ -1,6 +1,6 @@
 """A reconciliation every second for a minute, while the jobs run and are edited: see `integration/gitops/minute.py`."""
 
-from hack.controlplane.connection import Connection
+from testing.controlplane.connection import Connection
 from tests.harness.world import World
 from tests.integration.cli.running import Plugin
 from tests.integration.gitops.minute import Minute

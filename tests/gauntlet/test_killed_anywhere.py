@@ -12,7 +12,7 @@ from typing import Literal
 
 import pytest
 
-from hack.controlplane.install import OPERATOR_GROUPS, OPERATOR_USER
+from testing.controlplane.install import OPERATOR_GROUPS, OPERATOR_USER
 from tests.faults.proxy import Fault, FaultProxy, held_answer, held_request
 from tests.harness.slow_runs import until_answered
 from tests.harness.world import JOBS, World

@@ -15,8 +15,8 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from hack.controlplane.install import OPERATOR_GROUPS, OPERATOR_USER
-from hack.sessions.faults import Rule
+from testing.controlplane.install import OPERATOR_GROUPS, OPERATOR_USER
+from testing.sessions.faults import Rule
 from tests.faults.proxy import Fault, FaultProxy, held_answer, held_request
 from tests.harness import manifests
 from tests.harness.operator_process import OperatorProcess

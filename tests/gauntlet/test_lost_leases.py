@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from hack.controlplane.install import OPERATOR_GROUPS, OPERATOR_USER
+from testing.controlplane.install import OPERATOR_GROUPS, OPERATOR_USER
 from tests.faults.proxy import FaultProxy, held_request, reset
 from tests.harness.leases import Election, election
 from tests.harness.operator_process import OperatorProcess

@@ -6,13 +6,13 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-from hack.controlplane.install import OPERATOR_GROUPS, OPERATOR_USER, install
-from hack.controlplane.server import ControlPlane
-from hack.gitops import flux
-from hack.gitops.build import find_or_build
-from hack.gitops.flux import Flux
-from hack.gitops.repository import Repository
-from hack.sessions import SessionService
+from testing.controlplane.install import OPERATOR_GROUPS, OPERATOR_USER, install
+from testing.controlplane.server import ControlPlane
+from testing.gitops import flux
+from testing.gitops.build import find_or_build
+from testing.gitops.flux import Flux
+from testing.gitops.repository import Repository
+from testing.sessions import SessionService
 from tests.gitops_kit.team import Team
 from tests.harness.operator_process import OperatorProcess
 

@@ -11,10 +11,10 @@ from typing import Any
 
 import yaml
 
-from hack.controlplane.server import ControlPlane
-from hack.gitops.flux import NAMESPACE, Flux
-from hack.gitops.repository import Repository
-from hack.sessions import SessionService
+from testing.controlplane.server import ControlPlane
+from testing.gitops.flux import NAMESPACE, Flux
+from testing.gitops.repository import Repository
+from testing.sessions import SessionService
 from tests.harness import manifests
 
 Document = dict[str, Any]

@@ -9,8 +9,8 @@ import time
 
 import pytest
 
-from hack.controlplane.install import OPERATOR_USER
-from hack.gitops.flux import KUSTOMIZE_USER
+from testing.controlplane.install import OPERATOR_USER
+from testing.gitops.flux import KUSTOMIZE_USER
 from tests.gitops_kit.team import GROUP, Team
 from tests.harness.manifests import module, policy
 

@@ -12,7 +12,7 @@ from typing import Any, Self
 import aiohttp
 
 from curation.cluster.sockets import Sockets
-from hack.controlplane.connection import Connection
+from testing.controlplane.connection import Connection
 
 Document = dict[str, Any]
 

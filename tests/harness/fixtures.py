@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-from hack.controlplane.connection import Connection
-from hack.sessions import SessionService
+from testing.controlplane.connection import Connection
+from testing.sessions import SessionService
 from tests.harness.lender import Lender
 from tests.harness.world import World, open_world
 

@@ -7,8 +7,8 @@ and has its own as ever, in a namespace that no lent operator serves.
 
 from collections.abc import Callable
 
-from hack.controlplane import namespaces
-from hack.controlplane.connection import Connection
+from testing.controlplane import namespaces
+from testing.controlplane.connection import Connection
 from tests.harness.operator_process import OperatorProcess
 
 Make = Callable[..., OperatorProcess]

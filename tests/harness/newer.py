@@ -3,7 +3,7 @@
 import time
 from typing import Any
 
-from hack.controlplane.server import ControlPlane
+from testing.controlplane.server import ControlPlane
 
 _CRDS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
 SECONDS = 60.0

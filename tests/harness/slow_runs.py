@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from enum import StrEnum
 from typing import Literal
 
-from hack.sessions.faults import Rule
-from hack.sessions.store import Session
+from testing.sessions.faults import Rule
+from testing.sessions.store import Session
 from tests.faults.proxy import Fault, Stall
 from tests.harness.operator_process import OperatorProcess
 from tests.harness.world import SECONDS, World

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from curation.building.build_errors import CratesUnavailable
+from curation.building.component import Crate, kept_component
+from curation.building.rust import Toolchain, find_toolchain
 from hack.modules import shipped
-from hack.modules.component import Crate, kept_component
-from hack.modules.errors import CratesUnavailable
-from hack.modules.rust import Toolchain, find_toolchain
 
 SOURCES = shipped.SOURCES / "template"
 

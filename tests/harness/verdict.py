@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from hack.sessions import SessionService
+from testing.sessions import SessionService
 from tests.harness.cluster import Document
 
 

@@ -7,10 +7,10 @@ from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from hack.controlplane.connection import Connection
-from hack.controlplane.install import OPERATOR_GROUPS, OPERATOR_USER
-from hack.sessions import SessionService
-from hack.sessions.changes import Changes
+from testing.controlplane.connection import Connection
+from testing.controlplane.install import OPERATOR_GROUPS, OPERATOR_USER
+from testing.sessions import SessionService
+from testing.sessions.changes import Changes
 from tests.harness import manifests, verdict
 from tests.harness.cluster import Cluster, Document
 from tests.harness.history import History

@@ -16,7 +16,7 @@ from uuid import uuid4
 import pytest
 import yaml
 
-from hack.controlplane.connection import Connection
+from testing.controlplane.connection import Connection
 from tests.models.apiserver import ApiServer, Reply
 from tests.models.documents import with_defaults
 

@@ -19,11 +19,11 @@ from pathlib import Path
 
 import pytest
 
-from hack.controlplane import audit
-from hack.controlplane.connection import Connection, Kubectl, service_account
-from hack.controlplane.errors import ControlPlaneError, KubectlError
-from hack.controlplane.ports import free_port
-from hack.controlplane.server import ControlPlane
+from testing.controlplane import audit
+from testing.controlplane.connection import Connection, Kubectl, service_account
+from testing.controlplane.errors import ControlPlaneError, KubectlError
+from testing.controlplane.ports import free_port
+from testing.controlplane.server import ControlPlane
 
 ROOT = Path(__file__).parents[2]
 LIMIT = 90.0
@@ -235,7 +235,7 @@ def test_a_port_that_somebody_took_first_is_given_up_for_another(
 ) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         ports = [taken.getsockname()[1], free_port()]
-        monkeypatch.setattr("hack.controlplane.server.free_port", lambda: ports.pop(0))
+        monkeypatch.setattr("testing.controlplane.server.free_port", lambda: ports.pop(0))
         with ControlPlane(controller_manager=False) as server:
             assert ports == []
             assert server.request("GET", "/readyz") == (200, "ok")
@@ -277,8 +277,8 @@ def test_a_kept_folder_gives_its_data_to_the_next_control_plane(control_plane: C
 
 OWNER = """
 import json, sys, threading
-from hack.controlplane.ports import free_port
-from hack.controlplane.server import ControlPlane
+from testing.controlplane.ports import free_port
+from testing.controlplane.server import ControlPlane
 control_plane = ControlPlane(controller_manager=True)
 control_plane.start()
 print(json.dumps(str(control_plane.folder)), flush=True)
@@ -352,7 +352,7 @@ def test_all_workers_of_a_run_share_one_control_plane_that_ends_with_the_run(
     (tmp_path / "test_sharing.py").write_text(SHARING.replace("CRASH", str(crash)))
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
     environment |= {"TMPDIR": str(tmp_path / "temporary"), "PYTHONPATH": str(ROOT)}
-    command = [sys.executable, "-m", "pytest", "-p", "hack.controlplane.pytest_plugin", "-n", workers]
+    command = [sys.executable, "-m", "pytest", "-p", "testing.controlplane.pytest_plugin", "-n", workers]
     command += ["-p", "no:cacheprovider", "--rootdir", str(tmp_path), "test_sharing.py"]
     result = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300)
     seen = [path.read_text() for path in (tmp_path / "seen").iterdir()]
@@ -367,7 +367,7 @@ def test_a_run_that_asks_for_no_control_plane_starts_none(tmp_path: Path) -> Non
     (tmp_path / "test_pure.py").write_text("def test_pure(): pass\n")
     # There is nothing to start here: neither programs nor a Go to build them with.
     environment = {"PATH": "/nonexistent", "HOME": str(tmp_path), "PYTHONPATH": str(ROOT), "TMPDIR": str(tmp_path)}
-    command = [sys.executable, "-m", "pytest", "-p", "hack.controlplane.pytest_plugin", "-n", "2"]
+    command = [sys.executable, "-m", "pytest", "-p", "testing.controlplane.pytest_plugin", "-n", "2"]
     command += ["-p", "no:cacheprovider", "--rootdir", str(tmp_path), "test_pure.py"]
     result = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300)
     assert result.returncode == 0, result.stdout + result.stderr

@@ -1,4 +1,4 @@
-"""`python -m hack.demo` as a person runs it: it passes, it can be interrupted, it fails when the operator dies.
+"""`python -m demo` as a person runs it: it passes, it can be interrupted, it fails when the operator dies.
 
 In each case nothing is left: no process, and no folder but the logs of a failure.
 """
@@ -30,7 +30,7 @@ def folder() -> Iterator[Path]:
 @contextmanager
 def demo(folder: Path, *arguments: str) -> Iterator["subprocess.Popen[str]"]:
     process = subprocess.Popen(
-        [sys.executable, "-u", "-m", "hack.demo", *arguments],
+        [sys.executable, "-u", "-m", "demo", *arguments],
         cwd=ROOT,
         env={**os.environ, "TMPDIR": str(folder)},
         stdin=subprocess.DEVNULL,

@@ -11,9 +11,9 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from hack.controlplane.binaries import cache_folder
-from hack.controlplane.errors import ControlPlaneError
-from hack.controlplane.golang import find_go
+from testing.controlplane.binaries import cache_folder
+from testing.controlplane.errors import ControlPlaneError
+from testing.controlplane.golang import find_go
 
 # A first build compiles the API machinery, or a Prometheus: some minutes on 2 busy cores.
 _LIMIT = 1200

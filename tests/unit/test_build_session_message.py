@@ -12,7 +12,7 @@ import pytest
 from wasmtime import Engine
 from wasmtime.component import Component, ComponentInstanceType, FuncType
 
-from hack.sessions import SessionService
+from testing.sessions import SessionService
 from tests.unit.guest_harness import COMPONENT, UID, Harness
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from hack.sessions import SessionService
+from testing.sessions import SessionService
 from tests.unit.guest_harness import Harness
 
 

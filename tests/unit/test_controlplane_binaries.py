@@ -13,10 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from hack.controlplane import binaries, golang, releases
-from hack.controlplane.build import PACKAGES, find_or_build
-from hack.controlplane.errors import ControlPlaneError
-from hack.controlplane.progress import Progress
+from testing.controlplane import binaries, golang, releases
+from testing.controlplane.build import PACKAGES, find_or_build
+from testing.controlplane.errors import ControlPlaneError
+from testing.controlplane.progress import Progress
 
 ALL = (*binaries.REQUIRED, binaries.CONTROLLER_MANAGER)
 GO_MOD = b"module x\n\nrequire (\n\tk8s.io/kubernetes v1.37.2 // indirect\n)\n"

@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from hack.demo.board import Board, DemoFailed
-from hack.demo.facts import Call, Session
-from hack.demo.kubectl import outcome
-from hack.demo.story import JOBS, names, read_jobs
-from hack.demo.table import earlier_attempt
+from demo.board import Board, DemoFailed
+from demo.facts import Call, Session
+from demo.kubectl import outcome
+from demo.story import JOBS, names, read_jobs
+from demo.table import earlier_attempt
 
 UID = "00000000-0000-4000-8000-000000000001"
 OLD, NEW = f"{UID}.g1.a1", f"{UID}.g2.a1"

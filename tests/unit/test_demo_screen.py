@@ -2,7 +2,7 @@
 
 import pytest
 
-from hack.demo.screen import WIDTH, Screen
+from demo.screen import WIDTH, Screen
 
 
 def test_a_line_to_copy_stays_one_line_however_long(capsys: pytest.CaptureFixture[str]) -> None:

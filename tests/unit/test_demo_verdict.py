@@ -8,9 +8,9 @@ from dataclasses import replace
 
 import pytest
 
-from hack.demo.facts import Call, Job, Metrics, Session, attempt, dropped_run, killed
-from hack.demo.summary import rows, sentence
-from hack.demo.verdict import Evidence, problems
+from demo.facts import Call, Job, Metrics, Session, attempt, dropped_run, killed
+from demo.summary import rows, sentence
+from demo.verdict import Evidence, problems
 
 UID = "00000000-0000-4000-8000-00000000000{}"
 

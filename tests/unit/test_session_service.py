@@ -9,7 +9,7 @@ from typing import Any
 import aiohttp
 import pytest
 
-from hack.sessions import SessionService
+from testing.sessions import SessionService
 
 JOB = "4a1f0c6e-0000-4000-8000-000000000001"
 RUN = f"{JOB}.g3.a1"

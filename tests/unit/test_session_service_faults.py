@@ -10,7 +10,7 @@ from typing import Any
 import aiohttp
 import pytest
 
-from hack.sessions import SessionService
+from testing.sessions import SessionService
 
 RUN = "uid-1.g1.a1"
 

@@ -11,7 +11,7 @@ from typing import Any
 import aiohttp
 import pytest
 
-from hack.sessions import SessionService
+from testing.sessions import SessionService
 
 KEY = "uid-1.g1.a1/1"
 

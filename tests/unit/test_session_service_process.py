@@ -1,4 +1,4 @@
-"""`python -m hack.sessions`: the service as a process of its own, as the demo starts it."""
+"""`python -m testing.sessions`: the service as a process of its own, as the demo starts it."""
 
 import signal
 import socket
@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 @contextmanager
 def started(*arguments: str) -> Iterator[tuple["subprocess.Popen[str]", str]]:
-    command = [sys.executable, "-m", "hack.sessions", "--port", "0", *arguments]
+    command = [sys.executable, "-m", "testing.sessions", "--port", "0", *arguments]
     with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         try:
             assert process.stdout is not None
@@ -61,7 +61,7 @@ def test_the_process_stops_with_its_parent_when_asked_to() -> None:
 
 @pytest.mark.parametrize("text", ["nothing", "=value"])
 def test_a_required_header_without_name_or_value_is_a_usage_error(text: str) -> None:
-    command = [sys.executable, "-m", "hack.sessions", "--require-header", text]
+    command = [sys.executable, "-m", "testing.sessions", "--require-header", text]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
     assert done.returncode == 2
     assert "NAME=VALUE" in done.stderr

@@ -1,4 +1,4 @@
-"""`curation-operator`: run the operator, print what it publishes, check a module."""
+"""`curation-operator`: run the operator, print what it publishes, check a module, build one."""
 
 import gc
 import json
@@ -18,6 +18,7 @@ import uvloop
 from curation.api.contract import contract_schemas
 from curation.api.crd import crd_yaml, crds
 from curation.authz.schema import SCHEMA_TEXT
+from curation.cli.build import build
 from curation.cli.logs import configure_logging
 from curation.cli.text import safe
 from curation.cluster.answers import APIError, Unreachable
@@ -318,6 +319,9 @@ def check(file: Path) -> None:
     click.echo(f"{file}: fits the module contract\n{len(wasm)} bytes\ndigest: {digest_of(wasm)}")
     if len(wasm) > CONFIG_MAP_BYTES:
         click.echo(f"{file}: no ConfigMap can hold it: {CONFIG_MAP_BYTES} bytes are the limit; strip it", err=True)
+
+
+main.add_command(build)
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from hack.controlplane.connection import Connection
+from testing.controlplane.connection import Connection
 
 Document = dict[str, Any]
 API_VERSION = "curation.dev/v1alpha1"

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from hack.controlplane.connection import Connection, Kubectl
+from testing.controlplane.connection import Connection, Kubectl
 from tests.integration.api.objects import REQUEST, approval, create, path, read
 
 _DECISIONS = ("Pending", "Approved", "Denied", "Revoked")

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from hack.controlplane.connection import Kubectl
+from testing.controlplane.connection import Kubectl
 from tests.integration.api.objects import DIGEST, REQUEST, Document, approval, job, module, policy, text
 
 _SECRET = {"secretKeyRef": {"name": "session-service", "key": "token"}}

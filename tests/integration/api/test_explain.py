@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 
 from curation.api.crd import KINDS, Kind
-from hack.controlplane.connection import Connection
+from testing.controlplane.connection import Connection
 from tests.integration.api.objects import API_VERSION, Document
 
 

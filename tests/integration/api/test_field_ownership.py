@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from hack.controlplane.connection import Connection, Kubectl
+from testing.controlplane.connection import Connection, Kubectl
 from tests.integration.api.objects import Document, job, module, read, text, write_status
 
 

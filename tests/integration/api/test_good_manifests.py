@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from hack.controlplane.connection import Connection, Kubectl
+from testing.controlplane.connection import Connection, Kubectl
 from tests.integration.api.objects import (
     DIGEST,
     REQUEST,

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from hack.controlplane.connection import Connection, Kubectl
+from testing.controlplane.connection import Connection, Kubectl
 from tests.integration.api.objects import approval, create, job, module, path, policy, read, write_status
 
 _SINCE = "2026-01-02T03:04:05.000000Z"

@@ -2,7 +2,7 @@
 
 import pytest
 
-from hack.controlplane.connection import Connection, Kubectl
+from testing.controlplane.connection import Connection, Kubectl
 from tests.integration.api.objects import Document, job, module, read, text
 
 _TYPOS: dict[str, tuple[Document, str]] = {

@@ -3,7 +3,7 @@ from contextlib import AsyncExitStack
 
 import pytest
 
-from hack.controlplane.connection import Connection
+from testing.controlplane.connection import Connection
 from tests.harness.history import History
 from tests.harness.world import World
 from tests.integration.approvals.decisions import APPROVALS, MODULES, POLICIES, Approvals

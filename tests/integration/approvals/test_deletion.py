@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from hack.controlplane.install import OPERATOR_GROUPS, OPERATOR_USER
+from testing.controlplane.install import OPERATOR_GROUPS, OPERATOR_USER
 from tests.faults.proxy import FaultProxy, held_answer
 from tests.harness import manifests
 from tests.harness.world import SECONDS, World

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from hack.controlplane.install import OPERATOR_GROUPS, OPERATOR_USER
+from testing.controlplane.install import OPERATOR_GROUPS, OPERATOR_USER
 from tests.faults.proxy import FaultProxy, answered
 from tests.harness import manifests
 from tests.harness.world import World

@@ -3,7 +3,7 @@
 import json
 from functools import partial
 
-from hack.controlplane.connection import Kubectl
+from testing.controlplane.connection import Kubectl
 from tests.harness import manifests
 from tests.harness.world import World
 from tests.integration.api.objects import until

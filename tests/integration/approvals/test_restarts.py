@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from hack.controlplane.install import OPERATOR_GROUPS, OPERATOR_USER
+from testing.controlplane.install import OPERATOR_GROUPS, OPERATOR_USER
 from tests.faults.proxy import FaultProxy, held_answer, held_request
 from tests.harness import manifests
 from tests.harness.operator_process import OperatorProcess

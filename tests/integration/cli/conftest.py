@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from hack.controlplane.connection import Connection
+from testing.controlplane.connection import Connection
 from tests.integration.cli.running import Objects, Plugin
 
 

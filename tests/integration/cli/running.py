@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from curation.api.approval import EvaluatedRequest, approval_name, request_digest
-from hack.controlplane.connection import Connection
+from testing.controlplane.connection import Connection
 
 PLUGIN = (sys.executable, "-m", "curation.cli.plugin")
 SECONDS = 60.0

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from hack.controlplane.connection import Kubectl
+from testing.controlplane.connection import Kubectl
 from tests.integration.cli.running import Objects, Plugin, request
 
 APPROVALS = "curationapprovals"

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from hack.controlplane.connection import Connection
+from testing.controlplane.connection import Connection
 from tests.integration.cli.running import SECONDS, Objects, Plugin, request
 
 DOCUMENTATION = Path(__file__).parents[3] / "docs" / "kubectl-curation.md"

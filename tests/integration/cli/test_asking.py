@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from hack.controlplane.connection import Kubectl
+from testing.controlplane.connection import Kubectl
 from tests.integration.cli.running import Objects, Plugin, request
 
 URL = "https://sessions.example.test/sessions"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from hack.controlplane.connection import Kubectl
+from testing.controlplane.connection import Kubectl
 from tests.integration.cli.running import Objects, Plugin
 
 JOBS = "curationjobs"

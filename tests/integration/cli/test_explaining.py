@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from hack.controlplane.connection import Kubectl
+from testing.controlplane.connection import Kubectl
 from tests.integration.cli.running import DIGEST, Objects, Plugin, condition, micro, request
 
 JOBS = "curationjobs"

@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import json
 
-from hack.controlplane.connection import Connection
-from hack.controlplane.namespaces import create, delete
+from testing.controlplane.connection import Connection
+from testing.controlplane.namespaces import create, delete
 from tests.integration.cli.running import Objects, Plugin, micro, request
 
 JOBS = "curationjobs"

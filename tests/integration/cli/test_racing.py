@@ -8,7 +8,7 @@ import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
-from hack.controlplane.connection import Connection
+from testing.controlplane.connection import Connection
 from tests.faults.proxy import FaultProxy, held_request, lost_answer
 from tests.integration.cli.running import SECONDS, Objects, Plugin, request
 

@@ -8,7 +8,7 @@ import os
 import socket
 from pathlib import Path
 
-from hack.controlplane.connection import Connection
+from testing.controlplane.connection import Connection
 from tests.faults.proxy import FaultProxy, answered
 from tests.integration.cli.running import Objects, Plugin
 

@@ -14,7 +14,7 @@ from curation.cluster.connection import Connection, connect
 from curation.cluster.requests import RequestObserver
 from curation.cluster.resources import JOBS
 from curation.cluster.writer import Writer
-from hack.controlplane.connection import Connection as Server
+from testing.controlplane.connection import Connection as Server
 
 PATIENCE = 60.0
 """Seconds; a wait that takes as long has failed."""

@@ -13,8 +13,8 @@ import pytest
 from curation.cluster import api as api_module
 from curation.cluster.answers import APIError, Created, Document, Exists, Refused, Unknown, Unreachable
 from curation.cluster.resources import CONFIG_MAPS, JOBS, NAMESPACES
-from hack.controlplane.connection import Connection as Server
-from hack.controlplane.connection import Kubectl
+from testing.controlplane.connection import Connection as Server
+from testing.controlplane.connection import Kubectl
 from tests.faults.proxy import FaultProxy, answered, lost_answer, reset
 
 from .conftest import Client, client, eventually

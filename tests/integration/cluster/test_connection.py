@@ -19,7 +19,7 @@ from curation.cluster.answers import Written
 from curation.cluster.connection import connect
 from curation.cluster.requests import Asked
 from curation.cluster.resources import JOBS, NAMESPACES
-from hack.controlplane.connection import Connection as Server
+from testing.controlplane.connection import Connection as Server
 from tests.faults.proxy import FaultProxy, answered, reset
 
 from .conftest import PATIENCE, Client, client

@@ -15,9 +15,9 @@ from curation.cluster.answers import Document
 from curation.cluster.event_limits import BURST
 from curation.cluster.events import EventRecorder
 from curation.cluster.resources import EVENTS, JOBS
-from hack.controlplane.connection import Connection as Server
-from hack.controlplane.connection import Kubectl
-from hack.controlplane.install import OPERATOR_GROUPS, OPERATOR_USER
+from testing.controlplane.connection import Connection as Server
+from testing.controlplane.connection import Kubectl
+from testing.controlplane.install import OPERATOR_GROUPS, OPERATOR_USER
 from tests.faults.proxy import FaultProxy, answered, lost_answer, reset
 
 from .conftest import Client, client, eventually

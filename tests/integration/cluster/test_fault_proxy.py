@@ -8,7 +8,7 @@ from pathlib import Path
 
 import aiohttp
 
-from hack.controlplane.connection import Connection as Server
+from testing.controlplane.connection import Connection as Server
 from tests.faults.proxy import FaultProxy
 from tests.harness.slow_runs import until_stalled
 

@@ -18,7 +18,7 @@ import yaml
 from curation.cluster.answers import Failure, Unreachable
 from curation.cluster.connection import connect
 from curation.cluster.kubeconfig import ConfigurationError, Overrides
-from hack.controlplane.connection import Connection as Server
+from testing.controlplane.connection import Connection as Server
 
 from .shell import Shell
 

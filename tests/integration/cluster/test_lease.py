@@ -16,9 +16,9 @@ import pytest
 from curation.cluster.answers import Document, Written
 from curation.cluster.lease import LeaseElector
 from curation.cluster.resources import LEASES
-from hack.controlplane.connection import Connection as Server
-from hack.controlplane.install import OPERATOR_GROUPS, OPERATOR_USER
-from hack.controlplane.server import ControlPlane
+from testing.controlplane.connection import Connection as Server
+from testing.controlplane.install import OPERATOR_GROUPS, OPERATOR_USER
+from testing.controlplane.server import ControlPlane
 from tests.faults.proxy import Fault, FaultProxy, answered, held_answer, held_request, lost_answer, reset
 
 from .conftest import PATIENCE, Client, client, eventually

@@ -10,7 +10,7 @@ from curation.cluster.answers import Created, Unreachable
 from curation.cluster.cache import Cache, Stored
 from curation.cluster.resources import JOBS, KINDS, MODULES, POLICIES
 from curation.cluster.sweep import MissedDeleteSweep, sweeps
-from hack.controlplane.connection import Connection as Server
+from testing.controlplane.connection import Connection as Server
 from tests.faults.proxy import FaultProxy, answered, held_answer, reset
 
 from .conftest import PATIENCE, Client, client

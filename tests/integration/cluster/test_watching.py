@@ -13,7 +13,7 @@ from curation.cluster import watching as module
 from curation.cluster.requests import Asked
 from curation.cluster.resources import JOBS
 from curation.cluster.watching import Watching
-from hack.controlplane.connection import Connection as Server
+from testing.controlplane.connection import Connection as Server
 from tests.faults.proxy import Fault, FaultProxy, answered
 
 from .conftest import Client, client, eventually

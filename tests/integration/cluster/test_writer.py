@@ -13,9 +13,9 @@ import pytest
 
 from curation.cluster.answers import Answer, Conflict, Document, Gone, Refused, Throttled, Unknown, Written
 from curation.cluster.resources import JOBS
-from hack.controlplane.connection import Connection as Server
-from hack.controlplane.connection import Kubectl
-from hack.controlplane.server import ControlPlane
+from testing.controlplane.connection import Connection as Server
+from testing.controlplane.connection import Kubectl
+from testing.controlplane.server import ControlPlane
 from tests.faults.proxy import FaultProxy, answered, held_request, lost_answer, reset
 
 from .conftest import Client, client, eventually

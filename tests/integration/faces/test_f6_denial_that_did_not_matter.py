@@ -8,7 +8,7 @@ from typing import Literal
 
 import pytest
 
-from hack.sessions.faults import Rule
+from testing.sessions.faults import Rule
 from tests.guests.wat import Script
 from tests.harness import manifests
 from tests.harness.slow_runs import (

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 import pytest
 
-from hack.sessions.faults import Rule
+from testing.sessions.faults import Rule
 from tests.harness import manifests
 from tests.harness.slow_runs import (
     Point,

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from hack.controlplane.install import OPERATOR_GROUPS, OPERATOR_USER
+from testing.controlplane.install import OPERATOR_GROUPS, OPERATOR_USER
 from tests.faults.proxy import FaultProxy, held_request
 from tests.harness.slow_runs import Point, hold, sessions_of, until_answered, until_held
 from tests.harness.world import World

@@ -5,7 +5,7 @@ What comes before the last of several stale runs is a rerun.
 
 import pytest
 
-from hack.sessions.faults import Rule
+from testing.sessions.faults import Rule
 from tests.harness import manifests
 from tests.harness.operator_process import OperatorProcess
 from tests.harness.slow_runs import (

@@ -1,6 +1,6 @@
 import pytest
 
-from hack.controlplane.connection import Connection
+from testing.controlplane.connection import Connection
 from tests.integration.cli.running import Plugin
 
 

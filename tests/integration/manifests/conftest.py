@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from hack.controlplane.connection import Connection
+from testing.controlplane.connection import Connection
 
 Bind = Callable[[str], str]
 Edits = Callable[[str], None]

@@ -13,9 +13,9 @@ from typing import Any, NamedTuple
 
 import yaml
 
-from hack.controlplane.audit import AuditRecord
-from hack.controlplane.install import OPERATOR_GROUPS, OPERATOR_USER
-from hack.controlplane.server import ControlPlane
+from testing.controlplane.audit import AuditRecord
+from testing.controlplane.install import OPERATOR_GROUPS, OPERATOR_USER
+from testing.controlplane.server import ControlPlane
 
 _MANIFESTS = Path(__file__).parents[3] / "manifests"
 _RBAC = "/apis/rbac.authorization.k8s.io/v1"

@@ -6,8 +6,8 @@ from subprocess import CompletedProcess
 
 import pytest
 
-from hack.controlplane.connection import Connection, Kubectl
-from hack.controlplane.install import OPERATOR_GROUPS, OPERATOR_USER
+from testing.controlplane.connection import Connection, Kubectl
+from testing.controlplane.install import OPERATOR_GROUPS, OPERATOR_USER
 from tests.integration.api.objects import approval, create, read, text, until
 from tests.integration.manifests.conftest import Bind, Edits
 

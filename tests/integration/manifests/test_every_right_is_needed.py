@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from hack.controlplane import namespaces
-from hack.controlplane.install import OPERATOR_GROUPS, OPERATOR_USER
-from hack.controlplane.server import ControlPlane
+from testing.controlplane import namespaces
+from testing.controlplane.install import OPERATOR_GROUPS, OPERATOR_USER
+from testing.controlplane.server import ControlPlane
 from tests.faults.proxy import FaultProxy, held_request
 from tests.guests.wat import Script
 from tests.harness import manifests

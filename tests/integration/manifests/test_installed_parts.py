@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import yaml
 
-from hack.controlplane.connection import Connection
+from testing.controlplane.connection import Connection
 
 _DEFAULT = Path(__file__).parents[3] / "manifests" / "overlays" / "default"
 Document = dict[str, Any]

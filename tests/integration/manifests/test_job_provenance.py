@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from curation.api.names import ANNOTATION_CREATED_BY, REQUESTER_ANNOTATIONS, SESSION_FINALIZER
-from hack.controlplane.connection import Connection, Kubectl
-from hack.controlplane.install import OPERATOR_GROUPS, OPERATOR_USER
+from testing.controlplane.connection import Connection, Kubectl
+from testing.controlplane.install import OPERATOR_GROUPS, OPERATOR_USER
 from tests.integration.api.objects import Document, create, job, path, read, text, until
 from tests.integration.manifests.conftest import Bind, Edits
 

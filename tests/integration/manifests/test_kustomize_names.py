@@ -5,7 +5,7 @@ from typing import Any
 
 import yaml
 
-from hack.controlplane.connection import Connection
+from testing.controlplane.connection import Connection
 
 _FOLDER = Path(__file__).parents[3] / "manifests" / "gitops" / "kustomize"
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import yaml
 
-from hack.controlplane import audit
+from testing.controlplane import audit
 from tests.harness.world import JOBS, World
 
 _ROLE = Path(__file__).parents[3] / "manifests" / "components" / "namespaced" / "role.yaml"

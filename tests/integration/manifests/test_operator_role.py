@@ -2,8 +2,8 @@
 
 import itertools
 
-from hack.controlplane.connection import Connection
-from hack.controlplane.install import OPERATOR_GROUPS, OPERATOR_USER
+from testing.controlplane.connection import Connection
+from testing.controlplane.install import OPERATOR_GROUPS, OPERATOR_USER
 
 _VERBS = ("get", "list", "watch", "create", "update", "patch", "delete", "deletecollection")
 _CURATION = ("curationjobs", "curationmodules", "curationpolicies", "clustercurationpolicies", "curationapprovals")

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from curation.api.names import IN_USE_FINALIZER, SESSION_FINALIZER
-from hack.controlplane.connection import Connection, Kubectl
-from hack.controlplane.install import OPERATOR_GROUPS, OPERATOR_USER
+from testing.controlplane.connection import Connection, Kubectl
+from testing.controlplane.install import OPERATOR_GROUPS, OPERATOR_USER
 from tests.integration.api.objects import Document, approval, create, job, module, path, policy, read, text
 
 Patch = dict[str, Any]

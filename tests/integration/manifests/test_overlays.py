@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 import yaml
 
-from hack.controlplane.connection import Connection
-from hack.controlplane.server import ControlPlane
+from testing.controlplane.connection import Connection
+from testing.controlplane.server import ControlPlane
 from tests.integration.api.objects import until
 from tests.oracles import go_programs
 

@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from hack.controlplane.connection import ADMIN, Connection, Kubectl
-from hack.controlplane.install import OPERATOR_GROUPS, OPERATOR_USER
+from testing.controlplane.connection import ADMIN, Connection, Kubectl
+from testing.controlplane.install import OPERATOR_GROUPS, OPERATOR_USER
 from tests.integration.api.objects import until
 
 _RBAC = "/apis/rbac.authorization.k8s.io/v1/namespaces"

@@ -4,7 +4,7 @@ import itertools
 
 import pytest
 
-from hack.controlplane.connection import Connection, Kubectl
+from testing.controlplane.connection import Connection, Kubectl
 from tests.integration.api.objects import Document, approval, create, job, module, policy, text, until
 from tests.integration.manifests.conftest import Bind, Edits
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import yaml
 
-from hack.controlplane.connection import Kubectl
+from testing.controlplane.connection import Kubectl
 from tests.harness.world import World
 
 _SAMPLES = Path(__file__).parents[3] / "manifests" / "samples"

@@ -9,8 +9,8 @@ import pytest
 import yaml
 
 from curation.api.names import REQUESTER_ANNOTATIONS
-from hack.controlplane.connection import Connection, Kubectl
-from hack.controlplane.install import OPERATOR_GROUPS, OPERATOR_USER
+from testing.controlplane.connection import Connection, Kubectl
+from testing.controlplane.install import OPERATOR_GROUPS, OPERATOR_USER
 from tests.integration.api.objects import job, read, text, until, write_status
 from tests.integration.manifests.conftest import Bind
 

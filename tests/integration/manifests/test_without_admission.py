@@ -2,8 +2,8 @@
 
 import pytest
 
-from hack.controlplane.connection import Connection
-from hack.controlplane.server import ControlPlane
+from testing.controlplane.connection import Connection
+from testing.controlplane.server import ControlPlane
 from tests.integration.api.objects import approval, create, job, path, read, until
 
 _MUTATING = "mutatingadmissionpolicies,mutatingadmissionpolicybindings"

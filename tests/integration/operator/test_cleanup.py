@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from hack.sessions.faults import Rule
+from testing.sessions.faults import Rule
 from tests.harness import manifests
 from tests.harness.cluster import Document
 from tests.harness.operator_process import OperatorProcess

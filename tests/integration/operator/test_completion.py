@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from hack.controlplane.install import OPERATOR_GROUPS, OPERATOR_USER
+from testing.controlplane.install import OPERATOR_GROUPS, OPERATOR_USER
 from tests.faults.proxy import Fault, FaultProxy, answered, held_request, lost_answer, reset
 from tests.harness import manifests
 from tests.harness.operator_process import OperatorProcess

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from hack.controlplane import namespaces
-from hack.controlplane.connection import Connection
-from hack.controlplane.install import OPERATOR_GROUPS, OPERATOR_USER
-from hack.controlplane.server import ControlPlane
+from testing.controlplane import namespaces
+from testing.controlplane.connection import Connection
+from testing.controlplane.install import OPERATOR_GROUPS, OPERATOR_USER
+from testing.controlplane.server import ControlPlane
 from tests.faults.proxy import FaultProxy, held_request
 from tests.harness import manifests
 from tests.harness.slow_runs import (

@@ -13,7 +13,7 @@ import pytest
 import yaml
 from yarl import URL
 
-from hack.controlplane.install import OPERATOR_GROUPS, OPERATOR_USER
+from testing.controlplane.install import OPERATOR_GROUPS, OPERATOR_USER
 from tests.faults.flood import flood
 from tests.faults.proxy import FaultProxy, held_request, silent
 from tests.harness import leases

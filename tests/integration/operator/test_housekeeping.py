@@ -2,7 +2,7 @@
 
 import asyncio
 
-from hack.controlplane.connection import Kubectl
+from testing.controlplane.connection import Kubectl
 from tests.harness.manifests import policy
 from tests.harness.world import World
 

@@ -6,7 +6,7 @@ import json
 import pytest
 
 from curation.api.names import IN_USE_FINALIZER
-from hack.controlplane.connection import Kubectl
+from testing.controlplane.connection import Kubectl
 from tests.harness import manifests
 from tests.harness.cluster import Document
 from tests.harness.world import World

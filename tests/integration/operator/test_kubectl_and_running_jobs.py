@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from hack.controlplane.connection import Kubectl
+from testing.controlplane.connection import Kubectl
 from tests.harness import manifests
 from tests.harness.cluster import Document
 from tests.harness.world import JOBS, World

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from curation.cluster.bounds import RECURSION_LIMIT
-from hack.controlplane.connection import Connection, Kubectl
+from testing.controlplane.connection import Connection, Kubectl
 from tests.faults.large_jobs import large_job
 from tests.harness.slow_runs import Point, hold
 from tests.harness.world import JOBS, World

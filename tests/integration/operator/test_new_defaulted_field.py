@@ -7,10 +7,10 @@ import asyncio
 from pathlib import Path
 from typing import Any
 
-from hack.controlplane import namespaces
-from hack.controlplane.audit import AuditRecord
-from hack.controlplane.install import OPERATOR_USER
-from hack.controlplane.server import ControlPlane
+from testing.controlplane import namespaces
+from testing.controlplane.audit import AuditRecord
+from testing.controlplane.install import OPERATOR_USER
+from testing.controlplane.server import ControlPlane
 from tests.harness.world import JOBS, SECONDS, World, open_world
 
 _LOOK_SECONDS = 0.05

@@ -10,7 +10,7 @@ from itertools import pairwise
 
 import pytest
 
-from hack.controlplane.connection import Kubectl
+from testing.controlplane.connection import Kubectl
 from tests.guests import hostile
 from tests.harness import manifests
 from tests.harness.operator_process import OperatorProcess

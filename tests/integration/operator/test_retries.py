@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from hack.sessions.faults import Rule
+from testing.sessions.faults import Rule
 from tests.harness.slow_runs import Point, hold
 from tests.harness.world import JOBS, World
 

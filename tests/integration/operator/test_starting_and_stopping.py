@@ -9,9 +9,9 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from hack.controlplane import namespaces
-from hack.controlplane.install import OPERATOR_GROUPS, OPERATOR_USER
-from hack.controlplane.server import ControlPlane
+from testing.controlplane import namespaces
+from testing.controlplane.install import OPERATOR_GROUPS, OPERATOR_USER
+from testing.controlplane.server import ControlPlane
 from tests.faults.proxy import FaultProxy, answered, held_request, reset
 from tests.harness import manifests
 from tests.harness.leases import election

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from hack.controlplane import namespaces
-from hack.controlplane.server import ControlPlane
+from testing.controlplane import namespaces
+from testing.controlplane.server import ControlPlane
 from tests.harness import manifests
 from tests.harness.newer import loosen
 from tests.harness.world import JOBS, World, open_world

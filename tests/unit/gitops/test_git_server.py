@@ -3,8 +3,8 @@
 import subprocess
 from pathlib import Path
 
-from hack.gitops.build import built_folder
-from hack.gitops.repository import Repository
+from testing.gitops.build import built_folder
+from testing.gitops.repository import Repository
 
 
 def git(*words: str, cwd: Path) -> str:
