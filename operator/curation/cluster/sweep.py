@@ -117,6 +117,10 @@ class MissedDeleteSweep:
             except (APIError, Unreachable) as error:
                 logger.warning("The sweep of %s failed: %s", self._cache.kind.plural, error)
                 continue
+            except Exception:
+                # An answer that is no list must not end the only thing that finds what the watch has missed.
+                logger.exception("The sweep of %s failed", self._cache.kind.plural)
+                continue
             if deleted:
                 names = ", ".join(f"{stored.namespace}/{stored.name}" for stored in deleted[:10])
                 logger.warning(

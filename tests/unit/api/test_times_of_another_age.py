@@ -40,13 +40,14 @@ def job(**status: Any) -> dict[str, Any]:
 @pytest.mark.parametrize("time", OTHER_AGES)
 def test_a_job_with_such_a_time_cannot_be_read_and_its_sessions_are_known(time: str) -> None:
     entry = job()["status"]["abandonedRuns"][0]
-    for field, status in {
+    cases: dict[str, dict[str, Any]] = {
         "status.phaseSince": {"phaseSince": time},
         "status.retryAt": {"retryAt": time},
         "status.run.submittedAt": {"run": {**RUN, "submittedAt": time}},
         "status.session.spawnedAt": {"session": {"id": "s", "runID": "u.g1.a1", "spawnedAt": time}},
         "status.abandonedRuns.0.since": {"abandonedRuns": [{**entry, "since": time}]},
-    }.items():
+    }
+    for field, status in cases.items():
         with pytest.raises(Unreadable) as raised:
             read(CurationJob, job(**status))
         assert raised.value.field == field

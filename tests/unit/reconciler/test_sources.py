@@ -194,6 +194,32 @@ async def test_what_a_source_holds_is_bounded_before_it_is_decoded(
 
 
 @in_virtual_time
+async def test_a_module_whose_compilation_fails_inside_the_operator_is_compiled_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with disconnected(tmp_path) as rig:
+        ConfigMaps(rig, monkeypatch).put("ns", GOOD)
+        store = rig.modules._store
+        compiled, failures = store.load, 2
+
+        async def fails(*args: Any) -> Any:
+            nonlocal failures
+            failures -= 1
+            if failures >= 0:
+                raise RuntimeError("a bug")
+            return await compiled(*args)
+
+        monkeypatch.setattr(store, "load", fails)
+        key = put(rig, "ns")
+        for _ in range(2):
+            assert await rig.modules.load(key) is None, "it is being compiled"
+            await rig.modules.compiled([key])
+            assert await rig.modules.load(key) is None
+            assert "the operator failed: RuntimeError: a bug" in rig.modules.state("ns", "m").message
+        assert (await loaded(rig, key)).reason == "Compiled"
+
+
+@in_virtual_time
 async def test_a_config_map_of_more_keys_than_are_read_is_told_of(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -4,6 +4,7 @@ Used by `modules` alone.
 """
 
 import asyncio
+import logging
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Final
@@ -12,6 +13,8 @@ from curation.api.module import ModuleSpec
 from curation.cluster.answers import APIError, Unreachable
 from curation.reconciler.runtime.key import Key
 from curation.wasm.store import ModuleLoadError, ModuleStore
+
+log = logging.getLogger(__name__)
 
 # Loads that may be under way, of all the workers: a job is never to wait for a source that is slow to be read. What is
 # to be compiled waits in the background.
@@ -116,6 +119,10 @@ class Compilations:
                     self._not_compiled[key] = digest, error
             except (APIError, Unreachable, OSError) as error:
                 self._not_compiled[key] = digest, error
+            except Exception as error:
+                # A bug of ours: to be tried again, and not to be waited for without end.
+                log.exception("%s could not be compiled", key)
+                self._not_compiled[key] = digest, OSError(f"the operator failed: {type(error).__name__}: {error}")
             finally:
                 if self._compiling.get(key) == (digest, task):
                     del self._compiling[key]
