@@ -125,8 +125,8 @@ async def test_what_is_cancelled_in_the_moment_of_its_turn_breaks_nothing_and_th
     for name in ("a", "b", "c"):
         await work.add(name)
     holds, waits, _ = work.tasks
-    waits.cancel()
-    holds.cancel()  # its slot comes back before the one that waits has heard of its end
+    holds.cancel()
+    waits.cancel()  # hears of it once the slot is given back: whoever holds it was told before
     await work.settle()
     assert work.running == ["c"]
     assert [task.cancelled() for task in (holds, waits)] == [True, True]
