@@ -1,10 +1,15 @@
 """How many events an object may have, and how long their text may be."""
 
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from curation.cluster import events
+from curation.cluster.clock import ServerClock
 from curation.cluster.event_limits import SpamFilter, fit
+from curation.cluster.events import EventRecorder
 
 
 class Clock:
@@ -62,3 +67,17 @@ def test_a_text_is_cut_between_characters_to_the_size(text: str, size: int) -> N
 @pytest.mark.parametrize(("text", "size", "expected"), [("abc", 3, "abc"), ("abcd", 3, "..."), ("aüb", 4, "aüb")])
 def test_a_text_that_fits_is_left_alone(text: str, size: int, expected: str) -> None:
     assert fit(text, size) == expected
+
+
+def test_of_more_namespaces_that_take_no_events_than_are_remembered_those_of_late_are_not_told_of_again(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(events, "REMEMBERED", 2)
+    nobody: Any = None
+    recorder = EventRecorder(nobody, nobody, identity="o", clock=ServerClock())
+    for namespace in ("a", "b", "a", "c", "a", "b"):
+        metadata = {"name": "j", "namespace": namespace, "uid": namespace}
+        regarding = {"apiVersion": "v1", "kind": "CurationJob", "metadata": metadata}
+        recorder._refused(recorder._begin(regarding, "Submitted", "m", "Submit", "Normal", 0.0), "exceeded quota")
+    told = [line.getMessage().split()[7].rstrip(",") for line in caplog.records if line.levelname == "WARNING"]
+    assert told == ["a", "b", "c", "b"]

@@ -42,7 +42,7 @@ class Credentials:
         self._monotonic = monotonic
         self._read: FIFOCache[tuple[str, str, str], tuple[float, str | None]] = FIFOCache(KEPT)
         """By namespace, Secret and key: when it was read, and what it held. Of a Secret nothing else is kept."""
-        self._withdrawn: dict[tuple[str, str], float] = {}
+        self._withdrawn: FIFOCache[tuple[str, str], float] = FIFOCache(KEPT)
         """By namespace and Secret: since when it is gone or may no longer be read, while what it held is kept."""
 
     async def of(self, namespace: str, spec: ModuleSpec, *, last_known: bool = False) -> tuple[OriginCredential, ...]:
