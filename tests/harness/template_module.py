@@ -26,9 +26,27 @@ def toolchain() -> Toolchain:
 @pytest.fixture(scope="session")
 def template_module(toolchain: Toolchain) -> bytes:
     """Its component. The first build takes a minute; the user's cache keeps it for these sources and this Rust."""
+    return _built(toolchain)
+
+
+@pytest.fixture(scope="session")
+def panicking_module(toolchain: Toolchain) -> bytes:
+    """A module whose author has put a panic into the template's submit."""
+    first = 'let message = context.input("message")?;'
+    panics = 'if !context.job.name.is_empty() { panic!("no rows in {}", context.job.name) }'
+    return _built(toolchain, (first, f"{first} {panics}"))
+
+
+def _built(toolchain: Toolchain, *edits: tuple[str, str]) -> bytes:
     with tempfile.TemporaryDirectory(prefix="curation-template-") as folder:
         copy = Path(folder) / "my-module"
         shutil.copytree(SOURCES, copy)
+        library = copy / "src" / "lib.rs"
+        text = library.read_text(encoding="utf-8")
+        for old, new in edits:
+            assert text.count(old) == 1, old
+            text = text.replace(old, new)
+        library.write_text(text, encoding="utf-8")
         try:
             return kept_component(Crate.of(copy), toolchain)
         except CratesUnavailable as error:

@@ -238,6 +238,15 @@ async def test_bad_input_is_an_error_that_names_the_field_and_the_remedy(
     assert template.service.log() == []
 
 
+async def test_the_text_and_the_place_of_a_panic_are_in_the_runs_log(
+    template: Template, panicking_module: bytes
+) -> None:
+    report = await replace(template, wasm=panicking_module).run()
+    assert failed(report).failure_class is FailureClass.TRAP
+    assert report.log.startswith("error: panicked at src/lib.rs:")
+    assert report.log.endswith("no rows in job-1")
+
+
 async def test_ids_that_are_numbers_of_any_length_are_given_back_as_they_came(template: Template) -> None:
     number = "9" * 40
     body = f'{{"id":{number}}}'
