@@ -97,6 +97,7 @@ class ChunkDecoder:
                 self._check_begun(raw, at)
                 return at, False
             self._pause -= self._pause > 0
+            _check_line(match.end() - at)
             at = match.end()
             self._due = int(match[1], 16)
             if self._due == 0:
@@ -106,10 +107,9 @@ class ChunkDecoder:
 
     def _check_begun(self, raw: bytes, at: int) -> None:
         """What is left must be the beginning of a chunk's first line."""
-        if len(raw) - at > _MAX_SIZE_LINE:
-            raise AnswerOverBounds(f"a chunk of the answer has an extension of over {_MAX_SIZE_LINE} bytes")
-        if not _SIZE_BEGUN.fullmatch(raw, at):
+        if not _SIZE_BEGUN.fullmatch(raw, at, at + _MAX_SIZE_LINE):
             raise NotChunked
+        _check_line(len(raw) - at)
 
     def _many(self, raw: bytes, at: int) -> int:
         """Decodes many small chunks from here on, if that is what stands there; how many bytes that were."""
@@ -129,6 +129,12 @@ class ChunkDecoder:
         self.body += body
         self._try, self._pauses = min(2 * self._try, _MOST_TRIED), _PAUSE
         return decoded
+
+
+def _check_line(length: int) -> None:
+    """Of a line that has come whole as of one that has not: the pieces of a stream are the network's choice."""
+    if length > _MAX_SIZE_LINE:
+        raise AnswerOverBounds(f"a chunk of the answer has an extension of over {_MAX_SIZE_LINE} bytes")
 
 
 def _row(window: bytes) -> tuple[int, bytes] | None:

@@ -12,7 +12,7 @@ class Trust:
     def __init__(self, ca_bundle: Path | None = None) -> None:
         self._bundle = ca_bundle
         system = ssl.get_default_verify_paths().cafile  # SSL_CERT_FILE too; None where there is no such file
-        self._system = Path(system) if system is not None else None
+        self._system: Path | None = Path(system) if system is not None else None
         try:
             self._context = self._made()
         except (OSError, ValueError):
