@@ -21,7 +21,7 @@ def _refused(known: Known) -> list[str]:
         return []
     if no_room(told[-1].message):
         name = known.job.metadata.name
-        smaller = "the store has no room for it, nor for its deletion"
+        smaller = "the store has no room for it, and so cannot even delete it"
         patch = """--type=merge -p '{"spec":{"input":null}}'"""
         return [f"kubectl patch curationjob {name}{known.flag} {patch}   # make it smaller: {smaller}"]
     return ["change the quota or the admission policy that the Warning WriteRefused names"]
@@ -62,7 +62,7 @@ def _queued(known: Known) -> list[str]:
     if known.job.status.reason == Reason.WRITE_REFUSED:
         return ["change the quota, the admission policy or the right that the message names; the operator tries again"]
     if known.job.status.reason == Reason.BACKOFF:
-        return [_command(known, "logs", "what the failed run said"), _command(known, "rerun", "do not wait")]
+        return [_command(known, "logs", "what the failed run logged"), _command(known, "rerun", "do not wait")]
     return [_command(known, "watch", "follow it")]
 
 
@@ -78,7 +78,7 @@ def _awaiting(known: Known) -> list[str]:
     if status.approval is None:
         return [_command(known, "watch", "follow it")]
     if status.reason == Reason.APPROVAL_UNREADABLE:
-        return [f"kubectl delete curationapproval {status.approval.name}{known.flag}   # a new one is made"]
+        return [f"kubectl delete curationapproval {status.approval.name}{known.flag}   # the operator makes a new one"]
     name = status.approval.name
     decision = known.approval.spec.decision if known.approval is not None else ApprovalDecision.PENDING
     if known.waited is not None and known.waited.policies and not known.waited.allowed:
@@ -111,11 +111,11 @@ def _denied_observation(known: Known) -> list[str]:
 
 def _failed(known: Known) -> list[str]:
     status = known.job.status
-    steps = [_command(known, "logs", "what the module said")] if status.run is not None and status.run.log else []
+    steps = [_command(known, "logs", "what the module logged")] if status.run is not None and status.run.log else []
     rerun = _command(known, "rerun", "run it again")
     match status.reason:
         case FailureClass.EGRESS_REFUSED:
-            why = "the address or URL is refused whatever the policies say"
+            why = "no policy can allow the present address or URL"
             return [*steps, f"change the URL in spec.input or spec.config   # {why}", rerun]
         case FailureClass.DENIED:
             return [*steps, "apply a CurationPolicy that permits the call (see the decision)", rerun]
@@ -124,7 +124,7 @@ def _failed(known: Known) -> list[str]:
             return [f"kubectl describe curationmodule {module}{known.flag}   # what is wrong with the module", rerun]
         case Reason.APPROVAL_DENIED:
             if known.denial is None:
-                return [f"kubectl get cappr{known.flag}   # is the denial still there? delete it", rerun]
+                return [f"kubectl get cappr{known.flag}   # if the denial is still there, delete it", rerun]
             name = known.denial.metadata.name
             return [f"kubectl delete curationapproval {name}{known.flag}   # let jobs ask anew", rerun]
         case Reason.INVALID_SPEC:

@@ -86,7 +86,7 @@ async def approve(
 @output_option(OBJECT_FORMATS)
 @with_cluster
 async def deny(cluster: Cluster, name: str, force: bool, dry_run: bool, output: str | None) -> None:
-    """Refuse a denied request; the jobs that wait fail.
+    """Deny a request for good; the jobs that wait fail.
 
     Their reason is ApprovalDenied. Deleting the approval lets jobs ask anew.
     """
@@ -146,9 +146,7 @@ def _spec(cluster: Cluster, current: CurationApproval, wanted: Wanted) -> dict[s
     ends = _ends(wanted, cluster.now())
     match old, wanted.decision:
         case ApprovalDecision.PENDING, ApprovalDecision.REVOKED:
-            raise PluginError(
-                f"{whole} is Pending, nothing is granted; refuse it with: {_command(cluster, 'deny', name)}"
-            )
+            raise PluginError(f"{whole} is Pending and grants nothing; deny it with: {_command(cluster, 'deny', name)}")
         case ApprovalDecision.PENDING, _:
             fields: dict[str, Any] = {"decision": wanted.decision.value}
             if wanted.decision is ApprovalDecision.APPROVED:

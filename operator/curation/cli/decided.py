@@ -70,7 +70,7 @@ def _block(title: str, cedar: str) -> None:
 
 def _until(approval: CurationApproval) -> str:
     ends = approval.spec.expires_at
-    return f"scope {approval.spec.scope}, " + ("without end" if ends is None else f"until {ends:%Y-%m-%d %H:%M:%SZ}")
+    return f"scope {approval.spec.scope}, " + ("never expires" if ends is None else f"until {ends:%Y-%m-%d %H:%M:%SZ}")
 
 
 def _cedar(approval: CurationApproval, now: datetime) -> str:

@@ -40,7 +40,7 @@ async def why(cluster: Cluster, name: str, output: str | None) -> None:
 
     Its phase, its last decision, what it waits for, and what you can do.
 
-    The decision is judged anew here, by the operator's own code, from the policies and approvals that you may read.
+    This command runs the operator's own gate again, on the policies and approvals that you may read.
     """
     document = await cluster.get(JOBS, name)
     try:
@@ -72,7 +72,8 @@ async def _explain_unreadable(cluster: Cluster, document: Document, error: Unrea
     events = await events_of(cluster, left.metadata.uid, unread)
     gone = left.metadata.deletion_timestamp is not None
     name = left.metadata.name
-    steps = () if gone else (error.remedy, f"kubectl delete curationjob {name}{cluster.flag()}   # let it go")
+    delete = f"kubectl delete curationjob {name}{cluster.flag()}   # cancels its sessions first"
+    steps = () if gone else (error.remedy, delete)
     sections = (
         Section("job", "Job", (f"{left.metadata.namespace}/{name}",)),
         Section("unreadable", "Unreadable", (f"{error.fault.field or 'the object'}: {error.fault.problem}",)),
@@ -123,7 +124,7 @@ def _job(known: Known) -> tuple[str, ...]:
     requested, edited = (metadata.annotations.get(name) for name in (ANNOTATION_REQUESTED_BY, ANNOTATION_EDITED_BY))
     return (
         f"{metadata.namespace}/{metadata.name}, {created}, generation {metadata.generation}",
-        f"last asked for by {requested}" if requested and requested != by else "",
+        f"last requested by {requested}" if requested and requested != by else "",
         f"what it runs was last changed by {edited}" if edited else "",
     )
 
@@ -162,7 +163,7 @@ def _session(known: Known) -> tuple[str, ...]:
 def _decision(known: Known) -> tuple[str, ...]:
     said, waited = advice.authorized(known), known.job.status.approval
     judged_now = "" if known.waited is None else known.waited.reason
-    # The job's message, and what is judged now, mostly tell the same: a cause is told once.
+    # The job's message, and what the gate decides now, mostly say the same: a cause is shown once.
     twice = any(known_already and known_already in said for known_already in (judged_now, known.job.status.message))
     lines = [f"operator: {clip(said, 600)}"] if said and not twice else []
     lines += [f"invalid: {line}" for line in known.invalid]
@@ -171,7 +172,7 @@ def _decision(known: Known) -> tuple[str, ...]:
     for judged in known.requests:
         approval = judged.approval
         if waited is not None and approval.metadata.name == waited.name:
-            lines += [f"forbidden beside the approval: {line}" for line in approval.status.forbidden]
+            lines += [f"forbidden despite the approval: {line}" for line in approval.status.forbidden]
             continue
         state = f"CurationApproval {approval.metadata.name} is {approval.spec.decision}"
         lines += [state, *_verdict(judged.decision)]
@@ -180,7 +181,7 @@ def _decision(known: Known) -> tuple[str, ...]:
 
 def _verdict(decision: Decision) -> list[str]:
     """The gate's own sentence, which names the call and the policies, unless a policy failed."""
-    lines = [f"judged now: {'allowed' if decision.allowed else 'denied'}: {decision.reason}"]
+    lines = [f"checked now: {'allowed' if decision.allowed else 'denied'}: {decision.reason}"]
     if decision.policies and decision.errors:
         lines.append(f"decided by: {', '.join(decision.policies)}")
     return lines
@@ -190,7 +191,7 @@ def _abandoned(job: CurationJob, now: datetime, when: str = "") -> tuple[str, ..
     return tuple(
         f"run {entry.id}: "
         + (f"session {entry.session.id}" if entry.session else "whatever it has created")
-        + f" is to be cancelled{when}, for {age(entry.since, now)}"
+        + f" is still to be cancelled{when}, abandoned {age(entry.since, now)} ago"
         for entry in job.status.abandoned_runs
     )
 

@@ -26,7 +26,7 @@ _RUN_ID: Final = re.compile(r".*\.g(\d+)\.a(\d+)")
 
 @click.command()
 @all_namespaces_option
-@click.option("--decision", type=OneOf(ApprovalDecision), help="Only those.")
+@click.option("--decision", type=OneOf(ApprovalDecision), help="Only approvals with this decision.")
 @output_option(LIST_FORMATS)
 @with_cluster
 async def approvals(
@@ -82,7 +82,7 @@ def _row(cluster: Cluster, approval: CurationApproval, wide: bool) -> list[str]:
     ]
     if wide:
         ends = spec.expires_at
-        left = "" if ends is None else "over" if ends <= now else f"in {duration(ends - now)}"
+        left = "" if ends is None else "expired" if ends <= now else f"in {duration(ends - now)}"
         row += [spec.request.trigger, spec.request.module, spec.request.module_digest, left, ",".join(status.jobs)]
     return row
 
@@ -139,14 +139,14 @@ async def logs(cluster: Cluster, name: str) -> None:
         say(safe(run.log, multiline=True).rstrip("\n"))
         return
     if job.status.phase in (Phase.RUNNING, Phase.COMPLETED):
-        why = f"run {run.id} went well, and its status keeps no log of that"
+        why = f"run {run.id} did not fail"
     elif run.finished_at is None:
         why = f"run {run.id} has not ended (the job is {job.status.phase})"
     else:
-        why = f"run {run.id} left none: its module logged nothing"
+        why = f"run {run.id} left none: the module logged nothing"
     # By label: of a Deployment kubectl shows one pod, which may be the one that stands by.
     operator = "kubectl logs -n curation-system -l app.kubernetes.io/name=curation-operator --tail=-1"
     raise PluginError(
-        f"{whole} has no log: {why}. What a module logs is kept of a failed run alone; what the operator did: "
+        f"{whole} has no log: {why}. The status keeps the log of a failed run only. The operator's own log: "
         f"{operator} | grep {run.id}"
     )

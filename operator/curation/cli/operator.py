@@ -124,7 +124,7 @@ def main() -> None:
     multiple=True,
     metavar="NAMESPACE",
     envvar="CURATION_NAMESPACE",
-    help="Only this namespace.",
+    help="Work in this namespace only; may be repeated.",
 )
 @click.option(
     "--max-concurrent-runs",
@@ -140,7 +140,7 @@ def main() -> None:
     type=_CIDR(),
     multiple=True,
     envvar="CURATION_ALLOW_CIDR",
-    help="A private or loopback network that modules may reach.",
+    help="A private or loopback network that modules may reach; may be repeated.",
 )
 @click.option(
     "--deny-cidr",
@@ -148,7 +148,7 @@ def main() -> None:
     type=_CIDR(),
     multiple=True,
     envvar="CURATION_DENY_CIDR",
-    help="A network that modules may not reach, allowed or public; it wins over --allow-cidr.",
+    help="A network that modules may not reach, allowed or public; wins over --allow-cidr; may be repeated.",
 )
 @click.option(
     "--ca-bundle",
@@ -184,7 +184,7 @@ def main() -> None:
     show_default=True,
     metavar="NAME",
     envvar="CURATION_LEASE_NAME",
-    help="Its name.",
+    help="Name of the Lease.",
 )
 @click.option(
     "--http-bind",
@@ -296,7 +296,7 @@ def _lease(namespace: str | None, name: str) -> LeaseSettings | None:
 
 @main.command("crds")
 def crds_command() -> None:
-    """Print the CRDs, ready for kubectl apply -f -."""
+    """Print the CRDs, ready for kubectl apply --server-side -f -."""
     click.echo("---\n".join(crd_yaml(crd) for crd in crds()), nl=False)
 
 
@@ -309,7 +309,7 @@ def schemas() -> None:
 @main.command()
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 def check(file: Path) -> None:
-    """Say whether FILE fits the module contract, and why not. If it does, the digest is what spec.digest has to be."""
+    """Say whether FILE fits the module contract, and why not. Prints the digest for spec.digest if it fits."""
     wasm = file.read_bytes()
     problems = check_module(wasm)
     for problem in problems:

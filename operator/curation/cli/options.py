@@ -100,7 +100,10 @@ def cluster_options(command: Command, *, all_shown: bool = False) -> Command:
         click.option("--context", metavar="CONTEXT", help="Context of the kubeconfig; default: the current one."),
         click.option("--kubeconfig", metavar="FILE", help="The kubeconfig; default: KUBECONFIG, ~/.kube/config."),
         click.option(
-            "--request-timeout", type=Timeout(), metavar="30s", help="Of one request; default: 10s; 0: no limit."
+            "--request-timeout",
+            type=Timeout(),
+            metavar="30s",
+            help="Longest time for one request; default: 10s; 0: no limit.",
         ),
         text("--cluster", metavar="NAME", help="Cluster of the kubeconfig."),
         text("--user", metavar="NAME", help="User of the kubeconfig."),
@@ -109,8 +112,10 @@ def cluster_options(command: Command, *, all_shown: bool = False) -> Command:
         text("--username", metavar="NAME", help="User name for basic authentication."),
         text("--password", metavar="PASSWORD", help="Password for basic authentication."),
         text("--client-certificate", metavar="FILE", help="Client certificate."),
-        text("--client-key", metavar="FILE", help="Its key."),
-        text("--certificate-authority", metavar="FILE", help="Authority that the server's certificate must be from."),
+        text("--client-key", metavar="FILE", help="Key of the client certificate."),
+        text(
+            "--certificate-authority", metavar="FILE", help="Authorities that may have signed the server's certificate."
+        ),
         text("--tls-server-name", metavar="NAME", help="Name that the server's certificate must have."),
         flag("--insecure-skip-tls-verify", "Trust any server."),
         flag("--disable-compression", "Ask for answers that are not compressed."),
@@ -157,7 +162,7 @@ all_namespaces_option = click.option(
 
 def output_option(formats: tuple[str, ...]) -> Callable[[Command], Command]:
     """Declare -o; the verb gets it as ``output``, None for text."""
-    return click.option("-o", "--output", type=click.Choice(formats), help="Print this instead of text.")
+    return click.option("-o", "--output", type=click.Choice(formats), help="Print this format instead of text.")
 
 
 class OneOf(click.ParamType[E, object]):

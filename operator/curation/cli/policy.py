@@ -45,8 +45,8 @@ async def can_i(
 ) -> None:
     """Say whether a module may make a call.
 
-    Prints yes or no, and the policies that decide it; the exit code is 0 for yes and 1 for no. Judged by the operator's
-    own code from the policies and approved approvals that you may read; nothing is sent anywhere.
+    Prints yes or no, and the policies that decide it; the exit code is 0 for yes and 1 for no. This command
+    runs the operator's own gate, on the policies and approved approvals that you may read; it sends the call nowhere.
     """
     if job is not None and module is not None:
         raise click.UsageError("give --job or --module, not both: a job has its module")

@@ -20,8 +20,8 @@ def waits_for(known: Known) -> list[str]:
         deleted = job.metadata.deletion_timestamp
         until = _at(deleted + HELD_AT_MOST, known.now)
         lines.append(
-            f"its deletion, asked for {age(deleted, known.now)} ago: its sessions are cancelled first, "
-            f"which is given up {until}"
+            f"its deletion, requested {age(deleted, known.now)} ago: the operator cancels its sessions first, "
+            f"and gives that up {until}"
         )
     elif status.observed_generation < job.metadata.generation:
         seen = (
@@ -29,7 +29,7 @@ def waits_for(known: Known) -> list[str]:
             if status.observed_generation < 0
             else (f"has acted on generation {status.observed_generation} and not yet on {job.metadata.generation}")
         )
-        lines.append(f"the operator, which {seen}; is it running? kubectl get deployment -n curation-system")
+        lines.append(f"the operator, which {seen}; see whether it runs: kubectl get deployment -n curation-system")
     match status.phase:
         case Phase.QUEUED:
             lines += _queued(known)
@@ -55,7 +55,7 @@ def _queued(known: Known) -> list[str]:
             count = plural(len(status.abandoned_runs), "earlier run")
             return [f"clean-up: {count} may still own a session, and at most {MAX_ABANDONED_RUNS} may be open"]
         case Reason.WRITE_REFUSED:
-            return ["the API server to take what the operator writes (see the message)"]
+            return ["the API server to accept what the operator writes (see the message)"]
         case Reason.BACKOFF if status.retry_at is not None:
             retries = status.run.retries if status.run else 0
             return [
@@ -80,10 +80,12 @@ def _awaiting(known: Known) -> list[str]:
     if known.waited is not None and known.waited.allowed:
         lines.append("the operator to queue it: its request is allowed by now")
     if status.retry_at is not None and status.retry_at > known.now:
-        lines.append(f"a pause, since it was denied again right after it was freed: {_at(status.retry_at, known.now)}")
+        lines.append(
+            f"a pause, because it was denied again right after it was freed: {_at(status.retry_at, known.now)}"
+        )
     limit = known.job.spec.timeouts.approval_seconds
     if limit is not None:
-        lines.append(f"no longer than spec.timeouts.approvalSeconds{_deadline(known, limit, 'approval')}")
+        lines.append(f"at most spec.timeouts.approvalSeconds{_deadline(known, limit, 'approval')}")
     return lines
 
 
@@ -93,7 +95,7 @@ def _approval_state(known: Known) -> str:
         return "its next attempt: what it waited for is gone"
     approval = known.approval
     if approval is None:
-        return f"CurationApproval {waited.name} (not to be seen), or a policy that permits the call"
+        return f"CurationApproval {waited.name} (it is gone, or you may not see it), or a policy that permits the call"
     decision = approval.spec.decision
     by = f" by {approval.spec.decided_by}" if approval.spec.decided_by else ""
     if decision is ApprovalDecision.PENDING:
@@ -102,7 +104,10 @@ def _approval_state(known: Known) -> str:
             ", or a policy that permits the call"
         )
     if decision is ApprovalDecision.APPROVED:
-        return f"something else than CurationApproval {waited.name}, which is Approved{by}: see the decision"
+        return (
+            f"more than CurationApproval {waited.name}, which is Approved{by}: "
+            "something else forbids the request (see Decision)"
+        )
     return f"the operator to act on CurationApproval {waited.name}, which is {decision}{by}"
 
 
@@ -126,7 +131,7 @@ def module_state(known: Known) -> str:
         return f"it does not exist in this namespace, or you may not see it, or it cannot be read{there}"
     ready = find(module.status.conditions, "Ready")
     if ready is None:
-        return "the operator has not looked at it yet"
+        return "the operator has not loaded it yet"
     return "Ready" if ready.status == "True" else _because(ready)
 
 

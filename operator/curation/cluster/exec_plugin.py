@@ -79,7 +79,7 @@ async def _output(plugin: Exec, access: Access) -> bytes:
     if len(heard.said) > MAX_ANSWER:
         raise ConfigurationError(f"it has said more than {MAX_ANSWER} bytes")
     if code:
-        raise ConfigurationError(f"it ended with code {code}; what it said stands above")
+        raise ConfigurationError(f"it ended with code {code}; see its output above")
     return bytes(heard.said)
 
 

@@ -53,7 +53,9 @@ def module_headers(headers: Mapping[str, str]) -> dict[str, str]:
         if plain.startswith(_HOST_PREFIXES) or says_who_is_calling(name):
             raise EgressRefused(f"header {name[:64]!r} says who is calling, which only the operator may; remove it")
         if plain in _METHOD_OVERRIDES:
-            raise EgressRefused(f"header {name[:64]!r} would change the method that was judged; use that method itself")
+            raise EgressRefused(
+                f"header {name[:64]!r} would change the method that the gate authorized; use that method itself"
+            )
     return wire_headers(kept)
 
 

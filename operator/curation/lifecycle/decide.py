@@ -265,7 +265,7 @@ def _claim(job: CurationJob, step: Step, facts: Facts) -> Step:
             step,
             facts,
             Reason.WAITING_FOR_CLEANUP,
-            "Too many earlier runs are still to be cleaned; the Warning events say why.",
+            "Too many earlier runs still have to be cleaned; the Warning Events say why.",
         )
     if facts.module_digest is None:
         reason = Reason.MODULE_UNUSABLE if facts.module_unusable else Reason.WAITING_FOR_MODULE
@@ -276,7 +276,9 @@ def _claim(job: CurationJob, step: Step, facts: Facts) -> Step:
         )
         if _nothing_to_show(job, status) and facts.now < since + SLOT_PATIENCE:
             return replace(step, wake_at=since + SLOT_PATIENCE)
-        return _wait(job, step, facts, Reason.WAITING_FOR_SLOT, "As many runs as allowed are in flight.")
+        return _wait(
+            job, step, facts, Reason.WAITING_FOR_SLOT, "As many runs are in flight as --max-concurrent-runs allows."
+        )
     run = _next_run(job, status, facts.module_digest, facts)
     first = run.attempt == 1
     status = draft.enter(
@@ -352,7 +354,7 @@ def _replace_dead(job: CurationJob, step: Step, facts: Facts) -> Step:
     if not gone:
         return step
     status = draft.end_current(status, RunOutcome.ABANDONED, "HolderGone", facts.now)
-    message = f"Run {run.id} is no longer executed and was abandoned."
+    message = f"The process that executed run {run.id} is gone; the run is abandoned."
     status = draft.enter(status, Cause.HOLDER_GONE, Phase.QUEUED, "", message, facts.now)
     notes = (*step.notes, Note(EventReason.SUPERSEDED, message))
     return _claim(job, replace(step, status=status, notes=notes), facts)
@@ -362,7 +364,7 @@ def _await_approval(job: CurationJob, step: Step, facts: Facts) -> Step:
     status, waits = step.status, step.status.approval
     if waits is None:
         # Written by an earlier release, which held a job up while a policy was invalid.
-        return _queue_freed(step, facts, "It waits for no approval: what its module asks for is judged anew.")
+        return _queue_freed(step, facts, "There is no approval to wait for; the next attempt asks again.")
     if facts.approval is ApprovalDecision.DENIED:
         message = f"CurationApproval {waits.name} was denied. To ask anew, delete it and set a new spec.rerun."
         status = draft.enter(

@@ -107,7 +107,7 @@ def test_revoking_shows_what_was_granted_and_that_nothing_is_left(plugin: Plugin
 @pytest.mark.parametrize(
     ("start", "verb", "code", "said"),
     [
-        ((), "revoke", 1, "is Pending, nothing is granted; refuse it with: kubectl curation deny"),
+        ((), "revoke", 1, "is Pending and grants nothing; deny it with: kubectl curation deny"),
         (("approve",), "approve", 0, "is already Approved"),
         (("approve",), "deny", 1, "is Approved by admin; take that back with: kubectl curation revoke"),
         (

@@ -43,8 +43,8 @@ def test_a_denied_job_shows_the_request_and_the_command_that_frees_it(plugin: Pl
     assert section(screen, "Module") == "build-session-message: Ready"
     decision = section(screen, "Decision")
     said = "no policy permits POST https://sessions.example.test:443/sessions?dry=1 (Submit by module"
-    assert "operator: denied: no policy permits the call" in decision, "it says something else than is judged now"
-    assert f"judged now: denied: {said}" in decision
+    assert "operator: denied: no policy permits the call" in decision, "it says something else than the gate now"
+    assert f"checked now: denied: {said}" in decision
     assert f"CurationApproval {name} (Pending for " in section(screen, "Waits for")
     assert "3 jobs waiting" in section(screen, "Waits for")
     command = section(screen, "You can").splitlines()[0].partition("#")[0].split()
@@ -60,7 +60,7 @@ def test_a_denial_that_is_judged_now_as_it_was_is_told_once(plugin: Plugin, obje
     objects.job()
     objects.awaiting("build", request())
     [judged] = section(plugin("why", "build").stdout, "Decision").splitlines()[1:]
-    said = judged.removeprefix("judged now: denied: ")
+    said = judged.removeprefix("checked now: denied: ")
     objects.status(JOBS, "build", conditions=[condition("Authorized", "False", "Denied", said)])
     assert section(plugin("why", "build").stdout, "Decision") == judged
 
@@ -76,7 +76,7 @@ def test_a_forbid_that_stands_beside_an_approval_is_named(plugin: Plugin, object
     screen = plugin("why", "build").stdout
     policy = f"CurationPolicy/{objects.namespace}/freeze#no-sessions"
     assert f"is forbidden by {policy}" in section(screen, "Decision")
-    assert f"something else than CurationApproval {name}, which is Approved by admin" in section(screen, "Waits for")
+    assert f"more than CurationApproval {name}, which is Approved by admin" in section(screen, "Waits for")
     assert section(screen, "You can").startswith(f"change {policy}")
 
 
@@ -111,7 +111,7 @@ def test_who_may_not_read_cluster_policies_is_told_that_the_answer_leaves_them_o
     note = section(screen, "Note")
     assert "you may not list clustercurationpolicies: cluster policies are left out" in note
     assert "you may not list events" in note
-    assert "judged now: denied" in section(screen, "Decision")
+    assert "checked now: denied" in section(screen, "Decision")
 
 
 @pytest.mark.parametrize(
@@ -183,8 +183,8 @@ def test_sessions_and_runs_to_clean_are_shown(plugin: Plugin, objects: Objects) 
     screen = plugin("why", "build").stdout
     assert "session-9 https://s/9" in section(screen, "Session")
     assert "held by operator-1/abc" in section(screen, "Run")
-    assert "run u.g1.a1: session session-7 is to be cancelled" in section(screen, "Clean-up")
-    assert "run u.g1.a2: whatever it has created is to be cancelled" in section(screen, "Clean-up")
+    assert "run u.g1.a1: session session-7 is still to be cancelled" in section(screen, "Clean-up")
+    assert "run u.g1.a2: whatever it has created is still to be cancelled" in section(screen, "Clean-up")
     assert "deadline in" in section(screen, "Waits for")
     assert "spec.timeouts.runningSeconds: 7200" in section(screen, "Waits for")
 
@@ -235,7 +235,7 @@ def test_why_as_json_has_the_same_lines(plugin: Plugin, objects: Objects) -> Non
     document = json.loads(plugin("why", "build", "-o", "json").stdout)
     assert (document["phase"], document["reason"]) == ("AwaitingApproval", "Denied")
     assert document["run"]["attempt"] == 1
-    assert any("judged now: denied" in line for line in document["decision"])
+    assert any("checked now: denied" in line for line in document["decision"])
     assert "approve" in document["next"][0]
 
 

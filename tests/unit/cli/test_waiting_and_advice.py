@@ -121,7 +121,7 @@ Q, A = Phase.QUEUED, Phase.AWAITING_APPROVAL
         (known(Q, Reason.APPROVED), "its next attempt", "watch build"),
         (known(Phase.SUBMITTED, Reason.SUBMITTED), "the module's run to end; deadline in 14m", "watch build"),
         (known(A, Reason.DENIED, decision="Pending"), "(Pending for 3h, 10 jobs waiting)", "approve m-"),
-        (known(A, Reason.DENIED, decision=""), "(not to be seen)", "approve m-"),
+        (known(A, Reason.DENIED, decision=""), "(it is gone, or you may not see it)", "approve m-"),
         (known(A, Reason.DENIED, decision="Denied"), "which is Denied by ada", "watch build"),
         (known(A, Reason.DENIED, decision="Revoked"), "which is Revoked by ada", "watch build"),
         (known(A, Reason.DENIED, decision="Approved", judged=ALLOWED), "allowed by now", "watch build"),
@@ -177,7 +177,7 @@ def test_no_status_is_without_an_answer_and_every_command_names_the_namespace(ph
 
 def test_a_job_that_is_being_deleted_offers_nothing_more() -> None:
     what = known(Phase.RUNNING, metadata={"deletionTimestamp": NOW - timedelta(seconds=5)})
-    assert "its deletion, asked for 5s ago" in waits_for(what)[0]
+    assert "its deletion, requested 5s ago" in waits_for(what)[0]
     assert next_steps(what) == []
 
 
@@ -286,4 +286,4 @@ def test_a_module_that_does_not_exist_is_told_with_those_that_do_and_once() -> N
 
 def test_a_deleted_job_says_until_when_its_sessions_are_cancelled() -> None:
     deleted = known(Phase.RUNNING, metadata={"deletionTimestamp": NOW - timedelta(minutes=3)})
-    assert "given up in 7m (2030-01-01 12:07:00Z)" in waits_for(deleted)[0]
+    assert "gives that up in 7m (2030-01-01 12:07:00Z)" in waits_for(deleted)[0]

@@ -115,6 +115,6 @@ class ApprovalReconciler:
                 covers = f"Under Cancel it covers {Grant.of(approval).under_cancel}."
                 return "Approved", f"The grant is in force with scope {spec.scope}. {covers}"
             case ApprovalDecision.DENIED:
-                return "Denied", "Jobs that meet this request fail; delete this approval to let them ask anew."
+                return "Denied", "Jobs that make this request fail; delete this approval to let them ask anew."
             case ApprovalDecision.REVOKED:
                 return "Revoked", "The grant no longer counts."
