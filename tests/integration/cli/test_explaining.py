@@ -29,7 +29,7 @@ def test_a_fresh_job_waits_for_the_operator(plugin: Plugin, objects: Objects) ->
     objects.job()
     screen = plugin("why", "build").stdout
     assert "by admin, generation 1" in section(screen, "Job")
-    assert "has not seen it yet; is it running?" in section(screen, "Waits for")
+    assert "has not seen it yet; see whether it runs:" in section(screen, "Waits for")
     assert "it does not exist in this namespace" in section(screen, "Module")
 
 
