@@ -23,6 +23,8 @@ MAX_TOTAL: Final = 32 * 1024
 _NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _VALUE: Final = re.compile(r"[\t\x20-\x7e]*")
 
+_SIGN: Final = re.compile(r"[^0-9a-z]")
+
 _HOP_BY_HOP: Final = frozenset(
     {"connection", "keep-alive", "proxy-connection", "te", "trailer", "transfer-encoding", "upgrade", "http2-settings"}
 )
@@ -49,14 +51,19 @@ def module_headers(headers: Mapping[str, str]) -> dict[str, str]:
         raise EgressRefused(f"the request has {len(headers)} headers, {MAX_REQUEST_HEADERS} are allowed")
     kept = {name: value for name, value in headers.items() if folded(name) not in _DROPPED}
     for name in kept:
-        plain = folded(name)
-        if plain.startswith(_HOST_PREFIXES) or says_who_is_calling(name):
+        plain = _as_variable(name)
+        if plain.startswith(_HOST_PREFIXES) or says_who_is_calling(plain):
             raise EgressRefused(f"header {name[:64]!r} says who is calling, which only the operator may; remove it")
         if plain in _METHOD_OVERRIDES:
             raise EgressRefused(
                 f"header {name[:64]!r} would change the method that the gate authorized; use that method itself"
             )
     return wire_headers(kept)
+
+
+def _as_variable(name: str) -> str:
+    """A header's name as it is to servers that make a CGI variable of it: to some (lighttpd) every sign is a ``_``."""
+    return _SIGN.sub("-", folded(name))
 
 
 def wire_headers(headers: Mapping[str, str]) -> dict[str, str]:

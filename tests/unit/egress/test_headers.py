@@ -17,6 +17,7 @@ REFUSED = {
     "a run id with underscores": ({"Curation_Run_Id": "x"}, "says who is calling"),
     "forwarded for, with underscores": ({"X_Forwarded_For": "127.0.0.1"}, "says who is calling"),
     "another method, with underscores": ({"X_HTTP_Method_Override": "DELETE"}, "would change the method"),
+    "another method, with dots": ({"X.HTTP.Method.Override": "DELETE"}, "would change the method"),
     "transfer encoding with an underscore": ({"Transfer_Encoding": "chunked"}, "is set by the operator"),
     "forwarded": ({"Forwarded": "for=1"}, "says who is calling"),
     "forwarded for": ({"X-Forwarded-For": "127.0.0.1"}, "says who is calling"),
@@ -39,6 +40,7 @@ REFUSED = {
             *("Remote-Groups", "X-Authenticated-User", "X_Authenticated_Userid", "X-WebAuth-User", "X-WEBAUTH-ROLE"),
             *("Impersonate-User", "impersonate_group", "Impersonate-Extra-x", "Impersonate-Uid", "X-Host", "X_Host"),
             *("X-Auth-Request-Email", "X-Goog-Authenticated-User-Email", "X-Amzn-Oidc-Identity", "X-SSL-Client-Cert"),
+            *("X.Remote.User", "Remote~User", "X-Forwarded.For", "Impersonate.User", "Curation.Run.Id", "X+Host"),
             *("X-MS-CLIENT-PRINCIPAL-NAME", "Cf-Access-Jwt-Assertion", "X-Forwarded", "X-Client-Cert", "Client-Cert"),
         )
     },
