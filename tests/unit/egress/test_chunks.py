@@ -42,7 +42,8 @@ def test_the_pieces_of_a_stream_change_nothing(
     if hit is not None:
         at = hit[0] % len(raw)
         raw = raw[:at] + hit[1] + raw[at + len(hit[1]) :]
-    pieces, at = [], 0
+    pieces: list[bytes] = []
+    at = 0
     while at < len(raw):
         size = cuts[len(pieces) % len(cuts)]
         pieces.append(raw[at : at + size])
