@@ -13,7 +13,7 @@ import cedarpy
 from curation.api.approval import EvaluatedRequest
 from curation.api.names import Trigger
 from curation.authz.book import PolicyBook
-from curation.authz.gate import Gate, JudgeContext
+from curation.authz.gate import CallContext, Gate
 from curation.authz.schema import SCHEMA_TEXT
 
 POLICIES = 100
@@ -56,8 +56,8 @@ def main() -> None:
     book.put_policy("ns", "p", text)
     now = datetime(2025, 1, 1, tzinfo=UTC)
     gate = Gate(book, lambda: now)
-    context = JudgeContext("j", {"team": "a"})
-    if not gate.judge("ns", REQUEST, context).allowed:
+    context = CallContext("j", {"team": "a"})
+    if not gate.authorize("ns", REQUEST, context).allowed:
         raise SystemExit("the benchmark's policies should allow its request")
 
     request = {
@@ -67,7 +67,7 @@ def main() -> None:
     }
     entities: list[dict[str, object]] = []
     parsed, no_entities = cedarpy.PolicySet.from_str(text), cedarpy.Entities.from_json_str("[]")
-    through_gate = microseconds(lambda: gate.judge("ns", REQUEST, context))
+    through_gate = microseconds(lambda: gate.authorize("ns", REQUEST, context))
     handles = microseconds(lambda: cedarpy.is_authorized(request, parsed, no_entities))
     plain = microseconds(lambda: cedarpy.is_authorized(request, text, entities, SCHEMA_TEXT), calls=20)
     print(f"gate, {POLICIES} policies, schema-checked request: {through_gate:8.0f} us")

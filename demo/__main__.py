@@ -49,13 +49,13 @@ async def perform(stage: Stage, screen: Screen, *, keep: bool) -> None:
                 rule = await story.denied_and_held(cast)
                 await story.widened_and_retried(cast, rule)
                 await story.late_answers(cast, rule)
-                _judge(problems(await story.gather(cast, cast.names)))
+                _report(problems(await story.gather(cast, cast.names)))
                 more = await approvals.approved_and_allowed(cast)
                 screen.now("counting")
                 evidence = await story.gather(cast, [*cast.names, *more])
         screen.act("Summary")
         screen.show(summary.table(evidence, cast.names))
-        _judge(problems(evidence))
+        _report(problems(evidence))
         screen.show("")
         screen.say(summary.sentence(evidence, cast.names), "bold green")
         if keep:
@@ -68,7 +68,7 @@ async def perform(stage: Stage, screen: Screen, *, keep: bool) -> None:
         )
 
 
-def _judge(found: list[str]) -> None:
+def _report(found: list[str]) -> None:
     if found:
         raise DemoFailed("\n".join(found))
 

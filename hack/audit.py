@@ -54,10 +54,10 @@ def main(command: tuple[str, ...] = (sys.executable, "-m", "pip_audit"), seconds
             return _not_audited(f"the database of vulnerabilities cannot be reached: {said.splitlines()[-1][:300]}")
         print(f"error: the audit failed with {done.returncode}:\n{said}", file=sys.stderr)
         return 1
-    return _judge(found["dependencies"])
+    return _report(found["dependencies"])
 
 
-def _judge(dependencies: list[dict[str, Any]]) -> int:
+def _report(dependencies: list[dict[str, Any]]) -> int:
     known = [(each, vulnerability) for each in dependencies for vulnerability in each.get("vulns", ())]
     for each, vulnerability in known:
         fixed = ", ".join(vulnerability.get("fix_versions", ())) or "no version yet"

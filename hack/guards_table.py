@@ -71,7 +71,7 @@ GUARDS = (
             (
                 "reconciler/jobs/reconciler.py",
                 "        self._runs.launch(orders.submit(key, job, step.launch), claimed=stored.resource_version, "
-                "heard=heard)",
+                "versions=versions)",
                 "        #",
             ),
         ),

@@ -12,7 +12,7 @@ import yaml
 from curation.api.names import Phase, Reason
 from tests.oracles import kstatus
 from tests.oracles.go_programs import CannotBuild
-from tests.oracles.kstatus_library import Judged, judge, program
+from tests.oracles.kstatus_library import Computed, compute, program
 from tests.unit.gitops import documents
 
 _SAMPLE = Path(__file__).parents[2] / "manifests" / "gitops" / "flux" / "kustomization.yaml"
@@ -71,32 +71,32 @@ def _every_combination() -> list[dict[str, Any]]:
 
 def test_the_oracle_and_the_library_agree_about_every_job(binary: Path) -> None:
     jobs = _every_job()
-    for obj, judged in zip(jobs, judge(binary, jobs), strict=True):
-        assert kstatus.compute(obj) == judged.kstatus, json.dumps(obj)
+    for obj, computed in zip(jobs, compute(binary, jobs), strict=True):
+        assert kstatus.compute(obj) == computed.kstatus, json.dumps(obj)
 
 
 def test_the_oracle_and_the_library_agree_about_every_combination_of_conditions(binary: Path) -> None:
     objects = _every_combination()
-    verdicts = judge(binary, objects)
-    for obj, judged in zip(objects, verdicts, strict=True):
-        assert kstatus.compute(obj) == judged.kstatus, json.dumps(obj)
-    assert {judged.kstatus for judged in verdicts} == {"InProgress", "Failed", "Current", "Terminating"}
+    verdicts = compute(binary, objects)
+    for obj, computed in zip(objects, verdicts, strict=True):
+        assert kstatus.compute(obj) == computed.kstatus, json.dumps(obj)
+    assert {computed.kstatus for computed in verdicts} == {"InProgress", "Failed", "Current", "Terminating"}
 
 
 @pytest.mark.parametrize(("phase", "reason"), documents.EVERY_REASON)
 def test_the_library_tells_the_truth_about_a_job(binary: Path, sample: Path, phase: Phase, reason: str) -> None:
     expected = _expected(phase, reason)
     obj = documents.job(phase, reason)
-    judged, deleted = judge(binary, [obj, documents.being_deleted(obj)], sample)
-    assert (judged.kstatus, judged.flux) == (expected, expected)
+    computed, deleted = compute(binary, [obj, documents.being_deleted(obj)], sample)
+    assert (computed.kstatus, computed.flux) == (expected, expected)
     assert deleted.kstatus == "Terminating"
 
 
 def test_a_fresh_job_is_in_progress_only_since_the_crd_says_minus_one(binary: Path, sample: Path) -> None:
     fresh = documents.fresh()
     bare = {key: value for key, value in fresh.items() if key != "status"}
-    assert judge(binary, [fresh], sample)[0].flux == "InProgress"
-    assert [judged.kstatus for judged in judge(binary, [fresh, bare])] == ["InProgress", "Current"]
+    assert compute(binary, [fresh], sample)[0].flux == "InProgress"
+    assert [computed.kstatus for computed in compute(binary, [fresh, bare])] == ["InProgress", "Current"]
 
 
 @pytest.mark.parametrize(
@@ -107,8 +107,8 @@ def test_a_fresh_job_is_in_progress_only_since_the_crd_says_minus_one(binary: Pa
 def test_what_flux_and_kstatus_take_the_other_kinds_for(
     binary: Path, sample: Path, obj: dict[str, Any], flux: str, expected: str
 ) -> None:
-    [judged] = judge(binary, [obj], sample)
-    assert judged == Judged(expected, judged.message, flux)
+    [computed] = compute(binary, [obj], sample)
+    assert computed == Computed(expected, computed.message, flux)
     assert kstatus.compute(obj) == expected
 
 
@@ -119,5 +119,5 @@ def test_the_expressions_of_the_docs_take_a_running_job_for_current(
     [text] = [text for text in re.findall(r"```yaml\n(.*?)```", _DOCS.read_text("utf-8"), re.S) if "Exprs" in text]
     path = tmp_path / "kustomization.json"
     path.write_text(json.dumps(yaml.safe_load(text)), encoding="utf-8")
-    [judged] = judge(binary, [documents.job(phase, reason)], path)
-    assert judged.flux == ("Current" if phase is Phase.RUNNING else _expected(phase, reason))
+    [computed] = compute(binary, [documents.job(phase, reason)], path)
+    assert computed.flux == ("Current" if phase is Phase.RUNNING else _expected(phase, reason))

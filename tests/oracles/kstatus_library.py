@@ -14,7 +14,7 @@ from tests.oracles import go_programs
 
 
 @dataclass(frozen=True)
-class Judged:
+class Computed:
     """What the libraries say of one object. `flux` is empty where the Kustomization has no expressions for its kind."""
 
     kstatus: str
@@ -27,7 +27,7 @@ def program() -> Path:
     return go_programs.build(Path(__file__).parent / "kstatus_go")
 
 
-def judge(binary: Path, objects: Sequence[dict[str, Any]], kustomization: Path | None = None) -> list[Judged]:
+def compute(binary: Path, objects: Sequence[dict[str, Any]], kustomization: Path | None = None) -> list[Computed]:
     """What the libraries say of each object; `kustomization` is a JSON file."""
     arguments = ["-kustomization", str(kustomization)] if kustomization else []
     run = subprocess.run(
@@ -39,6 +39,6 @@ def judge(binary: Path, objects: Sequence[dict[str, Any]], kustomization: Path |
         check=False,
     )
     assert run.returncode == 0, run.stderr
-    verdicts = [Judged(**json.loads(line)) for line in run.stdout.splitlines()]
+    verdicts = [Computed(**json.loads(line)) for line in run.stdout.splitlines()]
     assert len(verdicts) == len(objects)
     return verdicts

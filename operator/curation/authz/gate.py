@@ -19,7 +19,7 @@ MAX_FLAWS_SHOWN: Final = 3
 
 
 @dataclass(frozen=True, slots=True)
-class JudgeContext:
+class CallContext:
     """Whose call it is. ``now`` (None: the gate's clock) decides which grants have expired."""
 
     job: str
@@ -51,7 +51,7 @@ class Gate:
         self._book = book
         self._clock = clock
 
-    def judge(self, namespace: str, request: EvaluatedRequest, context: JudgeContext) -> Decision:
+    def authorize(self, namespace: str, request: EvaluatedRequest, context: CallContext) -> Decision:
         """Decide one request: allowed only if Cedar says Allow and no policy failed to evaluate. Never raises."""
         try:
             now = self._clock() if context.now is None else context.now
@@ -67,7 +67,7 @@ class Gate:
             error = f"the policies could not be evaluated: {type(exc).__name__}: {exc}"
             return Decision(False, f"denied: {error}", errors=(error,))
 
-    def stands(self, namespace: str, request: EvaluatedRequest, decision: Decision) -> bool:
+    def is_still_valid(self, namespace: str, request: EvaluatedRequest, decision: Decision) -> bool:
         """Whether that decision about the request would be made again now: by the same set, no grant having ended."""
         return decision.by is not None and decision.by is self._book.effective(
             namespace, request.trigger, self._clock()
@@ -112,7 +112,7 @@ def _uid(kind: str, name: str) -> dict[str, str]:
     return {"type": kind, "id": name}
 
 
-def _request(namespace: str, request: EvaluatedRequest, context: JudgeContext) -> dict[str, Any]:
+def _request(namespace: str, request: EvaluatedRequest, context: CallContext) -> dict[str, Any]:
     return {
         "principal": _uid(AGENT, request.module),
         "action": _uid(ACTION, HTTP_CALL),
@@ -133,7 +133,7 @@ def _request(namespace: str, request: EvaluatedRequest, context: JudgeContext) -
     }
 
 
-def _entities(namespace: str, request: EvaluatedRequest, context: JudgeContext) -> list[dict[str, Any]]:
+def _entities(namespace: str, request: EvaluatedRequest, context: CallContext) -> list[dict[str, Any]]:
     endpoint = {"scheme": request.scheme, "host": request.host, "port": request.port, "path": request.path}
     agent = {"namespace": namespace, "digest": request.module_digest}
     return [

@@ -26,7 +26,7 @@ class Revision:
     generation: int
     cedar: str
     check: PolicyCheck
-    judged_to: int
+    reviewed_to: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +45,7 @@ class Standing:
     @property
     def missed(self) -> bool:
         """Whether there was a revision between the one in force and the newest that nobody has judged."""
-        return self.in_force is not None and self.in_force.judged_to < self.generation
+        return self.in_force is not None and self.in_force.reviewed_to < self.generation
 
     @property
     def reason(self) -> Reason:
@@ -70,7 +70,7 @@ class Standing:
         if not self.missed:
             return f"{newest}; generation {old.generation}, the last valid one, stays in force."
         return (
-            f"{newest}, and generations after {old.judged_to} were not all seen: of generation {old.generation}, the "
+            f"{newest}, and generations after {old.reviewed_to} were not all seen: of generation {old.generation}, the "
             "last valid one that was recorded, only the forbids count, since a later one may have withdrawn a permit."
         )
 
@@ -82,7 +82,7 @@ class Standing:
         return PolicyInForce.model_construct(
             uid=self.uid,
             generation=revision.generation,
-            judged_generation=revision.judged_to if revision.judged_to > revision.generation else None,
+            judged_generation=revision.reviewed_to if revision.reviewed_to > revision.generation else None,
             digest=cedar_digest(revision.cedar),
             cedar=revision.cedar,
         )
@@ -93,7 +93,7 @@ def cedar_digest(text: str) -> str:
     return f"sha256:{hashlib.sha256(text.encode()).hexdigest()}"
 
 
-def judge(policy: CurationPolicy | ClusterCurationPolicy, before: Standing | None) -> Standing:
+def review(policy: CurationPolicy | ClusterCurationPolicy, before: Standing | None) -> Standing:
     """Judge a version of an object; ``before`` is what this process made of the version before it, if it saw one."""
     meta, text = policy.metadata, policy.spec.cedar
     deleting = meta.deletion_timestamp is not None
@@ -110,7 +110,7 @@ def judge(policy: CurationPolicy | ClusterCurationPolicy, before: Standing | Non
     )
     # Another operator may have seen more than this one: the later revision, then the one with fewer gaps after it.
     best = max(
-        (each for each in known if each is not None), key=lambda each: (each.generation, each.judged_to), default=None
+        (each for each in known if each is not None), key=lambda each: (each.generation, each.reviewed_to), default=None
     )
     return Standing(meta.uid, meta.generation, deleting, text, check, best)
 
@@ -142,10 +142,10 @@ def _recorded(policy: CurationPolicy | ClusterCurationPolicy, before: Standing |
         return None
     known = before.in_force if before is not None else None
     check = known.check if known is not None and known.cedar == found.cedar else check_policy(found.cedar)
-    judged_to = max(found.generation, found.judged_generation or 0)
-    if not check.valid or judged_to > meta.generation:
+    reviewed_to = max(found.generation, found.judged_generation or 0)
+    if not check.valid or reviewed_to > meta.generation:
         return None
-    return Revision(found.generation, found.cedar, check, judged_to)
+    return Revision(found.generation, found.cedar, check, reviewed_to)
 
 
 def _carried(revision: Revision | None, generation: int, deleting: bool, before: Standing | None) -> Revision | None:
@@ -154,7 +154,7 @@ def _carried(revision: Revision | None, generation: int, deleting: bool, before:
         return None
     # The deletion itself is one generation, and changes no text.
     seen_deleting = before is not None and before.deleting
-    unseen = generation - revision.judged_to - (1 if deleting and not seen_deleting else 0)
+    unseen = generation - revision.reviewed_to - (1 if deleting and not seen_deleting else 0)
     if unseen > 1:
         return revision
     return Revision(revision.generation, revision.cedar, revision.check, generation)

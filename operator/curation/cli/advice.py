@@ -103,9 +103,9 @@ def _awaiting(known: Known) -> list[str]:
 
 def _denied_observation(known: Known) -> list[str]:
     return [
-        _command(known, "approve", "let the session be observed", judged.approval.metadata.name)
-        for judged in known.requests
-        if judged.approval.spec.decision is ApprovalDecision.PENDING
+        _command(known, "approve", "let the session be observed", evaluated.approval.metadata.name)
+        for evaluated in known.requests
+        if evaluated.approval.spec.decision is ApprovalDecision.PENDING
     ]
 
 

@@ -162,20 +162,20 @@ def _session(known: Known) -> tuple[str, ...]:
 
 def _decision(known: Known) -> tuple[str, ...]:
     said, waited = advice.authorized(known), known.job.status.approval
-    judged_now = "" if known.waited is None else known.waited.reason
+    decided_now = "" if known.waited is None else known.waited.reason
     # The job's message, and what the gate decides now, mostly say the same: a cause is shown once.
-    twice = any(known_already and known_already in said for known_already in (judged_now, known.job.status.message))
+    twice = any(known_already and known_already in said for known_already in (decided_now, known.job.status.message))
     lines = [f"operator: {clip(said, 600)}"] if said and not twice else []
     lines += [f"invalid: {line}" for line in known.invalid]
     if waited is not None and known.waited is not None:
         lines += _verdict(known.waited)
-    for judged in known.requests:
-        approval = judged.approval
+    for evaluated in known.requests:
+        approval = evaluated.approval
         if waited is not None and approval.metadata.name == waited.name:
             lines += [f"forbidden despite the approval: {line}" for line in approval.status.forbidden]
             continue
         state = f"CurationApproval {approval.metadata.name} is {approval.spec.decision}"
-        lines += [state, *_verdict(judged.decision)]
+        lines += [state, *_verdict(evaluated.decision)]
     return tuple(lines)
 
 

@@ -10,10 +10,10 @@ from curation.api.job import CurationJob
 from curation.api.module import CurationModule
 from curation.api.names import ConditionType, Phase, Reason, Trigger
 from curation.api.reading import Unreadable, read
-from curation.authz.gate import Decision, JudgeContext, call_shown
+from curation.authz.gate import CallContext, Decision, call_shown
 from curation.cli.access import Cluster, unreadable_line
 from curation.cli.errors import Forbidden
-from curation.cli.judging import Judge, read_judge
+from curation.cli.visible_policies import VisiblePolicies, read_policies
 from curation.cluster.answers import Document
 from curation.cluster.resources import MODULES, ResourceKind
 from curation.lifecycle.conditions import find
@@ -36,7 +36,7 @@ class Happening:
 
 
 @dataclass(frozen=True)
-class Judged:
+class Evaluated:
     """A denied request of the job, its approval, and what the gate says about it now."""
 
     approval: CurationApproval
@@ -52,7 +52,7 @@ class Known:
     module: CurationModule | None
     modules: tuple[str, ...]
     """Where the job's module does not exist: those that do."""
-    requests: tuple[Judged, ...]
+    requests: tuple[Evaluated, ...]
     """Denied requests of this job that have an approval; those that the job's own status names first."""
     waited: Decision | None
     """What the gate says now about status.approval.request, whether or not its approval exists."""
@@ -66,16 +66,19 @@ class Known:
         """The approval that the job waits for, if it is there to be seen."""
         waited = self.job.status.approval
         name = waited.name if waited is not None else None
-        return next((judged.approval for judged in self.requests if judged.approval.metadata.name == name), None)
+        return next(
+            (evaluated.approval for evaluated in self.requests if evaluated.approval.metadata.name == name), None
+        )
 
     @property
     def denial(self) -> CurationApproval | None:
         """The approval whose denial failed the job, if it is there to be seen and is still Denied."""
         return next(
             (
-                judged.approval
-                for judged in self.requests
-                if judged.approval.spec.decision is ApprovalDecision.DENIED and _failed_by(self.job, judged.approval)
+                evaluated.approval
+                for evaluated in self.requests
+                if evaluated.approval.spec.decision is ApprovalDecision.DENIED
+                and _failed_by(self.job, evaluated.approval)
             ),
             None,
         )
@@ -89,8 +92,8 @@ class Known:
 async def gather(cluster: Cluster, job: CurationJob) -> Known:
     """Read all that surrounds the job; nothing of it must be readable."""
     unread: list[str] = []
-    module, events, judge = await asyncio.gather(
-        _module(cluster, job, unread), events_of(cluster, job.metadata.uid, unread), read_judge(cluster)
+    module, events, visible = await asyncio.gather(
+        _module(cluster, job, unread), events_of(cluster, job.metadata.uid, unread), read_policies(cluster)
     )
     waited = job.status.approval
     return Known(
@@ -98,20 +101,20 @@ async def gather(cluster: Cluster, job: CurationJob) -> Known:
         now=cluster.now(),
         module=module,
         modules=await _others(cluster) if module is None else (),
-        requests=requests_of(job, judge),
-        waited=judge.judge(waited.request, _context(job, waited.request.trigger)) if waited is not None else None,
+        requests=requests_of(job, visible),
+        waited=visible.authorize(waited.request, _context(job, waited.request.trigger)) if waited is not None else None,
         events=events,
-        unread=(*unread, *judge.unread, *judge.going),
-        invalid=judge.invalid,
+        unread=(*unread, *visible.unread, *visible.going),
+        invalid=visible.invalid,
     )
 
 
-def requests_of(job: CurationJob, judge: Judge) -> tuple[Judged, ...]:
+def requests_of(job: CurationJob, visible: VisiblePolicies) -> tuple[Evaluated, ...]:
     """What `Known.requests` holds."""
-    own = [a for a in judge.approvals if _names(job, a) or job.metadata.name in a.status.jobs]
+    own = [a for a in visible.approvals if _names(job, a) or job.metadata.name in a.status.jobs]
     own.sort(key=lambda approval: not _names(job, approval))
     return tuple(
-        Judged(approval, judge.judge(approval.spec.request, _context(job, approval.spec.request.trigger)))
+        Evaluated(approval, visible.authorize(approval.spec.request, _context(job, approval.spec.request.trigger)))
         for approval in own[:MAX_REQUESTS]
     )
 
@@ -141,13 +144,13 @@ def _last_look_denied(job: CurationJob, approval: CurationApproval) -> bool:
     return module and asked.trigger is Trigger.OBSERVE and f" {call_shown(asked)}" in f" {authorized.message}"
 
 
-def _context(job: CurationJob, trigger: Trigger) -> JudgeContext:
+def _context(job: CurationJob, trigger: Trigger) -> CallContext:
     """Whose call it would be: a Submit that was denied is asked again by the next attempt, the rest by this one."""
     run = job.status.run
     generation, attempt = (run.generation, run.attempt) if run is not None else (job.metadata.generation, 0)
     if trigger is Trigger.SUBMIT or attempt == 0:
         attempt += 1
-    return JudgeContext(job.metadata.name, job.metadata.labels, generation, attempt)
+    return CallContext(job.metadata.name, job.metadata.labels, generation, attempt)
 
 
 async def _module(cluster: Cluster, job: CurationJob, unread: list[str]) -> CurationModule | None:

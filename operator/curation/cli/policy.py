@@ -10,13 +10,13 @@ from curation.api.approval import EvaluatedRequest
 from curation.api.job import CurationJob
 from curation.api.module import CurationModule
 from curation.api.names import Trigger
-from curation.authz.gate import Decision, JudgeContext
+from curation.authz.gate import CallContext, Decision
 from curation.cli.access import Cluster, parse
 from curation.cli.completion import JOB, MODULE
-from curation.cli.judging import read_judge
 from curation.cli.options import ANSWER_FORMATS, OneOf, output_option, with_cluster
 from curation.cli.output import note, print_document, say
 from curation.cli.text import safe
+from curation.cli.visible_policies import read_policies
 from curation.cluster.resources import JOBS, MODULES
 from curation.egress.errors import EgressRefused
 from curation.egress.floor import AddressFloor
@@ -29,7 +29,7 @@ class Caller:
 
     module: str
     digest: str
-    context: JudgeContext
+    context: CallContext
 
 
 @click.command("can-i")
@@ -63,9 +63,9 @@ async def can_i(
         path=target[1].path,
         query=target[1].query,
     )
-    judge = await read_judge(cluster)
-    decision = judge.judge(request, caller.context)
-    unread = [*judge.unread, *(f"invalid: {line}" for line in judge.invalid), *_floor(target[1])]
+    visible = await read_policies(cluster)
+    decision = visible.authorize(request, caller.context)
+    unread = [*visible.unread, *(f"invalid: {line}" for line in visible.invalid), *_floor(target[1])]
     if output:
         print_document(_answer(request, decision, unread), output)
     else:
@@ -107,7 +107,7 @@ def _floor(url: CanonicalURL) -> list[str]:
 async def _job(cluster: Cluster, name: str) -> Caller:
     job = parse(CurationJob, await cluster.get(JOBS, name))
     run = job.status.run
-    context = JudgeContext(
+    context = CallContext(
         name,
         job.metadata.labels,
         run.generation if run is not None else job.metadata.generation,
@@ -128,4 +128,4 @@ async def _module(cluster: Cluster, name: str | None) -> Caller:
     digest = module.status.digest or module.spec.digest or ""
     if not digest:
         note(f"note: {cluster.named(MODULES, name)} has not been loaded yet: grants, bound to a build, do not match it")
-    return Caller(name, digest, JudgeContext(""))
+    return Caller(name, digest, CallContext(""))

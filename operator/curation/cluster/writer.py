@@ -66,7 +66,7 @@ class Writer:
             return Unknown(str(error))
         if not isinstance(answer, Failure):
             return Written(answer)
-        return _judge(answer, kind, name)
+        return _answer_to(answer, kind, name)
 
 
 def condition(body: Document, resource_version: str) -> Document:
@@ -80,7 +80,7 @@ def condition(body: Document, resource_version: str) -> Document:
     return {**body, "metadata": {**metadata, "resourceVersion": resource_version}}
 
 
-def _judge(failure: Failure, kind: ResourceKind, name: str) -> Answer:
+def _answer_to(failure: Failure, kind: ResourceKind, name: str) -> Answer:
     match failure.code:
         case 409:
             return Conflict()

@@ -18,7 +18,7 @@ from aiohttp.abc import AbstractResolver, ResolveResult
 from curation.egress.errors import EgressRefused, Unavailable
 from curation.egress.floor import AddressFloor
 from curation.egress.lookups import BEGUN_FOR, TooManyLookups
-from curation.egress.resolver import AddrInfo, JudgingResolver, JudgingSockets
+from curation.egress.resolver import AddrInfo, FloorResolver, FloorSockets
 from curation.egress.trust import Trust
 from curation.egress.url import CanonicalURL
 from curation.egress.wire import Wire
@@ -40,8 +40,8 @@ class Connector:
     def __init__(self, floor: AddressFloor, trust: Trust, resolver: AbstractResolver | None = None) -> None:
         self._floor = floor
         self._trust = trust
-        self._resolver = JudgingResolver(floor, resolver)
-        self._sockets = JudgingSockets(floor)
+        self._resolver = FloorResolver(floor, resolver)
+        self._sockets = FloorSockets(floor)
         self._look_ups: dict[tuple[str, str], _LookUp] = {}
 
     async def connect(self, url: CanonicalURL, namespace: str) -> Wire:

@@ -85,20 +85,20 @@ class AddressFloor:
     def refusal(self, address: Address | str) -> str | None:
         """Why the address may not be connected to; None if it may. An embedded IPv4 address is judged as well."""
         try:
-            judged = ip_address(address) if isinstance(address, str) else address
+            checked = ip_address(address) if isinstance(address, str) else address
         except ValueError:
             return f"{address!r} is no IP address"
-        shown = str(judged)
-        embedded = tuple(_embedded(judged))
-        for each in (judged, *embedded):
+        shown = str(checked)
+        embedded = tuple(_embedded(checked))
+        for each in (checked, *embedded):
             why = self._denial(each)
             if why is not None:
-                return f"{shown} is {why}" if each == judged else f"{shown} leads to {each}, {why}"
+                return f"{shown} is {why}" if each == checked else f"{shown} leads to {each}, {why}"
         # An address that is only a carrier is as good as what it carries; an IPv6 address is judged by itself, too.
-        for each in embedded if embedded and _carrier(judged) else (judged, *embedded):
+        for each in embedded if embedded and _carrier(checked) else (checked, *embedded):
             why = self._refusal(each)
             if why is not None:
-                return f"{shown} is {why}" if each == judged else f"{shown} leads to {each}, {why}"
+                return f"{shown} is {why}" if each == checked else f"{shown} leads to {each}, {why}"
         return None
 
     def check(self, address: Address | str, host: str) -> None:

@@ -21,7 +21,7 @@ class AddressRefused(OSError):
     """The floor refused an address at the socket. An OSError, since aiohappyeyeballs collects only those."""
 
 
-class JudgingResolver(AbstractResolver):
+class FloorResolver(AbstractResolver):
     """Asks another resolver (None: the system's) and passes on the addresses that the floor lets through."""
 
     def __init__(self, floor: AddressFloor, inner: AbstractResolver | None = None) -> None:
@@ -34,9 +34,9 @@ class JudgingResolver(AbstractResolver):
         """Raises `EgressRefused` if there are addresses but none may be connected to, OSError if there are none."""
         answers = await self._inner.resolve(host, port, family)
         refusals = [self._floor.refusal(answer["host"]) for answer in answers]
-        judged = [answer for answer, refusal in zip(answers, refusals, strict=True) if refusal is None]
-        if judged:
-            return judged
+        allowed = [answer for answer, refusal in zip(answers, refusals, strict=True) if refusal is None]
+        if allowed:
+            return allowed
         if refusals:
             raise EgressRefused(f"{host}: {refusals[0]}")
         raise OSError(f"{host} has no address")
@@ -46,7 +46,7 @@ class JudgingResolver(AbstractResolver):
         await self._inner.close()
 
 
-class JudgingSockets:
+class FloorSockets:
     """Opens the socket for an address, if the floor lets it through: the last look before the connection."""
 
     def __init__(self, floor: AddressFloor) -> None:

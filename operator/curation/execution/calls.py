@@ -16,14 +16,14 @@ from pydantic import ValidationError
 from curation.api.approval import EvaluatedRequest
 from curation.api.contract import CallErrorCode, HttpCallError, HttpCallRequest, HttpCallResponse
 from curation.api.headers import folded
-from curation.authz.gate import Decision, JudgeContext
+from curation.authz.gate import CallContext, Decision
 from curation.egress.client import SAFE, OutboundRequest, OutboundResponse
 from curation.egress.content import body_text
 from curation.egress.errors import AnswerOverBounds, EgressRefused, ResponseTooLarge, Unavailable
 from curation.egress.headers import module_headers
 from curation.egress.url import CanonicalURL, canonical_method, parse_url
 from curation.execution.credentials import masked, of_origin
-from curation.execution.executor import Invocation, Judge, Sender
+from curation.execution.executor import Authorizer, Invocation, Sender
 from curation.lifecycle.outcome import Calls, Trigger
 from curation.wasm.limits import LimitHit, LimitName, size_text
 
@@ -87,7 +87,7 @@ def _document(response: OutboundResponse, secret: tuple[str, ...]) -> str:
 class GatedCalls:
     """All calls of one execution."""
 
-    def __init__(self, invocation: Invocation, gate: Judge, sender: Sender, on_call: OnCall) -> None:
+    def __init__(self, invocation: Invocation, gate: Authorizer, sender: Sender, on_call: OnCall) -> None:
         self._invocation = invocation
         self._gate = gate
         self._sender = sender
@@ -95,7 +95,7 @@ class GatedCalls:
         self._stopped: str | None = None
         self._task: asyncio.Task[Answer] | None = None
         self._departed = False
-        self._judged: Literal["allowed", "denied", "none"] = "none"
+        self._decided: Literal["allowed", "denied", "none"] = "none"
         self.left = 0
         self.answered = 0
         self.allowed = 0
@@ -121,7 +121,7 @@ class GatedCalls:
         """Makes the guest's call with this number, for at most `seconds`. Never raises for what a guest can cause."""
         started = time.perf_counter()
         self._task = asyncio.current_task()
-        self._departed, self._judged = False, "none"
+        self._departed, self._decided = False, "none"
         code = "timeout"
         try:
             answer = await self._answer(number, request, seconds)
@@ -129,7 +129,7 @@ class GatedCalls:
             return answer
         finally:
             self._task = None
-            self._on_call(self._judged, code, time.perf_counter() - started)
+            self._on_call(self._decided, code, time.perf_counter() - started)
 
     async def _answer(self, number: int, request: HttpCallRequest, seconds: float) -> Answer:
         try:
@@ -171,7 +171,7 @@ class GatedCalls:
     def _depart(self, evaluated: EvaluatedRequest, decision: Decision) -> None:
         """The last moment: the connection stands, and nothing has left on it."""
         self._refuse_if_stopped()
-        if not self._gate.stands(self._invocation.namespace, evaluated, decision):
+        if not self._gate.is_still_valid(self._invocation.namespace, evaluated, decision):
             self._allowed(evaluated)
         self._departed = True
         self.left += 1
@@ -183,14 +183,14 @@ class GatedCalls:
     def _allowed(self, evaluated: EvaluatedRequest) -> Decision:
         """The gate's leave. Raises _Refused without it."""
         invocation = self._invocation
-        context = JudgeContext(
+        context = CallContext(
             job=invocation.job,
             labels=invocation.labels,
             generation=invocation.run.generation,
             attempt=invocation.run.attempt,
         )
-        decision = self._gate.judge(invocation.namespace, evaluated, context)
-        self._judged = "allowed" if decision.allowed else "denied"
+        decision = self._gate.authorize(invocation.namespace, evaluated, context)
+        self._decided = "allowed" if decision.allowed else "denied"
         if not decision.allowed:
             self.last_denied = DeniedCall(evaluated, decision.reason)
             raise _Refused(Answer.error("denied", decision.reason))

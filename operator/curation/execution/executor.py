@@ -6,7 +6,7 @@ from typing import Literal, Protocol
 
 from curation.api.approval import EvaluatedRequest
 from curation.api.schema import JsonObject
-from curation.authz.gate import Decision, JudgeContext
+from curation.authz.gate import CallContext, Decision
 from curation.egress.client import OutboundRequest, OutboundResponse
 from curation.execution.credentials import OriginCredential
 from curation.lifecycle.log_fields import run_fields
@@ -108,15 +108,15 @@ class ExecutionObserver(Protocol):
         ...
 
 
-class Judge(Protocol):
+class Authorizer(Protocol):
     """Decides about a request: `authz.gate.Gate`."""
 
-    def judge(self, namespace: str, request: EvaluatedRequest, context: JudgeContext) -> Decision:
+    def authorize(self, namespace: str, request: EvaluatedRequest, context: CallContext) -> Decision:
         """Decide one request. Never raises."""
         ...
 
-    def stands(self, namespace: str, request: EvaluatedRequest, decision: Decision) -> bool:
-        """Whether `judge` would decide this request in the same way again, as far as can be told at once."""
+    def is_still_valid(self, namespace: str, request: EvaluatedRequest, decision: Decision) -> bool:
+        """Whether `authorize` would decide this request in the same way again, as far as can be told at once."""
         ...
 
 

@@ -18,7 +18,7 @@ from wasmtime import WasmtimeError
 
 from curation.execution.calls import GatedCalls
 from curation.execution.context import context_document
-from curation.execution.executor import ExecutionObserver, Invocation, Judge, Sender
+from curation.execution.executor import Authorizer, ExecutionObserver, Invocation, Sender
 from curation.execution.guest_host import GuestHost
 from curation.execution.verdict import verdict
 from curation.lifecycle.outcome import Calls, Failed, FailureClass, Report, Result, Trigger
@@ -225,7 +225,7 @@ class InProcessExecutor:
     def __init__(
         self,
         store: ModuleStore,
-        gate: Judge,
+        gate: Authorizer,
         sender: Sender,
         *,
         max_concurrent: int = MAX_CONCURRENT,

@@ -85,11 +85,11 @@ def complete(job: CurationJob | None, report: Report, moment: Moment) -> Verdict
     if against is not None or job is None or run is None:
         ruling = Ruling.GONE if job is None or job.metadata.uid != report.run.uid else Ruling.STALE
         return Verdict(ruling, objection=against, orphan=_orphan(job, report))
-    judge = _submitted if report.trigger is Trigger.SUBMIT else _observed
-    return judge(job, run, report, moment)
+    settle = _submitted if report.trigger is Trigger.SUBMIT else _observed
+    return settle(job, run, report, moment)
 
 
-def unjudged(job: CurationJob, report: Report, problem: str) -> Verdict:
+def unreadable(job: CurationJob, report: Report, problem: str) -> Verdict:
     """The verdict about an execution whose job cannot be read; `job` is what is left of it. Nothing is written."""
     if _already_applied(job, report):
         return Verdict(Ruling.DUPLICATE)

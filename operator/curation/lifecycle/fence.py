@@ -47,11 +47,11 @@ def _template_changed(job: CurationJob, _run: RunKey, _: Trigger) -> str | None:
     return "the template was changed" if template_changed(job) else None
 
 
-_JUDGED_IN: Final = {Trigger.SUBMIT: Phase.SUBMITTED, Trigger.OBSERVE: Phase.RUNNING}
+_PHASE_OF_TRIGGER: Final = {Trigger.SUBMIT: Phase.SUBMITTED, Trigger.OBSERVE: Phase.RUNNING}
 
 
 def _phase(job: CurationJob, _run: RunKey, trigger: Trigger) -> str | None:
-    wanted = _JUDGED_IN.get(trigger)
+    wanted = _PHASE_OF_TRIGGER.get(trigger)
     return None if job.status.phase == wanted else f"the job is {job.status.phase or 'new'}, not {wanted}"
 
 

@@ -23,7 +23,7 @@ def _ready(policy: Document) -> dict[str, Any]:
     return dict(condition)
 
 
-async def _until_judged(world: World, approvals: Approvals) -> Document:
+async def _until_reviewed(world: World, approvals: Approvals) -> Document:
     """The policy once the operator has said what it makes of its newest revision."""
     await approvals.until_policy_counts(NAME)
     return await world.cluster.get(POLICIES, NAME)
@@ -39,7 +39,7 @@ async def _until_shown(operator: OperatorProcess, line: str, there: bool = True)
 
 async def _edit(world: World, approvals: Approvals, cedar: str) -> Document:
     await world.cluster.patch(POLICIES, NAME, {"spec": {"cedar": cedar}})
-    return await _until_judged(world, approvals)
+    return await _until_reviewed(world, approvals)
 
 
 @pytest.mark.own_operator
@@ -48,7 +48,7 @@ async def test_a_typing_error_changes_nothing_for_jobs_before_and_after_a_restar
 ) -> None:
     await world.prepare()
     operator = await world.start_operator()
-    valid = await _until_judged(world, approvals)
+    valid = await _until_reviewed(world, approvals)
     assert valid["status"]["inForce"] == {
         "uid": valid["metadata"]["uid"],
         "generation": 1,
@@ -85,13 +85,13 @@ async def test_of_a_revision_before_one_that_nobody_saw_only_the_forbids_count(
     await world.cluster.create(manifests.module())
     await world.cluster.create(manifests.policy(manifests.PERMIT_LOCAL + FORBID))
     operator = await world.start_operator()
-    await _until_judged(world, approvals)
+    await _until_reviewed(world, approvals)
     await operator.stop()
     # Withdraws the permit while nobody looks; then a typing error.
     for cedar in (FORBID, TYPO):
         await world.cluster.patch(POLICIES, NAME, {"spec": {"cedar": cedar}})
     again = await world.start_operator()
-    missed = await _until_judged(world, approvals)
+    missed = await _until_reviewed(world, approvals)
     assert _ready(missed)["reason"] == "RevisionsMissed"
     assert missed["status"]["inForce"]["generation"] == 1
     await world.create_job(onDenied="Fail")
@@ -129,11 +129,11 @@ async def test_an_object_that_was_made_anew_does_not_inherit_what_was_in_force(
 ) -> None:
     await world.prepare()
     await world.start_operator()
-    old = await _until_judged(world, approvals)
+    old = await _until_reviewed(world, approvals)
     await world.cluster.delete(POLICIES, NAME)
     await world.until(lambda: approvals.seen(POLICIES, NAME) is None, "it is gone")
     await world.cluster.create(manifests.policy(TYPO))
-    new = await _until_judged(world, approvals)
+    new = await _until_reviewed(world, approvals)
     assert new["metadata"]["uid"] != old["metadata"]["uid"]
     assert "inForce" not in new["status"]
     await world.create_job(onDenied="Fail")
@@ -145,11 +145,11 @@ async def test_a_policy_that_is_edited_quickly_ends_with_its_last_valid_revision
 ) -> None:
     await world.prepare()
     await world.start_operator()
-    await _until_judged(world, approvals)
+    await _until_reviewed(world, approvals)
     texts = [permit(f'context.path != "/{number}"') if number % 3 else TYPO + " " * number for number in range(1, 10)]
     for cedar in texts:
         await world.cluster.patch(POLICIES, NAME, {"spec": {"cedar": cedar}})
-    last = await _until_judged(world, approvals)
+    last = await _until_reviewed(world, approvals)
     assert last["metadata"]["generation"] == 10
     assert (_ready(last)["reason"], last["status"]["inForce"]["generation"]) == ("ParseError", 9)
     assert last["status"]["inForce"]["cedar"] == texts[-2]

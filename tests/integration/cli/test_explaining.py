@@ -59,10 +59,10 @@ def test_a_denied_job_shows_the_request_and_the_command_that_frees_it(plugin: Pl
 def test_a_denial_that_is_judged_now_as_it_was_is_told_once(plugin: Plugin, objects: Objects) -> None:
     objects.job()
     objects.awaiting("build", request())
-    [judged] = section(plugin("why", "build").stdout, "Decision").splitlines()[1:]
-    said = judged.removeprefix("checked now: denied: ")
+    [evaluated] = section(plugin("why", "build").stdout, "Decision").splitlines()[1:]
+    said = evaluated.removeprefix("checked now: denied: ")
     objects.status(JOBS, "build", conditions=[condition("Authorized", "False", "Denied", said)])
-    assert section(plugin("why", "build").stdout, "Decision") == judged
+    assert section(plugin("why", "build").stdout, "Decision") == evaluated
 
 
 def test_a_forbid_that_stands_beside_an_approval_is_named(plugin: Plugin, objects: Objects) -> None:

@@ -17,7 +17,7 @@ import cedarpy
 from curation.api.approval import EvaluatedRequest
 from curation.api.names import Trigger
 from curation.authz.book import PolicyBook
-from curation.authz.gate import Gate, JudgeContext
+from curation.authz.gate import CallContext, Gate
 from curation.authz.scan import ScanRefused, scan
 
 LIMIT: Final = 64 * 1024
@@ -180,7 +180,7 @@ def feed(families: list[str]) -> None:
     for name, text in texts(families):
         book = PolicyBook()
         check = book.put_policy("ns", "hostile", text)
-        decision = Gate(book, lambda: datetime(2025, 1, 1, tzinfo=UTC)).judge("ns", REQUEST, JudgeContext("j"))
+        decision = Gate(book, lambda: datetime(2025, 1, 1, tzinfo=UTC)).authorize("ns", REQUEST, CallContext("j"))
         outcome = "allowed" if decision.allowed else "; ".join(decision.errors) or "denied"
         print(f"{name}: {check.reason}, {outcome}", flush=True)
     print("done", flush=True)

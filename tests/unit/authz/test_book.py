@@ -11,7 +11,7 @@ from curation.api.names import Trigger
 from curation.authz import book as book_module
 from curation.authz import effective as effective_module
 from curation.authz.book import PolicyBook
-from curation.authz.gate import Gate, JudgeContext
+from curation.authz.gate import CallContext, Gate
 from curation.authz.grant import Grant
 
 NOW = datetime(2025, 11, 22, 12, 0, tzinfo=UTC)
@@ -31,7 +31,7 @@ CANCEL = GET.model_copy(update={"trigger": Trigger.CANCEL, "method": "POST"})
 
 
 def allowed(book: PolicyBook, request: EvaluatedRequest = GET, now: datetime = NOW) -> bool:
-    return Gate(book, lambda: now).judge("ns", request, JudgeContext("j")).allowed
+    return Gate(book, lambda: now).authorize("ns", request, CallContext("j")).allowed
 
 
 def grant(name: str = "m-0", expires_at: datetime | None = None) -> Grant:
@@ -69,7 +69,7 @@ def test_policies_are_named_right_however_many_there_are() -> None:
         )
     book.put_policy(None, "c", '@id("c") ' + ALL)
     book.put_grant(grant())
-    decision = Gate(book, lambda: NOW).judge("ns", GET, JudgeContext("j"))
+    decision = Gate(book, lambda: NOW).authorize("ns", GET, CallContext("j"))
     expected = {f"CurationPolicy/ns/p{n:02}#{name}" for n in range(12) for name in ("same", "1", "x")}
     assert set(decision.policies) == expected | {"ClusterCurationPolicy/c#c", "CurationApproval/ns/m-0"}
 
@@ -77,7 +77,7 @@ def test_policies_are_named_right_however_many_there_are() -> None:
 def test_an_id_used_twice_in_a_text_gives_way_to_the_index() -> None:
     book = PolicyBook()
     book.put_policy("ns", "p", f'@id("same") {ALL} @id("same") {ALL}')
-    decision = Gate(book, lambda: NOW).judge("ns", GET, JudgeContext("j"))
+    decision = Gate(book, lambda: NOW).authorize("ns", GET, CallContext("j"))
     assert decision.policies == ("CurationPolicy/ns/p#0", "CurationPolicy/ns/p#1")
 
 
@@ -245,11 +245,11 @@ def test_threads_that_change_and_judge_at_once_end_in_the_last_state() -> None:
         for number in range(100):
             book.put_policy("ns", "p", ALL if number % 2 else "forbid (principal, action, resource);")
 
-    def judge() -> None:
+    def authorize() -> None:
         for _ in range(300):
-            errors.extend(Gate(book, lambda: NOW).judge("ns", GET, JudgeContext("j")).errors)
+            errors.extend(Gate(book, lambda: NOW).authorize("ns", GET, CallContext("j")).errors)
 
-    threads = [Thread(target=change), *(Thread(target=judge) for _ in range(3))]
+    threads = [Thread(target=change), *(Thread(target=authorize) for _ in range(3))]
     for thread in threads:
         thread.start()
     for thread in threads:

@@ -8,7 +8,7 @@ import pytest
 from curation.api.approval import EvaluatedRequest, Scope
 from curation.api.names import Trigger
 from curation.authz.book import PolicyBook
-from curation.authz.gate import Decision, Gate, JudgeContext
+from curation.authz.gate import CallContext, Decision, Gate
 from curation.authz.grant import Grant
 
 NOW = datetime(2025, 11, 22, 12, 0, tzinfo=UTC)
@@ -23,15 +23,15 @@ GET = EvaluatedRequest(
     path="/v1/sessions",
     query="a=b",
 )
-JOB = JudgeContext("j", {"team": "red"}, generation=3, attempt=2)
+JOB = CallContext("j", {"team": "red"}, generation=3, attempt=2)
 ALL = "permit (principal, action, resource);"
 
 
-def judge(*policies: str, request: EvaluatedRequest = GET, context: JudgeContext = JOB) -> Decision:
+def authorize(*policies: str, request: EvaluatedRequest = GET, context: CallContext = JOB) -> Decision:
     book = PolicyBook()
     for index, text in enumerate(policies):
         assert book.put_policy("ns", f"p{index}", text).valid
-    return Gate(book, lambda: NOW).judge("ns", request, context)
+    return Gate(book, lambda: NOW).authorize("ns", request, context)
 
 
 def when(condition: str, effect: str = "permit") -> str:
@@ -39,13 +39,13 @@ def when(condition: str, effect: str = "permit") -> str:
 
 
 def test_without_a_policy_everything_is_denied() -> None:
-    decision = judge()
+    decision = authorize()
     assert not decision.allowed
     assert decision.reason == "no policy permits GET http://api.example:80/v1/sessions?a=b (Submit by module m)"
 
 
 def test_a_permit_allows_and_is_named_by_its_id() -> None:
-    decision = judge('@id("sessions") ' + ALL)
+    decision = authorize('@id("sessions") ' + ALL)
     assert decision == Decision(
         True,
         "GET http://api.example:80/v1/sessions?a=b (Submit by module m) is permitted by CurationPolicy/ns/p0#sessions",
@@ -54,7 +54,7 @@ def test_a_permit_allows_and_is_named_by_its_id() -> None:
 
 
 def test_a_forbid_beats_a_permit_and_is_named_by_its_index() -> None:
-    decision = judge(ALL, ALL + when('context.method == "GET"', "forbid"))
+    decision = authorize(ALL, ALL + when('context.method == "GET"', "forbid"))
     assert not decision.allowed
     assert decision.policies == ("CurationPolicy/ns/p1#1",)
     assert decision.reason.endswith("is forbidden by CurationPolicy/ns/p1#1")
@@ -62,7 +62,7 @@ def test_a_forbid_beats_a_permit_and_is_named_by_its_index() -> None:
 
 def test_a_forbid_that_errors_denies() -> None:
     text = '@id("broken") ' + when("context.attempt + 9223372036854775807 > 0", "forbid")
-    decision = judge(ALL, text)
+    decision = authorize(ALL, text)
     assert not decision.allowed
     assert len(decision.errors) == 1
     assert "CurationPolicy/ns/p1#broken" in decision.errors[0]
@@ -70,7 +70,7 @@ def test_a_forbid_that_errors_denies() -> None:
 
 
 def test_a_permit_that_errors_denies_beside_one_that_allows() -> None:
-    decision = judge(ALL, when("context.attempt + 9223372036854775807 > 0"))
+    decision = authorize(ALL, when("context.attempt + 9223372036854775807 > 0"))
     assert not decision.allowed
     assert "CurationPolicy/ns/p1#0" in decision.errors[0]
 
@@ -94,25 +94,25 @@ SEEN = {
 
 @pytest.mark.parametrize("condition", SEEN.values(), ids=SEEN.keys())
 def test_a_policy_sees_the_evaluated_request(condition: str) -> None:
-    assert judge(when(condition)).allowed
-    assert not judge(when(f"!({condition})")).allowed
+    assert authorize(when(condition)).allowed
+    assert not authorize(when(f"!({condition})")).allowed
 
 
 def test_a_url_without_query_has_no_question_mark() -> None:
     request = GET.model_copy(update={"query": ""})
-    assert judge(when('context.url == "http://api.example:80/v1/sessions"'), request=request).allowed
+    assert authorize(when('context.url == "http://api.example:80/v1/sessions"'), request=request).allowed
 
 
 def test_an_invalid_text_neither_permits_nor_forbids_nor_replaces_what_is_in_force() -> None:
     book = PolicyBook()
     gate = Gate(book, lambda: NOW)
     book.put_policy("ns", "bad", "permit (principal")
-    assert not gate.judge("ns", GET, JOB).allowed
+    assert not gate.authorize("ns", GET, JOB).allowed
     book.put_policy("ns", "good", ALL)
     book.put_policy(None, "bad", when("context.nothing", "forbid"))
-    assert gate.judge("ns", GET, JOB).policies == ("CurationPolicy/ns/good#0",)
+    assert gate.authorize("ns", GET, JOB).policies == ("CurationPolicy/ns/good#0",)
     assert not book.put_policy("ns", "good", "forbid (").valid
-    assert gate.judge("ns", GET, JOB).allowed
+    assert gate.authorize("ns", GET, JOB).allowed
 
 
 def test_a_denial_for_want_of_a_permit_names_the_policies_that_are_invalid_and_no_more_than_three() -> None:
@@ -121,31 +121,31 @@ def test_a_denial_for_want_of_a_permit_names_the_policies_that_are_invalid_and_n
     book.note_flaw("ns", "typo", "is invalid")
     book.note_flaw(None, "floor", "is invalid")
     book.note_flaw("other", "theirs", "is invalid")
-    assert gate.judge("ns", GET, JOB).reason.endswith(
+    assert gate.authorize("ns", GET, JOB).reason.endswith(
         "; CurationPolicy/ns/typo is invalid; ClusterCurationPolicy/floor is invalid"
     )
     for number in range(5):
         book.note_flaw("ns", f"a{number}", "is invalid")
-    assert gate.judge("ns", GET, JOB).reason.count("is invalid") == 3
-    assert "and so are 4 more" in gate.judge("ns", GET, JOB).reason
+    assert gate.authorize("ns", GET, JOB).reason.count("is invalid") == 3
+    assert "and so are 4 more" in gate.authorize("ns", GET, JOB).reason
     book.put_policy("ns", "good", ALL)
-    assert "invalid" not in gate.judge("ns", GET, JOB).reason
+    assert "invalid" not in gate.authorize("ns", GET, JOB).reason
     book.remove_policy("ns", "typo")
     book.remove_policy("ns", "good")
-    assert "typo" not in gate.judge("ns", GET, JOB).reason
+    assert "typo" not in gate.authorize("ns", GET, JOB).reason
 
 
 def test_a_cluster_forbid_binds_every_namespace() -> None:
     book = PolicyBook()
     book.put_policy("ns", "good", ALL)
     book.put_policy(None, "floor", '@id("no-get") ' + when('context.method == "GET"', "forbid"))
-    assert Gate(book, lambda: NOW).judge("ns", GET, JOB).policies == ("ClusterCurationPolicy/floor#no-get",)
+    assert Gate(book, lambda: NOW).authorize("ns", GET, JOB).policies == ("ClusterCurationPolicy/floor#no-get",)
 
 
 def test_a_policy_of_one_namespace_is_nothing_to_another() -> None:
     book = PolicyBook()
     book.put_policy("other", "all", ALL)
-    assert not Gate(book, lambda: NOW).judge("ns", GET, JOB).allowed
+    assert not Gate(book, lambda: NOW).authorize("ns", GET, JOB).allowed
 
 
 def test_an_exception_of_the_engine_is_a_deny(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -153,49 +153,49 @@ def test_an_exception_of_the_engine_is_a_deny(monkeypatch: pytest.MonkeyPatch) -
         raise RuntimeError("engine down")
 
     monkeypatch.setattr(cedarpy, "is_authorized", broken)
-    decision = judge(ALL)
+    decision = authorize(ALL)
     assert not decision.allowed
     assert decision.errors == ("the policies could not be evaluated: RuntimeError: engine down",)
 
 
 @pytest.mark.parametrize(
     "context",
-    [JudgeContext("j", generation=1 << 63), JudgeContext("\ud800"), JudgeContext("j", {"a": "\udfff"})],
+    [CallContext("j", generation=1 << 63), CallContext("\ud800"), CallContext("j", {"a": "\udfff"})],
     ids=["a number too large for Cedar", "a job that is no Unicode", "a label that is no Unicode"],
 )
-def test_a_request_that_cedar_cannot_read_is_a_deny_with_an_error(context: JudgeContext) -> None:
-    decision = judge(ALL, context=context)
+def test_a_request_that_cedar_cannot_read_is_a_deny_with_an_error(context: CallContext) -> None:
+    decision = authorize(ALL, context=context)
     assert not decision.allowed
     assert decision.errors
 
 
 def test_a_request_that_does_not_fit_the_schema_is_a_deny_with_an_error() -> None:
     request = GET.model_copy(update={"path": 7})
-    decision = judge(ALL, request=request)
+    decision = authorize(ALL, request=request)
     assert not decision.allowed
     assert "type mismatch" in decision.reason
 
 
 def test_a_long_url_is_cut_in_the_reason() -> None:
-    assert len(judge(request=GET.model_copy(update={"query": "x" * 8000})).reason) < 400
+    assert len(authorize(request=GET.model_copy(update={"query": "x" * 8000})).reason) < 400
 
 
 def test_names_that_are_cedar_stay_names() -> None:
     hostile = 'm"; permit(principal,action,resource); //'
     request = GET.model_copy(update={"module": hostile, "host": 'h" == "h'})
-    assert not judge(when('principal == Agent::"m"'), request=request).allowed
-    assert judge(ALL, request=request).allowed
+    assert not authorize(when('principal == Agent::"m"'), request=request).allowed
+    assert authorize(ALL, request=request).allowed
 
 
 def test_a_decision_stands_until_what_is_in_force_in_its_namespace_changes() -> None:
     book = PolicyBook()
     book.put_policy("ns", "p", ALL)
     gate = Gate(book, lambda: NOW)
-    decision = gate.judge("ns", GET, JOB)
+    decision = gate.authorize("ns", GET, JOB)
     book.put_policy("other", "p", when("true", "forbid"))
-    assert gate.stands("ns", GET, decision)
+    assert gate.is_still_valid("ns", GET, decision)
     book.put_policy(None, "floor", when("true", "forbid"))
-    assert not gate.stands("ns", GET, decision)
+    assert not gate.is_still_valid("ns", GET, decision)
 
 
 def test_a_decision_stands_until_a_grant_expires() -> None:
@@ -203,14 +203,14 @@ def test_a_decision_stands_until_a_grant_expires() -> None:
     book, expires = PolicyBook(), NOW + timedelta(seconds=1)
     book.put_grant(Grant("ns", "a", GET, Scope.HOST, expires))
     gate = Gate(book, lambda: now[0])
-    decision = gate.judge("ns", GET, JOB)
-    assert gate.stands("ns", GET, decision)
+    decision = gate.authorize("ns", GET, JOB)
+    assert gate.is_still_valid("ns", GET, decision)
     now[0] = expires
-    assert not gate.stands("ns", GET, decision)
-    assert not gate.judge("ns", GET, JOB).allowed
+    assert not gate.is_still_valid("ns", GET, decision)
+    assert not gate.authorize("ns", GET, JOB).allowed
 
 
 def test_a_denial_never_stands() -> None:
     book = PolicyBook()
     gate = Gate(book, lambda: NOW)
-    assert not gate.stands("ns", GET, gate.judge("ns", GET, JOB))
+    assert not gate.is_still_valid("ns", GET, gate.authorize("ns", GET, JOB))

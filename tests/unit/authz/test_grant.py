@@ -13,7 +13,7 @@ from curation.api.approval import EvaluatedRequest, Scope
 from curation.api.cancel import CancelRequest
 from curation.api.names import Trigger
 from curation.authz.book import PolicyBook
-from curation.authz.gate import Gate, JudgeContext
+from curation.authz.gate import CallContext, Gate
 from curation.authz.grant import Grant
 from curation.authz.policy import check_policy
 
@@ -90,7 +90,7 @@ def covers(grant: Grant, namespace: str, asked: EvaluatedRequest) -> bool:
 def allowed(grant: Grant, namespace: str, request: EvaluatedRequest) -> bool:
     book = PolicyBook()
     book.put_grant(grant)
-    decision = Gate(book, lambda: NOW).judge(namespace, request, JudgeContext("j", {"a": "b"}, 1, 1))
+    decision = Gate(book, lambda: NOW).authorize(namespace, request, CallContext("j", {"a": "b"}, 1, 1))
     assert not decision.errors
     return decision.allowed
 
@@ -163,7 +163,7 @@ def test_a_forbid_beats_a_grant() -> None:
     book = PolicyBook()
     book.put_grant(Grant("ns", "m-0", BASE, Scope.HOST))
     book.put_policy("ns", "no", '@id("no") forbid (principal, action, resource);')
-    decision = Gate(book, lambda: NOW).judge("ns", BASE, JudgeContext("j"))
+    decision = Gate(book, lambda: NOW).authorize("ns", BASE, CallContext("j"))
     assert decision.policies == ("CurationPolicy/ns/no#no",)
 
 

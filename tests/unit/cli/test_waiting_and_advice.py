@@ -13,10 +13,10 @@ from curation.api.job import CurationJob
 from curation.api.module import CurationModule
 from curation.api.names import SESSION_FINALIZER, FailureClass, Phase, Reason, Trigger
 from curation.authz.book import PolicyBook
-from curation.authz.gate import Decision, Gate, JudgeContext
+from curation.authz.gate import CallContext, Decision, Gate
 from curation.cli.advice import next_steps
-from curation.cli.judging import Judge
-from curation.cli.known import Judged, Known, requests_of
+from curation.cli.known import Evaluated, Known, requests_of
+from curation.cli.visible_policies import VisiblePolicies
 from curation.cli.waiting import module_state, waits_for
 from curation.lifecycle.decide import Facts, decide
 
@@ -60,7 +60,7 @@ def known(
     reason: str = "",
     *,
     decision: str | None = None,
-    judged: Decision = DENIED,
+    evaluated: Decision = DENIED,
     spec: dict[str, Any] | None = None,
     metadata: dict[str, Any] | None = None,
     module: CurationModule | None = None,
@@ -90,14 +90,14 @@ def known(
             },
         }
     )
-    requests: tuple[Judged, ...] = ()
+    requests: tuple[Evaluated, ...] = ()
     if waits and decision:
         spec_of = {"request": ASKED, "requestDigest": request_digest(ASKED), "decision": decision, "decidedBy": "ada"}
         found = CurationApproval.model_validate(
             {"metadata": {"name": name}, "spec": spec_of, "status": {"waiting": 10, "jobs": ["build"]}}
         )
-        requests = (Judged(found, judged),)
-    return Known(job, NOW, module, ("build", "test"), requests, judged if waits else None, (), (), invalid)
+        requests = (Evaluated(found, evaluated),)
+    return Known(job, NOW, module, ("build", "test"), requests, evaluated if waits else None, (), (), invalid)
 
 
 FORBIDDEN = Decision(False, "forbidden", ("CurationPolicy/demo/p#0",))
@@ -124,13 +124,13 @@ Q, A = Phase.QUEUED, Phase.AWAITING_APPROVAL
         (known(A, Reason.DENIED, decision=""), "(it is gone, or you may not see it)", "approve m-"),
         (known(A, Reason.DENIED, decision="Denied"), "which is Denied by ada", "watch build"),
         (known(A, Reason.DENIED, decision="Revoked"), "which is Revoked by ada", "watch build"),
-        (known(A, Reason.DENIED, decision="Approved", judged=ALLOWED), "allowed by now", "watch build"),
+        (known(A, Reason.DENIED, decision="Approved", evaluated=ALLOWED), "allowed by now", "watch build"),
         (
-            known(A, Reason.DENIED, decision="Approved", judged=FORBIDDEN),
+            known(A, Reason.DENIED, decision="Approved", evaluated=FORBIDDEN),
             "something else",
             "change CurationPolicy/demo/p#0",
         ),
-        (known(A, Reason.DENIED, decision="Pending", judged=FORBIDDEN), "Pending", "change CurationPolicy/demo/p#0"),
+        (known(A, Reason.DENIED, decision="Pending", evaluated=FORBIDDEN), "Pending", "change CurationPolicy/demo/p#0"),
         (
             known(A, Reason.TOO_MANY_APPROVALS, decision="Pending"),
             "room for its approval",
@@ -203,8 +203,8 @@ def approval(asked: EvaluatedRequest, decision: str = "Pending", *jobs: str) -> 
 
 def among(what: Known, *approvals: CurationApproval) -> Known:
     """The same job in a namespace with these approvals, as `why` reads them."""
-    judge = Judge("demo", Gate(PolicyBook(), lambda: NOW), approvals, (), ())
-    return replace(what, requests=requests_of(what.job, judge))
+    visible = VisiblePolicies("demo", Gate(PolicyBook(), lambda: NOW), approvals, (), ())
+    return replace(what, requests=requests_of(what.job, visible))
 
 
 def asking(**changed: object) -> EvaluatedRequest:
@@ -238,7 +238,7 @@ LOOK = asking(trigger=Trigger.OBSERVE, method="GET", path="/sessions/1", module_
 
 def looked_at(asked: EvaluatedRequest, authorized: str = "False") -> Known:
     """A Running job, the last look at whose session was decided so, as the operator records it."""
-    said = Gate(PolicyBook(), lambda: NOW).judge("demo", asked, JudgeContext("build")).reason
+    said = Gate(PolicyBook(), lambda: NOW).authorize("demo", asked, CallContext("build")).reason
     condition = {
         "type": "Authorized",
         "status": authorized,

@@ -8,7 +8,7 @@ from aiohttp.abc import AbstractResolver, ResolveResult
 from curation.egress.client import EgressClient, OutboundRequest
 from curation.egress.errors import EgressRefused, Unavailable
 from curation.egress.floor import AddressFloor
-from curation.egress.resolver import AddressRefused, JudgingResolver, JudgingSockets
+from curation.egress.resolver import AddressRefused, FloorResolver, FloorSockets
 from curation.egress.url import parse_url
 from tests.unit.egress.raw_server import RawServer, raw_server
 
@@ -86,13 +86,13 @@ async def test_dns_that_changes_after_the_check_changes_nothing(
     resolver = ScriptedResolver(["127.0.0.1"], [METADATA])
     client = EgressClient(floor, resolver=resolver)
     opened: list[str] = []
-    original = JudgingSockets.__call__
+    original = FloorSockets.__call__
 
-    def recorded(self: JudgingSockets, info: tuple[object, object, int, str, tuple[object, ...]]) -> socket.socket:
+    def recorded(self: FloorSockets, info: tuple[object, object, int, str, tuple[object, ...]]) -> socket.socket:
         opened.append(str(info[4][0]))
         return original(self, info)
 
-    monkeypatch.setattr(JudgingSockets, "__call__", recorded)
+    monkeypatch.setattr(FloorSockets, "__call__", recorded)
     async with raw_server() as server:
         assert await fetch(client, server) == 200
         assert (resolver.asked, opened) == (1, ["127.0.0.1"])
@@ -109,11 +109,11 @@ async def test_the_socket_is_judged_even_if_the_resolver_lies(
     lying = ScriptedResolver([METADATA], ["10.0.0.1", METADATA, "::1"])
 
     async def unjudged(
-        _: JudgingResolver, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
+        _: FloorResolver, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
     ) -> list[ResolveResult]:
         return await lying.resolve(host, port, family)
 
-    monkeypatch.setattr(JudgingResolver, "resolve", unjudged)
+    monkeypatch.setattr(FloorResolver, "resolve", unjudged)
     client = EgressClient(floor)
     async with raw_server() as server:
         for host in ("one.example", "three.example"):
@@ -125,7 +125,7 @@ async def test_the_socket_is_judged_even_if_the_resolver_lies(
 
 async def test_no_socket_is_made_for_an_address_under_the_floor(floor: AddressFloor) -> None:
     with pytest.raises(AddressRefused):
-        JudgingSockets(floor)((socket.AF_INET, socket.SOCK_STREAM, 0, "", (METADATA, 80)))
+        FloorSockets(floor)((socket.AF_INET, socket.SOCK_STREAM, 0, "", (METADATA, 80)))
 
 
 async def test_a_name_without_address_is_unavailable(floor: AddressFloor) -> None:

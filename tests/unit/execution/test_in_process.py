@@ -66,11 +66,11 @@ async def test_a_result_is_judged_outside_of_the_event_loop(rig: Rig, monkeypatc
     """One that is as long as it may be takes a second."""
     judging: list[threading.Thread] = []
 
-    def judge(*arguments: Any) -> Result:
+    def authorize(*arguments: Any) -> Result:
         judging.append(threading.current_thread())
         return verdict(*arguments)
 
-    monkeypatch.setattr(in_process, "verdict", judge)
+    monkeypatch.setattr(in_process, "verdict", authorize)
     report = await ended(rig.start(Script().ok(DONE), Trigger.OBSERVE))
     assert report.result == Completed({"n": 1})
     assert len(judging) == 1

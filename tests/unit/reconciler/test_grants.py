@@ -9,7 +9,7 @@ import pytest
 
 from curation.api.approval import request_digest
 from curation.api.names import Trigger
-from curation.authz.gate import JudgeContext
+from curation.authz.gate import CallContext
 from curation.cluster.resources import APPROVALS, JOBS
 from curation.lifecycle.deadlines import HELD_AT_MOST
 from curation.reconciler.approvals.grants import JOBS_UNKNOWN_AT_MOST, Grants
@@ -57,7 +57,7 @@ def started(rig: Rig, seen: Document, phase: str = "Running") -> Grants:
 
 def allowed(rig: Rig) -> tuple[bool, bool]:
     """Whether a Submit and a Cancel request are allowed."""
-    first, second = (rig.context.gate.judge(NAMESPACE, asked, JudgeContext("job")) for asked in (SUBMIT, CANCEL))
+    first, second = (rig.context.gate.authorize(NAMESPACE, asked, CallContext("job")) for asked in (SUBMIT, CANCEL))
     return first.allowed, second.allowed
 
 

@@ -28,7 +28,7 @@ from curation.api.names import (
     Reason,
 )
 from curation.api.reading import Unreadable
-from curation.authz.gate import Decision, JudgeContext
+from curation.authz.gate import CallContext, Decision
 from curation.cluster.answers import Created, Exists, Refused, Throttled, Unknown
 from curation.cluster.cache import Stored
 from curation.cluster.resources import APPROVALS, MODULES
@@ -108,7 +108,7 @@ class Approvals:
         approval = job.status.approval
         if job.status.phase is not Phase.AWAITING_APPROVAL or approval is None:
             return ApprovalFacts()
-        decision = self._judge(key, job, approval)
+        decision = self._authorize(key, job, approval)
         found = self._found(key.namespace, approval)
         return ApprovalFacts(
             allowed=decision.allowed,
@@ -144,11 +144,11 @@ class Approvals:
             )
         return None
 
-    def _judge(self, key: Key, job: CurationJob, approval: JobApproval) -> Decision:
+    def _authorize(self, key: Key, job: CurationJob, approval: JobApproval) -> Decision:
         run = job.status.run
         generation, attempt = (run.generation, run.attempt) if run is not None else (job.metadata.generation, 0)
-        context = JudgeContext(key.name, job.metadata.labels, generation, attempt + 1)
-        decision = self._context.gate.judge(key.namespace, approval.request, context)
+        context = CallContext(key.name, job.metadata.labels, generation, attempt + 1)
+        decision = self._context.gate.authorize(key.namespace, approval.request, context)
         # A request that nothing permits is not forbidden: approving it is what helps.
         otherwise = decision.policies or decision.errors
         forbids = f"{key.name}: {decision.reason}" if not decision.allowed and otherwise else ""
@@ -187,7 +187,7 @@ class Approvals:
             self.forget(key)
             return
         if self._register(key, job, wanted):
-            self._judge(key, job, wanted)
+            self._authorize(key, job, wanted)
         await self._ensure(key, job, wanted)
 
     def _register(self, key: Key, job: CurationJob, wanted: JobApproval) -> bool:

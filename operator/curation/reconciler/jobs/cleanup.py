@@ -191,7 +191,7 @@ class Cleanup:
                 if job.metadata.deletion_timestamp is not None:
                     self._context.queue.add(key)  # to note when it is over
                 report = await self._runs.cancel(order)
-            self._judge(job, entry, report, progress, lost=await self._lost_for_good(order, job, report))
+            self._conclude(job, entry, report, progress, lost=await self._lost_for_good(order, job, report))
         finally:
             progress.task = None
             self._context.queue.add(key)
@@ -212,7 +212,9 @@ class Cleanup:
                     log.warning("namespace %s could not be read: %s", namespace, error, extra=order.log_fields)
         return False
 
-    def _judge(self, job: CurationJob, entry: AbandonedRun, report: Report, progress: _Progress, *, lost: bool) -> None:
+    def _conclude(
+        self, job: CurationJob, entry: AbandonedRun, report: Report, progress: _Progress, *, lost: bool
+    ) -> None:
         if progress.done:
             return  # given up meanwhile
         now = self._context.clock.now()

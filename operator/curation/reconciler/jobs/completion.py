@@ -15,7 +15,7 @@ from curation.api.job import CurationJob, JobStatus, status_to_wire
 from curation.api.names import EventReason
 from curation.api.reading import Unreadable, read
 from curation.cluster.answers import Conflict, Gone, Refused, Throttled, Unknown, Written
-from curation.lifecycle.complete import Moment, Ruling, Verdict, complete, unjudged
+from curation.lifecycle.complete import Moment, Ruling, Verdict, complete, unreadable
 from curation.lifecycle.note import Note
 from curation.lifecycle.outcome import Report, Trigger
 from curation.reconciler.jobs.orders import Order
@@ -84,7 +84,7 @@ class Completion:
             stored = context.cache(key).get(key.namespace, key.name)
             job, fault = job_of(stored) if stored is not None else (None, None)
             if job is not None and fault is not None:
-                return self._settled(pending, job, unjudged(job, report, str(fault)))
+                return self._settled(pending, job, unreadable(job, report, str(fault)))
             if job is not None and _landed(job, pending):
                 landed = Verdict(Ruling.APPLIED, pending.planned, ask=pending.ask, notes=pending.notes)
                 return self._settled(pending, job, landed, pending.before)

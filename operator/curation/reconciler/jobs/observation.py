@@ -8,7 +8,7 @@ from typing import Final
 from curation.api.approval import EvaluatedRequest
 from curation.api.job import CurationJob, Run
 from curation.api.names import ANNOTATION_OBSERVE_REQUESTED_AT, Phase
-from curation.authz.gate import JudgeContext
+from curation.authz.gate import CallContext
 from curation.lifecycle.outcome import Denied, Failed, Report
 from curation.reconciler.approvals.waiting import observation_denied
 from curation.reconciler.jobs import orders
@@ -185,8 +185,8 @@ class Observation:
         if plan.denied is None or revision == plan.revision:
             return False
         plan.revision = revision
-        context = JudgeContext(key.name, job.metadata.labels, run.generation, run.attempt)
-        return self._context.gate.judge(key.namespace, plan.denied, context).allowed
+        context = CallContext(key.name, job.metadata.labels, run.generation, run.attempt)
+        return self._context.gate.authorize(key.namespace, plan.denied, context).allowed
 
 
 def _asked(job: CurationJob) -> str:

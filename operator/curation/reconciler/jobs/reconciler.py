@@ -87,8 +87,8 @@ class JobReconciler:
                 step = decide(job, replace(facts, slot=False))
         launched = False
         try:
-            with self._runs.hearing(stored.uid) as heard:
-                launched = await self._carry_out(key, stored, job, step, heard)
+            with self._runs.versions_meanwhile(stored.uid) as versions:
+                launched = await self._carry_out(key, stored, job, step, versions)
         finally:
             if reserved and not launched:
                 self._runs.release()
@@ -166,7 +166,7 @@ class JobReconciler:
     # -- writes ------------------------------------------------------------------------------------------------------
 
     async def _carry_out(
-        self, key: Key, stored: Stored, job: CurationJob, step: Step, heard: list[Stored | None]
+        self, key: Key, stored: Stored, job: CurationJob, step: Step, versions: list[Stored | None]
     ) -> bool:
         """Make the one write of a step; True if a run was launched."""
         context, version = self._context, stored.resource_version
@@ -191,7 +191,7 @@ class JobReconciler:
         match answer:
             case Written():
                 context.refusals.ended(key, what)
-                return self._written(key, stored, job, step, heard)
+                return self._written(key, stored, job, step, versions)
             case Conflict() | Gone():
                 context.queue.add_rate_limited(key)
             case Throttled(retry_after):
@@ -199,7 +199,7 @@ class JobReconciler:
             case Unknown(message):
                 log.warning("the answer to a write of %s was lost: %s", key, message, extra=fields)
                 if await context.refresh(key) and self._landed(key, step):
-                    return self._written(key, stored, job, step, heard)
+                    return self._written(key, stored, job, step, versions)
                 context.queue.add_rate_limited(key)
             case Refused() as refused:
                 context.refused(key, what, refused, fields)
@@ -221,7 +221,7 @@ class JobReconciler:
             planned.phase_since,
         )
 
-    def _written(self, key: Key, stored: Stored, job: CurationJob, step: Step, heard: list[Stored | None]) -> bool:
+    def _written(self, key: Key, stored: Stored, job: CurationJob, step: Step, versions: list[Stored | None]) -> bool:
         context = self._context
         fields = run_fields(key.namespace, key.name, step.status.run)
         for note in step.notes:
@@ -237,7 +237,7 @@ class JobReconciler:
         log.info("launching run %s", step.launch.id, extra=fields)
         self._observation.launched(key, job)
         # The claim was conditioned on the version that it was computed from: all that is newer came with it or after.
-        self._runs.launch(orders.submit(key, job, step.launch), claimed=stored.resource_version, heard=heard)
+        self._runs.launch(orders.submit(key, job, step.launch), claimed=stored.resource_version, versions=versions)
         return True
 
     def _forget(self, key: Key) -> None:

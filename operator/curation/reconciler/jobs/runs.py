@@ -77,7 +77,7 @@ class Runs:
         self._modules = modules
         self._credentials = credentials
         self._flights: dict[str, set[Flight]] = {}  # by uid
-        self._hearing: dict[str, list[Stored | None]] = {}  # by uid, while a claim is being answered
+        self._claiming: dict[str, list[Stored | None]] = {}  # by uid, while a claim is being answered
         self._tasks: set[asyncio.Task[None]] = set()
         self._pending: dict[Key, list[Pending]] = {}
         self._unsettled: set[str] = set()  # run ids of the Submit executions among them
@@ -128,26 +128,26 @@ class Runs:
     # -- executions --------------------------------------------------------------------------------------------------
 
     @contextmanager
-    def hearing(self, uid: str) -> Iterator[list[Stored | None]]:
+    def versions_meanwhile(self, uid: str) -> Iterator[list[Stored | None]]:
         """What is heard of a job while its claim is being answered, for `launch` to judge: it may end the run before
         the run is known here, and look reverted by the time it is."""
-        heard = self._hearing[uid] = []
+        versions = self._claiming[uid] = []
         try:
-            yield heard
+            yield versions
         finally:
-            del self._hearing[uid]
+            del self._claiming[uid]
 
-    def launch(self, order: Order, claimed: int = 0, heard: Sequence[Stored | None] = ()) -> None:
+    def launch(self, order: Order, claimed: int = 0, versions: Sequence[Stored | None] = ()) -> None:
         """Execute a Submit or Observe order; its report becomes a pending completion of its job.
 
         `claimed` is the resourceVersion of the claim: versions heard that are older say nothing about its run.
         """
         flight = self._take_off(order)
-        for version in heard:
+        for version in versions:
             if version is None or version.uid != order.run.uid:
-                self._judge(flight, None)
+                self._ask_fence(flight, None)
             elif version.resource_version > claimed:
-                self._hear(flight, version)
+                self._on_version(flight, version)
 
         async def follow() -> None:
             try:
@@ -175,15 +175,15 @@ class Runs:
     def seen(self, old: Stored | None, new: Stored | None) -> None:
         """Listener of the job cache: ask the fence of every execution of this job, now."""
         for known in (old, new):
-            if known is not None and known.uid in self._hearing:
-                self._hearing[known.uid].append(new)
+            if known is not None and known.uid in self._claiming:
+                self._claiming[known.uid].append(new)
                 break
         if new is not None and new.uid in self._flights:
             for flight in tuple(self._flights[new.uid]):
-                self._hear(flight, new)
+                self._on_version(flight, new)
         if old is not None and old.uid in self._flights and (new is None or new.uid != old.uid):
             for flight in tuple(self._flights[old.uid]):
-                self._judge(flight, None)
+                self._ask_fence(flight, None)
 
     def lives(self, uid: str, run_id: str) -> bool:
         """Whether a Submit execution of this run is alive here, or its completion is still to be settled."""
@@ -257,14 +257,14 @@ class Runs:
         if not flights:
             self._flights.pop(uid, None)
 
-    def _hear(self, flight: Flight, version: Stored) -> None:
+    def _on_version(self, flight: Flight, version: Stored) -> None:
         job, fault = job_of(version)
         if fault is None:
-            self._judge(flight, job)
+            self._ask_fence(flight, job)
         elif flight.order.trigger is not Trigger.CANCEL:
             flight.kill(f"the job cannot be read: {fault}")  # nothing says that it is current
 
-    def _judge(self, flight: Flight, job: CurationJob | None) -> None:
+    def _ask_fence(self, flight: Flight, job: CurationJob | None) -> None:
         if flight.order.trigger is Trigger.CANCEL or flight.dead:
             return
         against = objection(job, flight.order.run, flight.order.trigger)

@@ -14,7 +14,7 @@ from prometheus_client.registry import Collector
 from curation.api.approval import EvaluatedRequest
 from curation.api.job import JobStatus
 from curation.api.names import Phase
-from curation.authz.gate import Decision, Gate, JudgeContext
+from curation.authz.gate import CallContext, Decision, Gate
 from curation.cluster.requests import Asked
 from curation.cluster.resources import KINDS
 from curation.execution.executor import Invocation
@@ -182,16 +182,16 @@ class MeasuredGate:
         self._gate = gate
         self._observe = metrics.policy_decision.observe
 
-    def judge(self, namespace: str, request: EvaluatedRequest, context: JudgeContext) -> Decision:
-        """See `Gate.judge`."""
+    def authorize(self, namespace: str, request: EvaluatedRequest, context: CallContext) -> Decision:
+        """See `Gate.authorize`."""
         started = time.perf_counter()
-        decision = self._gate.judge(namespace, request, context)
+        decision = self._gate.authorize(namespace, request, context)
         self._observe(time.perf_counter() - started)
         return decision
 
-    def stands(self, namespace: str, request: EvaluatedRequest, decision: Decision) -> bool:
-        """See `Gate.stands`."""
-        return self._gate.stands(namespace, request, decision)
+    def is_still_valid(self, namespace: str, request: EvaluatedRequest, decision: Decision) -> bool:
+        """See `Gate.is_still_valid`."""
+        return self._gate.is_still_valid(namespace, request, decision)
 
 
 class WatchAge(Collector):

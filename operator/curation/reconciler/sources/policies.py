@@ -9,7 +9,7 @@ from typing import Final, NamedTuple
 from curation.api.names import POLICY_INVALID
 from curation.api.policy import CurationPolicy, PolicyStatus
 from curation.api.reading import Unreadable
-from curation.authz.standing import Standing, judge, put_in_force
+from curation.authz.standing import Standing, put_in_force, review
 from curation.cluster.answers import Refused
 from curation.cluster.cache import Stored
 from curation.cluster.resources import CLUSTER_POLICIES, POLICIES
@@ -57,24 +57,24 @@ class PolicyReconciler:
         if new is not None:
             # One that cannot be read any more goes on counting as it was read last: it may forbid.
             with suppress(Unreadable):
-                self._judge(key, new.parse(CurationPolicy))
+                self._review(key, new.parse(CurationPolicy))
             return
         self._count(key, None)
         self._told.pop(key, None)
         self._not_ours.discard(key)
         self._context.book.remove_policy(namespace, known.name)
 
-    def _judge(self, key: Key, policy: CurationPolicy) -> Standing:
-        standing = judge(policy, self._standings.get(key))
+    def _review(self, key: Key, policy: CurationPolicy) -> Standing:
+        standing = review(policy, self._standings.get(key))
         self._count(key, standing)
         put_in_force(self._context.book, key.namespace or None, key.name, standing)
         return standing
 
     def _count(self, key: Key, standing: Standing | None) -> None:
         before = self._standings.pop(key, None)
-        for judged, change in ((before, -1), (standing, 1)):
-            if judged is not None:
-                ready = str(judged.check.valid)
+        for each, change in ((before, -1), (standing, 1)):
+            if each is not None:
+                ready = str(each.check.valid)
                 self._context.metrics.policies.labels(kind=key.kind.kind, ready=ready).inc(change)
         if standing is not None:
             self._standings[key] = standing
@@ -95,7 +95,7 @@ class PolicyReconciler:
         except Unreadable:
             await self._in_use.let_go(key, stored)
             return
-        standing = self._judge(key, policy)
+        standing = self._review(key, policy)
         self._tell(key, policy, standing)
         if key in self._not_ours:
             return

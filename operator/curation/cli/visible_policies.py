@@ -10,9 +10,9 @@ from curation.api.approval import ApprovalDecision, CurationApproval, EvaluatedR
 from curation.api.policy import CurationPolicy
 from curation.api.reading import Unreadable, read
 from curation.authz.book import PolicyBook
-from curation.authz.gate import Decision, Gate, JudgeContext
+from curation.authz.gate import CallContext, Decision, Gate
 from curation.authz.grant import Grant
-from curation.authz.standing import judge, put_in_force
+from curation.authz.standing import put_in_force, review
 from curation.cli.access import Cluster, parse_all, unreadable_line
 from curation.cli.errors import Forbidden
 from curation.cluster.answers import Document
@@ -21,7 +21,7 @@ from curation.lifecycle.deadlines import HELD_AT_MOST
 
 
 @dataclass(frozen=True)
-class Judge:
+class VisiblePolicies:
     """What is in force in a namespace, as far as this user can see."""
 
     namespace: str
@@ -34,16 +34,16 @@ class Judge:
     going: tuple[str, ...] = ()
     """Policies that are being deleted and still count for Cancel, and until when."""
 
-    def judge(self, request: EvaluatedRequest, context: JudgeContext) -> Decision:
+    def authorize(self, request: EvaluatedRequest, context: CallContext) -> Decision:
         """Decide one request, now."""
-        return self.gate.judge(self.namespace, request, context)
+        return self.gate.authorize(self.namespace, request, context)
 
     def approval(self, name: str) -> CurationApproval | None:
         """The approval of this name, if it was read."""
         return next((approval for approval in self.approvals if approval.metadata.name == name), None)
 
 
-async def read_judge(cluster: Cluster) -> Judge:
+async def read_policies(cluster: Cluster) -> VisiblePolicies:
     """Read the policies of the namespace and of the cluster, and the approvals of the namespace."""
     book, unread, invalid, going = PolicyBook(), list[str](), list[str](), list[str]()
     for kind, effect in (
@@ -56,7 +56,7 @@ async def read_judge(cluster: Cluster) -> Judge:
             except Unreadable as error:
                 unread.append(unreadable_line(CurationPolicy, document, str(error), "it is left out"))
                 continue
-            standing, name = judge(policy, None), policy.metadata.name
+            standing, name = review(policy, None), policy.metadata.name
             put_in_force(book, policy.metadata.namespace or None, name, standing)
             if standing.deleting and standing.in_force is not None and policy.metadata.deletion_timestamp is not None:
                 until = policy.metadata.deletion_timestamp + HELD_AT_MOST
@@ -75,7 +75,7 @@ async def read_judge(cluster: Cluster) -> Judge:
         spec = approval.spec
         if spec.decision is ApprovalDecision.APPROVED and approval.metadata.deletion_timestamp is None:
             book.put_grant(Grant.of(approval))
-    return Judge(
+    return VisiblePolicies(
         cluster.namespace, Gate(book, cluster.now), tuple(approvals), tuple(unread), tuple(invalid), tuple(going)
     )
 
