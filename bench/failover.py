@@ -23,7 +23,7 @@ from curation.cluster.lease import DURATION
 
 NAMESPACE = "failover"
 _LEADS = re.compile(r"working as ")
-_LOOK_SECONDS = 0.005
+_POLL_SECONDS = 0.005
 _WAIT_SECONDS = 60.0
 
 
@@ -82,7 +82,7 @@ class Rounds:
             while True:
                 if _LEADS.search(self._stage.log_of(operator).read_text()):
                     return time.monotonic()
-                await asyncio.sleep(_LOOK_SECONDS)
+                await asyncio.sleep(_POLL_SECONDS)
 
 
 async def measure(rounds: int, jobs: int) -> list[Result]:

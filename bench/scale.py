@@ -18,7 +18,7 @@ from curation.api.job import status_to_wire
 
 NAMESPACE = "scale"
 _MEGABYTE = 1e6
-_LOOK_SECONDS = 0.1
+_POLL_SECONDS = 0.1
 _QUIET_SECONDS = 3.0
 """kopf keeps what it saw of an object for a second; memory is looked at after that."""
 
@@ -62,7 +62,7 @@ async def start(stage: Stage, count: int) -> Start:
             looked = metrics.get(("curation_reconcile_seconds_count", 'kind="CurationJob"'), 0)
             if looked >= count and metrics[("curation_queue_depth", "")] == 0:
                 break
-            await asyncio.sleep(_LOOK_SECONDS)
+            await asyncio.sleep(_POLL_SECONDS)
     known = metrics[("curation_jobs", 'phase="Completed"')]
     if known != count:
         raise RuntimeError(f"{known:.0f} of {count} jobs are known as Completed")

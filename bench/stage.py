@@ -20,7 +20,7 @@ from testing.controlplane.server import ControlPlane
 
 ROOT: Final = Path(__file__).parents[1]
 WAIT_SECONDS: Final = 120.0
-_LOOK_SECONDS: Final = 0.02
+_POLL_SECONDS: Final = 0.02
 _PROGRAMS: Final = {
     "operator": "curation.cli.operator",
     "kube-apiserver": "kube-apiserver",
@@ -95,7 +95,7 @@ class Stage:
             while not await _ready(http, self.operator_url):
                 if time.monotonic() > started + WAIT_SECONDS:
                     raise RuntimeError(f"the operator is not ready: {self.operator_log.read_text()[-2000:]}")
-                await asyncio.sleep(_LOOK_SECONDS)
+                await asyncio.sleep(_POLL_SECONDS)
         self.operator_pid = running_in(self.folder)["curation.cli.operator"]
         return time.monotonic() - started
 
@@ -118,18 +118,18 @@ class Stage:
     async def _read(self, name: str, pattern: re.Pattern[str]) -> str:
         log = self.folder / f"{name}.log"
 
-        def look() -> str | None:
+        def check() -> str | None:
             found = pattern.search(log.read_text()) if log.exists() else None
             return found[1] if found else None
 
-        return await self._until(f"of {name} says where it serves", look)
+        return await self._until(f"of {name} says where it serves", check)
 
-    async def _until(self, what: str, look: Callable[[], T | None]) -> T:
+    async def _until(self, what: str, check: Callable[[], T | None]) -> T:
         deadline = time.monotonic() + WAIT_SECONDS
-        while (found := look()) is None:
+        while (found := check()) is None:
             if time.monotonic() > deadline:
                 raise RuntimeError(f"waited {WAIT_SECONDS:.0f} s in vain until the process {what}")
-            await asyncio.sleep(_LOOK_SECONDS)
+            await asyncio.sleep(_POLL_SECONDS)
         return found
 
 

@@ -34,7 +34,7 @@ SESSIONS: Final = "session-service"
 DROPPED: Final = "dropped a stale completion"
 
 _STOP_SECONDS = 30.0
-_LOOK_SECONDS = 0.02
+_POLL_SECONDS = 0.02
 _LEISURELY_SECONDS = 1.0
 _LAST_LINES = 25
 
@@ -99,7 +99,7 @@ class Stage:
         while (code := self._processes.exit_code(OPERATOR)) is None:
             if time.monotonic() > deadline:
                 raise DemoFailed(f"the operator did not stop within {_STOP_SECONDS:.0f} s of SIGTERM")
-            await asyncio.sleep(_LOOK_SECONDS)
+            await asyncio.sleep(_POLL_SECONDS)
         return code
 
     def dropped_lines(self) -> Sequence[str]:
@@ -124,21 +124,21 @@ class Stage:
         self._started.append(name)
 
     async def _read(self, name: str, pattern: re.Pattern[str]) -> str:
-        async def look() -> str | None:
+        async def check() -> str | None:
             found = pattern.search(self.log(name).read_text())
             return found[1] if found else None
 
-        return await self._until(name, "says where it serves", look)
+        return await self._until(name, "says where it serves", check)
 
-    async def _until(self, name: str, what: str, look: Callable[[], Awaitable[T | None]]) -> T:
+    async def _until(self, name: str, what: str, check: Callable[[], Awaitable[T | None]]) -> T:
         deadline = time.monotonic() + WAIT_SECONDS
-        while (found := await look()) is None:
+        while (found := await check()) is None:
             if died := self.died():
                 raise DemoFailed(died)
             if time.monotonic() > deadline:
                 last = self.last_lines(name)
                 raise DemoFailed(f"waited {WAIT_SECONDS:.0f} s in vain until the {name} {what}; its log:\n{last}")
-            await asyncio.sleep(_LOOK_SECONDS)
+            await asyncio.sleep(_POLL_SECONDS)
         return found
 
 

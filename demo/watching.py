@@ -15,7 +15,7 @@ from demo.board import Board
 from demo.facts import Metrics
 from demo.service import SessionsClient
 
-_LOOK_SECONDS: Final = 0.2
+_POLL_SECONDS: Final = 0.2
 """Between two looks at what cannot be watched: a table that a person reads needs no more."""
 
 
@@ -81,4 +81,4 @@ async def _look(
             if not (died := alive()):
                 raise
             return board.fail(f"{died} ({error})")
-        await asyncio.sleep(_LOOK_SECONDS)
+        await asyncio.sleep(_POLL_SECONDS)

@@ -109,7 +109,7 @@ GUARDS = (
     ),
     Guard(
         "death of an execution, in its calls",
-        (("reconciler/jobs/runs.py", "            flight.kill(against.message)\n", "            pass\n"),),
+        (("reconciler/jobs/runs.py", "            live.kill(against.message)\n", "            pass\n"),),
         (
             "tests/gauntlet/test_dead_fence.py::"
             "test_no_request_leaves_a_run_of_many_calls_after_the_operator_has_heard_of_its_end[rerun-Submit]",

@@ -26,7 +26,7 @@ MARKER = "installed"
 
 _JOBS = "/apis/curation.dev/v1alpha1/namespaces/default/curationjobs"
 _EFFECTIVE_SECONDS = 60.0
-_LOOK_SECONDS = 0.05
+_POLL_SECONDS = 0.05
 
 
 def install(connection: Connection, root: Path = ROOT, overlay: Path = MANIFESTS) -> None:
@@ -90,4 +90,4 @@ def _until(what: str, condition: Callable[[], bool]) -> None:
     while not condition():
         if time.monotonic() > deadline:
             raise ControlPlaneError(f"waited {_EFFECTIVE_SECONDS:.0f} s in vain until {what}")
-        time.sleep(_LOOK_SECONDS)
+        time.sleep(_POLL_SECONDS)

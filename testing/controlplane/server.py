@@ -29,7 +29,7 @@ APISERVER = "kube-apiserver"
 _READY_SECONDS = 120.0
 """40 times what an idle machine takes: the start of one server competes with whole test runs."""
 _STOP_SECONDS = 15.0
-_LOOK_SECONDS = 0.02
+_POLL_SECONDS = 0.02
 _PORT_ATTEMPTS = 5
 
 
@@ -147,7 +147,7 @@ class ControlPlane:
         while running.exit_code(APISERVER) is None:
             if time.monotonic() > deadline:
                 running.signal(APISERVER, signal.SIGKILL)
-            time.sleep(_LOOK_SECONDS)
+            time.sleep(_POLL_SECONDS)
 
     def start_apiserver(self) -> None:
         """Start the API server again on the same port and data, and wait until it is ready."""
@@ -185,7 +185,7 @@ class ControlPlane:
         self.stop_apiserver(kill=True)
         running.signal("etcd", signal.SIGTERM)
         while running.exit_code("etcd") is None:
-            time.sleep(_LOOK_SECONDS)
+            time.sleep(_POLL_SECONDS)
         change(self.folder / "etcd", self.folder / "etcd-backup")
         programs.remove_sockets(self.folder)
         self._run(self.folder, "etcd", programs.etcd(self._binaries))
@@ -249,7 +249,7 @@ class ControlPlane:
             if code is not None or late:
                 why = f"did not {what} in {_READY_SECONDS:.0f} s" if code is None else f"ended with {code}"
                 raise ControlPlaneError(f"{name} {why}; the end of its log:\n{programs.tail(folder / f'{name}.log')}")
-            time.sleep(_LOOK_SECONDS)
+            time.sleep(_POLL_SECONDS)
 
 
 def _copy(source: Path, target: Path) -> None:

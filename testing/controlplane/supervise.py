@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Any
 
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
-_SECONDS_BETWEEN_LOOKS = 1.0
+_POLL_SECONDS = 1.0
 
 
 def _dies_with_us() -> Callable[[], None] | None:
@@ -96,7 +96,7 @@ def main(folder: Path, owner: int, *, keep: bool) -> None:
     received = b""
     try:
         while os.getppid() == owner:
-            readable, _, _ = select.select([0], [], [], _SECONDS_BETWEEN_LOOKS)
+            readable, _, _ = select.select([0], [], [], _POLL_SECONDS)
             if not readable:
                 continue
             # Not sys.stdin: its buffer could hold a request that select() knows nothing of.

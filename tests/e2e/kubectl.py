@@ -17,7 +17,7 @@ SECONDS = 180.0
 """How long a test waits for one thing to happen: some ten times what a machine with two busy cores needs."""
 
 _COMMAND_SECONDS = 300.0
-_LOOK_SECONDS = 0.3
+_POLL_SECONDS = 0.3
 
 
 def kubectl(*arguments: str, stdin: str | None = None) -> str:
@@ -64,4 +64,4 @@ def until(condition: Callable[[], bool], what: str, picture: Callable[[], str] =
     while not condition():
         if time.monotonic() > deadline:
             raise AssertionError(f"waited {SECONDS:.0f} s in vain until {what}\n{picture()}")
-        time.sleep(_LOOK_SECONDS)
+        time.sleep(_POLL_SECONDS)

@@ -19,7 +19,7 @@ from tests.harness.world import JOBS, SECONDS, World
 
 # As many as a module may make.
 CALLS = 1000
-_LOOK_SECONDS = 0.05
+_POLL_SECONDS = 0.05
 
 
 def many_calls(url: str, trigger: str) -> bytes:
@@ -75,7 +75,7 @@ async def until_ended(operator: OperatorProcess, trigger: str) -> None:
         if metrics.value("curation_run_duration_seconds_count", trigger=trigger):
             return
         assert time.monotonic() < deadline, f"the {trigger} execution does not end"
-        await asyncio.sleep(_LOOK_SECONDS)
+        await asyncio.sleep(_POLL_SECONDS)
 
 
 def calls_of_the_first_run(world: World, trigger: str) -> list[Entry]:

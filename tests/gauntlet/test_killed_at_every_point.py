@@ -26,7 +26,7 @@ WALL_SECONDS = 8
 NO_CONFIGURE = manifests.PERMIT_LOCAL.removesuffix(";") + ' unless { context.path like "*/configure" };'
 RETRY = {"limit": 5, "initialDelaySeconds": 1, "maxDelaySeconds": 1}
 MOST = 60
-_LOOK_SECONDS = 0.05
+_POLL_SECONDS = 0.05
 
 
 async def until_found(world: World, plural: str, name: str) -> None:
@@ -34,7 +34,7 @@ async def until_found(world: World, plural: str, name: str) -> None:
     deadline = time.monotonic() + SECONDS
     while await world.cluster.find(plural, name) is None:
         assert time.monotonic() < deadline, f"there is no {plural} {name}\n{world.picture()}"
-        await asyncio.sleep(_LOOK_SECONDS)
+        await asyncio.sleep(_POLL_SECONDS)
 
 
 async def until_cleaned(world: World, name: str) -> None:

@@ -12,7 +12,7 @@ from typing import Final
 
 import yaml
 
-from curation.cluster.lease import LOOK_PERIOD
+from curation.cluster.lease import POLL_PERIOD
 from tests.harness.cluster import Cluster, Document
 from tests.harness.history import History
 from tests.harness.operator_process import OperatorProcess
@@ -94,35 +94,35 @@ async def election(world: World) -> AsyncIterator[Election]:
         history.check_complete()
 
 
-class Looks:
+class Polls:
     """Looks at the Lease as often as a candidate does, and so tells how slow that is on this machine now."""
 
     def __init__(self) -> None:
-        self.longest = LOOK_PERIOD
+        self.longest = POLL_PERIOD
         """Seconds from one answer to the next."""
 
     @property
     def slowness(self) -> float:
         """How many times longer than the period; 1 on an idle machine."""
-        return self.longest / LOOK_PERIOD
+        return self.longest / POLL_PERIOD
 
     async def run(self, cluster: Cluster) -> None:
         """Go on until cancelled."""
         answered = time.monotonic()
         while True:
-            await asyncio.sleep(LOOK_PERIOD)
+            await asyncio.sleep(POLL_PERIOD)
             await cluster.get("leases", NAME)
             self.longest = max(self.longest, time.monotonic() - answered)
             answered = time.monotonic()
 
 
 @asynccontextmanager
-async def looking(cluster: Cluster) -> AsyncIterator[Looks]:
+async def polling(cluster: Cluster) -> AsyncIterator[Polls]:
     """Look at the Lease until the block ends."""
-    looks = Looks()
-    task = asyncio.create_task(looks.run(cluster), name="looks at the Lease")
+    polls = Polls()
+    task = asyncio.create_task(polls.run(cluster), name="looks at the Lease")
     try:
-        yield looks
+        yield polls
     finally:
         task.cancel()
         with suppress(asyncio.CancelledError):

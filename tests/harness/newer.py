@@ -7,7 +7,7 @@ from testing.controlplane.server import ControlPlane
 
 _CRDS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
 SECONDS = 60.0
-_LOOK_SECONDS = 0.1
+_POLL_SECONDS = 0.1
 
 
 def loosen(control_plane: ControlPlane, plural: str) -> None:
@@ -24,7 +24,7 @@ def loosen(control_plane: ControlPlane, plural: str) -> None:
     # The server sets its storage up anew for a while, and answers 429.
     while control_plane.request("GET", f"/apis/curation.dev/v1alpha1/{plural}")[0] != 200:
         assert time.monotonic() < until, f"{plural} are not served anew"
-        time.sleep(_LOOK_SECONDS)
+        time.sleep(_POLL_SECONDS)
 
 
 def _loose(schema: dict[str, Any]) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from tests.harness.cluster import Document
 from tests.harness.world import SECONDS, World
 
 ADMISSION = "/apis/admissionregistration.k8s.io/v1"
-_LOOK_SECONDS = 0.05
+_POLL_SECONDS = 0.05
 
 
 @asynccontextmanager
@@ -53,14 +53,14 @@ async def objection(
         async with asyncio.timeout(SECONDS):
             # Nothing tells when an admission policy works.
             while words not in str((await world.cluster.request(method, f"{path}?dryRun=All", document))[1]):  # noqa: ASYNC110
-                await asyncio.sleep(_LOOK_SECONDS)
+                await asyncio.sleep(_POLL_SECONDS)
         yield
     finally:
         for kind, _ in reversed(kinds):
             await world.cluster.request("DELETE", f"{ADMISSION}/{kind}/{name}")
         async with asyncio.timeout(SECONDS):
             while words in str((await world.cluster.request(method, f"{path}?dryRun=All", document))[1]):  # noqa: ASYNC110
-                await asyncio.sleep(_LOOK_SECONDS)
+                await asyncio.sleep(_POLL_SECONDS)
 
 
 @asynccontextmanager
@@ -80,7 +80,7 @@ async def quota(world: World, counted: str, probe: tuple[str, str, Document]) ->
         while "exceeded quota" not in str(  # noqa: ASYNC110 - nothing tells when a quota works
             (await world.cluster.request(method, f"{where}?dryRun=All", document))[1]
         ):
-            await asyncio.sleep(_LOOK_SECONDS)
+            await asyncio.sleep(_POLL_SECONDS)
     try:
         yield
     finally:

@@ -21,7 +21,7 @@ PROGRAM = Path(sysconfig.get_path("scripts")) / "curation-operator"
 READY_SECONDS = 180.0
 """Several test workers start operators on few cores."""
 STOP_SECONDS = 20.0
-_LOOK_SECONDS = 0.02
+_POLL_SECONDS = 0.02
 
 # Dies with the thread that started it, also when the tests are killed. A program of its own, since code between fork
 # and exec must not touch what other threads may hold; prctl's effect survives an exec. 1 is PR_SET_PDEATHSIG.
@@ -113,7 +113,7 @@ class OperatorProcess:
             async with asyncio.timeout(seconds):
                 while not await self._is_ready():
                     assert self.running, f"the operator ended with {await self.exit_code()}:\n{self.text()}"
-                    await asyncio.sleep(_LOOK_SECONDS)
+                    await asyncio.sleep(_POLL_SECONDS)
         except TimeoutError:
             raise AssertionError(f"the operator was not ready in {seconds:g} s:\n{self.text()}") from None
 
@@ -129,7 +129,7 @@ class OperatorProcess:
         """Wait until its counters say so. Raises TimeoutError."""
         async with asyncio.timeout(READY_SECONDS):
             while (await self.metrics()).value(name, **labels) != value:  # noqa: ASYNC110 - a page that is read
-                await asyncio.sleep(_LOOK_SECONDS)
+                await asyncio.sleep(_POLL_SECONDS)
 
     async def fetch(self, path: str) -> tuple[int, str]:
         """Status and text of one of its pages."""
@@ -159,7 +159,7 @@ class OperatorProcess:
         self._signal(signal.SIGSTOP)
         self._paused = True
         while not self._is_frozen():  # noqa: ASYNC110 - a signal takes its time, and no event tells
-            await asyncio.sleep(_LOOK_SECONDS)
+            await asyncio.sleep(_POLL_SECONDS)
 
     def resume(self) -> None:
         """End the freeze."""

@@ -12,7 +12,7 @@ from tests.faults.proxy import Fault, Stall
 from tests.harness.operator_process import OperatorProcess
 from tests.harness.world import SECONDS, World
 
-_LOOK_SECONDS = 0.02
+_POLL_SECONDS = 0.02
 
 
 class Point(StrEnum):
@@ -103,7 +103,7 @@ async def assert_completions(operator: OperatorProcess, **wanted: int) -> None:
         counts = await completions(operator)
         if sum(counts.values()) >= sum(wanted.values()) or time.monotonic() > deadline:
             break
-        await asyncio.sleep(_LOOK_SECONDS)
+        await asyncio.sleep(_POLL_SECONDS)
     assert counts == wanted
 
 
@@ -115,7 +115,7 @@ async def until_counted(operator: OperatorProcess, verdict: str, count: int) -> 
         if counts.get(verdict, 0) >= count:
             return counts
         assert time.monotonic() < deadline, f"waited in vain for {count} {verdict} completions: {counts}"
-        await asyncio.sleep(_LOOK_SECONDS)
+        await asyncio.sleep(_POLL_SECONDS)
 
 
 async def until_stalled(stall: Stall, pieces: int = 1) -> None:
@@ -123,7 +123,7 @@ async def until_stalled(stall: Stall, pieces: int = 1) -> None:
     deadline = time.monotonic() + SECONDS
     while stall.waiting < pieces:
         assert time.monotonic() < deadline, f"{stall.waiting} pieces of the watch are held back, not {pieces}"
-        await asyncio.sleep(_LOOK_SECONDS)
+        await asyncio.sleep(_POLL_SECONDS)
 
 
 async def until_heard(operator: OperatorProcess, resource: str, since: float) -> None:
@@ -134,7 +134,7 @@ async def until_heard(operator: OperatorProcess, resource: str, since: float) ->
         if metrics.value("curation_watch_age_seconds", resource=resource) < time.monotonic() - since:
             return
         assert time.monotonic() < deadline, f"the operator hears nothing of {resource}"
-        await asyncio.sleep(_LOOK_SECONDS)
+        await asyncio.sleep(_POLL_SECONDS)
 
 
 async def until_answered(fault: Fault) -> int:
@@ -142,5 +142,5 @@ async def until_answered(fault: Fault) -> int:
     deadline = time.monotonic() + SECONDS
     while fault.upstream_status is None:
         assert time.monotonic() < deadline, "the held request was not answered"
-        await asyncio.sleep(_LOOK_SECONDS)
+        await asyncio.sleep(_POLL_SECONDS)
     return fault.upstream_status

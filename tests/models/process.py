@@ -36,13 +36,13 @@ class Process:
     world: "World"
     holder: str
     known: Document | None = None
-    heard: int = 0
+    position: int = 0
     """How many events of the watch were delivered."""
     received: list[Document] = field(default_factory=list)
     deleted: set[str] = field(default_factory=set)
     tasks: dict[str, Task] = field(default_factory=dict)
     executions: dict[tuple[str, Trigger], Execution] = field(default_factory=dict)
-    judging: list[str] = field(default_factory=list)
+    concluding: list[str] = field(default_factory=list)
     reports: list[Report] = field(default_factory=list)
     freed_for: str = ""
     _spawned: int = 0
@@ -52,7 +52,7 @@ class Process:
         self.takeover = _takeover(self.world, self.holder)
         self.cleanup = cleanup(self)
         self.takeover.leading_since = self.world.api.revision
-        self.heard = len(self.world.api.events)
+        self.position = len(self.world.api.events)
         self.refresh()
 
     # -- what it knows -----------------------------------------------------------------------------------------------
@@ -61,9 +61,9 @@ class Process:
         """Hear the next event of the watch; with an index, hear that event again, or out of order."""
         events = self.world.api.events
         if index is None:
-            if self.heard >= len(events):
+            if self.position >= len(events):
                 return False
-            index, self.heard = self.heard, self.heard + 1
+            index, self.position = self.position, self.position + 1
         event = events[index]
         if event.type == "DELETED":
             self.forget(event.obj["metadata"]["uid"])
@@ -79,7 +79,7 @@ class Process:
         self.received.append(obj)
         job = parse(obj)
         for execution in self.executions.values():
-            self._judge(execution, job)
+            self._ask_fence(execution, job)
 
     def forget(self, uid: str) -> None:
         """The object is gone."""
@@ -117,9 +117,9 @@ class Process:
 
     def lives(self, run_id: str) -> bool:
         """Whether this process executes a run, or has its completion to judge."""
-        return (run_id, Trigger.SUBMIT) in self.executions or run_id in self.judging
+        return (run_id, Trigger.SUBMIT) in self.executions or run_id in self.concluding
 
-    def _judge(self, execution: Execution, job: CurationJob) -> None:
+    def _ask_fence(self, execution: Execution, job: CurationJob) -> None:
         against = objection(job, execution.run, execution.trigger) is not None
         execution.dead = against or (execution.dead and self.world.guards.death)
 
@@ -211,13 +211,13 @@ class Process:
     def complete(self, report: Report) -> None:
         """A completion comes; the same one may come again."""
         if report.trigger is Trigger.SUBMIT:
-            self.judging.append(report.run.id)
+            self.concluding.append(report.run.id)
         self.spawn("settle", settle(self, report))
 
     def settled(self, report: Report) -> None:
         """A completion is over."""
         if report.trigger is Trigger.SUBMIT:
-            self.judging.remove(report.run.id)
+            self.concluding.remove(report.run.id)
 
     def _launch(self, run: Run, claimed: Document, mark: int) -> None:
         """Execute a run. Trap: the watch may have shown its end before the answer to its claim came back."""
@@ -226,7 +226,7 @@ class Process:
         execution.dead = execution.run.uid in self.deleted
         for obj in self.received[mark:]:
             if revision(obj) > execution.since:
-                self._judge(execution, parse(obj))
+                self._ask_fence(execution, parse(obj))
         self.executions[run.id, Trigger.SUBMIT] = execution
         behaviour = self.world.behaviours.pop(0) if self.world.behaviours else Behaviour()
         self.spawn("submit", submit(self, execution, behaviour))

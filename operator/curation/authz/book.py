@@ -77,7 +77,7 @@ class PolicyBook:
         source = Source.of_policy(namespace, name, text, check, cancel_only=cancel_only, forbids_only=forbids_only)
         with self._lock:
             self._changed(namespace).policies[name] = source
-        self._tell(namespace)
+        self._notify(namespace)
         return check
 
     def note_flaw(self, namespace: str | None, name: str, flaw: str) -> None:
@@ -101,7 +101,7 @@ class PolicyBook:
             if self._scope(namespace).policies.pop(name, None) is None:
                 return
             self._changed(namespace)
-        self._tell(namespace)
+        self._notify(namespace)
 
     def put_grant(self, grant: Grant) -> None:
         """Put an approved approval in force in its namespace. Raises ValueError if Cedar cannot express it."""
@@ -110,7 +110,7 @@ class PolicyBook:
             if self._scope(grant.namespace).grants.get(grant.name) == (grant, text):
                 return
             self._changed(grant.namespace).grants[grant.name] = (grant, text)
-        self._tell(grant.namespace)
+        self._notify(grant.namespace)
 
     def remove_grant(self, namespace: str, name: str) -> None:
         """Take a grant out of force: the next call of a run in flight no longer has it."""
@@ -118,7 +118,7 @@ class PolicyBook:
             if self._scope(namespace).grants.pop(name, None) is None:
                 return
             self._changed(namespace)
-        self._tell(namespace)
+        self._notify(namespace)
 
     def revision(self, namespace: str) -> int:
         """Rises whenever what is in force in the namespace may have changed, but not when a grant expires."""
@@ -172,7 +172,7 @@ class PolicyBook:
         scope.revision = self._counter
         return scope
 
-    def _tell(self, namespace: str | None) -> None:
+    def _notify(self, namespace: str | None) -> None:
         with self._lock:
             listeners = tuple(self._listeners)
         for listener in listeners:

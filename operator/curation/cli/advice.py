@@ -16,10 +16,10 @@ def next_steps(known: Known) -> list[str]:
 
 def _refused(known: Known) -> list[str]:
     """What helps against a write that the API server has refused not long ago."""
-    told = [event for event in known.events if event.reason == EventReason.WRITE_REFUSED and event.at is not None]
-    if not told or known.job.status.reason in (Reason.APPROVAL_REFUSED, Reason.WRITE_REFUSED):
+    reported = [event for event in known.events if event.reason == EventReason.WRITE_REFUSED and event.at is not None]
+    if not reported or known.job.status.reason in (Reason.APPROVAL_REFUSED, Reason.WRITE_REFUSED):
         return []
-    if no_room(told[-1].message):
+    if no_room(reported[-1].message):
         name = known.job.metadata.name
         smaller = "the store has no room for it, and so cannot even delete it"
         patch = """--type=merge -p '{"spec":{"input":null}}'"""

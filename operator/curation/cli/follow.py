@@ -86,7 +86,7 @@ async def watch(
     try:
         async with asyncio.timeout(limit.total_seconds() if limit else None):
             with show:
-                async for jobs in _look(cluster, names, all_namespaces, selector):
+                async for jobs in _snapshots(cluster, names, all_namespaces, selector):
                     seen |= set(jobs)
                     show.update(jobs, cluster.now())
                     if until_finished and seen and _decided(jobs):
@@ -138,7 +138,9 @@ def _finished(job: CurationJob) -> bool:
     return status.phase is not None and status.phase.terminal and status.observed_generation >= job.metadata.generation
 
 
-async def _look(cluster: Cluster, names: Sequence[str], everywhere: bool, selector: str | None) -> AsyncIterator[Jobs]:
+async def _snapshots(
+    cluster: Cluster, names: Sequence[str], everywhere: bool, selector: str | None
+) -> AsyncIterator[Jobs]:
     loop = asyncio.get_running_loop()
     answered = loop.time()
     while True:
@@ -255,7 +257,7 @@ class _Lines:
 
     def __init__(self, namespaces: bool) -> None:
         self._namespaces = namespaces
-        self._told: dict[tuple[str, str], list[str]] = {}
+        self._printed: dict[tuple[str, str], list[str]] = {}
 
     def __enter__(self) -> None: ...
 
@@ -263,16 +265,16 @@ class _Lines:
 
     def update(self, jobs: Jobs, now: datetime) -> None:
         """Tell what is new."""
-        for key in [key for key in self._told if key not in jobs]:
-            del self._told[key]
-            self._tell(key, ["(deleted)"])
+        for key in [key for key in self._printed if key not in jobs]:
+            del self._printed[key]
+            self._print(key, ["(deleted)"])
         for key, job in sorted(jobs.items()):
             _, phase, reason, attempt, session, _, message = _cells(job, now)
             facts = [phase or "(new)", reason, f"attempt {attempt}" if attempt else "", session, message]
-            if self._told.get(key) != facts:
-                self._told[key] = facts
-                self._tell(key, facts)
+            if self._printed.get(key) != facts:
+                self._printed[key] = facts
+                self._print(key, facts)
 
-    def _tell(self, key: tuple[str, str], facts: list[str]) -> None:
+    def _print(self, key: tuple[str, str], facts: list[str]) -> None:
         name = "/".join(key) if self._namespaces else key[1]
         say("  ".join([name, *(safe(fact) for fact in facts if fact)]))

@@ -124,7 +124,7 @@ def _names(job: CurationJob, approval: CurationApproval) -> bool:
     waited = job.status.approval
     if waited is not None and waited.name == approval.metadata.name:
         return True
-    return _failed_by(job, approval) or _last_look_denied(job, approval)
+    return _failed_by(job, approval) or _last_observation_denied(job, approval)
 
 
 def _failed_by(job: CurationJob, approval: CurationApproval) -> bool:
@@ -134,7 +134,7 @@ def _failed_by(job: CurationJob, approval: CurationApproval) -> bool:
     return denied and approval.metadata.name in status.message.split()
 
 
-def _last_look_denied(job: CurationJob, approval: CurationApproval) -> bool:
+def _last_observation_denied(job: CurationJob, approval: CurationApproval) -> bool:
     # An approval lists 10 jobs of perhaps hundreds, and a Running job does not name its approval: it says the call.
     run, asked = job.status.run, approval.spec.request
     authorized = find(job.status.conditions, ConditionType.AUTHORIZED)

@@ -81,7 +81,7 @@ class _Excess(msgspec.Struct):
     digest: str
 
 
-class Looked(msgspec.Struct, omit_defaults=True):
+class Examined(msgspec.Struct, omit_defaults=True):
     """An object of curation.dev as it was looked at: its parts, not parsed."""
 
     metadata: _Metadata
@@ -112,7 +112,7 @@ _SHALLOW: Final = TypeAdapter(_Nothing)
 _FIELDS: Final = msgspec.json.Decoder(dict[str, Raw])
 
 
-def cut(kind: ResourceKind, seen: Looked) -> Looked:
+def cut(kind: ResourceKind, seen: Examined) -> Examined:
     """The kept form of an object, made of the one given. Raises msgspec.DecodeError for what is no such object."""
     seen.excess = UNSET
     _cut_metadata(kind, seen)
@@ -157,7 +157,7 @@ def is_deep(raw: Raw | bytes) -> bool:
     return False
 
 
-def _cut_metadata(kind: ResourceKind, seen: Looked) -> None:
+def _cut_metadata(kind: ResourceKind, seen: Examined) -> None:
     metadata = seen.metadata
     metadata.finalizersCut = False
     if metadata.labels is not UNSET and (labels := size(metadata.labels, MAX_LABELS)) > MAX_LABELS:
@@ -175,7 +175,7 @@ def _cut_metadata(kind: ResourceKind, seen: Looked) -> None:
         metadata.finalizersCut = True
 
 
-def _cut_spec(kind: ResourceKind, seen: Looked) -> None:
+def _cut_spec(kind: ResourceKind, seen: Examined) -> None:
     assert isinstance(seen.spec, Raw)
     allowed = MAX_JOB_SPEC if kind == JOBS else MAX_SPEC
     total = size(seen.spec, allowed)
@@ -202,7 +202,7 @@ def _cut_spec(kind: ResourceKind, seen: Looked) -> None:
 _LARGE_FIELDS: Final = {"abandonedRuns": MAX_ABANDONED, "conditions": MAX_CONDITIONS, "inForce": MAX_IN_FORCE}
 
 
-def _cut_status(seen: Looked) -> None:
+def _cut_status(seen: Examined) -> None:
     assert isinstance(seen.status, Raw)
     if size(seen.status, MAX_STATUS_FIELD) <= MAX_STATUS_FIELD and not is_deep(seen.status):
         return
@@ -229,7 +229,7 @@ def _without_progress(session: Raw) -> Raw | None:
     return Raw(bare) if len(bare) <= MAX_STATUS_FIELD and not is_deep(bare) else None
 
 
-def _mark(seen: Looked, field: str, message: str, value: Raw) -> None:
+def _mark(seen: Examined, field: str, message: str, value: Raw) -> None:
     digest = hashlib.sha256(bytes(value)).hexdigest()
     if seen.excess is UNSET:
         seen.excess = _Excess(field, message, digest)

@@ -143,7 +143,7 @@ class Cache:
         body = _compact(obj, self.kind)
         new = Stored(namespace, name, uid, version, metadata.get("generation", 0), body)
         self._objects.setdefault(namespace, {})[name] = new
-        self._tell(old, new)
+        self._notify(old, new)
         return True
 
     def delete(self, obj: Document) -> bool:
@@ -161,7 +161,7 @@ class Cache:
         del siblings[name]
         if not siblings:
             del self._objects[namespace]
-        self._tell(old, None)
+        self._notify(old, None)
         return True
 
     def get(self, namespace: str | None, name: str) -> Stored | None:
@@ -189,7 +189,7 @@ class Cache:
     def _bury(self, uid: str) -> None:
         self._deleted[uid] = None
 
-    def _tell(self, old: Stored | None, new: Stored | None) -> None:
+    def _notify(self, old: Stored | None, new: Stored | None) -> None:
         for listener in tuple(self._listeners):
             try:
                 listener(old, new)

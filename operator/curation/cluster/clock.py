@@ -33,7 +33,7 @@ class ServerClock:
         self._low = self._high = 0.0
         self._seen: float | None = None
         # One answer a second gives all there is to know from one header; parsing each would cost 10 us a call.
-        self._told = 0.0
+        self._last_reading = 0.0
         self._last_header = ""
         self._last_date = 0.0
 
@@ -71,7 +71,7 @@ class ServerClock:
         It stands still rather than go back while the offset is learnt; a real step back of the server is followed.
         """
         now = self.monotonic() + self.offset
-        if self._told - MAX_CORRECTION < now < self._told:
-            now = self._told
-        self._told = now
+        if self._last_reading - MAX_CORRECTION < now < self._last_reading:
+            now = self._last_reading
+        self._last_reading = now
         return datetime.fromtimestamp(now, UTC)

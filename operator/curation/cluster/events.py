@@ -46,7 +46,7 @@ class _Series:
     namespace: str
     document: Document
     last_seen: str
-    last_told: float
+    last_written: float
     count: int = 1
     resource_version: str | None = None
     """Of the Event object, once it is there."""
@@ -128,9 +128,9 @@ class EventRecorder:
         key = (uid, event_type, reason, action, message)
         now, allowed = self._monotonic(), vital or self._filter.allows(uid)
         series = self._series.get(key)
-        if series is not None and now - series.last_told <= SERIES_SECONDS:
+        if series is not None and now - series.last_written <= SERIES_SECONDS:
             series.count += 1
-            series.last_seen, series.last_told = _micro_time(self._clock.now()), now
+            series.last_seen, series.last_written = _micro_time(self._clock.now()), now
         elif allowed:
             series = self._series[key] = self._begin(regarding, reason, message, action, event_type, now)
         if series is None:
@@ -184,14 +184,14 @@ class EventRecorder:
     async def _run(self) -> None:
         while True:
             series = await self._queue.get()
-            told = series.count
+            written = series.count
             try:
                 await self._write(series)
             except Exception:
                 logger.exception("Cannot write the event %s", _line(series), extra=series.log_fields)
             finally:
                 series.queued = False
-                if series.count != told:
+                if series.count != written:
                     self._enqueue(series)  # repeated meanwhile: no other task may write it before this one has
                 self._queue.task_done()
 
@@ -228,9 +228,9 @@ class EventRecorder:
 
     def _refused(self, series: _Series, message: str) -> None:
         """Say once for each namespace that it takes no Events (a quota, an admission policy); the log has them then."""
-        told = series.namespace in self._refusing
+        reported = series.namespace in self._refusing
         self._refusing[series.namespace] = None
-        if not told:
+        if not reported:
             logger.warning(
                 "The API server refuses events in namespace %s, which are only logged until it takes them: %s",
                 series.namespace,

@@ -58,10 +58,10 @@ async def _output(plugin: Exec, access: Access) -> bytes:
         **{variable.name: variable.value for variable in plugin.env},
         "KUBERNETES_EXEC_INFO": json.dumps(info),
     }
-    heard = _Heard()
+    received = _Received()
     try:
         process, _ = await asyncio.get_running_loop().subprocess_exec(
-            lambda: heard,
+            lambda: received,
             command,
             *plugin.args,
             env=environment,
@@ -72,28 +72,28 @@ async def _output(plugin: Exec, access: Access) -> bytes:
     except OSError as error:
         raise ConfigurationError(f"the program cannot be run: {error}") from None
     try:
-        await heard.over.wait()
+        await received.over.wait()
         code = process.get_returncode()
     finally:
-        await _end(process, heard)
-    if len(heard.said) > MAX_ANSWER:
+        await _end(process, received)
+    if len(received.said) > MAX_ANSWER:
         raise ConfigurationError(f"it has said more than {MAX_ANSWER} bytes")
     if code:
         raise ConfigurationError(f"it ended with code {code}; see its output above")
-    return bytes(heard.said)
+    return bytes(received.said)
 
 
-async def _end(process: asyncio.SubprocessTransport, heard: "_Heard") -> None:
+async def _end(process: asyncio.SubprocessTransport, received: "_Received") -> None:
     """No process, pipe or zombie stays, also of a program that has left another behind, which goes on writing."""
     if (output := process.get_pipe_transport(1)) is not None:
         output.close()
     with suppress(ProcessLookupError):
         process.kill()
-    await heard.exited.wait()
+    await received.exited.wait()
     process.close()
 
 
-class _Heard(asyncio.SubprocessProtocol):
+class _Received(asyncio.SubprocessProtocol):
     """What a program says. Trap: a `Process` whose output nobody reads to its end is waited for in vain."""
 
     def __init__(self) -> None:
@@ -110,13 +110,13 @@ class _Heard(asyncio.SubprocessProtocol):
     def pipe_connection_lost(self, fd: int, exc: Exception | None) -> None:
         if fd == 1:
             self._output_open = False
-        self._look()
+        self._settle()
 
     def process_exited(self) -> None:
         self.exited.set()
-        self._look()
+        self._settle()
 
-    def _look(self) -> None:
+    def _settle(self) -> None:
         if self.exited.is_set() and not self._output_open:
             self.over.set()
 

@@ -13,7 +13,7 @@ import aiohttp
 import msgspec
 from msgspec import Raw
 
-from curation.cluster.bounds import Looked, Plain, cut, cut_plain
+from curation.cluster.bounds import Examined, Plain, cut, cut_plain
 from curation.cluster.resources import CONFIG_MAPS, KINDS, NAMESPACES, SECRETS, ResourceKind
 
 logger = logging.getLogger(__name__)
@@ -43,7 +43,7 @@ class _Event(msgspec.Struct):
 
 class _Change(msgspec.Struct):
     type: str
-    object: Looked
+    object: Examined
 
 
 class _Page(msgspec.Struct, omit_defaults=True):
@@ -58,7 +58,7 @@ _CHANGE: Final = msgspec.json.Decoder(_Change)
 # How the API server begins a line: so it need not be looked through twice.
 _OF_OBJECTS: Final = tuple(b'{"type":"%b","object":' % kind for kind in (b"ADDED", b"MODIFIED", b"DELETED"))
 _PAGE: Final = msgspec.json.Decoder(_Page)
-_LOOKED: Final = msgspec.json.Decoder(Looked)
+_EXAMINED: Final = msgspec.json.Decoder(Examined)
 _PLAINLY: Final = msgspec.json.Decoder(Plain)
 
 
@@ -144,7 +144,7 @@ def cut_object(text: bytes, kind: ResourceKind) -> bytes:
     try:
         if kind in _PLAIN:
             return msgspec.json.encode(cut_plain(_PLAINLY.decode(text)))
-        return msgspec.json.encode(cut(kind, _LOOKED.decode(text)))
+        return msgspec.json.encode(cut(kind, _EXAMINED.decode(text)))
     except (msgspec.MsgspecError, RecursionError):
         return text
 

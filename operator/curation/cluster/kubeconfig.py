@@ -480,7 +480,7 @@ def _for_exec(cluster: Cluster, ca_file: str) -> dict[str, Any]:
             data = Path(ca_file).read_bytes()
         except OSError as error:
             raise ConfigurationError(f"certificate-authority: {error}") from None
-    told: dict[str, Any] = {
+    found: dict[str, Any] = {
         "server": cluster.server,
         "tls-server-name": cluster.tls_server_name,
         "insecure-skip-tls-verify": cluster.insecure,
@@ -489,7 +489,7 @@ def _for_exec(cluster: Cluster, ca_file: str) -> dict[str, Any]:
         "disable-compression": cluster.disable_compression,
         "config": next((item.extension for item in cluster.extensions if item.name == _EXEC_EXTENSION), None),
     }
-    return {name: value for name, value in told.items() if value}
+    return {name: value for name, value in found.items() if value}
 
 
 def _impersonation(user: User) -> tuple[tuple[str, str], ...]:

@@ -52,8 +52,8 @@ DURATION: Final = 15.0
 RENEW_DEADLINE: Final = 10.0
 RETRY_PERIOD: Final = 1.0
 # How often a candidate looks: of the 2 s that a takeover after a stop may take, the stop itself needs most.
-LOOK_PERIOD: Final = 0.3
-LOOK_SPREAD: Final = 0.2
+POLL_PERIOD: Final = 0.3
+POLL_SPREAD: Final = 0.2
 # client-go gives a request half of the renew deadline too.
 TRIES_IN_DEADLINE: Final = 2
 RELEASE_SECONDS: Final = 2.0
@@ -77,7 +77,7 @@ class LeaseElector:
         duration: float = DURATION,
         renew_deadline: float = RENEW_DEADLINE,
         retry_period: float = RETRY_PERIOD,
-        look_period: float = LOOK_PERIOD,
+        poll_period: float = POLL_PERIOD,
         monotonic: Callable[[], float] = time.monotonic,
         lost_history: Callable[[str], None] = logger.critical,
     ) -> None:
@@ -91,12 +91,12 @@ class LeaseElector:
         self._duration = duration
         self._renew_deadline = renew_deadline
         self._retry_period = retry_period
-        self._look_period = look_period
+        self._poll_period = poll_period
         self._try_seconds = renew_deadline / TRIES_IN_DEADLINE
         self._taking = False
         self._monotonic = monotonic
         self._lost_history = lost_history
-        self._told: dict[str, str] = {}
+        self._reported: dict[str, str] = {}
         self._uid = ""
         self._resource_version = ""
         self._transitions = 0
@@ -134,8 +134,8 @@ class LeaseElector:
                 async with asyncio.timeout(self._try_seconds):
                     if await self.try_acquire():
                         return
-            spread = random.uniform(1 - LOOK_SPREAD, 1 + LOOK_SPREAD)  # noqa: S311 (spreads, no secret)
-            await asyncio.sleep(self._look_period * spread)
+            spread = random.uniform(1 - POLL_SPREAD, 1 + POLL_SPREAD)  # noqa: S311 (spreads, no secret)
+            await asyncio.sleep(self._poll_period * spread)
 
     async def _lead(self, on_started: Callback) -> None:
         async def start() -> None:
@@ -321,12 +321,12 @@ class LeaseElector:
         """
         said = f"{cause.code} {cause.reason}: {cause.message}" if isinstance(cause, Refused) else str(cause)
         alike = re.sub(r"\d+", "0", said)
-        if self._told.get(what) != alike:
-            self._told[what] = alike
+        if self._reported.get(what) != alike:
+            self._reported[what] = alike
             logger.log(level, "The lease %s/%s cannot be %s, which is tried again: %s", *self._where, what, said)
 
     def _well(self, what: Literal["read", "written"]) -> None:
-        if self._told.pop(what, None) is not None:
+        if self._reported.pop(what, None) is not None:
             logger.info("The lease %s/%s is %s again", *self._where, what)
 
     def _time(self) -> str:

@@ -9,7 +9,7 @@ import aiohttp
 
 # A watch may be silent for long, so only the network can tell that its peer is gone: 30 + 3 * 10 s.
 KEEPALIVE: Final = (("TCP_KEEPIDLE", 30), ("TCP_KEEPINTVL", 10), ("TCP_KEEPCNT", 3))
-LOOK_SECONDS: Final = 0.005
+POLL_SECONDS: Final = 0.005
 CLOSE_SECONDS: Final = 1.0
 
 
@@ -41,4 +41,4 @@ class Sockets:
         while asyncio.get_running_loop().time() < deadline:
             if all(made.fileno() == -1 for made in self._made):
                 return
-            await asyncio.sleep(LOOK_SECONDS)
+            await asyncio.sleep(POLL_SECONDS)

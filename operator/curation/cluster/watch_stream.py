@@ -70,7 +70,7 @@ class Events:
     async def iter_chunked(self, size: int) -> AsyncIterator[bytes]:
         """Whole lines, many at once."""
         rest: list[bytes] = []
-        heard = False
+        received = False
         async for chunk in self._content.iter_chunked(size):
             end = chunk.rfind(b"\n") + 1
             if not end:
@@ -78,7 +78,7 @@ class Events:
                 continue
             lines = b"".join((*rest, chunk[:end]))
             rest = [chunk[end:]]
-            heard = True
+            received = True
             good, problem = _good(lines)
             if good:
                 yield good
@@ -87,7 +87,7 @@ class Events:
                 yield GONE
                 return
         # What is left in `rest` was cut off: it comes again with the next watch.
-        problem = self._ended(heard)
+        problem = self._ended(received)
         if problem is not None:
             await self._failed(problem)
             yield GONE

@@ -32,7 +32,7 @@ SHORT_SECONDS: Final = 1.0
 # How often a list may begin anew and still count as progress before it gets further than ever.
 BEGINNINGS: Final = 3
 # A server that starts, or a proxy before it, may not know the path for a moment.
-ABSENT_LOOKS: Final = 3
+ABSENT_TRIES: Final = 3
 ABSENT_PAUSE: Final = 1.0
 
 
@@ -170,7 +170,7 @@ class Watching:
         # The first watch after a list goes on from what the server has just said.
         if since.isdigit() and int(since) != place.fresh:
             self.saw(asked.resource, int(since))
-            await self._look(asked, connection, connection.path_of(request.url))
+            await self._check_revision(asked, connection, connection.path_of(request.url))
         place.fresh = None
         response = await self._answered(asked, place, request, handler)
         opened = self._monotonic()
@@ -178,8 +178,8 @@ class Watching:
         async def failed(problem: str) -> None:
             await self._failed(asked, place, f"the watch of {asked.resource} begins again with a list: {problem}")
 
-        def ended(heard: bool) -> str | None:
-            short = not heard and self._monotonic() - opened < SHORT_SECONDS
+        def ended(received: bool) -> str | None:
+            short = not received and self._monotonic() - opened < SHORT_SECONDS
             return "it was ended as soon as it was opened" if short else None
 
         if response.status == 200:
@@ -221,7 +221,7 @@ class Watching:
     async def _absent(self, asked: Asked, connection: Connection, path: str) -> bool:
         """Whether the server says itself that it does not serve the kind, for longer than a moment."""
         version = "/".join(path.strip("/").split("/")[:3])  # apis/GROUP/VERSION
-        for _ in range(ABSENT_LOOKS):
+        for _ in range(ABSENT_TRIES):
             try:
                 found = await connection.send("GET", f"/{version}")
             except Unreachable:
@@ -234,7 +234,7 @@ class Watching:
             await asyncio.sleep(ABSENT_PAUSE)
         return True
 
-    async def _look(self, asked: Asked, connection: Connection, path: str) -> None:
+    async def _check_revision(self, asked: Asked, connection: Connection, path: str) -> None:
         """Compare where the server is with what was seen of it. Does not return when it is behind."""
         before = self._seen.get(asked.resource, -1)
         try:

@@ -98,11 +98,11 @@ class InProcessExecution:
         if self._slot is not None and not self._begun:
             self._slot.cancel()  # waits for a thread; should it have one by now, it sees that it is stopped
         if self._watch is not None:
-            self._watch.hurry()
+            self._watch.wake()
 
     async def _run(self) -> Report:
         started = time.perf_counter()
-        self._executor.tell(self._invocation, lambda observer: observer.on_start(self._invocation))
+        self._executor.notify(self._invocation, lambda observer: observer.on_start(self._invocation))
         try:
             result = await self._result()
         except Exception as error:
@@ -127,7 +127,7 @@ class InProcessExecution:
             dead=self._dead,
         )
         seconds = time.perf_counter() - started
-        self._executor.tell(self._invocation, lambda observer: observer.on_end(self._invocation, report, seconds))
+        self._executor.notify(self._invocation, lambda observer: observer.on_end(self._invocation, report, seconds))
         return report
 
     async def _result(self) -> Result:
@@ -214,7 +214,7 @@ class InProcessExecution:
             return end
 
     def _on_call(self, decision: Literal["allowed", "denied", "none"], code: str, seconds: float) -> None:
-        self._executor.tell(
+        self._executor.notify(
             self._invocation, lambda observer: observer.on_call(self._invocation, decision, code, seconds)
         )
 
@@ -284,7 +284,7 @@ class InProcessExecutor:
         own.shutdown()  # its thread has nothing left to do
         self.watchdog.stop()
 
-    def tell(self, about: Invocation, what: Callable[[ExecutionObserver], None]) -> None:
+    def notify(self, about: Invocation, what: Callable[[ExecutionObserver], None]) -> None:
         """Tells the observer, whose failures are its own."""
         if self._observer is None:
             return

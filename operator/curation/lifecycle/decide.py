@@ -340,8 +340,8 @@ def _wait(job: CurationJob, step: Step, facts: Facts, reason: Reason, message: s
     if (status.reason, status.message) == (reason, message):
         return step
     # Time suspended or waiting for clean-up does not count against timeouts.queuedSeconds.
-    stood_still = status.reason in (Reason.SUSPENDED, Reason.WAITING_FOR_CLEANUP)
-    since = facts.now if stood_still else status.phase_since
+    was_paused = status.reason in (Reason.SUSPENDED, Reason.WAITING_FOR_CLEANUP)
+    since = facts.now if was_paused else status.phase_since
     return replace(step, status=draft.update(status, reason=str(reason), message=message, phase_since=since))
 
 

@@ -121,7 +121,7 @@ class Watch:
         """Around a wait of the guest's thread in the host: no time of its own passes."""
         return self._clock.paused() if isinstance(self._clock, WallClock) else nullcontext()
 
-    def hurry(self) -> None:
+    def wake(self) -> None:
         """Leaves the guest the grace of a killed one; if it is still in its code by then, it is interrupted."""
         with self._lock:
             if self._over or self._cause is Cause.KILLED:
@@ -129,14 +129,14 @@ class Watch:
             ends = self.used() + KILL_GRACE_SECONDS
             if ends < self._allowance:
                 self._allowance, self._cause = ends, Cause.KILLED
-        self._watchdog.look_at(self)
+        self._watchdog.check_after(self)
 
     def abort(self, cause: Cause = Cause.CLOSED) -> None:
         """Interrupts the guest at once, or as soon as it comes back from the host."""
         with self._lock:
             self._interrupt(cause)
 
-    def look(self) -> float | None:
+    def check(self) -> float | None:
         """Interrupts a guest that is over its allowance; else says in how many seconds to look again."""
         with self._lock:
             if self._over or self.interruption is not None:
@@ -183,13 +183,13 @@ class Watchdog:
         is set, so an interrupt that came before it would be lost.
         """
         watch = Watch(self, store, limits)
-        self.look_at(watch, min(limits.cpu_seconds, limits.wall_seconds))
+        self.check_after(watch, min(limits.cpu_seconds, limits.wall_seconds))
         try:
             yield watch
         finally:
             watch.end()
 
-    def look_at(self, watch: Watch, delay: float = 0) -> None:
+    def check_after(self, watch: Watch, delay: float = 0) -> None:
         """Has a guest looked at after some seconds."""
         when = time.monotonic() + delay
         with self._wake:
@@ -225,6 +225,6 @@ class Watchdog:
                     self._wake.wait(delay)
                     continue
                 watch = heapq.heappop(self._heap)[2]
-            again = watch.look()
+            again = watch.check()
             if again is not None:
-                self.look_at(watch, again)
+                self.check_after(watch, again)

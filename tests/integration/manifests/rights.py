@@ -21,7 +21,7 @@ _MANIFESTS = Path(__file__).parents[3] / "manifests"
 _RBAC = "/apis/rbac.authorization.k8s.io/v1"
 _REVIEWS = "/apis/authorization.k8s.io/v1/subjectaccessreviews"
 _SECONDS = 60.0
-_LOOK_SECONDS = 0.02
+_POLL_SECONDS = 0.02
 
 Document = dict[str, Any]
 
@@ -150,7 +150,7 @@ class Rights:
         deadline = time.monotonic() + _SECONDS
         while (await self._ask("POST", _REVIEWS, {"spec": spec}))["status"]["allowed"] is not wanted:
             assert time.monotonic() < deadline, f"{_right(rule)} should be {'allowed' if wanted else 'refused'} now"
-            await asyncio.sleep(_LOOK_SECONDS)
+            await asyncio.sleep(_POLL_SECONDS)
 
     async def _ask(self, method: str, path: str, body: Document) -> Document:
         status, answer = await asyncio.to_thread(self._control_plane.request, method, path, body)
@@ -161,7 +161,7 @@ class Rights:
         deadline = time.monotonic() + _SECONDS
         while missing := wanted - self._answered(which):
             assert time.monotonic() < deadline, f"the operator was not {what}: {', '.join(map(str, sorted(missing)))}"
-            await asyncio.sleep(_LOOK_SECONDS)
+            await asyncio.sleep(_POLL_SECONDS)
 
 
 def _asked(record: AuditRecord) -> Right:

@@ -31,7 +31,7 @@ from tests.harness.world import JOBS, SECONDS, World, open_world
 
 STATUS = r"/curationjobs/[^/]+/status"
 ADMISSION = ("mutatingadmissionpolicies", "validatingadmissionpolicies")
-_LOOK_SECONDS = 0.05
+_POLL_SECONDS = 0.05
 
 
 @pytest.fixture
@@ -202,7 +202,7 @@ async def until_unmarked(world: World) -> None:
         if code == 201 and not made["metadata"].get("finalizers"):
             return
         assert time.monotonic() < deadline, f"jobs are still marked: {made}"
-        await asyncio.sleep(_LOOK_SECONDS)
+        await asyncio.sleep(_POLL_SECONDS)
 
 
 def take_off_admission(connection: Connection) -> None:

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from tests.harness.leases import NAME, Election, command, election, leading, looking
+from tests.harness.leases import NAME, Election, command, election, leading, polling
 from tests.harness.operator_process import PROGRAM, OperatorProcess
 from tests.harness.slow_runs import Point, hold, sessions_of
 from tests.harness.world import World
@@ -97,7 +97,7 @@ async def test_after_sigkill_the_other_replica_leads_when_the_lease_has_run_out_
         first, second = await two_replicas(world, lease)
         await runs_in_flight(world, Point.CREATED)
 
-        async with looking(world.cluster) as looks:
+        async with polling(world.cluster) as polls:
             await first.kill()
             assert await lease.leader(first) is second
         await world.until_phase("Running", *JOBS)
@@ -106,10 +106,10 @@ async def test_after_sigkill_the_other_replica_leads_when_the_lease_has_run_out_
         assert lease.holders() == [holder_of(first), holder_of(second)]
         assert lease.transitions() == 1
         promised, waited = lease.specs()[0]["leaseDurationSeconds"], lease.waited_for_takeover()
-        print(f"last renewal to the other replica's lease: {waited:.2f} s; slowness {looks.slowness:.1f}")
+        print(f"last renewal to the other replica's lease: {waited:.2f} s; slowness {polls.slowness:.1f}")
         assert waited >= promised - CLOCK_SECONDS
         # What comes on top of the lease is looks, which the test has made too.
-        assert waited <= promised + CLOCK_SECONDS + FAILOVER_SECONDS * looks.slowness
+        assert waited <= promised + CLOCK_SECONDS + FAILOVER_SECONDS * polls.slowness
         assert_the_runs_were_claimed_anew(world, first, second)
 
 

@@ -13,7 +13,7 @@ from testing.controlplane.install import OPERATOR_USER
 from testing.controlplane.server import ControlPlane
 from tests.harness.world import JOBS, SECONDS, World, open_world
 
-_LOOK_SECONDS = 0.05
+_POLL_SECONDS = 0.05
 
 CRD = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions/curationjobs.curation.dev"
 
@@ -44,7 +44,7 @@ async def until_shown(world: World) -> dict[str, Any]:
             job = await world.cluster.find(JOBS, "job-0")
             if job is not None and job["spec"].get("urgency") == "normal":
                 return job
-            await asyncio.sleep(_LOOK_SECONDS)
+            await asyncio.sleep(_POLL_SECONDS)
 
 
 async def test_a_new_defaulted_field_in_the_crd_causes_no_run_and_no_write(

@@ -19,7 +19,7 @@ from tests.harness.world import SECONDS, World
 TRAP = "unreachable"
 SPIN = "(loop $forever (br $forever))"
 BLIND = manifests.PERMIT_LOCAL.removesuffix(";") + ' unless { context.trigger == "Observe" };'
-_LOOK_SECONDS = 0.1
+_POLL_SECONDS = 0.1
 
 
 async def until_observed(operator: OperatorProcess, outcome: str, count: int) -> None:
@@ -30,7 +30,7 @@ async def until_observed(operator: OperatorProcess, outcome: str, count: int) ->
         if metrics.value("curation_run_duration_seconds_count", trigger="Observe", outcome=outcome) >= count:
             return
         assert time.monotonic() < deadline, f"waited in vain for {count} observations that are {outcome}"
-        await asyncio.sleep(_LOOK_SECONDS)
+        await asyncio.sleep(_POLL_SECONDS)
 
 
 async def until_shown(world: World, kubectl: Kubectl, says: str) -> None:

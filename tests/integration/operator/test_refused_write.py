@@ -13,7 +13,7 @@ from tests.harness.world import JOBS, SECONDS, World
 ADMISSION = "/apis/admissionregistration.k8s.io/v1"
 REASON = "no job runs today"
 REFUSED = "refuses to write the outcome of run"
-_LOOK_SECONDS = 0.05
+_POLL_SECONDS = 0.05
 
 
 class NoneRuns:
@@ -58,7 +58,7 @@ class NoneRuns:
             assert code == 201, answer
         async with asyncio.timeout(SECONDS):
             while not await self._refuses():  # noqa: ASYNC110 - nothing tells when an admission policy works
-                await asyncio.sleep(_LOOK_SECONDS)
+                await asyncio.sleep(_POLL_SECONDS)
 
     async def end(self) -> None:
         """Take it away."""
@@ -117,7 +117,7 @@ async def test_an_outcome_that_is_refused_for_a_while_lands_afterwards_and_is_re
     # Several tries: the report must not be repeated with them.
     async with asyncio.timeout(SECONDS):
         while await refusals(operator) < 3:  # noqa: ASYNC110 - a page that is read
-            await asyncio.sleep(_LOOK_SECONDS)
+            await asyncio.sleep(_POLL_SECONDS)
     assert world.status()["phase"] == "Submitted"
 
     await none_runs.end()

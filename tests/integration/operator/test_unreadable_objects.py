@@ -16,7 +16,7 @@ from tests.harness.world import JOBS, World, open_world
 from tests.integration.cli.running import Plugin
 
 MODULES, APPROVALS = "curationmodules", "curationapprovals"
-_LOOK_SECONDS = 0.05
+_POLL_SECONDS = 0.05
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from tests.harness.world import JOBS, SECONDS, World
 from tests.integration.cli.running import Plugin
 
 APPROVALS = "curationapprovals"
-_LOOK_SECONDS = 0.05
+_POLL_SECONDS = 0.05
 
 
 def an_approval() -> Document:
@@ -41,7 +41,7 @@ async def until_refused(operator: OperatorProcess, times: int, **labels: str) ->
             codes = ("403", "422")
             if sum(metrics.value("curation_api_requests_total", code=code, **labels) for code in codes) >= times:
                 return
-            await asyncio.sleep(_LOOK_SECONDS)
+            await asyncio.sleep(_POLL_SECONDS)
 
 
 async def why(world: World, name: str) -> str:

@@ -57,12 +57,12 @@ class JobMachine(RuleBasedStateMachine):
     def edit_template(self, work: str) -> None:
         self.world.edit_template(work)
 
-    @rule(there=st.sampled_from("ABC"), back=st.sampled_from("ABC"), heard=st.booleans())
-    def edit_and_edit_back(self, there: str, back: str, heard: bool) -> None:
+    @rule(there=st.sampled_from("ABC"), back=st.sampled_from("ABC"), received=st.booleans())
+    def edit_and_edit_back(self, there: str, back: str, received: bool) -> None:
         """Two changes in a row, which all operators have heard of before anything else happens, or not."""
         for work in (there, back):
             self.world.edit_template(work)
-            for process in self.world.processes if heard else ():
+            for process in self.world.processes if received else ():
                 while process.deliver():
                     pass
 

@@ -19,7 +19,7 @@ class Measured:
         self.now = START
         self.metrics = Metrics()
         self.cache = Cache(APPROVALS)
-        self.cache.listen(ApprovalMetrics(self.metrics, lambda: self.now).seen)
+        self.cache.listen(ApprovalMetrics(self.metrics, lambda: self.now).on_change)
 
     def put(self, name: str, version: int, decision: str = "Pending", made: float = 0, uid: str = "") -> None:
         metadata: dict[str, Any] = {

@@ -239,8 +239,8 @@ async def test_who_waits_for_a_deletion_is_told_why_at_the_second_failure_and_th
         at = await cleaning.over(deleted())
         *waiting, (last, given_up) = told
         assert 4 <= len(waiting) <= 5
-        told_at = [cleaning.tries[number - 1] for number in (2, 4, 8, 16, 32) if number <= len(cleaning.tries)]
-        assert [when for when, _ in waiting] == told_at[: len(waiting)]
+        recorded_at = [cleaning.tries[number - 1] for number in (2, 4, 8, 16, 32) if number <= len(cleaning.tries)]
+        assert [when for when, _ in waiting] == recorded_at[: len(waiting)]
         why = f"Run {RUN} could not be cleaned yet and is tried again: HTTPUnavailable: connection refused"
         assert {note for _, note in waiting} == {Note(EventReason.RETRY_SCHEDULED, why, warning=True)}, "one series"
         assert (last, given_up.reason) == (at, EventReason.CLEANUP_FAILED)

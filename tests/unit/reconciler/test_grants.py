@@ -47,8 +47,8 @@ def started(rig: Rig, seen: Document, phase: str = "Running") -> Grants:
     """Of a process that has just started and sees this approval, and then its only job."""
     index = JobIndex(rig.context.metrics)
     found = Grants(rig.context, index)
-    rig.context.caches[APPROVALS].listen(found.seen)
-    rig.context.caches[JOBS].listen(index.seen)
+    rig.context.caches[APPROVALS].listen(found.on_change)
+    rig.context.caches[JOBS].listen(index.on_change)
     rig.context.caches[APPROVALS].put(seen)
     found.drop_kept(APPROVAL)
     rig.context.caches[JOBS].put(document(status=run_status(phase)))

@@ -16,7 +16,7 @@ class Indexed:
         self.metrics = Metrics()
         self.index = JobIndex(self.metrics)
         self.cache = Cache(JOBS)
-        self.cache.listen(self.index.seen)
+        self.cache.listen(self.index.on_change)
 
     def jobs(self, phase: str) -> float:
         return self.metrics.registry.get_sample_value("curation_jobs", {"phase": phase}) or 0.0

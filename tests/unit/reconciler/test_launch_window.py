@@ -31,7 +31,7 @@ EDIT, REVERSAL = edited(6, 2, rerun="2"), edited(7, 3)
 async def launched(rig: Rig, *versions: Any, gone: bool = False) -> bool:
     """Launch a claimed run after these versions were heard; whether its fence is dead."""
     cache = rig.context.caches[JOBS]
-    cache.listen(rig.runs.seen)
+    cache.listen(rig.runs.on_change)
     cache.put(document(version=CLAIMED - 1))
     claimed = job(version=CLAIMED, status=SUBMITTED)
     assert claimed.status.run is not None

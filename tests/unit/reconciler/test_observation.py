@@ -67,7 +67,7 @@ class Planned:
     def end(self, name: str, result: Result, **job: Any) -> None:
         self.flying.discard(name)
         self.rig.runs.observations[NAMESPACE] -= 1
-        self.rig.runs.looked()
+        self.rig.runs.on_observation_ended()
         report = Report(Trigger.OBSERVE, RUN, result)
         self.observation.ended(key(name), running(name, **job), report)
 

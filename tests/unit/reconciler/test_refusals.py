@@ -8,7 +8,7 @@ from prometheus_client import CollectorRegistry, Gauge
 
 from curation.cluster.answers import APIError, Refused
 from curation.lifecycle.note import Note
-from curation.reconciler.runtime.refusals import TELL_AGAIN_SECONDS, Refusals
+from curation.reconciler.runtime.refusals import REPORT_AGAIN_SECONDS, Refusals
 from tests.unit.reconciler.disconnected import key
 
 QUOTA = Refused(403, "Forbidden", "exceeded quota: few")
@@ -19,10 +19,10 @@ class Rig:
 
     def __init__(self) -> None:
         self.now = 0.0
-        self.told: list[Note] = []
+        self.recorded: list[Note] = []
         self.registry = CollectorRegistry()
         gauge = Gauge("refused", "x", ["kind"], registry=self.registry)
-        self.refusals = Refusals(lambda _about, note, _fields: self.told.append(note), gauge, lambda: self.now)
+        self.refusals = Refusals(lambda _about, note, _fields: self.recorded.append(note), gauge, lambda: self.now)
 
     @property
     def count(self) -> float | None:
@@ -33,9 +33,9 @@ def test_a_refusal_is_logged_once_and_told_once_however_often_it_is_tried(caplog
     rig = Rig()
     about: dict[str, Any] = {}
     for used in range(20):
-        rig.refusals.tell(key(), about, "its status", Refused(403, "Forbidden", f"exceeded quota: used {used}"))
-    assert len(rig.told) == 1
-    assert "exceeded quota: used 0" in rig.told[0].message
+        rig.refusals.report(key(), about, "its status", Refused(403, "Forbidden", f"exceeded quota: used {used}"))
+    assert len(rig.recorded) == 1
+    assert "exceeded quota: used 0" in rig.recorded[0].message
     assert len([record for record in caplog.records if record.levelno == logging.ERROR]) == 1
     assert rig.refusals.said(key(), "its status") == "403 Forbidden: exceeded quota: used 19"
     assert rig.count == 1
@@ -43,22 +43,22 @@ def test_a_refusal_is_logged_once_and_told_once_however_often_it_is_tried(caplog
 
 def test_an_event_is_told_again_while_it_lasts_since_events_are_forgotten(caplog: pytest.LogCaptureFixture) -> None:
     rig = Rig()
-    rig.refusals.tell(key(), {}, "its status", QUOTA)
-    rig.now = TELL_AGAIN_SECONDS
-    rig.refusals.tell(key(), {}, "its status", QUOTA)
-    assert len(rig.told) == 2
+    rig.refusals.report(key(), {}, "its status", QUOTA)
+    rig.now = REPORT_AGAIN_SECONDS
+    rig.refusals.report(key(), {}, "its status", QUOTA)
+    assert len(rig.recorded) == 2
     assert len(caplog.records) == 1
 
 
 def test_once_it_is_taken_nothing_is_refused_any_more_and_the_next_refusal_is_told_of() -> None:
     rig = Rig()
-    rig.refusals.tell(key(), {}, "its status", QUOTA)
+    rig.refusals.report(key(), {}, "its status", QUOTA)
     rig.refusals.ended(key(), "its finalizers")
     assert rig.count == 1
     rig.refusals.ended(key(), "its status")
     assert (rig.count, rig.refusals.said(key(), "its status")) == (0, "")
-    rig.refusals.tell(key(), {}, "its status", QUOTA)
-    assert len(rig.told) == 2
+    rig.refusals.report(key(), {}, "its status", QUOTA)
+    assert len(rig.recorded) == 2
     rig.refusals.forget(key())
     assert rig.count == 0
 

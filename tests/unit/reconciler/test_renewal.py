@@ -56,11 +56,11 @@ async def test_a_changed_file_is_used_once_it_has_changed(tmp_path: Path, change
     file.write_text("1")
     made = Text(file)
     files, told = watch(made)
-    await files.look()
+    await files.check()
     assert (made.reads, told) == (0, [])
     change(file, "22")
-    await files.look()
-    await files.look()
+    await files.check()
+    await files.check()
     assert (made.text, made.reads, told) == ("22", 1, [("it", True)])
 
 
@@ -79,7 +79,7 @@ async def test_a_volume_of_kubernetes_that_is_renewed_is_seen_though_size_and_ti
     made = Text(tmp_path / "ca.crt")
     files, told = watch(made)
     mounted(tmp_path, "..v2", "2")
-    await files.look()
+    await files.check()
     assert (made.text, told) == ("2", [("it", True)])
 
 
@@ -92,15 +92,15 @@ async def test_what_is_no_use_is_refused_loudly_once_and_the_old_stays(
     files, told = watch(made)
     file.write_text("bad")
     for _ in range(3):
-        await files.look()
+        await files.check()
     assert (made.text, told) == ("1", [("it", False)])
     (line,) = [record for record in caplog.records if record.levelno == logging.ERROR]
     assert line.getMessage() == "it has changed and cannot be used, going on with what was read before: it is bad"
     file.unlink()
-    await files.look()
+    await files.check()
     assert (made.text, told[1:]) == ("1", [("it", False)])
     file.write_text("good")
-    await files.look()
+    await files.check()
     assert (made.text, told[2:]) == ("good", [("it", True)])
 
 
@@ -112,9 +112,9 @@ async def test_a_file_that_is_named_only_from_now_on_is_watched_too(tmp_path: Pa
     files, _ = watch(made)
     made.paths.append(second)
     first.write_text("11")
-    await files.look()
+    await files.check()
     second.write_text("xx")
-    await files.look()
+    await files.check()
     assert made.reads == 2
 
 
@@ -128,25 +128,25 @@ async def test_one_that_cannot_be_renewed_does_not_keep_another_from_it(tmp_path
     files = FileWatch(sources, lambda *each: told.append(each))
     bad.write_text("bad")
     good.write_text("good")
-    await files.look()
+    await files.check()
     assert told == [("bad", False), ("good", True)]
 
 
 @in_virtual_time
 async def test_it_looks_again_and_again() -> None:
-    looks = 0
+    checks = 0
 
     def files() -> list[Path]:
-        nonlocal looks
-        looks += 1
+        nonlocal checks
+        checks += 1
         return []
 
     async def renew() -> None: ...
 
     running = asyncio.create_task(FileWatch({"it": Source(files, renew)}, lambda *_: None).run())
-    await asyncio.sleep(10.5 * renewal.LOOK_SECONDS)
+    await asyncio.sleep(10.5 * renewal.CHECK_SECONDS)
     running.cancel()
-    assert looks == 11
+    assert checks == 11
 
 
 def test_the_metrics_tell_that_an_old_version_is_in_use() -> None:

@@ -42,8 +42,8 @@ async def working(rig: Rig, *documents: Any) -> AsyncIterator[None]:
     """Reconcile these jobs, with no API server to be reached."""
     context = rig.context
     index = JobIndex(context.metrics)
-    context.caches[JOBS].listen(index.seen)
-    context.caches[JOBS].listen(rig.runs.seen)
+    context.caches[JOBS].listen(index.on_change)
+    context.caches[JOBS].listen(rig.runs.on_change)
     approvals = Approvals(context, Grants(context, index))
     jobs = JobReconciler(context, rig.runs, rig.modules, approvals, Takeover(context, rig.modules))
     for found in documents:

@@ -63,7 +63,7 @@ async def test_a_slot_that_its_job_does_not_take_is_offered_to_the_next(tmp_path
         for _ in range(3):
             (woken,) = rig.taken()
             offered.append(woken)
-            rig.runs.passed(woken)  # suspended, deleted, or its module is not ready
+            rig.runs.decline(woken)  # suspended, deleted, or its module is not ready
         assert offered == [key("b"), key("c"), key("d")]
         assert rig.taken() == []
 
@@ -76,7 +76,7 @@ async def test_a_job_that_took_its_slot_passes_none_on(tmp_path: Path) -> None:
         rig.runs.release()
         (woken,) = rig.taken()
         assert rig.runs.reserve(woken)
-        rig.runs.passed(woken)
+        rig.runs.decline(woken)
         assert rig.taken() == []
 
 
@@ -85,8 +85,8 @@ async def test_a_job_that_was_not_offered_a_slot_passes_none_on(tmp_path: Path) 
     async with disconnected(tmp_path, max_concurrent_runs=1) as rig:
         for name in "ab":
             rig.runs.reserve(key(name))
-        rig.runs.passed(key("a"))
-        rig.runs.passed(key("stranger"))
+        rig.runs.decline(key("a"))
+        rig.runs.decline(key("stranger"))
         assert rig.taken() == []
 
 
@@ -126,7 +126,7 @@ async def test_whatever_jobs_do_with_their_offers_no_slot_stays_free_while_a_job
                         running.add(name)
                         most = max(most, len(running))
             finally:
-                rig.runs.passed(key(name))
+                rig.runs.decline(key(name))
 
         workers = [asyncio.create_task(rig.queue.work(reconcile, lambda *_: None)) for _ in range(3)]
         for step in range(200):

@@ -27,13 +27,13 @@ class ConfigMaps:
 
     def __init__(self, rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
         self.held: dict[tuple[str, str], dict[str, Any]] = {}
-        self.looks = 0
+        self.checks = 0
         self.reads = 0
         self.trouble: Exception | None = None
         self._version = 0
 
         async def metadata(namespace: str, name: str) -> dict[str, Any] | None:
-            self.looks += 1
+            self.checks += 1
             if self.trouble is not None:
                 raise self.trouble
             found = self.held.get((namespace, name))
@@ -158,11 +158,11 @@ async def test_a_claim_needs_a_young_look_which_all_jobs_of_the_module_share(
         assert rig.modules.fresh("ns", "m")
         monkeypatch.setattr(sources, "FRESH_SECONDS", 0.0)
         assert not rig.modules.fresh("ns", "m")
-        looks = maps.looks
+        checks = maps.checks
         maps.put("ns", OTHER)
-        await rig.modules.look("ns", "m")
+        await rig.modules.recheck("ns", "m")
         assert rig.modules.state("ns", "m").digest is None
-        assert maps.looks == looks + 1
+        assert maps.checks == checks + 1
         assert key in rig.taken(), "its status is to say so"
 
 
@@ -243,9 +243,9 @@ def test_sources_are_looked_at_in_equal_shares_between_namespaces(
     for namespace, count in (("ns", of_the_namespace), *((f"other-{number}", 1) for number in range(others))):
         for number in range(count):
             key = Key(MODULES, namespace, str(number))
-            known._looks[key] = None  # type: ignore[assignment]
+            known._checks[key] = None  # type: ignore[assignment]
             known._namespaces[namespace] += 1
-    assert known.next_look(Key(MODULES, "ns", "0")) == pytest.approx(seconds)
+    assert known.next_check(Key(MODULES, "ns", "0")) == pytest.approx(seconds)
 
 
 def test_only_what_a_source_may_become_is_waited_for() -> None:

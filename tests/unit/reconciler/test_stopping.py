@@ -27,12 +27,12 @@ def test_all_that_a_stop_waits_for_is_less_than_5_seconds() -> None:
 
 
 def test_all_that_a_failover_after_a_stop_waits_for_is_less_than_2_seconds() -> None:
-    assert Settings().drain_seconds + process.GRACE_SECONDS + lease.LOOK_PERIOD * (1 + lease.LOOK_SPREAD) < 2
+    assert Settings().drain_seconds + process.GRACE_SECONDS + lease.POLL_PERIOD * (1 + lease.POLL_SPREAD) < 2
 
 
 def test_a_candidate_adds_less_than_2_seconds_to_a_lease_that_runs_out() -> None:
     # It may see the last renewal a look late, and again the end.
-    assert 2 * lease.LOOK_PERIOD * (1 + lease.LOOK_SPREAD) < 2
+    assert 2 * lease.POLL_PERIOD * (1 + lease.POLL_SPREAD) < 2
 
 
 class Clock:

@@ -100,7 +100,7 @@ def test_a_spinning_guest_ends_at_its_wall_limit(watchdog: Watchdog) -> None:
 
 def test_a_killed_guest_that_spins_is_interrupted_long_before_its_limits(watchdog: Watchdog) -> None:
     guest = Running(hostile.spins(), watchdog)
-    guest.watch.hurry()
+    guest.watch.wake()
     assert guest.end() == Stopped(Cause.KILLED)
 
 
@@ -108,7 +108,7 @@ def test_a_killed_guest_that_waits_still_reads_its_answer_and_returns(watchdog: 
     host = Waiting()
     guest = Running(Script().call("{}").answer(), watchdog, host=host)
     assert host.called.wait(60)
-    guest.watch.hurry()
+    guest.watch.wake()
     host.go_on.set()
     assert guest.end() == Returned(True, "{}")
 
@@ -117,7 +117,7 @@ def test_a_killed_guest_that_spins_after_its_answer_is_interrupted(watchdog: Wat
     host = Waiting()
     guest = Running(Script().call("{}").ends_with(hostile.SPIN), watchdog, host=host)
     assert host.called.wait(60)
-    guest.watch.hurry()
+    guest.watch.wake()
     host.go_on.set()
     assert guest.end() == Stopped(Cause.KILLED)
 
@@ -165,9 +165,9 @@ def test_a_guest_is_watched_though_no_thread_could_be_started_for_the_one_before
 def test_an_ended_guest_is_never_interrupted(watchdog: Watchdog) -> None:
     guest = Running(Script().ok("{}"), watchdog)
     assert guest.end() == Returned(True, "{}")
-    guest.watch.hurry()
+    guest.watch.wake()
     guest.watch.abort()
-    assert guest.watch.look() is None
+    assert guest.watch.check() is None
     assert guest.watch.interruption is None
 
 

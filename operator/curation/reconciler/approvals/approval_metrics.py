@@ -21,7 +21,7 @@ class ApprovalMetrics:
             metrics.approvals.labels(decision=decision.value)
         metrics.approval_age.set_function(self.oldest_age)
 
-    def seen(self, old: Stored | None, new: Stored | None) -> None:
+    def on_change(self, old: Stored | None, new: Stored | None) -> None:
         """Listener of the approval cache. The two may be of different uids: an approval that was made anew."""
         if old is not None:
             self._forget(old.uid)

@@ -29,7 +29,7 @@ class ApprovalReconciler:
         self._approvals = approvals
         self._grants = grants
         self._unused_since: dict[Key, datetime] = {}
-        self._met: set[Key] = set()
+        self._awaited: set[Key] = set()
         """Approvals that a job of this process's memory has waited for."""
 
     async def reconcile(self, key: Key) -> None:
@@ -39,7 +39,7 @@ class ApprovalReconciler:
         stored = context.caches[APPROVALS].get(key.namespace, key.name)
         if stored is None:
             self._unused_since.pop(key, None)
-            self._met.discard(key)
+            self._awaited.discard(key)
             context.refusals.ended(key, STATUS)
             context.refusals.ended(key, DELETION)
             return
@@ -51,11 +51,11 @@ class ApprovalReconciler:
             return
         found = self._approvals.waiters.of(key)
         if found is not None:
-            self._met.add(key)
+            self._awaited.add(key)
         waiting = found or Waiting()
         jobs = sorted(job.name for job in waiting.requesters)
         count, shown = len(jobs), tuple(jobs[:_SHOWN_JOBS])
-        if approval.spec.decision is ApprovalDecision.PENDING and key not in self._met:
+        if approval.spec.decision is ApprovalDecision.PENDING and key not in self._awaited:
             # A restart has not seen its jobs yet: what the process before it has written is the better guess.
             count, shown = approval.status.waiting, approval.status.jobs
         before = set(approval.status.requesters)
@@ -82,7 +82,7 @@ class ApprovalReconciler:
         expires = approval.spec.expires_at
         if expires is not None and expires > context.clock.now():
             context.queue.add_after(key, (expires - context.clock.now()).total_seconds() + 1)
-        elif self._grants.spent(approval):
+        elif self._grants.expired(approval):
             self._grants.end(key)
             self._approvals.waiters.wake(key)  # a job that waits for a spent one needs a new one
 
@@ -105,7 +105,7 @@ class ApprovalReconciler:
 
     def _reason(self, approval: CurationApproval) -> tuple[str, str]:
         spec = approval.spec
-        if self._grants.spent(approval) and spec.decision is ApprovalDecision.APPROVED:
+        if self._grants.expired(approval) and spec.decision is ApprovalDecision.APPROVED:
             return "Expired", "The grant has expired."
         match spec.decision:
             case ApprovalDecision.PENDING:

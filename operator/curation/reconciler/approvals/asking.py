@@ -75,12 +75,12 @@ class Approvals:
         self._context = context
         self._grants = grants
         self.waiters = Waiters(context.queue)
-        self._crowded: set[Key] = set()  # jobs that wait for room
+        self._over_quota: set[Key] = set()  # jobs that wait for room
         self._making: set[Key] = set()  # approvals whose creation is under way
         self._refused: dict[Key, _Refused] = {}  # approvals that the API server refuses to make
         context.book.subscribe(self._policies_changed)
 
-    def seen(self, old: Stored | None, new: Stored | None) -> None:
+    def on_change(self, old: Stored | None, new: Stored | None) -> None:
         """Listener of the approval cache, after `Grants`: wake the jobs that wait for it, or for room."""
         if old is not None and new is not None and (old.uid, old.generation) == (new.uid, new.generation):
             return  # a status that we wrote: it must not wake every job that waits
@@ -93,9 +93,9 @@ class Approvals:
 
     def _offer_room(self, namespace: str) -> None:
         """Decide the jobs that wait for room again, if there is some."""
-        crowd = [job for job in self._crowded if job.namespace == namespace]
-        if crowd and self._taken(namespace) < MAX_PENDING:
-            for job in crowd:
+        over_quota = [job for job in self._over_quota if job.namespace == namespace]
+        if over_quota and self._taken(namespace) < MAX_PENDING:
+            for job in over_quota:
                 self._context.queue.add(job)
 
     def _policies_changed(self, namespace: str | None) -> None:
@@ -119,7 +119,7 @@ class Approvals:
     def _problem(self, key: Key, approval: JobApproval) -> Problem | None:
         """Why there is no approval that could free the job, and what helps."""
         place = Key(APPROVALS, key.namespace, approval.name)
-        if key in self._crowded:
+        if key in self._over_quota:
             return Problem(
                 Reason.TOO_MANY_APPROVALS,
                 "As many CurationApprovals as allowed are Pending in this namespace; decide or delete some of them.",
@@ -166,7 +166,7 @@ class Approvals:
     def forget(self, job: Key) -> None:
         """The job is gone, or no longer waits."""
         left = self.waiters.remove(job)
-        self._crowded.discard(job)
+        self._over_quota.discard(job)
         if left is None:
             return
         approval, awaited = left
@@ -213,10 +213,10 @@ class Approvals:
         if found is not None and (
             found.spec.request != wanted.request
             or found.metadata.deletion_timestamp is not None
-            or not self._grants.spent(found)
+            or not self._grants.expired(found)
         ):
-            if key in self._crowded:
-                self._crowded.discard(key)
+            if key in self._over_quota:
+                self._over_quota.discard(key)
                 context.queue.add(key)
             self._no_longer_refused(place)
             return
@@ -240,11 +240,11 @@ class Approvals:
     async def _make(self, key: Key, job: CurationJob, place: Key, wanted: JobApproval) -> None:
         context = self._context
         if self._taken(key.namespace) > MAX_PENDING:  # its own place is one of those
-            if key not in self._crowded:
-                self._crowded.add(key)
+            if key not in self._over_quota:
+                self._over_quota.add(key)
                 self.waiters.wake(place)
             return
-        self._crowded.discard(key)
+        self._over_quota.discard(key)
         fields = run_fields(key.namespace, key.name, job.status.run)
         match await context.api.create(
             APPROVALS, key.namespace, _new(key.namespace, wanted, self._cancel(place, wanted))
@@ -262,7 +262,7 @@ class Approvals:
                 context.queue.add_after(key, retry_after)
             case Refused() as refused:
                 # What a job waits for it says in its status too; a denied look has nowhere else to say it.
-                context.refusals.tell(place, regarding(job), APPROVAL, refused)
+                context.refusals.report(place, regarding(job), APPROVAL, refused)
                 self._refuse(place, key, why(refused))
                 context.queue.add_rate_limited(key)
             case Unknown(message):

@@ -36,7 +36,7 @@ class Grants:
         self._in_force: dict[Key, Grant] = {}
         self._kept: dict[Key, _Kept] = {}
 
-    def seen(self, old: Stored | None, new: Stored | None) -> None:
+    def on_change(self, old: Stored | None, new: Stored | None) -> None:
         """Listener of the approval cache: revoking stops the next call of a run in flight."""
         known = new or old
         assert known is not None
@@ -46,7 +46,7 @@ class Grants:
         if grant is not None:
             self._in_force[key] = grant
             self._context.book.put_grant(grant)
-        elif old is None and approval is not None and self.spent(approval):
+        elif old is None and approval is not None and self.expired(approval):
             self._recall(key, approval)
         else:
             self.end(key)
@@ -79,15 +79,15 @@ class Grants:
         spec, meta = approval.spec, approval.metadata
         if spec.decision is not ApprovalDecision.APPROVED or meta.deletion_timestamp is not None:
             return None
-        if self.spent(approval):
+        if self.expired(approval):
             return None
         return Grant.of(approval)
 
-    def spent(self, approval: CurationApproval) -> bool:
+    def expired(self, approval: CurationApproval) -> bool:
         """Whether it was revoked or has expired: a job that needs it asks anew."""
         spec = approval.spec
-        expired = spec.expires_at is not None and spec.expires_at <= self._context.clock.now()
-        return spec.decision is ApprovalDecision.REVOKED or (spec.decision is ApprovalDecision.APPROVED and expired)
+        over = spec.expires_at is not None and spec.expires_at <= self._context.clock.now()
+        return spec.decision is ApprovalDecision.REVOKED or (spec.decision is ApprovalDecision.APPROVED and over)
 
     def drop_kept(self, key: Key) -> None:
         """Forget a grant that has ended once no session can need it, at the latest after 10 minutes."""

@@ -155,7 +155,7 @@ class Completion:
     def _complain(self, key: Key, pending: Pending, job: CurationJob, refused: Refused) -> None:
         """A refused outcome is reported once, loudly, and kept."""
         what = _outcome(pending)
-        self._context.refusals.tell(key, regarding(job), what, refused, pending.order.log_fields)
+        self._context.refusals.report(key, regarding(job), what, refused, pending.order.log_fields)
 
     def _note(self, job: CurationJob, pending: Pending, note: Note) -> None:
         self._context.note(regarding(job), note, pending.order.log_fields)

@@ -53,7 +53,7 @@ class Observation:
         """By namespace, the jobs whose look is due and has no room, in the order in which they came."""
         self._called: set[Key] = set()
         """The first of a line, called because there was room."""
-        runs.looked = self._call_all
+        runs.on_observation_ended = self._call_all
         context.book.subscribe(self._policies_changed)
 
     def launched(self, key: Key, job: CurationJob) -> None:
@@ -68,7 +68,7 @@ class Observation:
         called = key in self._called
         self._called.discard(key)
         if self._is_due(key, job):
-            self._look(key, job, called=called)
+            self._observe(key, job, called=called)
             return
         self._leave(key)
         if called:
@@ -103,9 +103,9 @@ class Observation:
             return False
         return True
 
-    def _look(self, key: Key, job: CurationJob, *, called: bool) -> None:
+    def _observe(self, key: Key, job: CurationJob, *, called: bool) -> None:
         line = self._lines.get(key.namespace)
-        if self._crowded(key.namespace) or (line and not called and next(iter(line)) != key):
+        if self._over_quota(key.namespace) or (line and not called and next(iter(line)) != key):
             line = self._lines.setdefault(key.namespace, OrderedDict())
             line[key] = None
             if called:
@@ -128,7 +128,7 @@ class Observation:
     def _call(self, namespace: str) -> None:
         """Ask for work on the first of a line, if there is room for it."""
         line = self._lines.get(namespace)
-        if line and not self._crowded(namespace):
+        if line and not self._over_quota(namespace):
             key = next(iter(line))
             self._leave(key)
             self._called.add(key)
@@ -161,14 +161,14 @@ class Observation:
             self._called.discard(key)
             self._call(key.namespace)
 
-    def _crowded(self, namespace: str) -> bool:
+    def _over_quota(self, namespace: str) -> bool:
         """Whether a namespace has its share: as many looks as are free.
 
         So one whose service hangs takes half of them, and leaves some to every other (a dynamic threshold after
         Choudhury and Hahne, IEEE/ACM Transactions on Networking 6(2), 1998, with alpha = 1).
         """
-        looks = self._runs.observations
-        return looks[namespace] >= AT_ONCE - looks.total()
+        under_way = self._runs.observations
+        return under_way[namespace] >= AT_ONCE - under_way.total()
 
     def _policies_changed(self, namespace: str | None) -> None:
         """Whether a change allows what was denied is judged when the job is worked on."""

@@ -59,7 +59,7 @@ class JobReconciler:
             await self._settle(key)
             await self._step(key)
         finally:
-            self._runs.passed(key)
+            self._runs.decline(key)
 
     async def _step(self, key: Key) -> None:
         stored = self._context.cache(key).get(key.namespace, key.name)
@@ -77,7 +77,7 @@ class JobReconciler:
         step = decide(job, facts)
         if step.launch is not None and not self._modules.fresh(key.namespace, job.spec.module_ref.name):
             # What a run is claimed with is to be what the module's source holds now.
-            await self._modules.look(key.namespace, job.spec.module_ref.name)
+            await self._modules.recheck(key.namespace, job.spec.module_ref.name)
             facts = self._facts(key, job)
             step = decide(job, facts)
         reserved = False

@@ -1,6 +1,6 @@
 """The executions of this process: launched after their claim, killed by their fence, each ended by one report.
 
-A flight is one execution, from the moment its claim is written to the moment its completion is settled. Its fence is
+A live execution is known from the moment its claim is written to the moment its completion is settled. Its fence is
 asked on every accepted change of its job, in the same call that receives the change: a dead fence stops side effects
 at once, and is dead for good, even if the run looks current again later.
 """
@@ -40,7 +40,7 @@ REMEMBERED: Final = 10_000
 
 
 @dataclass(eq=False, slots=True)
-class Flight:
+class LiveExecution:
     """One execution that has not ended."""
 
     order: Order
@@ -76,7 +76,7 @@ class Runs:
         self._executor = executor
         self._modules = modules
         self._credentials = credentials
-        self._flights: dict[str, set[Flight]] = {}  # by uid
+        self._alive: dict[str, set[LiveExecution]] = {}  # by uid
         self._claiming: dict[str, list[Stored | None]] = {}  # by uid, while a claim is being answered
         self._tasks: set[asyncio.Task[None]] = set()
         self._pending: dict[Key, list[Pending]] = {}
@@ -85,7 +85,7 @@ class Runs:
         self._calmer = asyncio.Event()
         self.observations: Counter[str] = Counter()
         """Observations that have not ended, by namespace."""
-        self.looked: Callable[[], None] = lambda: None
+        self.on_observation_ended: Callable[[], None] = lambda: None
         """Called when one has ended."""
         self.closing = False
         """The process stops: no further run is claimed, which it would only abandon."""
@@ -113,7 +113,7 @@ class Runs:
         self._reserved -= 1
         self._offer()
 
-    def passed(self, key: Key) -> None:
+    def decline(self, key: Key) -> None:
         """The key was worked on; if it was offered a slot and did not take it, the next one is asked."""
         if key in self._offered:
             self._offered.discard(key)
@@ -142,18 +142,18 @@ class Runs:
 
         `claimed` is the resourceVersion of the claim: versions heard that are older say nothing about its run.
         """
-        flight = self._take_off(order)
+        live = self._begin(order)
         for version in versions:
             if version is None or version.uid != order.run.uid:
-                self._ask_fence(flight, None)
+                self._ask_fence(live, None)
             elif version.resource_version > claimed:
-                self._on_version(flight, version)
+                self._on_version(live, version)
 
         async def follow() -> None:
             try:
-                report = await self._execute(flight)
+                report = await self._execute(live)
             finally:
-                self._land(flight)
+                self._end(live)
                 if order.trigger is Trigger.SUBMIT:
                     self.release()
             if order.trigger is Trigger.SUBMIT:
@@ -166,37 +166,36 @@ class Runs:
 
     async def cancel(self, order: Order) -> Report:
         """Execute a Cancel order. The fence does not stop it."""
-        flight = self._take_off(order)
+        live = self._begin(order)
         try:
-            return await self._execute(flight)
+            return await self._execute(live)
         finally:
-            self._land(flight)
+            self._end(live)
 
-    def seen(self, old: Stored | None, new: Stored | None) -> None:
+    def on_change(self, old: Stored | None, new: Stored | None) -> None:
         """Listener of the job cache: ask the fence of every execution of this job, now."""
         for known in (old, new):
             if known is not None and known.uid in self._claiming:
                 self._claiming[known.uid].append(new)
                 break
-        if new is not None and new.uid in self._flights:
-            for flight in tuple(self._flights[new.uid]):
-                self._on_version(flight, new)
-        if old is not None and old.uid in self._flights and (new is None or new.uid != old.uid):
-            for flight in tuple(self._flights[old.uid]):
-                self._ask_fence(flight, None)
+        if new is not None and new.uid in self._alive:
+            for live in tuple(self._alive[new.uid]):
+                self._on_version(live, new)
+        if old is not None and old.uid in self._alive and (new is None or new.uid != old.uid):
+            for live in tuple(self._alive[old.uid]):
+                self._ask_fence(live, None)
 
     def lives(self, uid: str, run_id: str) -> bool:
         """Whether a Submit execution of this run is alive here, or its completion is still to be settled."""
         if any(
-            flight.order.trigger is Trigger.SUBMIT and flight.order.run.id == run_id
-            for flight in self._flights.get(uid, ())
+            live.order.trigger is Trigger.SUBMIT and live.order.run.id == run_id for live in self._alive.get(uid, ())
         ):
             return True
         return run_id in self._unsettled
 
     def observing(self, key: Key, uid: str) -> bool:
         """Whether an observation of this job is under way, or its completion is still to be settled."""
-        return any(flight.order.trigger is Trigger.OBSERVE for flight in self._flights.get(uid, ())) or any(
+        return any(live.order.trigger is Trigger.OBSERVE for live in self._alive.get(uid, ())) or any(
             pending.report.trigger is Trigger.OBSERVE for pending in self._pending.get(key, ())
         )
 
@@ -222,7 +221,7 @@ class Runs:
     @property
     def unsettled(self) -> int:
         """Submit executions and completions that are under way."""
-        submits = sum(f.order.trigger is Trigger.SUBMIT for flights in self._flights.values() for f in flights)
+        submits = sum(f.order.trigger is Trigger.SUBMIT for alive in self._alive.values() for f in alive)
         return submits + len(self._unsettled)
 
     async def drained(self) -> None:
@@ -233,51 +232,51 @@ class Runs:
 
     async def close(self) -> None:
         """Kill what is left; the runs are left to the next holder."""
-        for flights in tuple(self._flights.values()):
-            for flight in tuple(flights):
-                flight.kill("the operator stops")
+        for alive in tuple(self._alive.values()):
+            for live in tuple(alive):
+                live.kill("the operator stops")
         for task in tuple(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    def _take_off(self, order: Order) -> Flight:
-        flight = Flight(order)
+    def _begin(self, order: Order) -> LiveExecution:
+        live = LiveExecution(order)
         if order.trigger is Trigger.OBSERVE:
             self.observations[order.key.namespace] += 1
-        self._flights.setdefault(order.run.uid, set()).add(flight)
-        return flight
+        self._alive.setdefault(order.run.uid, set()).add(live)
+        return live
 
-    def _land(self, flight: Flight) -> None:
-        uid = flight.order.run.uid
-        if flight.order.trigger is Trigger.OBSERVE:
-            self.observations -= Counter([flight.order.key.namespace])  # drops one at zero
-            self.looked()
-        flights = self._flights.get(uid, set())
-        flights.discard(flight)
-        if not flights:
-            self._flights.pop(uid, None)
+    def _end(self, live: LiveExecution) -> None:
+        uid = live.order.run.uid
+        if live.order.trigger is Trigger.OBSERVE:
+            self.observations -= Counter([live.order.key.namespace])  # drops one at zero
+            self.on_observation_ended()
+        alive = self._alive.get(uid, set())
+        alive.discard(live)
+        if not alive:
+            self._alive.pop(uid, None)
 
-    def _on_version(self, flight: Flight, version: Stored) -> None:
+    def _on_version(self, live: LiveExecution, version: Stored) -> None:
         job, fault = job_of(version)
         if fault is None:
-            self._ask_fence(flight, job)
-        elif flight.order.trigger is not Trigger.CANCEL:
-            flight.kill(f"the job cannot be read: {fault}")  # nothing says that it is current
+            self._ask_fence(live, job)
+        elif live.order.trigger is not Trigger.CANCEL:
+            live.kill(f"the job cannot be read: {fault}")  # nothing says that it is current
 
-    def _ask_fence(self, flight: Flight, job: CurationJob | None) -> None:
-        if flight.order.trigger is Trigger.CANCEL or flight.dead:
+    def _ask_fence(self, live: LiveExecution, job: CurationJob | None) -> None:
+        if live.order.trigger is Trigger.CANCEL or live.dead:
             return
-        against = objection(job, flight.order.run, flight.order.trigger)
+        against = objection(job, live.order.run, live.order.trigger)
         if against is not None:
-            flight.kill(against.message)
+            live.kill(against.message)
 
     def _spawn(self, work: Coroutine[None, None, None], order: Order) -> None:
         task = asyncio.create_task(work, name=f"{order.trigger} {order.run.id}")
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _execute(self, flight: Flight) -> Report:
-        order = flight.order
+    async def _execute(self, live: LiveExecution) -> Report:
+        order = live.order
         try:
             invocation = await self._prepare(order)
         except ModuleLoadError as error:
@@ -291,11 +290,11 @@ class Runs:
             report = _unavailable(order, f"The run could not be prepared: {error!r}")
         else:
             # The claim may have been superseded while the module was made ready; then nothing may leave.
-            flight.execution = self._executor.start(invocation)
-            if flight.dead:
-                flight.execution.kill(flight.dead)
-            report = await flight.execution.report()
-        if flight.dead and not report.dead:
+            live.execution = self._executor.start(invocation)
+            if live.dead:
+                live.execution.kill(live.dead)
+            report = await live.execution.report()
+        if live.dead and not report.dead:
             return Report(report.trigger, report.run, report.result, report.calls, report.log, dead=True)
         return report
 

@@ -103,7 +103,7 @@ class Leadership:
     async def _reconcile(self, key: Key) -> None:
         context = self._context
         with context.metrics.reconcile.labels(kind=key.kind.kind).time():
-            await self._unreadables.look(key)
+            await self._unreadables.check(key)
             if key.kind is not APPROVALS and context.cache(key).get(key.namespace, key.name) is None:
                 context.refusals.forget(key)  # of an approval it may be the very making that is refused
             await self._reconcilers[key.kind](key)

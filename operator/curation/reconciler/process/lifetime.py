@@ -177,13 +177,13 @@ class Process:
                 CLUSTER_POLICIES: policies.reconcile,
                 APPROVALS: ApprovalReconciler(context, approvals, grants).reconcile,
             }
-            context.caches[POLICIES].listen(policies.seen)
-            context.caches[CLUSTER_POLICIES].listen(policies.seen)
-            context.caches[APPROVALS].listen(grants.seen)
-            context.caches[APPROVALS].listen(approvals.seen)
-            context.caches[APPROVALS].listen(ApprovalMetrics(metrics, clock.now).seen)
-            context.caches[JOBS].listen(runs.seen)
-            context.caches[JOBS].listen(index.seen)
+            context.caches[POLICIES].listen(policies.on_change)
+            context.caches[CLUSTER_POLICIES].listen(policies.on_change)
+            context.caches[APPROVALS].listen(grants.on_change)
+            context.caches[APPROVALS].listen(approvals.on_change)
+            context.caches[APPROVALS].listen(ApprovalMetrics(metrics, clock.now).on_change)
+            context.caches[JOBS].listen(runs.on_change)
+            context.caches[JOBS].listen(index.on_change)
             metrics.registry.register(WatchAge(health.ages))
             metrics.registry.register(IdlePolicies(policies.idle))
             for kind, cache in context.caches.items():

@@ -73,7 +73,7 @@ class Context:
         """Tell of a write of this object that was refused; once, while it lasts."""
         stored = self.cache(key).get(key.namespace, key.name)
         about = regarding_object(key, stored) if stored is not None else None
-        self.refusals.tell(key, about, what, refused, log_fields)
+        self.refusals.report(key, about, what, refused, log_fields)
 
     async def delete(self, key: Key, stored: Stored) -> bool:
         """Delete exactly this version of an object. False if that is refused: then it is told of and tried again.

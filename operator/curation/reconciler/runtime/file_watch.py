@@ -9,7 +9,7 @@ from typing import Final
 
 log = logging.getLogger(__name__)
 
-LOOK_SECONDS: Final = 5.0
+CHECK_SECONDS: Final = 5.0
 """Between two looks. A kubelet takes a minute to write a change of a Secret or ConfigMap into its volume."""
 
 Stamp = tuple[int, int, int, int] | None
@@ -40,10 +40,10 @@ class FileWatch:
     async def run(self) -> None:
         """Look, for ever."""
         while True:
-            await asyncio.sleep(LOOK_SECONDS)
-            await self.look()
+            await asyncio.sleep(CHECK_SECONDS)
+            await self.check()
 
-    async def look(self) -> None:
+    async def check(self) -> None:
         """Look once."""
         for name, source in self._sources.items():
             # Taken before they are read: a change during the reading is seen at the next look.

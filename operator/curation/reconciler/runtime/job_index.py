@@ -27,7 +27,7 @@ class _Status(BaseModel):
     abandoned_runs: Annotated[Any, Field(alias="abandonedRuns")] = None
 
 
-class _Glance(BaseModel):
+class _Summary(BaseModel):
     """All that the index needs of a job. It holds whatever a release of ours, older or newer, has written."""
 
     metadata: _Metadata = _Metadata()
@@ -59,12 +59,12 @@ class _Glance(BaseModel):
 def may_own_session(job: Document) -> bool:
     """Whether a job has a run or a session that may have to be cancelled."""
     try:
-        return _Glance.model_validate(job).may_own_session
+        return _Summary.model_validate(job).may_own_session
     except ValidationError:
         return _UNKNOWN.may_own_session
 
 
-_UNKNOWN = _Glance(status=_Status(phase=UNREADABLE))
+_UNKNOWN = _Summary(status=_Status(phase=UNREADABLE))
 
 
 class _Known(NamedTuple):
@@ -80,7 +80,7 @@ class JobIndex:
         self._metrics = metrics
         self._known: dict[str, dict[str, _Known]] = {}
 
-    def seen(self, old: Stored | None, new: Stored | None) -> None:
+    def on_change(self, old: Stored | None, new: Stored | None) -> None:
         """Listener of the job cache."""
         known = new or old
         assert known is not None
@@ -90,7 +90,7 @@ class JobIndex:
             self._count(before, -1)
         if new is not None:
             try:
-                job = new.parse(_Glance)
+                job = new.parse(_Summary)
             except Unreadable:
                 job = _UNKNOWN
             jobs[known.name] = now = _Known(job.phase, job.to_clean, job.may_own_session)

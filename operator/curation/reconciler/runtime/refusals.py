@@ -17,15 +17,15 @@ from curation.lifecycle.note import Note
 log = logging.getLogger(__name__)
 
 # An Event is gone after an hour.
-TELL_AGAIN_SECONDS: Final = 1800.0
+REPORT_AGAIN_SECONDS: Final = 1800.0
 
-Tell = Callable[[dict[str, Any], Note, Mapping[str, object]], None]
+RecordEvent = Callable[[dict[str, Any], Note, Mapping[str, object]], None]
 
 
 @dataclass(slots=True)
 class _Refusal:
     said: str
-    told_at: float
+    reported_at: float
     fields: Mapping[str, object]
     """Of log lines about it."""
 
@@ -38,13 +38,13 @@ def why(refused: Refused) -> str:
 class Refusals:
     """Knows which writes are refused at present. `K` names an object and has `log_fields`."""
 
-    def __init__(self, tell: Tell, gauge: Gauge, monotonic: Callable[[], float]) -> None:
-        self._tell = tell
+    def __init__(self, record: RecordEvent, gauge: Gauge, monotonic: Callable[[], float]) -> None:
+        self._record = record
         self._gauge = gauge
         self._monotonic = monotonic
         self._known: dict[Any, dict[str, _Refusal]] = {}
 
-    def tell(
+    def report(
         self,
         key: Any,
         regarding: dict[str, Any] | None,
@@ -62,12 +62,12 @@ class Refusals:
             found[what] = known = _Refusal(said, now, fields)
             self._gauge.labels(kind=key.kind.kind).inc()
             log.error("%s: %s", key, text, extra=fields)
-        elif now < known.told_at + TELL_AGAIN_SECONDS:
+        elif now < known.reported_at + REPORT_AGAIN_SECONDS:
             known.said = said
             return
-        known.said, known.told_at = said, now
+        known.said, known.reported_at = said, now
         if regarding is not None:
-            self._tell(regarding, Note(EventReason.WRITE_REFUSED, text, warning=True), fields)
+            self._record(regarding, Note(EventReason.WRITE_REFUSED, text, warning=True), fields)
 
     def said(self, key: Any, what: str) -> str:
         """What the server said to the last try, while it refuses; else nothing."""

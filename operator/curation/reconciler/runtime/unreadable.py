@@ -47,9 +47,9 @@ class Unreadables:
 
     def __init__(self, context: Context) -> None:
         self._context = context
-        self._told: dict[Key, tuple[str, Fault]] = {}
+        self._reported: dict[Key, tuple[str, Fault]] = {}
 
-    async def look(self, key: Key) -> None:
+    async def check(self, key: Key) -> None:
         """Tell of the object if it cannot be read; note that it can."""
         stored = self._context.cache(key).get(key.namespace, key.name)
         if stored is None:
@@ -58,24 +58,24 @@ class Unreadables:
         try:
             stored.parse(MODELS[key.kind])
         except Unreadable as error:
-            self._tell(key, stored, error.fault)
+            self._report(key, stored, error.fault)
             await self._show(key, stored, error.fault)
         else:
             self._forget(key)
 
-    def _tell(self, key: Key, stored: Stored, fault: Fault) -> None:
-        if self._told.get(key) == (stored.uid, fault):
+    def _report(self, key: Key, stored: Stored, fault: Fault) -> None:
+        if self._reported.get(key) == (stored.uid, fault):
             return
-        if key not in self._told:
+        if key not in self._reported:
             self._context.metrics.unreadable.labels(kind=key.kind.kind).inc()
-        self._told[key] = (stored.uid, fault)
+        self._reported[key] = (stored.uid, fault)
         why = f"This release cannot read the object and leaves it as it is: {fault}"
         log.error("%s: %s", key, why, extra=key.log_fields)
         note = Note(EventReason.UNREADABLE, why, warning=True)
         self._context.note(regarding_object(key, stored), note, key.log_fields)
 
     def _forget(self, key: Key) -> None:
-        if self._told.pop(key, None) is not None:
+        if self._reported.pop(key, None) is not None:
             self._context.metrics.unreadable.labels(kind=key.kind.kind).dec()
 
     async def _show(self, key: Key, stored: Stored, fault: Fault) -> None:

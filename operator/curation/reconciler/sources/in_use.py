@@ -19,12 +19,12 @@ from curation.reconciler.runtime.job_index import JobIndex, may_own_session
 from curation.reconciler.runtime.key import Key
 from curation.reconciler.runtime.writes import FINALIZER, after_write
 
-_LOOK_AGAIN_SECONDS: Final = 1.0
+_CHECK_AGAIN_SECONDS: Final = 1.0
 
 TERMINATING: Final = "Terminating"
 """Reason of the Ready condition of what is being deleted and still counts."""
 
-Tell = Callable[[str], Awaitable[None]]
+ShowStatus = Callable[[str], Awaitable[None]]
 
 
 class InUse:
@@ -36,11 +36,11 @@ class InUse:
         self.accepts: Callable[[Key, Refused], bool] = lambda _key, _refused: False
         """Whether a refusal to write the finalizer is final: see `after_write`."""
 
-    async def advance(self, key: Key, meta: ObjectMeta, *, of_use: bool = True, tell: Tell | None = None) -> bool:
+    async def advance(self, key: Key, meta: ObjectMeta, *, of_use: bool = True, show: ShowStatus | None = None) -> bool:
         """See to the finalizer; True if a write was made or the object is being deleted, so nothing else is to do.
 
         An object that is not `of_use` (a policy that was never valid) goes at once: no Cancel needs it. Of one that
-        stays, `tell` puts into its status why, and until when.
+        stays, `show` puts into its status why, and until when.
         """
         context = self._context
         if meta.finalizers_cut:  # a write would take off those of others
@@ -56,11 +56,11 @@ class InUse:
                 others = [name for name in meta.finalizers if name != IN_USE_FINALIZER]
                 await self._write(key, meta, others)
                 return True
-            context.queue.add_after(key, _LOOK_AGAIN_SECONDS)
-            if tell is not None:
+            context.queue.add_after(key, _CHECK_AGAIN_SECONDS)
+            if show is not None:
                 until = f"{meta.deletion_timestamp + HELD_AT_MOST:%Y-%m-%d %H:%M:%SZ}"
                 why = "It is being deleted, and counts for Cancel alone while a job may own a session"
-                await tell(f"{why}: until {until} at the latest.")
+                await show(f"{why}: until {until} at the latest.")
         return True
 
     async def let_go(self, key: Key, stored: Stored) -> None:

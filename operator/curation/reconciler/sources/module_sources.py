@@ -20,9 +20,9 @@ from curation.cluster.bounds import MAX_KEYS
 from curation.reconciler.runtime.key import Key
 from curation.wasm.store import MAX_MODULE_BYTES, ModuleLoadError, ModuleReason, builtin_bytes, digest_of
 
-LOOK_SECONDS: Final = 5.0
+CHECK_SECONDS: Final = 5.0
 """Between two looks at a source."""
-LOOKS_A_SECOND: Final = 10.0
+CHECKS_A_SECOND: Final = 10.0
 """Of all sources, in equal shares between namespaces: beyond that they are looked at less often."""
 FRESH_SECONDS: Final = 10.0
 """How old a look may be for a run to be claimed: with more modules than there are looks, one is made for the claim."""
@@ -38,7 +38,7 @@ class Version(NamedTuple):
 
 
 @dataclass(slots=True)
-class _Look:
+class _Check:
     """What the last look at a module's source has shown."""
 
     origin: tuple[ModuleSource, str | None]
@@ -57,7 +57,7 @@ class Sources:
         self._api = api
         self._monotonic = monotonic
         self._sample = sample
-        self._looks: dict[Key, _Look] = {}
+        self._checks: dict[Key, _Check] = {}
         self._namespaces: Counter[str] = Counter()
 
     async def check(self, key: Key, spec: ModuleSpec) -> None:
@@ -69,7 +69,7 @@ class Sources:
         if source is None:
             self.forget(key)
             return
-        known = self._looks.get(key)
+        known = self._checks.get(key)
         if known is not None and known.origin != origin(spec):
             known = None
         if known is not None and known.version == _version(
@@ -86,10 +86,10 @@ class Sources:
                 raise _mismatch(source)
         except ModuleLoadError as error:
             problem = error.reason, error.message
-        if key not in self._looks:
+        if key not in self._checks:
             self._namespaces[key.namespace] += 1
         version = _version(found["metadata"] if found is not None else None)
-        self._looks[key] = _Look(origin(spec), version, problem, self._monotonic())
+        self._checks[key] = _Check(origin(spec), version, problem, self._monotonic())
         if problem is not None:
             raise ModuleLoadError(*problem)
 
@@ -109,21 +109,21 @@ class Sources:
         """Whether the last look at the module's source is young enough for a run."""
         if module.spec.source.config_map is None:
             return True
-        known = self._looks.get(key)
+        known = self._checks.get(key)
         return (
             known is not None and known.origin == origin(module.spec) and self._monotonic() < known.at + FRESH_SECONDS
         )
 
-    def next_look(self, key: Key) -> float | None:
+    def next_check(self, key: Key) -> float | None:
         """In how many seconds the source is to be looked at again; None if there is nothing to look at."""
-        if key not in self._looks:
+        if key not in self._checks:
             return None
-        share = LOOKS_A_SECOND / len(self._namespaces)
-        return max(LOOK_SECONDS, self._namespaces[key.namespace] / share) * (0.9 + self._sample() / 5)
+        share = CHECKS_A_SECOND / len(self._namespaces)
+        return max(CHECK_SECONDS, self._namespaces[key.namespace] / share) * (0.9 + self._sample() / 5)
 
     def forget(self, key: Key) -> None:
         """The module is gone, or has another kind of source."""
-        if self._looks.pop(key, None) is not None:
+        if self._checks.pop(key, None) is not None:
             self._namespaces -= Counter([key.namespace])  # drops one at zero
 
 

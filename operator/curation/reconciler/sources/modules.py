@@ -77,7 +77,7 @@ class ModuleReconciler:
         self._failures: dict[Key, int] = {}
         self._turns = LoadTurns(context.queue.add)
         self._compilations = Compilations(store, self._sources.read, self._built, context.queue.add)
-        self._looking: dict[Key, asyncio.Task[None]] = {}
+        self._rechecks: dict[Key, asyncio.Task[None]] = {}
 
     def state(self, namespace: str, name: str) -> ModuleState:
         """What is known of a module now."""
@@ -98,23 +98,23 @@ class ModuleReconciler:
                 del self._waiting[place]
 
     def fresh(self, namespace: str, name: str) -> bool:
-        """Whether what is known of the module's source is young enough to claim a run with it; see `look`."""
+        """Whether what is known of the module's source is young enough to claim a run with it; see `recheck`."""
         stored = self._context.caches[MODULES].get(namespace, name)
         try:
             return stored is None or self._sources.fresh(_key(stored), stored.parse(CurationModule))
         except Unreadable:
             return False
 
-    async def look(self, namespace: str, name: str) -> None:
+    async def recheck(self, namespace: str, name: str) -> None:
         """Look at the module's source now; where the API server does not let us, all stays as it was."""
         key = Key(MODULES, namespace, name)
-        task = self._looking.get(key)
+        task = self._rechecks.get(key)
         if task is None:
-            task = self._looking[key] = asyncio.create_task(self._look(key), name=f"look at {key}")
-            task.add_done_callback(lambda _: self._looking.pop(key, None))
+            task = self._rechecks[key] = asyncio.create_task(self._recheck(key), name=f"look at {key}")
+            task.add_done_callback(lambda _: self._rechecks.pop(key, None))
         await asyncio.shield(task)
 
-    async def _look(self, key: Key) -> None:
+    async def _recheck(self, key: Key) -> None:
         before = self.state(key.namespace, key.name)
         await self.load(key)
         if self.state(key.namespace, key.name) != before:
@@ -166,13 +166,13 @@ class ModuleReconciler:
             await self._in_use.let_go(key, stored)
             return
 
-        async def tell(message: str) -> None:
+        async def show(message: str) -> None:
             generation, now = module.metadata.generation, self._context.clock.now()
             found = module_conditions(module.status.conditions, False, False, TERMINATING, message, generation, now)
             status = module.status.model_copy(update={"observed_generation": generation, "conditions": found})
             await write_own_status(self._context, key, stored, module.status, status, stored.left_out(CurationModule))
 
-        if await self._in_use.advance(key, module.metadata, tell=tell):
+        if await self._in_use.advance(key, module.metadata, show=show):
             self._mark_deleted(key, module)
             return
         if not self._turns.begin(key):
@@ -252,7 +252,7 @@ class ModuleReconciler:
         self._failures.pop(key, None)
         self._set(place, ModuleState(loaded.digest, "", module.spec, loaded.digest))
         self._mark_deleted(key, module)
-        self._look_again(key)
+        self._check_again(key)
         return _Verdict(loaded.digest, ModuleReason.COMPILED.value, "The module can be run.", loaded.size_bytes)
 
     def _mark_unreadable(self, key: Key, error: Unreadable) -> None:
@@ -262,8 +262,8 @@ class ModuleReconciler:
         spec, build = (known.spec, known.build) if known is not None else (None, None)
         self._set(place, ModuleState(None, f"CurationModule {key.name} cannot be read: {error}", spec, build))
 
-    def _look_again(self, key: Key) -> None:
-        seconds = self._sources.next_look(key)
+    def _check_again(self, key: Key) -> None:
+        seconds = self._sources.next_check(key)
         if seconds is not None:
             self._context.queue.add_after(key, seconds)
 
@@ -273,7 +273,7 @@ class ModuleReconciler:
 
     async def close(self) -> None:
         """End what waits in the background."""
-        tasks = [*self._compilations.tasks, *self._looking.values()]
+        tasks = [*self._compilations.tasks, *self._rechecks.values()]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -299,7 +299,7 @@ class ModuleReconciler:
 
     def _try_later(self, key: Key, *, passing: bool) -> None:
         if not passing:
-            self._look_again(key)  # only a new spec can help, which wakes the key; but the source may change too
+            self._check_again(key)  # only a new spec can help, which wakes the key; but the source may change too
             return
         failures = self._failures.get(key, 0)
         self._failures[key] = failures + 1
@@ -347,7 +347,7 @@ class ModuleReconciler:
         Only an absent or forbidden source is one that is not found.
         """
 
-        async def told() -> bytes:
+        async def read() -> bytes:
             try:
                 return await self._sources.read(namespace, spec)
             except (APIError, Unreachable) as error:
@@ -356,7 +356,7 @@ class ModuleReconciler:
                     raise ModuleLoadError(ModuleReason.NOT_FOUND, message) from None
                 raise ModuleUnreadable(message) from None
 
-        return told
+        return read
 
 
 def _key(stored: Stored) -> Key:

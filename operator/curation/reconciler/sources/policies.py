@@ -40,7 +40,7 @@ class PolicyReconciler:
         self._in_use = in_use
         in_use.accepts = self._is_not_ours
         self._standings: dict[Key, Standing] = {}
-        self._told: dict[Key, tuple[str, int, str]] = {}
+        self._reported: dict[Key, tuple[str, int, str]] = {}
         """Of which revision, and with which reason, it was last told that it is not in force."""
         self._not_ours: set[Key] = set()
         """Cluster policies that this operator, which is limited to namespaces, may read and not write."""
@@ -48,7 +48,7 @@ class PolicyReconciler:
             for ready in ("True", "False"):
                 context.metrics.policies.labels(kind=kind.kind, ready=ready)
 
-    def seen(self, old: Stored | None, new: Stored | None) -> None:
+    def on_change(self, old: Stored | None, new: Stored | None) -> None:
         """Listener of the policy caches: a policy counts, or stops counting, at once, before any status is written."""
         known = new or old
         assert known is not None
@@ -60,7 +60,7 @@ class PolicyReconciler:
                 self._review(key, new.parse(CurationPolicy))
             return
         self._count(key, None)
-        self._told.pop(key, None)
+        self._reported.pop(key, None)
         self._not_ours.discard(key)
         self._context.book.remove_policy(namespace, known.name)
 
@@ -96,7 +96,7 @@ class PolicyReconciler:
             await self._in_use.let_go(key, stored)
             return
         standing = self._review(key, policy)
-        self._tell(key, policy, standing)
+        self._report(key, policy, standing)
         if key in self._not_ours:
             return
         check = standing.check
@@ -117,8 +117,8 @@ class PolicyReconciler:
             )
             await self._write(key, stored, policy.status, status)
 
-        of_use, tell = standing.in_force is not None, partial(write, False, TERMINATING)
-        if not await self._in_use.advance(key, policy.metadata, of_use=of_use, tell=tell):
+        of_use, show = standing.in_force is not None, partial(write, False, TERMINATING)
+        if not await self._in_use.advance(key, policy.metadata, of_use=of_use, show=show):
             await write(check.valid, standing.reason, standing.message)
 
     async def _write(self, key: Key, stored: Stored, old: PolicyStatus, new: PolicyStatus) -> None:
@@ -155,17 +155,17 @@ class PolicyReconciler:
         )
         return True
 
-    def _tell(self, key: Key, policy: CurationPolicy, standing: Standing) -> None:
+    def _report(self, key: Key, policy: CurationPolicy, standing: Standing) -> None:
         """Make an Event and a log line of a revision that is not in force, once."""
         if standing.check.valid or standing.deleting:
-            self._told.pop(key, None)
+            self._reported.pop(key, None)
             return
-        told = (standing.uid, standing.generation, standing.reason)
-        if self._told.get(key) == told:
+        reported = (standing.uid, standing.generation, standing.reason)
+        if self._reported.get(key) == reported:
             return
-        self._told[key] = told
+        self._reported[key] = reported
         said = next((c for c in policy.status.conditions if c.type == "Ready"), None)
-        if said is not None and (said.observed_generation, said.reason) == told[1:] and said.status == "False":
+        if said is not None and (said.observed_generation, said.reason) == reported[1:] and said.status == "False":
             return  # by the process before this one, or another operator
         log.warning("%s: %s: %s", key, standing.reason, standing.message)
         self._context.events.record(
