@@ -9,7 +9,7 @@ import itertools
 import time
 from typing import Any
 
-from bench.client import JOBS, Client
+from bench.client import JOBS_PATH, Client
 from bench.fixtures import WITH_SESSION, job
 from bench.statuses import statuses
 from curation.api.job import status_to_wire
@@ -21,7 +21,7 @@ async def writes_per_second(client: Client, namespace: str, prefix: str, count: 
 
     The jobs stay behind as Completed, which the operator finds to be in order when it starts.
     """
-    path = JOBS.format(namespace=namespace)
+    path = JOBS_PATH.format(namespace=namespace)
     plans: list[tuple[dict[str, Any], list[dict[str, Any]]]] = []
 
     async def make(name: str) -> None:

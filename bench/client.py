@@ -15,7 +15,7 @@ import aiohttp
 T = TypeVar("T")
 JSON = "application/json"
 MERGE_PATCH = "application/merge-patch+json"
-JOBS = "/apis/curation.dev/v1alpha1/namespaces/{namespace}/curationjobs"
+JOBS_PATH = "/apis/curation.dev/v1alpha1/namespaces/{namespace}/curationjobs"
 
 
 class Client:

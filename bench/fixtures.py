@@ -3,7 +3,7 @@
 import base64
 from typing import Any
 
-from bench.client import JOBS, Client
+from bench.client import JOBS_PATH, Client
 from curation.wasm.store import digest_of
 from tests.guests.wat import Script
 
@@ -50,7 +50,7 @@ def job(name: str, module: str, sessions_url: str, **spec: Any) -> dict[str, Any
 
 async def create(client: Client, namespace: str, jobs: list[dict[str, Any]]) -> None:
     """Create jobs as fast as the client can."""
-    path = JOBS.format(namespace=namespace)
+    path = JOBS_PATH.format(namespace=namespace)
 
     async def one(document: dict[str, Any]) -> None:
         await client.call("POST", path, document)

@@ -12,7 +12,7 @@ from datetime import UTC, datetime, timedelta
 import aiohttp
 
 from bench import fixtures, options
-from bench.client import JOBS, Client
+from bench.client import JOBS_PATH, Client
 from bench.phases import Phases
 from bench.results import Result, percentile
 from bench.stage import Stage
@@ -28,7 +28,7 @@ _APPROVALS = "/apis/curation.dev/v1alpha1/namespaces/approvals/curationapprovals
 
 async def arrivals(stage: Stage, client: Client, rate: float, seconds: float) -> list[float]:
     """Creation to Running of jobs that arrive evenly."""
-    path = JOBS.format(namespace=OPEN)
+    path = JOBS_PATH.format(namespace=OPEN)
     phases = Phases(client, OPEN)
     await phases.start()
     created: dict[str, float] = {}
@@ -69,7 +69,7 @@ async def _approved(stage: Stage, client: Client, numbers: range) -> list[float]
         await fixtures.create(client, CLOSED, jobs)
         await phases.reached("AwaitingApproval", set(hosts))
         await _until_all(client, numbers.stop)
-        jobs_now = (await client.call("GET", JOBS.format(namespace=CLOSED)))["items"]
+        jobs_now = (await client.call("GET", JOBS_PATH.format(namespace=CLOSED)))["items"]
         waited = []
         for item in (item for item in jobs_now if item["metadata"]["name"] in hosts):
             name, approval = item["metadata"]["name"], item["status"]["approval"]["name"]
@@ -98,7 +98,7 @@ async def edits(stage: Stage, client: Client, count: int) -> list[float]:
 
     So what is measured is how long the fence took to die, not how soon the run had nothing left to send.
     """
-    path = JOBS.format(namespace=OPEN)
+    path = JOBS_PATH.format(namespace=OPEN)
     await fixtures.add_module(client, OPEN, CALLS_ON, _calls_on(stage.sessions_url), httpCalls=CALLS)
     last: list[float] = []
     async with aiohttp.ClientSession(stage.sessions_url) as http:

@@ -21,7 +21,7 @@ from statistics import median
 from typing import Any, Final
 
 from bench import options
-from bench.client import JOBS, Client
+from bench.client import JOBS_PATH, Client
 from bench.fixtures import WITH_SESSION, job
 from bench.results import Result
 from bench.stage import Stage
@@ -90,7 +90,7 @@ def with_all_conditions(status: Document) -> Document:
 class _Form:
     def __init__(self, name: str, client: Client) -> None:
         self._name, self._client = name, client
-        path = JOBS.format(namespace=NAMESPACE)
+        path = JOBS_PATH.format(namespace=NAMESPACE)
         self._path = path.replace("/curation.dev/", f"/{_OLD_GROUP}/") if name == "before" else path
         self._version = f"{_OLD_GROUP if name == 'before' else 'curation.dev'}/v1alpha1"
 
@@ -150,7 +150,7 @@ async def measure(rounds: int, jobs: int) -> list[Result]:
 
 
 async def _until_served(client: Client) -> None:
-    path = JOBS.format(namespace=NAMESPACE).replace("/curation.dev/", f"/{_OLD_GROUP}/")
+    path = JOBS_PATH.format(namespace=NAMESPACE).replace("/curation.dev/", f"/{_OLD_GROUP}/")
     for _ in range(600):
         async with client.request("GET", path) as answer:
             if answer.status == 200:

@@ -5,7 +5,7 @@ import re
 import time
 from collections import defaultdict
 
-from bench.client import JOBS, Client
+from bench.client import JOBS_PATH, Client
 
 # A line of a watch is searched, not parsed: parsing would take processor time from what is measured.
 # These three stand together in the metadata, since the API server sorts the keys of a custom resource.
@@ -19,7 +19,7 @@ class Phases:
 
     def __init__(self, client: Client, namespace: str) -> None:
         self._client = client
-        self._path = JOBS.format(namespace=namespace)
+        self._path = JOBS_PATH.format(namespace=namespace)
         self.first: dict[str, dict[str, float]] = defaultdict(dict)
         """By phase and name; by `phase/attempt` too."""
         self.now: dict[str, str] = {}

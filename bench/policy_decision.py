@@ -13,8 +13,8 @@ import cedarpy
 from curation.api.approval import EvaluatedRequest
 from curation.api.names import Trigger
 from curation.authz.book import PolicyBook
+from curation.authz.cedar_schema import SCHEMA_TEXT
 from curation.authz.gate import CallContext, Gate
-from curation.authz.schema import SCHEMA_TEXT
 
 POLICIES = 100
 REQUEST = EvaluatedRequest(

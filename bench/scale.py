@@ -9,7 +9,7 @@ import time
 from dataclasses import dataclass
 
 from bench import fixtures, options
-from bench.client import JOBS, Client
+from bench.client import JOBS_PATH, Client
 from bench.processes import cpu_seconds, rss_bytes
 from bench.results import Result
 from bench.stage import Stage
@@ -41,7 +41,7 @@ class Start:
 
 async def finished_jobs(client: Client, first: int, end: int) -> None:
     """Jobs that were Completed by the book, without an operator."""
-    path = JOBS.format(namespace=NAMESPACE)
+    path = JOBS_PATH.format(namespace=NAMESPACE)
 
     async def one(number: int) -> None:
         job = fixtures.job(f"finished-{number}", fixtures.WITH_SESSION, "http://127.0.0.1:8080")

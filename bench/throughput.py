@@ -15,7 +15,7 @@ import aiohttp
 
 from bench import fixtures, options
 from bench.baseline import writes_per_second
-from bench.client import JOBS, Client
+from bench.client import JOBS_PATH, Client
 from bench.phases import Phases
 from bench.results import Result, percentile
 from bench.stage import Stage
@@ -85,7 +85,7 @@ async def burst(stage: Stage, client: Client, names: list[str], module: str, pha
     phases = Phases(client, NAMESPACE)
     await phases.start()
     created: dict[str, float] = {}
-    path = JOBS.format(namespace=NAMESPACE)
+    path = JOBS_PATH.format(namespace=NAMESPACE)
 
     async def create(name: str) -> None:
         created[name] = time.monotonic()
@@ -113,7 +113,7 @@ async def finish(stage: Stage, client: Client, names: list[str]) -> dict[str, fl
     """Complete the sessions of these Running jobs, ask for their observation, and wait until all are Completed."""
     phases = Phases(client, NAMESPACE)
     await phases.start()
-    path = JOBS.format(namespace=NAMESPACE)
+    path = JOBS_PATH.format(namespace=NAMESPACE)
     jobs = {item["metadata"]["name"]: item["status"] for item in (await client.call("GET", path))["items"]}
     annotate = {"metadata": {"annotations": {"curation.dev/observe-requested-at": "now"}}}
     async with aiohttp.ClientSession(stage.sessions_url) as http:

@@ -32,7 +32,7 @@ _INTERRUPTED = 130  # 128 + SIGINT, as a shell says it
 async def perform(stage: Stage, screen: Screen, *, keep: bool) -> None:
     """The whole story. Raises DemoFailed when it does not come out as it should."""
     connection = stage.control_plane.connection
-    jobs = story.read_jobs(story.JOBS)
+    jobs = story.read_jobs(story.JOBS_FILE)
     board = Board()
     async with SessionsClient(await stage.start_sessions()) as sessions:
         kubectl = Kubectl(connection, screen.command, screen.now)

@@ -18,7 +18,7 @@ from demo.service import SessionsClient
 from demo.stage import DROPPED, ROOT, Stage
 from demo.verdict import Evidence
 
-JOBS: Final = "jobs.yaml"
+JOBS_FILE: Final = "jobs.yaml"
 FIRST: Final = "g1.a1"
 RETRIED: Final = "g2.a1"
 """The first attempt under generation 2: a new value of spec.rerun is a new generation."""
@@ -71,7 +71,7 @@ async def denied_and_held(cast: Cast) -> str:
     rule = await cast.sessions.hold_answers("/sessions/*/configure", generation=1)
     await cast.kubectl.apply("policy-narrow.yaml")
     await _in_force(cast, generation=1)
-    await cast.kubectl.apply(JOBS)
+    await cast.kubectl.apply(JOBS_FILE)
     screen.now("waiting for seven denials, and for three sessions whose last answer is held back")
 
     async def held() -> int:
@@ -101,7 +101,7 @@ async def widened_and_retried(cast: Cast, rule: str) -> None:
     screen.act("2  The policy is widened and all ten are retried, while the three answers are still held back")
     await cast.kubectl.apply("policy-wide.yaml")
     await _in_force(cast, generation=2)
-    await cast.kubectl.patch(JOBS, {"rerun": "2"})
+    await cast.kubectl.patch(JOBS_FILE, {"rerun": "2"})
     screen.now("waiting for ten new attempts to reach Running")
     await board.until(lambda: cast.running(cast.names, RETRIED), "all ten jobs are Running in their new attempt")
     await board.until(lambda: len(board.live()) == len(cast.names) + len(cast.late), "13 sessions live")

@@ -17,7 +17,7 @@ from prometheus_client.metrics import MetricWrapperBase
 from curation.api.approval import ApprovalDecision
 from curation.api.crd import KINDS
 from curation.api.names import FailureClass, Phase, Reason, Trigger
-from curation.cluster.requests import NO_ANSWER
+from curation.cluster.request_labels import NO_ANSWER
 from curation.lifecycle.complete import Ruling
 from curation.lifecycle.outcome import Result
 from curation.reconciler.runtime.job_index import UNREADABLE

@@ -8,7 +8,7 @@ from testing.sessions.errors import Refusal
 
 
 @dataclass(frozen=True)
-class Answer:
+class KeptAnswer:
     """What a call that was carried out answered, a refusal too."""
 
     status: int
@@ -19,7 +19,7 @@ class Answer:
 class _Slot:
     fingerprint: str
     # Done without a result when the first call ended before its work: the next one is then the first.
-    answer: asyncio.Future[Answer | None]
+    answer: asyncio.Future[KeptAnswer | None]
 
 
 class Keys:
@@ -33,8 +33,8 @@ class Keys:
         key: str | None,
         fingerprint: str,
         slow: Callable[[], Awaitable[None]],
-        work: Callable[[], Awaitable[Answer]],
-    ) -> tuple[Answer, bool]:
+        work: Callable[[], Awaitable[KeptAnswer]],
+    ) -> tuple[KeptAnswer, bool]:
         """The answer to a call, and whether it is the repeated answer of an earlier one.
 
         The key is taken at arrival, so a second call waits for the first, however slow that one is before its work.

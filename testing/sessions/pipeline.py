@@ -13,7 +13,7 @@ from aiohttp.typedefs import Handler
 from testing.sessions.caller import Caller
 from testing.sessions.errors import Refusal
 from testing.sessions.faults import Dropped, Faults, Rule
-from testing.sessions.idempotency import Answer, Keys
+from testing.sessions.idempotency import KeptAnswer, Keys
 from testing.sessions.journal import Entry, Journal
 
 MALFORMED = b'{"id": "session-'
@@ -50,7 +50,7 @@ class Pipeline:
 
     async def _answer(
         self, request: web.Request, handler: Handler, body: bytes, entry: Entry, rule: Rule | None
-    ) -> Answer:
+    ) -> KeptAnswer:
         if self._required is not None:
             name, value = self._required
             if request.headers.get(name) != value:
@@ -60,7 +60,7 @@ class Pipeline:
             if rule is not None:
                 await rule.apply("before")
 
-        async def work() -> Answer:
+        async def work() -> KeptAnswer:
             entry.performed = True
             return await _perform(request, handler)
 
@@ -70,11 +70,11 @@ class Pipeline:
         if rule is not None:
             await rule.apply("after")
             if rule.fault.action == "malformed":
-                return Answer(answer.status, MALFORMED)
+                return KeptAnswer(answer.status, MALFORMED)
         return answer
 
 
-async def _perform(request: web.Request, handler: Handler) -> Answer:
+async def _perform(request: web.Request, handler: Handler) -> KeptAnswer:
     """Does the work; a refusal is an answer too, and the one that a repeated call gets."""
     try:
         response = await handler(request)
@@ -84,8 +84,8 @@ async def _perform(request: web.Request, handler: Handler) -> Answer:
         return _refused(Refusal(error.status, f"{request.method} {request.path}: {error.reason}"))
     assert isinstance(response, web.Response)
     assert isinstance(response.body, bytes)
-    return Answer(response.status, response.body)
+    return KeptAnswer(response.status, response.body)
 
 
-def _refused(refusal: Refusal) -> Answer:
-    return Answer(refusal.status, json.dumps({"error": {"message": refusal.message}}).encode())
+def _refused(refusal: Refusal) -> KeptAnswer:
+    return KeptAnswer(refusal.status, json.dumps({"error": {"message": refusal.message}}).encode())

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from curation.api.names import EventReason, FailureClass, Trigger
-from curation.lifecycle.note import Note
+from curation.lifecycle.event import Event
 from curation.lifecycle.outcome import Calls, Cancelled, Failed, Report
 from curation.reconciler.jobs.cleanup import Cleanup
 from curation.reconciler.jobs.orders import Order
@@ -51,9 +51,9 @@ class _Context:
         self.queue = SimpleNamespace(add=lambda key: None, add_after=lambda key, seconds: None)
         self.metrics = METRICS
 
-    def note(self, regarding: object, note: Note, log_fields: dict[str, str]) -> None:
+    def record_event(self, regarding: object, event: Event, log_fields: dict[str, str]) -> None:
         """An Event; a run that is given up may leave a session."""
-        if note.reason is EventReason.CLEANUP_FAILED:
+        if event.reason is EventReason.CLEANUP_FAILED:
             self._process.world.judge.given_up.add(log_fields["run_id"])
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic import BaseModel
 
-from curation.cluster.answers import Answer, Conflict, Gone, Refused, Unknown, Written
+from curation.cluster.answers import Conflict, Gone, Refused, Unknown, WriteAnswer, Written
 from curation.cluster.mergepatch import merge_patch
 from curation.cluster.resources import JOBS
 from curation.lifecycle.outcome import Report
@@ -69,7 +69,7 @@ class _Context:
         self._report = report
         self.clock = SimpleNamespace(now=lambda: process.world.now)
         self.metrics = METRICS
-        self.refusals = Refusals(self.note, METRICS.refused_writes, lambda: process.world.now.timestamp())
+        self.refusals = Refusals(self.record_event, METRICS.refused_writes, lambda: process.world.now.timestamp())
 
     def cache(self, key: Key) -> "_Context":
         """Itself."""
@@ -80,7 +80,7 @@ class _Context:
         known = self._process.known
         return _Known(known) if known is not None else None
 
-    def note(self, regarding: Document, note: object, log_fields: object) -> None:
+    def record_event(self, regarding: Document, event: object, log_fields: object) -> None:
         """Nobody hears it."""
 
     async def refresh(self, key: Key) -> bool:
@@ -88,7 +88,7 @@ class _Context:
         self._process.refresh()
         return True
 
-    async def write_status(self, key: Key, resource_version: int, old: Document, new: Document) -> Answer | None:
+    async def write_status(self, key: Key, resource_version: int, old: Document, new: Document) -> WriteAnswer | None:
         """The write may meet what came in between, and its answer comes later than it was carried out."""
         base = self._process.known
         assert base is not None
@@ -104,7 +104,7 @@ class _Context:
         return _answer(reply)
 
 
-def _answer(reply: Reply | None) -> Answer:
+def _answer(reply: Reply | None) -> WriteAnswer:
     if reply is None:
         return Unknown("no answer")
     match reply.code:

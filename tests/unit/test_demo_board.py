@@ -11,7 +11,7 @@ import pytest
 from demo.board import Board, DemoFailed
 from demo.facts import Call, Session
 from demo.kubectl import outcome
-from demo.story import JOBS, names, read_jobs
+from demo.story import JOBS_FILE, names, read_jobs
 from demo.table import earlier_attempt
 
 UID = "00000000-0000-4000-8000-000000000001"
@@ -118,7 +118,7 @@ def test_the_outcome_of_kubectl_is_said_in_a_few_words() -> None:
 
 
 def test_the_demo_has_ten_jobs_of_which_three_are_let_through_first() -> None:
-    jobs = read_jobs(JOBS)
+    jobs = read_jobs(JOBS_FILE)
     assert len(set(names(jobs))) == 10
     assert len(names(jobs, access="early")) == 3
     assert {job["spec"]["onDenied"] for job in jobs} == {"Fail"}

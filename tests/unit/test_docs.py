@@ -17,7 +17,7 @@ from pydantic import BaseModel
 from curation.api.approval import ApprovalDecision
 from curation.api.crd import KINDS, Kind, crd
 from curation.api.names import ConditionType, EventReason, FailureClass, Phase, Reason, RunOutcome
-from curation.authz.policy import check_policy
+from curation.authz.policy_check import check_policy
 from curation.cli.operator import run
 from curation.cli.plugin import cli
 from curation.wasm.store import ModuleReason

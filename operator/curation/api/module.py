@@ -5,7 +5,7 @@ from typing import Annotated, ClassVar, Literal, Self
 from pydantic import AfterValidator, Field, model_validator
 
 from curation.api.cancel import Cancel
-from curation.api.headers import IDENTITY_PATTERN, folded, says_who_is_calling
+from curation.api.identity_headers import IDENTITY_PATTERN, folded, says_who_is_calling
 from curation.api.job import Config, Digest, Name, ObjectName
 from curation.api.schema import Condition, Model, ResourceModel, cel, extension, spelled
 

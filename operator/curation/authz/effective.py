@@ -10,7 +10,7 @@ import cedarpy
 
 from curation.api.names import Trigger
 from curation.authz.grant import Grant
-from curation.authz.policy import PolicyCheck, name_of
+from curation.authz.policy_check import PolicyCheck, name_of
 from curation.authz.scan import scan
 
 _POSITIONAL: Final = re.compile(r"policy(\d+)")

@@ -8,9 +8,10 @@ from typing import Any, Final
 import cedarpy
 
 from curation.api.approval import EvaluatedRequest
+from curation.api.text import clip
 from curation.authz.book import PolicyBook
+from curation.authz.cedar_schema import ACTION, AGENT, ENDPOINT, HTTP_CALL, LABELS, schema
 from curation.authz.effective import EffectiveSet
-from curation.authz.schema import ACTION, AGENT, ENDPOINT, HTTP_CALL, LABELS, schema
 
 MAX_URL_SHOWN: Final = 300
 """Characters of a URL in a sentence for people."""
@@ -83,7 +84,7 @@ def request_url(request: EvaluatedRequest) -> str:
 def call_shown(request: EvaluatedRequest) -> str:
     """The call as every reason of a `Decision` names it; only a URL that is too long is cut."""
     url = request_url(request)
-    shown = url if len(url) <= MAX_URL_SHOWN else url[: MAX_URL_SHOWN - 3] + "..."
+    shown = clip(url, MAX_URL_SHOWN, "...")
     return f"{request.method} {shown} ({request.trigger.value} by module {request.module})"
 
 

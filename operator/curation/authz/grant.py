@@ -13,8 +13,8 @@ import cedarpy
 
 from curation.api.approval import CurationApproval, EvaluatedRequest, Scope
 from curation.api.cancel import CancelRequest
-from curation.authz.cancel import condition, in_words
-from curation.authz.schema import ACTION, AGENT, ENDPOINT, HTTP_CALL
+from curation.authz.cancel_grant import condition, in_words
+from curation.authz.cedar_schema import ACTION, AGENT, ENDPOINT, HTTP_CALL
 
 Json = dict[str, Any]
 

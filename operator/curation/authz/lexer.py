@@ -12,7 +12,7 @@ from enum import Enum, auto
 from typing import Final
 
 
-class Kind(Enum):
+class TokenKind(Enum):
     """What a token is."""
 
     STRING = auto()
@@ -24,7 +24,7 @@ class Kind(Enum):
 class Token:
     """One token, with the line it starts on (from 1) and its place in the text."""
 
-    kind: Kind
+    kind: TokenKind
     text: str
     line: int
     start: int
@@ -52,7 +52,7 @@ def tokens(text: str) -> Iterator[Token]:
     for match in _TOKEN.finditer(text):
         kind, start, end = match.lastgroup, match.start(), match.end()
         if kind != "skip":
-            which = Kind.STRING if kind == "string" else Kind.WORD if kind == "word" else Kind.SYMBOL
+            which = TokenKind.STRING if kind == "string" else TokenKind.WORD if kind == "word" else TokenKind.SYMBOL
             yield Token(which, match.group(), line, start, end)
             if match.group() == '"':
                 return

@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from curation.api.policy import MAX_CEDAR_BYTES
-from curation.authz.lexer import Kind, Token, tokens
+from curation.authz.lexer import Token, TokenKind, tokens
 
 MAX_DEPTH: Final = 64
 """Brackets of any kind inside each other."""
@@ -118,11 +118,11 @@ class _Scan:
         frame = self._frames[-1]
         if token.text == ".":
             self._member(token)
-        elif token.kind is Kind.STRING or (token.kind is Kind.WORD and token.text not in _KEYWORDS):
+        elif token.kind is TokenKind.STRING or (token.kind is TokenKind.WORD and token.text not in _KEYWORDS):
             frame.on_value = True
         elif token.text not in _OPEN and token.text not in _CLOSE:
             frame.on_value, frame.members = False, 0
-        if self._after_like and token.kind is Kind.STRING:
+        if self._after_like and token.kind is TokenKind.STRING:
             self._searched += len(token.text.partition("*")[2])
             if self._searched > MAX_SEARCHED:
                 raise ScanRefused(
@@ -164,7 +164,7 @@ def _forbids(statement: list[Token]) -> bool:
     depth, before = 0, ""
     for token in statement:
         # The effect is the first word outside of annotations: @forbid("...") is one.
-        if depth == 0 and token.kind is Kind.WORD and before != "@":
+        if depth == 0 and token.kind is TokenKind.WORD and before != "@":
             return token.text == "forbid"
         depth += (token.text == "(") - (token.text == ")")
         before = token.text
@@ -175,7 +175,7 @@ def _id(statement: list[Token]) -> str | None:
     for at, name, paren, value in zip(statement, statement[1:], statement[2:], statement[3:], strict=False):
         if at.text != "@" and at is statement[0]:
             return None
-        if (at.text, name.text, paren.text) == ("@", "id", "(") and value.kind is Kind.STRING:
+        if (at.text, name.text, paren.text) == ("@", "id", "(") and value.kind is TokenKind.STRING:
             literal = value.text[1:-1]
             # Only what is safe to print and unambiguous names a policy; any other is named by its index.
             plain = literal.isprintable() and "\\" not in literal and "#" not in literal

@@ -12,7 +12,7 @@ from typing import Final, Literal
 
 from curation.api.policy import ClusterCurationPolicy, CurationPolicy, PolicyInForce
 from curation.authz.book import PolicyBook
-from curation.authz.policy import PolicyCheck, check_policy
+from curation.authz.policy_check import PolicyCheck, check_policy
 
 REVISIONS_MISSED: Final = "RevisionsMissed"
 

@@ -9,7 +9,7 @@ from typing import Any
 import click
 import yaml
 
-from curation.authz.policy import PolicyCheck, check_policy
+from curation.authz.policy_check import PolicyCheck, check_policy
 from curation.cli.errors import PluginError
 from curation.cli.options import ANSWER_FORMATS, output_option
 from curation.cli.output import print_document

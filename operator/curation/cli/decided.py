@@ -7,7 +7,7 @@ from curation.api.approval import ApprovalDecision, CurationApproval
 from curation.authz.grant import Grant
 from curation.cli.access import Cluster
 from curation.cli.output import colour, note, print_object, say
-from curation.cli.requests import request_line
+from curation.cli.request_line import request_line
 from curation.cli.text import plural, safe
 from curation.cluster.answers import Document
 from curation.cluster.resources import APPROVALS

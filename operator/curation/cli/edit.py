@@ -10,11 +10,11 @@ from curation.api.names import Phase
 from curation.api.reading import Unreadable, read
 from curation.api.remains import remains_of
 from curation.cli.access import Cluster
-from curation.cli.completion import JOB
 from curation.cli.errors import ChangedMeanwhile, PluginError
 from curation.cli.options import OBJECT_FORMATS, output_option, with_cluster
 from curation.cli.output import note, print_object, say
 from curation.cli.ownership import check_owners
+from curation.cli.shell_completion import JOB
 from curation.cli.text import plural
 from curation.cluster.answers import Document
 from curation.cluster.resources import JOBS

@@ -10,14 +10,15 @@ from curation.api.job import CurationJob
 from curation.api.names import ANNOTATION_CREATED_BY, ANNOTATION_EDITED_BY, ANNOTATION_REQUESTED_BY, Phase
 from curation.api.reading import Unreadable, read
 from curation.api.remains import remains_of
+from curation.api.text import clip
 from curation.authz.gate import Decision
 from curation.cli import advice, waiting
 from curation.cli.access import Cluster
-from curation.cli.completion import JOB
 from curation.cli.known import Happening, Known, events_of, gather
 from curation.cli.options import ANSWER_FORMATS, output_option, with_cluster
 from curation.cli.output import colour, print_document, say
-from curation.cli.text import age, clip, safe
+from curation.cli.shell_completion import JOB
+from curation.cli.text import age, safe
 from curation.cluster.answers import Document
 from curation.cluster.resources import JOBS
 

@@ -21,12 +21,13 @@ from curation.api.job import CurationJob
 from curation.api.names import ConditionType, EventReason, Phase
 from curation.api.reading import Unreadable, read
 from curation.api.remains import remains_of
+from curation.api.text import clip
 from curation.cli.access import Cluster
-from curation.cli.completion import JOB
 from curation.cli.errors import PluginError
 from curation.cli.options import all_namespaces_option, with_cluster
 from curation.cli.output import note, say
-from curation.cli.text import age, clip, plural, safe
+from curation.cli.shell_completion import JOB
+from curation.cli.text import age, plural, safe
 from curation.cli.when import Duration
 from curation.cluster.answers import Document
 from curation.cluster.resources import JOBS

@@ -8,14 +8,15 @@ import click
 from curation.api.approval import ApprovalDecision, CurationApproval
 from curation.api.job import CurationJob
 from curation.api.names import Phase
+from curation.api.text import clip
 from curation.cli.access import Cluster, parse, parse_all
-from curation.cli.completion import JOB
 from curation.cli.decided import decider
 from curation.cli.errors import PluginError
 from curation.cli.options import ANSWER_FORMATS, LIST_FORMATS, OneOf, all_namespaces_option, output_option, with_cluster
 from curation.cli.output import note, print_document, print_list, say
-from curation.cli.requests import short_request
-from curation.cli.text import age, clip, duration, safe, table
+from curation.cli.request_line import short_request
+from curation.cli.shell_completion import JOB
+from curation.cli.text import age, duration, safe, table
 from curation.cluster.resources import APPROVALS, JOBS
 
 # A table is read by lines: a URL that fills three of them hides the rest.

@@ -17,7 +17,7 @@ import uvloop
 
 from curation.api.contract import contract_schemas
 from curation.api.crd import crd_yaml, crds
-from curation.authz.schema import SCHEMA_TEXT
+from curation.authz.cedar_schema import SCHEMA_TEXT
 from curation.cli.build import build
 from curation.cli.logs import configure_logging
 from curation.cli.text import safe

@@ -1,7 +1,7 @@
 """Options that every verb takes, before or after its own name, and the step from a verb to the cluster.
 
 kubectl's users put ``-n`` anywhere, so the options are declared on the group and on each verb, and share one
-`Settings`.
+`AccessOptions`.
 """
 
 import asyncio
@@ -29,7 +29,7 @@ ANSWER_FORMATS: Final = ("json", "yaml")
 
 
 @dataclass
-class Settings:
+class AccessOptions:
     """Where to look, as far as the command line says."""
 
     namespace: str | None = None
@@ -48,7 +48,7 @@ _OVERRIDES: Final = frozenset(Overrides.__dataclass_fields__)
 
 
 def _keep(ctx: click.Context, param: click.Parameter, value: object) -> None:
-    settings = ctx.ensure_object(Settings)
+    settings = ctx.ensure_object(AccessOptions)
     # While the shell completes, too: names are looked up where -n says.
     if value in (None, (), False) or param.name is None:
         return
@@ -84,7 +84,7 @@ _UNITS: Final = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 1e-3, "us": 1e-6, "\u00
 
 
 def cluster_options(command: Command, *, all_shown: bool = False) -> Command:
-    """Declare kubectl's options about the cluster and who one is to it; their values land in `Settings`.
+    """Declare kubectl's options about the cluster and who one is to it; their values land in `AccessOptions`.
 
     A verb's help shows those that people use every day, the group's, with ``all_shown``, all of them.
     """
@@ -127,7 +127,7 @@ def cluster_options(command: Command, *, all_shown: bool = False) -> Command:
     for option in reversed(options):
         command = option(command)
     for parameter in getattr(command, "__click_params__", []):
-        if parameter.name in _OVERRIDES or parameter.name in Settings.__dataclass_fields__:
+        if parameter.name in _OVERRIDES or parameter.name in AccessOptions.__dataclass_fields__:
             parameter.expose_value, parameter.callback = False, _keep
     return command
 
@@ -195,7 +195,7 @@ def with_cluster(
 
     @wraps(verb)
     def run(*args: P.args, **kwargs: P.kwargs) -> R:
-        settings = click.get_current_context().ensure_object(Settings)
+        settings = click.get_current_context().ensure_object(AccessOptions)
 
         async def connected() -> R:
             async with open_cluster(

@@ -7,14 +7,14 @@ from functools import partial
 
 import click
 
+from curation.cli.can_i import can_i
 from curation.cli.checking import check_policies
-from curation.cli.decide import approve, deny, revoke
+from curation.cli.decision_verbs import approve, deny, revoke
 from curation.cli.edit import rerun, resume, suspend
 from curation.cli.explain import why
 from curation.cli.follow import watch
 from curation.cli.listing import approvals, logs, runs
 from curation.cli.options import Group, cluster_options
-from curation.cli.policy import can_i
 from curation.cluster.bounds import RECURSION_LIMIT
 
 COMPLETE_VARIABLE = "_KUBECTL_CURATION_COMPLETE"

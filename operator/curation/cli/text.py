@@ -72,11 +72,6 @@ def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     )
 
 
-def clip(text: str, limit: int) -> str:
-    """The text, cut to `limit` characters."""
-    return text if len(text) <= limit else text[: limit - 1] + "…"
-
-
 def plural(count: int, word: str) -> str:
     """``1 job``, ``2 jobs``."""
     return f"{count} {word}" if count == 1 else f"{count} {word}s"

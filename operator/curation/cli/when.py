@@ -28,7 +28,7 @@ class Duration(click.ParamType[timedelta, object]):
         return length
 
 
-class Moment(click.ParamType[timedelta | datetime, object]):
+class When(click.ParamType[timedelta | datetime, object]):
     """A length of time from now, or an RFC 3339 time: a timedelta or an aware datetime."""
 
     name = "when"

@@ -63,7 +63,7 @@ class Exists:
     """409: another object has that name."""
 
 
-Answer = Written | Conflict | Gone | Refused | Throttled | Unknown
+WriteAnswer = Written | Conflict | Gone | Refused | Throttled | Unknown
 Creation = Created | Exists | Refused | Throttled | Unknown
 
 

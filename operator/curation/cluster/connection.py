@@ -21,11 +21,11 @@ from yarl import URL
 
 from curation.cluster.answers import Document, Failure, Unreachable
 from curation.cluster.clock import ServerClock
-from curation.cluster.credentials import Credentials, load
+from curation.cluster.credentials import ClusterCredentials, load
 from curation.cluster.intake import Intake, Pages, TooLong, kind_of
 from curation.cluster.kubeconfig import Overrides
 from curation.cluster.proxies import without_credentials
-from curation.cluster.requests import NO_ANSWER, RequestObserver, describe
+from curation.cluster.request_labels import NO_ANSWER, RequestObserver, describe
 from curation.cluster.sockets import Sockets
 
 logger = logging.getLogger(__name__)
@@ -44,7 +44,7 @@ class Connection:
 
     def __init__(
         self,
-        credentials: Credentials,
+        credentials: ClusterCredentials,
         *,
         request_timeout: float,
         parallel_calls: int,

@@ -34,7 +34,7 @@ RENEWAL_PERIOD: Final = 5.0
 RENEWAL_SECONDS: Final = 60.0
 
 
-class Credentials:
+class ClusterCredentials:
     """Who we are, and its refreshing. Use `load`."""
 
     def __init__(self, kubeconfig: str | None, overrides: Overrides) -> None:
@@ -95,7 +95,7 @@ class Credentials:
         """Take what is in the files now. Raises `ConfigurationError` if that is no use; then nothing changes."""
         try:
             async with asyncio.timeout(RENEWAL_SECONDS):
-                found = Credentials(self._kubeconfig, self._overrides)
+                found = ClusterCredentials(self._kubeconfig, self._overrides)
                 await found._read()
                 if found._access.server != self._access.server:
                     server = found._access.server
@@ -238,7 +238,7 @@ class Credentials:
         logger.info("Loaded the renewed TLS credentials of the API server connection")
 
 
-async def load(environ: Mapping[str, str] = os.environ, *, overrides: Overrides | None = None) -> Credentials:
+async def load(environ: Mapping[str, str] = os.environ, *, overrides: Overrides | None = None) -> ClusterCredentials:
     """Find the cluster in the order of client-go's tools: KUBECONFIG, service account, ~/.kube/config.
 
     ``overrides`` is what a command line says instead of the kubeconfig. Raises `ConfigurationError`.
@@ -253,7 +253,7 @@ async def load(environ: Mapping[str, str] = os.environ, *, overrides: Overrides 
                 f"No cluster to talk to: {listed} does not exist, or is empty. Set KUBECONFIG to a kubeconfig file, or "
                 "run in a pod with a service account"
             )
-    credentials = Credentials(None if in_cluster else listed, chosen)
+    credentials = ClusterCredentials(None if in_cluster else listed, chosen)
     try:
         await credentials._read()
     except Exception as error:

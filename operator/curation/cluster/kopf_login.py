@@ -10,7 +10,7 @@ from typing import Final
 import kopf
 
 from curation.cluster.connection import Connection
-from curation.cluster.watch_stream import Answer
+from curation.cluster.watch_stream import WatchResponse
 from curation.cluster.watching import Watching
 
 # kopf asks again at once after a 401; a server that goes on refusing must not be asked in a loop.
@@ -32,6 +32,6 @@ async def kopf_login(connection: Connection, watching: Watching) -> kopf.Aiohttp
     connection.logins = [*recent, time.monotonic()]
     return kopf.AiohttpSession(
         server=connection.server,
-        aiohttp_session=connection.new_session(outermost=(watching.of(connection),), response_class=Answer),
+        aiohttp_session=connection.new_session(outermost=(watching.of(connection),), response_class=WatchResponse),
         default_namespace=connection.default_namespace,
     )

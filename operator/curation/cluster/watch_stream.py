@@ -17,7 +17,7 @@ _CHANGES: Final = ("ADDED", "MODIFIED", "DELETED")
 _USUAL: Final = tuple(f'{{"type":"{kind}","object":{{'.encode() for kind in _CHANGES)
 
 
-class Answer(aiohttp.ClientResponse):
+class WatchResponse(aiohttp.ClientResponse):
     """An answer to kopf, of its session's ``response_class``."""
 
     examine: Callable[[dict[str, Any]], Awaitable[None]] | None = None
@@ -93,7 +93,7 @@ class Events:
             yield GONE
 
 
-class Gone:
+class RefusedContent:
     """The content of a watch that was refused."""
 
     def __init__(self, content: aiohttp.StreamReader) -> None:

@@ -19,8 +19,8 @@ from curation.cluster.answers import MAX_WAIT, Failure, Unreachable
 from curation.cluster.api import METADATA_ONLY
 from curation.cluster.cache import revision
 from curation.cluster.connection import Connection
-from curation.cluster.requests import Asked, describe
-from curation.cluster.watch_stream import Answer, Events, Gone
+from curation.cluster.request_labels import Asked, describe
+from curation.cluster.watch_stream import Events, RefusedContent, WatchResponse
 
 logger = logging.getLogger(__name__)
 
@@ -113,7 +113,7 @@ class Watching:
         before = self._seen.get(asked.resource, -1)
         response = await self._answered(asked, place, request, handler)
         if response.status == 200:
-            assert isinstance(response, Answer)
+            assert isinstance(response, WatchResponse)
 
             async def examine(page: dict[str, Any]) -> None:
                 await self._examine(asked, place, page, before if first else -1)
@@ -188,7 +188,7 @@ class Watching:
         if _kopf_repeats(response.status):
             return response
         await failed(await self._problem(asked, connection, connection.path_of(request.url), response))
-        response.content = Gone(response.content)  # type: ignore[assignment]
+        response.content = RefusedContent(response.content)  # type: ignore[assignment]
         response.status = 200
         return response
 

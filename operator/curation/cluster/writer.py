@@ -11,7 +11,6 @@ again and judges again.
 from typing import Final, Literal
 
 from curation.cluster.answers import (
-    Answer,
     Conflict,
     Document,
     Failure,
@@ -20,6 +19,7 @@ from curation.cluster.answers import (
     Throttled,
     Unknown,
     Unreachable,
+    WriteAnswer,
     Written,
     no_room,
 )
@@ -47,7 +47,7 @@ class Writer:
         body: Document,
         subresource: Literal["status"] | None,
         urgent: bool = False,
-    ) -> Answer:
+    ) -> WriteAnswer:
         """Send a merge patch once, under the condition of that resourceVersion, which is put into it.
 
         Never raises for what the server or the network does; raises ValueError for a write that is not conditioned.
@@ -80,7 +80,7 @@ def condition(body: Document, resource_version: str) -> Document:
     return {**body, "metadata": {**metadata, "resourceVersion": resource_version}}
 
 
-def _answer_to(failure: Failure, kind: ResourceKind, name: str) -> Answer:
+def _answer_to(failure: Failure, kind: ResourceKind, name: str) -> WriteAnswer:
     match failure.code:
         case 409:
             return Conflict()

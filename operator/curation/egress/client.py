@@ -15,13 +15,13 @@ from typing import Final
 
 from aiohttp.abc import AbstractResolver
 
-from curation.egress.answer import Answer, Exchange
 from curation.egress.connect import Connector
 from curation.egress.content import codings, decoded
 from curation.egress.errors import AnswerOverBounds, EgressRefused, ResponseTooLarge, Unavailable
 from curation.egress.floor import AddressFloor
 from curation.egress.headers import of_the_run, response_headers, wire_headers
 from curation.egress.idle import Channel, IdleWires
+from curation.egress.response import Exchange, Response
 from curation.egress.trust import Trust
 from curation.egress.url import CanonicalURL, canonical_method
 from curation.egress.wire import Wire
@@ -132,7 +132,7 @@ class EgressClient:
 
     async def _exchange(
         self, request: OutboundRequest, headers: dict[str, str], limit: int, on_departure: Departure | None
-    ) -> Answer:
+    ) -> Response:
         url = request.url
         shown = url.host if (url.scheme, url.port) in {("http", 80), ("https", 443)} else f"{url.host}:{url.port}"
         exchange = Exchange(
@@ -159,7 +159,7 @@ class EgressClient:
             await wire.close()
         return answer
 
-    async def _response(self, answer: Answer, limit: int) -> OutboundResponse:
+    async def _response(self, answer: Response, limit: int) -> OutboundResponse:
         headers = response_headers(answer.headers)
         body = answer.body
         # A part of a coded body cannot be decoded.

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from typing import Final
 
 from curation.api.contract import MAX_REQUEST_HEADERS
-from curation.api.headers import folded, says_who_is_calling
+from curation.api.identity_headers import folded, says_who_is_calling
 from curation.egress.errors import EgressRefused
 
 MAX_HEADERS: Final = MAX_REQUEST_HEADERS + 32

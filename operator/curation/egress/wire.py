@@ -14,7 +14,7 @@ from contextlib import suppress
 from typing import Final
 
 from curation.egress.errors import AnswerOverBounds
-from curation.egress.turns import Turns
+from curation.egress.loop_turns import LoopTurns
 
 PIECE: Final = 64 * 1024
 """Bytes that are read at a time."""
@@ -38,7 +38,7 @@ class Wire:
         self._encrypted = 0
         self._decrypted = 0
         self._unsent = bytearray()
-        self._turns = Turns()
+        self._turns = LoopTurns()
         self._reading = False
         self._ready = False
         self._waiting: asyncio.Future[None] | None = None

@@ -15,15 +15,15 @@ from pydantic import ValidationError
 
 from curation.api.approval import EvaluatedRequest
 from curation.api.contract import CallErrorCode, HttpCallError, HttpCallRequest, HttpCallResponse
-from curation.api.headers import folded
+from curation.api.identity_headers import folded
 from curation.authz.gate import CallContext, Decision
 from curation.egress.client import SAFE, OutboundRequest, OutboundResponse
 from curation.egress.content import body_text
 from curation.egress.errors import AnswerOverBounds, EgressRefused, ResponseTooLarge, Unavailable
 from curation.egress.headers import module_headers
 from curation.egress.url import CanonicalURL, canonical_method, parse_url
-from curation.execution.credentials import masked, of_origin
 from curation.execution.executor import Authorizer, Invocation, Sender
+from curation.execution.origin_credentials import masked, of_origin
 from curation.lifecycle.outcome import Calls, Trigger
 from curation.wasm.limits import LimitHit, LimitName, size_text
 
@@ -36,7 +36,7 @@ OnCall = Callable[[Literal["allowed", "denied", "none"], str, float], None]
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class CallResult:
     """What a call answers to the module, and what the verdict about the run needs to know of it."""
 
     code: CallErrorCode | None
@@ -53,7 +53,7 @@ class Answer:
     @classmethod
     def error(
         cls, code: CallErrorCode, message: str, *, egress_refused: bool = False, hit: LimitHit | None = None
-    ) -> "Answer":
+    ) -> "CallResult":
         """An error answer."""
         document = HttpCallError(code=code, message=message).model_dump_json()
         return cls(code, lambda: document, message, egress_refused, hit)
@@ -70,7 +70,7 @@ class DeniedCall:
 class _Refused(Exception):
     """Ends a call before it leaves; carries its answer."""
 
-    def __init__(self, answer: Answer) -> None:
+    def __init__(self, answer: CallResult) -> None:
         super().__init__(answer.message)
         self.answer = answer
 
@@ -93,7 +93,7 @@ class GatedCalls:
         self._sender = sender
         self._on_call = on_call
         self._stopped: str | None = None
-        self._task: asyncio.Task[Answer] | None = None
+        self._task: asyncio.Task[CallResult] | None = None
         self._departed = False
         self._decided: Literal["allowed", "denied", "none"] = "none"
         self.left = 0
@@ -113,11 +113,11 @@ class GatedCalls:
         if self._task is not None and (cut or not self._departed):
             self._task.cancel()
 
-    def refusal(self) -> Answer | None:
+    def refusal(self) -> CallResult | None:
         """The answer of a stopped execution; for the guest's thread, to spare the loop a guest that never stops."""
         return self._cancelled() if self._stopped is not None else None
 
-    async def call(self, number: int, request: HttpCallRequest, seconds: float) -> Answer:
+    async def call(self, number: int, request: HttpCallRequest, seconds: float) -> CallResult:
         """Makes the guest's call with this number, for at most `seconds`. Never raises for what a guest can cause."""
         started = time.perf_counter()
         self._task = asyncio.current_task()
@@ -131,7 +131,7 @@ class GatedCalls:
             self._task = None
             self._on_call(self._decided, code, time.perf_counter() - started)
 
-    async def _answer(self, number: int, request: HttpCallRequest, seconds: float) -> Answer:
+    async def _answer(self, number: int, request: HttpCallRequest, seconds: float) -> CallResult:
         try:
             return await self._attempt(number, request, seconds)
         except _Refused as refused:
@@ -143,7 +143,7 @@ class GatedCalls:
         except Exception as error:
             return self._acknowledged(request, error) or self._failed(error)
 
-    async def _attempt(self, number: int, request: HttpCallRequest, seconds: float) -> Answer:
+    async def _attempt(self, number: int, request: HttpCallRequest, seconds: float) -> CallResult:
         self._refuse_if_stopped()
         url, evaluated = self._evaluated(request)
         decision = self._allowed(evaluated)
@@ -166,7 +166,7 @@ class GatedCalls:
         )
         self.answered += 1
         secret = tuple(credentials.values())
-        return Answer(None, lambda: _document(response, secret), status=response.status)
+        return CallResult(None, lambda: _document(response, secret), status=response.status)
 
     def _depart(self, evaluated: EvaluatedRequest, decision: Decision) -> None:
         """The last moment: the connection stands, and nothing has left on it."""
@@ -193,7 +193,7 @@ class GatedCalls:
         self._decided = "allowed" if decision.allowed else "denied"
         if not decision.allowed:
             self.last_denied = DeniedCall(evaluated, decision.reason)
-            raise _Refused(Answer.error("denied", decision.reason))
+            raise _Refused(CallResult.error("denied", decision.reason))
         return decision
 
     def _evaluated(self, request: HttpCallRequest) -> tuple[CanonicalURL, EvaluatedRequest]:
@@ -239,10 +239,10 @@ class GatedCalls:
             headers[header] = value
         return headers
 
-    def _cancelled(self) -> Answer:
-        return Answer.error("cancelled", f"this run has been superseded: {self._stopped}")
+    def _cancelled(self) -> CallResult:
+        return CallResult.error("cancelled", f"this run has been superseded: {self._stopped}")
 
-    def _acknowledged(self, request: HttpCallRequest, error: Exception) -> Answer | None:
+    def _acknowledged(self, request: HttpCallRequest, error: Exception) -> CallResult | None:
         """What a Cancel gets of an answer over a bound to what it asked to be changed: the status, which says all.
 
         Else a session that has ended would count as one that cannot be cancelled. A list of what is to be ended is
@@ -255,29 +255,31 @@ class GatedCalls:
         self.answered += 1
         logger.info("of an answer to a Cancel only the status counts: %s", error, extra=self._invocation.log_fields)
         document = HttpCallResponse(status=error.status, headers={}, body="").model_dump_json()
-        return Answer(None, lambda: document, status=error.status)
+        return CallResult(None, lambda: document, status=error.status)
 
-    def _failed(self, error: Exception) -> Answer:
+    def _failed(self, error: Exception) -> CallResult:
         # What an error says may stem from the service: from its answer, its certificate, its name.
         said = masked(str(error), [each.value for each in self._invocation.credentials])
         match error:
             case EgressRefused():
-                return Answer.error("invalid", said, egress_refused=True)
+                return CallResult.error("invalid", said, egress_refused=True)
             case ResponseTooLarge():
                 self.answered += 1
                 allowed = size_text(error.allowed)
                 hit = LimitHit(LimitName.RESPONSE_SIZE, f"{error.used} bytes or more", allowed)
-                return Answer.error("limit", str(hit), hit=hit)
+                return CallResult.error("limit", str(hit), hit=hit)
             case AnswerOverBounds():
                 # Without a status no answer was seen, but a handshake, or only informational ones.
                 self.answered += error.status is not None
-                return Answer.error("limit", said)
+                return CallResult.error("limit", said)
             case Unavailable():
-                return Answer.error("unavailable", said)
+                return CallResult.error("unavailable", said)
             case _:
                 extra = self._invocation.log_fields
                 logger.error("an outbound call failed inside the operator", exc_info=error, extra=extra)
-                return Answer.error("unavailable", f"the operator could not send the request: {type(error).__name__}")
+                return CallResult.error(
+                    "unavailable", f"the operator could not send the request: {type(error).__name__}"
+                )
 
 
 def _remove(headers: dict[str, str], name: str) -> None:

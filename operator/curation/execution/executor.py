@@ -8,7 +8,7 @@ from curation.api.approval import EvaluatedRequest
 from curation.api.schema import JsonObject
 from curation.authz.gate import CallContext, Decision
 from curation.egress.client import OutboundRequest, OutboundResponse
-from curation.execution.credentials import OriginCredential
+from curation.execution.origin_credentials import OriginCredential
 from curation.lifecycle.log_fields import run_fields
 from curation.lifecycle.outcome import Calls, Report, RunKey, SessionRef, Trigger
 from curation.wasm.limits import Limits

@@ -6,10 +6,10 @@ from concurrent.futures import CancelledError
 from pydantic import ValidationError
 
 from curation.api.contract import HttpCallRequest
-from curation.execution.calls import Answer, GatedCalls
-from curation.wasm.host import GuestStopped
+from curation.execution.calls import CallResult, GatedCalls
+from curation.wasm.host_functions import GuestStopped
 from curation.wasm.limits import MAX_REQUEST_BYTES, LimitHit, LimitName, Limits, LogTail, size_text
-from curation.wasm.watchdog import Cause, Watch
+from curation.wasm.watchdog import StopCause, Watch
 
 _SLACK_SECONDS = 5.0
 """How much longer than the guest waits the client may: so that a wall limit is a Timeout, not a failed request."""
@@ -24,7 +24,7 @@ class GuestHost:
         self._limits = limits
         self._watch = watch
         self._number = 0
-        self.last: Answer | None = None
+        self.last: CallResult | None = None
         """The answer to the guest's last call; None if there is none."""
         self.log_tail = LogTail()
 
@@ -45,11 +45,11 @@ class GuestHost:
     def _go_on(self) -> None:
         """Ends a guest that was interrupted here already: it need not come back to its code to trap."""
         if self._watch.wall_left <= 0:
-            self._watch.abort(Cause.WALL)
+            self._watch.abort(StopCause.WALL)
         if self._watch.interruption is not None:
             raise GuestStopped(self._watch.interruption.cause)
 
-    def _refusal(self, request: str) -> Answer | None:
+    def _refusal(self, request: str) -> CallResult | None:
         allowed = self._limits.http_calls
         if self._number > allowed:
             return _limit(LimitHit(LimitName.HTTP_CALLS, str(self._number), str(allowed)))
@@ -60,30 +60,30 @@ class GuestHost:
             return _limit(LimitHit(LimitName.REQUEST_SIZE, f"{size} bytes", size_text(MAX_REQUEST_BYTES)))
         return None
 
-    def _answer(self, text: str) -> Answer:
+    def _answer(self, text: str) -> CallResult:
         try:
             request = HttpCallRequest.model_validate_json(text)
         except ValidationError as error:
             first = error.errors(include_url=False)[0]
             where = ".".join(map(str, first["loc"])) or "the document"
-            return Answer.error("invalid", f"the request document is malformed: {where}: {first['msg']}")
+            return CallResult.error("invalid", f"the request document is malformed: {where}: {first['msg']}")
         wall_left = self._watch.wall_left
         coroutine = self._calls.call(self._number, request, wall_left + _SLACK_SECONDS)
         try:
             future = asyncio.run_coroutine_threadsafe(coroutine, self._loop)
         except RuntimeError:  # the loop is closed: the operator is gone
             coroutine.close()
-            raise GuestStopped(Cause.CLOSED) from None
+            raise GuestStopped(StopCause.CLOSED) from None
         try:
             with self._watch.waiting():
                 return future.result(wall_left)
         except TimeoutError:
             future.cancel()
-            self._watch.abort(Cause.WALL)
-            raise GuestStopped(Cause.WALL) from None
+            self._watch.abort(StopCause.WALL)
+            raise GuestStopped(StopCause.WALL) from None
         except CancelledError:
-            raise GuestStopped(Cause.CLOSED) from None
+            raise GuestStopped(StopCause.CLOSED) from None
 
 
-def _limit(hit: LimitHit) -> Answer:
-    return Answer.error("limit", str(hit), hit=hit)
+def _limit(hit: LimitHit) -> CallResult:
+    return CallResult.error("limit", str(hit), hit=hit)

@@ -17,15 +17,15 @@ from typing import Literal
 from wasmtime import WasmtimeError
 
 from curation.execution.calls import GatedCalls
-from curation.execution.context import context_document
 from curation.execution.executor import Authorizer, ExecutionObserver, Invocation, Sender
 from curation.execution.guest_host import GuestHost
+from curation.execution.run_document import context_document
 from curation.execution.verdict import verdict
 from curation.lifecycle.outcome import Calls, Failed, FailureClass, Report, Result, Trigger
 from curation.wasm.engine import new_engine, new_store
 from curation.wasm.guest import GuestEnd, Stopped, Trapped, interrupted, run_guest
 from curation.wasm.store import LoadedModule, ModuleLoadError, ModuleReason, ModuleStore, ModuleUnreadable
-from curation.wasm.watchdog import Cause, Watch, Watchdog
+from curation.wasm.watchdog import StopCause, Watch, Watchdog
 
 logger = logging.getLogger(__name__)
 
@@ -45,7 +45,7 @@ class InProcessExecution:
         self._loop = asyncio.get_running_loop()
         self._dead = False
         self._ended = False
-        self._stopped: Cause | None = None
+        self._stopped: StopCause | None = None
         self._watch: Watch | None = None
         self._host: GuestHost | None = None
         self._calls = GatedCalls(invocation, executor.gate, executor.sender, self._on_call)
@@ -72,11 +72,11 @@ class InProcessExecution:
     def kill(self, reason: str) -> None:
         """No further request of it leaves; one on the wire is awaited; a spinning guest is interrupted."""
         if self._invocation.trigger is not Trigger.CANCEL:
-            self._stop(Cause.KILLED, reason)
+            self._stop(StopCause.KILLED, reason)
 
     def abort(self) -> None:
         """Ends it now, whatever it does: for an executor that closes."""
-        self._stop(Cause.CLOSED, "the operator stops")
+        self._stop(StopCause.CLOSED, "the operator stops")
         if not self._ended:
             self._calls.stop("the operator stops", cut=True)
             if self._watch is not None:
@@ -86,7 +86,7 @@ class InProcessExecution:
         """The one completion."""
         return await asyncio.shield(self.task)
 
-    def _stop(self, cause: Cause, reason: str) -> None:
+    def _stop(self, cause: StopCause, reason: str) -> None:
         if self._ended:
             return
         # The guest's thread publishes its watch before it reads this: one of the two sees the other.
@@ -115,7 +115,7 @@ class InProcessExecution:
             message = f"the operator failed to execute the module: {type(error).__name__}: {error}"
             result = Failed(FailureClass.MODULE_UNAVAILABLE, message)
             # Trap: a pool that can start no thread raises, and runs the guest nevertheless when one is free.
-            self._stopped = self._stopped or Cause.CLOSED
+            self._stopped = self._stopped or StopCause.CLOSED
             self._calls.stop("the execution has ended")
         self._ended = True
         report = Report(

@@ -17,7 +17,8 @@ from curation.api.contract import (
 )
 from curation.api.digest import json_size, without_nulls
 from curation.api.schema import JsonObject
-from curation.execution.calls import Answer, DeniedCall
+from curation.api.text import clip
+from curation.execution.calls import CallResult, DeniedCall
 from curation.lifecycle.outcome import (
     Cancelled,
     Completed,
@@ -41,7 +42,7 @@ _CLASSES = {each.value: each for each in FailureClass}
 
 
 def verdict(
-    trigger: Trigger, end: GuestEnd, last_call: Answer | None, last_denied: DeniedCall | None, limits: Limits
+    trigger: Trigger, end: GuestEnd, last_call: CallResult | None, last_denied: DeniedCall | None, limits: Limits
 ) -> Result:
     """The result of an execution.
 
@@ -89,26 +90,26 @@ def _long(trigger: Trigger, document: str, too_large: Exceeded, limits: Limits) 
     return _result(trigger, json.dumps(short))
 
 
-def _failed(end: GuestEnd, last_call: Answer | None) -> tuple[Failed, FailureClass | None]:
+def _failed(end: GuestEnd, last_call: CallResult | None) -> tuple[Failed, FailureClass | None]:
     """Why it failed, denials left aside, and the class that the module itself claims."""
     match end:
         case Returned():
             return _module_error(end.document, last_call)
         case Trapped():
-            return Failed(FailureClass.TRAP, f"the module trapped: {_clip(str(end))}"), None
+            return Failed(FailureClass.TRAP, f"the module trapped: {_shortened(str(end))}"), None
         case Exceeded(hit):
             timeout = hit.name is LimitName.WALL_SECONDS
-            return Failed(FailureClass.TIMEOUT if timeout else FailureClass.LIMIT_EXCEEDED, _clip(str(hit))), None
+            return Failed(FailureClass.TIMEOUT if timeout else FailureClass.LIMIT_EXCEEDED, _shortened(str(hit))), None
         case Stopped(cause):
             return Failed(FailureClass.TIMEOUT, f"the module was interrupted: its run is over ({cause})"), None
 
 
-def _module_error(document: str, last_call: Answer | None) -> tuple[Failed, FailureClass | None]:
+def _module_error(document: str, last_call: CallResult | None) -> tuple[Failed, FailureClass | None]:
     try:
         error = GuestError.model_validate_json(document)
-        said, claimed = _clip(error.message), _CLASSES.get(error.claimed_class or "")
+        said, claimed = _shortened(error.message), _CLASSES.get(error.claimed_class or "")
     except ValidationError:
-        said, claimed = _clip(document), None
+        said, claimed = _shortened(document), None
     inferred = _class_of(last_call)
     if claimed is FailureClass.LIMIT_EXCEEDED or (claimed is None and inferred is FailureClass.LIMIT_EXCEEDED):
         hit = f"{last_call.hit}; " if last_call is not None and last_call.hit is not None else ""
@@ -118,7 +119,7 @@ def _module_error(document: str, last_call: Answer | None) -> tuple[Failed, Fail
     return Failed(known or FailureClass.MODULE_ERROR, f"the module failed: {said}"), claimed
 
 
-def _class_of(last_call: Answer | None) -> FailureClass | None:
+def _class_of(last_call: CallResult | None) -> FailureClass | None:
     """The class that the answer to a module's last call stands for, if the module itself names none."""
     if last_call is None:
         return None
@@ -135,7 +136,7 @@ def _result(trigger: Trigger, document: str) -> Result:
     except ValidationError as error:
         problem = _problem(error)
         message = f"the module's result of {trigger} is not what the contract says: {problem}"
-        return Failed(FailureClass.MODULE_ERROR, _clip(message))
+        return Failed(FailureClass.MODULE_ERROR, _shortened(message))
     match parsed:
         case SessionSpawnedResult(session=session):
             return SessionSpawned(SessionRef(session.id, session.url))
@@ -144,7 +145,7 @@ def _result(trigger: Trigger, document: str) -> Result:
         case RunningResult(progress=progress):
             return StillRunning(None if progress is None else _clean(progress))
         case FailedResult(reason=reason):
-            return SessionFailed(_clip(reason))
+            return SessionFailed(_shortened(reason))
         case CancelledResult():
             return Cancelled()
         case _:
@@ -166,5 +167,5 @@ def _clean(value: JsonObject) -> JsonObject:
     return cleaned
 
 
-def _clip(text: str) -> str:
-    return text if len(text) <= MAX_TEXT else text[: MAX_TEXT - 3] + "..."
+def _shortened(text: str) -> str:
+    return clip(text, MAX_TEXT, "...")

@@ -14,8 +14,8 @@ from curation.api.digest import json_size
 from curation.api.job import MAX_OUTPUT_BYTES, CurationJob, JobApproval, JobStatus, OnDenied, Run, Session
 from curation.api.names import EventReason, FailureClass, Phase, Reason, RunOutcome, Trigger
 from curation.lifecycle import conditions, draft
+from curation.lifecycle.event import Event
 from curation.lifecycle.fence import Objection, objection
-from curation.lifecycle.note import Note
 from curation.lifecycle.outcome import (
     Calls,
     Cancelled,
@@ -57,7 +57,7 @@ class Verdict:
     """A session that it holds and the job does not own."""
     ask: EvaluatedRequest | None = None
     """A denied request that needs an approval although the job does not wait for it (a denied observation)."""
-    notes: tuple[Note, ...] = ()
+    events: tuple[Event, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,8 +132,8 @@ def _submitted(job: CurationJob, run: Run, report: Report, moment: Moment) -> Ve
             status = draft.enter(
                 status, Cause.COMPLETED, Phase.COMPLETED, Reason.COMPLETED, "The module completed.", now, output=output
             )
-            note = Note(EventReason.COMPLETED, f"Run {run.id} completed.")
-            return _applied(status, now, report.calls, notes=(note,))
+            event = Event(EventReason.COMPLETED, f"Run {run.id} completed.")
+            return _applied(status, now, report.calls, events=(event,))
         case Denied() as denied:
             return _denied(job, run, denied, report, moment)
         case Failed() as failed:
@@ -155,7 +155,7 @@ def _spawned(job: CurationJob, run: Run, session: SessionRef, calls: Calls, now:
         run=run.model_copy(update={"spawned_at": now}),
         session=Session.model_construct(id=session.id, url=session.url, run_id=run.id, spawned_at=now, progress=None),
     )
-    return _applied(status, now, calls, notes=(Note(EventReason.SESSION_SPAWNED, message),))
+    return _applied(status, now, calls, events=(Event(EventReason.SESSION_SPAWNED, message),))
 
 
 def _failed(job: CurationJob, run: Run, failed: Failed, report: Report, moment: Moment) -> Verdict:
@@ -167,12 +167,12 @@ def _failed(job: CurationJob, run: Run, failed: Failed, report: Report, moment: 
         message = f"Attempt {run.attempt} failed ({failure}): {draft.sentence(failed.message)}"
         left = retry.limit - run.retries - 1
         status = draft.enter(status, Cause.RETRY, Phase.QUEUED, Reason.BACKOFF, message, now, retry_at=at)
-        note = Note(EventReason.RETRY_SCHEDULED, f"{message} Retries left after the next: {left}.", warning=True)
+        event = Event(EventReason.RETRY_SCHEDULED, f"{message} Retries left after the next: {left}.", warning=True)
     else:
         why = draft.sentence(failed.message)
         status = draft.enter(status, Cause.FAILED, Phase.FAILED, failure, why, now)
-        note = Note(EventReason.FAILED, f"Run {run.id} failed ({failure}): {why}", warning=True)
-    return _applied(status, now, report.calls, notes=(note,))
+        event = Event(EventReason.FAILED, f"Run {run.id} failed ({failure}): {why}", warning=True)
+    return _applied(status, now, report.calls, events=(event,))
 
 
 def _denied(job: CurationJob, run: Run, denied: Denied, report: Report, moment: Moment) -> Verdict:
@@ -182,7 +182,7 @@ def _denied(job: CurationJob, run: Run, denied: Denied, report: Report, moment: 
     if job.spec.on_denied is OnDenied.FAIL:
         message = f"{why} Allow it with a CurationPolicy, then set a new spec.rerun."
         status = draft.enter(status, Cause.DENIED_FAILS, Phase.FAILED, FailureClass.DENIED, message, now)
-        return _applied(status, now, report.calls, verdict, (Note(EventReason.DENIED, message, warning=True),))
+        return _applied(status, now, report.calls, verdict, (Event(EventReason.DENIED, message, warning=True),))
     name, digest = approval_name(request), request_digest(request)
     message = f"{why} Waits for CurationApproval {name}, or a policy that allows the call."
     # Freed for this very request and denied it again: without a pause the two would chase each other.
@@ -197,7 +197,7 @@ def _denied(job: CurationJob, run: Run, denied: Denied, report: Report, moment: 
         retry_at=again,
         approval=JobApproval.model_construct(name=name, request_digest=digest, request=request, since=now),
     )
-    return _applied(status, now, report.calls, verdict, (Note(EventReason.AWAITING_APPROVAL, message, warning=True),))
+    return _applied(status, now, report.calls, verdict, (Event(EventReason.AWAITING_APPROVAL, message, warning=True),))
 
 
 def _end_failed(
@@ -222,13 +222,13 @@ def _observed(job: CurationJob, run: Run, report: Report, moment: Moment) -> Ver
             status = draft.enter(
                 status, Cause.SESSION_COMPLETED, Phase.COMPLETED, Reason.COMPLETED, message, now, output=output
             )
-            return _applied(status, now, report.calls, notes=(Note(EventReason.COMPLETED, message),))
+            return _applied(status, now, report.calls, events=(Event(EventReason.COMPLETED, message),))
         case SessionFailed(reason):
             status = draft.finish_run(status, now, draft.tail(report.log))
             status = draft.record(status, run, RunOutcome.FAILED, FailureClass.SESSION_FAILED, now)
             message = f"The session failed: {draft.sentence(reason)}"
             status = draft.enter(status, Cause.SESSION_FAILED, Phase.FAILED, FailureClass.SESSION_FAILED, message, now)
-            return _applied(status, now, report.calls, notes=(Note(EventReason.FAILED, message, warning=True),))
+            return _applied(status, now, report.calls, events=(Event(EventReason.FAILED, message, warning=True),))
         case StillRunning(progress):
             return _still_running(job, progress, report, now)
         case Denied(request, message):
@@ -285,10 +285,10 @@ def _applied(
     now: datetime,
     calls: Calls,
     authorized: tuple[str, str] | None = None,
-    notes: tuple[Note, ...] = (),
+    events: tuple[Event, ...] = (),
     observation_error: str | None = None,
 ) -> Verdict:
     if authorized is None and calls.allowed:
         authorized = _ALLOWED
     derived = conditions.derive(status, now, authorized=authorized, observation_error=observation_error)
-    return Verdict(Ruling.APPLIED, draft.update(status, conditions=derived), notes=notes)
+    return Verdict(Ruling.APPLIED, draft.update(status, conditions=derived), events=events)

@@ -14,7 +14,7 @@ from curation.api.job import MAX_ABANDONED_RUNS, CurationJob, JobStatus, Run, Ru
 from curation.api.names import SESSION_FINALIZER, EventReason, Phase, Reason, RunOutcome
 from curation.lifecycle import conditions, draft
 from curation.lifecycle.deadlines import deadline_of, limit_of, outlived
-from curation.lifecycle.note import Note
+from curation.lifecycle.event import Event
 from curation.lifecycle.table import LIVE, Cause
 from curation.lifecycle.template import digest_of, template_changed, template_of
 
@@ -83,7 +83,7 @@ class Step:
     delete: bool = False
     wake_at: datetime | None = None
     """When to decide again if nothing happens."""
-    notes: tuple[Note, ...] = ()
+    events: tuple[Event, ...] = ()
 
 
 def decide(job: CurationJob, facts: Facts) -> Step:
@@ -154,10 +154,13 @@ def _restart(job: CurationJob, step: Step, facts: Facts) -> Step:
     """A changed template: the old run is abandoned, whatever its phase, and a first attempt is due."""
     if not template_changed(job):
         return step
-    status, notes = step.status, step.notes
+    status, events = step.status, step.events
     first = status.phase is None
     if status.run is not None and status.phase in (Phase.SUBMITTED, Phase.RUNNING):
-        notes = (*notes, Note(EventReason.SUPERSEDED, f"The template was changed; run {status.run.id} is abandoned."))
+        events = (
+            *events,
+            Event(EventReason.SUPERSEDED, f"The template was changed; run {status.run.id} is abandoned."),
+        )
     status = draft.end_current(status, RunOutcome.SUPERSEDED, "TemplateChanged", facts.now)
     fields = {
         "template_digest": digest_of(job),
@@ -165,11 +168,11 @@ def _restart(job: CurationJob, step: Step, facts: Facts) -> Step:
         "approval": None,
     }
     if first:
-        return replace(step, status=draft.update(status, **fields), notes=notes)
+        return replace(step, status=draft.update(status, **fields), events=events)
     status = draft.enter(
         status, Cause.TEMPLATE_CHANGED, Phase.QUEUED, "", "The template was changed.", facts.now, **fields
     )
-    return replace(step, status=status, notes=notes)
+    return replace(step, status=status, events=events)
 
 
 def _observe_generation(job: CurationJob, step: Step, facts: Facts) -> Step:
@@ -197,7 +200,7 @@ def _refuse_invalid(job: CurationJob, step: Step, facts: Facts) -> Step:
         return step
     status = draft.end_current(status, RunOutcome.ABANDONED, Reason.INVALID_SPEC, facts.now)
     status = draft.enter(status, Cause.INVALID_SPEC, Phase.FAILED, Reason.INVALID_SPEC, problem, facts.now)
-    return replace(step, status=status, notes=(*step.notes, Note(EventReason.FAILED, problem, warning=True)))
+    return replace(step, status=status, events=(*step.events, Event(EventReason.FAILED, problem, warning=True)))
 
 
 def _suspend(job: CurationJob, step: Step, facts: Facts) -> Step:
@@ -239,7 +242,7 @@ def _time_out(job: CurationJob, step: Step, facts: Facts) -> Step:
     session = status.session
     status = draft.end_current(status, RunOutcome.FAILED, reason, facts.now)
     status = draft.enter(status, cause, Phase.FAILED, reason, message, facts.now, session=session, approval=None)
-    return replace(step, status=status, notes=(*step.notes, Note(EventReason.FAILED, message, warning=True)))
+    return replace(step, status=status, events=(*step.events, Event(EventReason.FAILED, message, warning=True)))
 
 
 def _advance(job: CurationJob, step: Step, facts: Facts) -> Step:
@@ -296,8 +299,8 @@ def _claim(job: CurationJob, step: Step, facts: Facts) -> Step:
         if status.template_generation is not None
         else job.metadata.generation,
     )
-    notes = () if first else (Note(EventReason.SUBMITTED, f"Attempt {run.attempt} runs module {run.module.name}."),)
-    return replace(step, status=status, launch=run, notes=(*step.notes, *notes))
+    events = () if first else (Event(EventReason.SUBMITTED, f"Attempt {run.attempt} runs module {run.module.name}."),)
+    return replace(step, status=status, launch=run, events=(*step.events, *events))
 
 
 def _nothing_to_show(job: CurationJob, status: JobStatus) -> bool:
@@ -356,8 +359,8 @@ def _replace_dead(job: CurationJob, step: Step, facts: Facts) -> Step:
     status = draft.end_current(status, RunOutcome.ABANDONED, "HolderGone", facts.now)
     message = f"The process that executed run {run.id} is gone; the run is abandoned."
     status = draft.enter(status, Cause.HOLDER_GONE, Phase.QUEUED, "", message, facts.now)
-    notes = (*step.notes, Note(EventReason.SUPERSEDED, message))
-    return _claim(job, replace(step, status=status, notes=notes), facts)
+    events = (*step.events, Event(EventReason.SUPERSEDED, message))
+    return _claim(job, replace(step, status=status, events=events), facts)
 
 
 def _await_approval(job: CurationJob, step: Step, facts: Facts) -> Step:
@@ -370,7 +373,7 @@ def _await_approval(job: CurationJob, step: Step, facts: Facts) -> Step:
         status = draft.enter(
             status, Cause.APPROVAL_ENDED, Phase.FAILED, Reason.APPROVAL_DENIED, message, facts.now, approval=None
         )
-        return replace(step, status=status, notes=(*step.notes, Note(EventReason.FAILED, message, warning=True)))
+        return replace(step, status=status, events=(*step.events, Event(EventReason.FAILED, message, warning=True)))
     if facts.request_allowed:
         if status.retry_at is not None and facts.now < status.retry_at:
             return replace(step, wake_at=status.retry_at)
@@ -386,17 +389,17 @@ def _await_approval(job: CurationJob, step: Step, facts: Facts) -> Step:
     message = draft.clip(f"{call} was denied. {problem.message}")
     if (status.reason, status.message) == (problem.reason, message):
         return step
-    notes = (Note(EventReason.WRITE_REFUSED, message, warning=True),) if problem.warn else ()
+    events = (Event(EventReason.WRITE_REFUSED, message, warning=True),) if problem.warn else ()
     if status.reason == problem.reason:
-        notes = ()  # only the words are others
+        events = ()  # only the words are others
     return replace(
-        step, status=draft.update(status, reason=problem.reason.value, message=message), notes=(*step.notes, *notes)
+        step, status=draft.update(status, reason=problem.reason.value, message=message), events=(*step.events, *events)
     )
 
 
 def _queue_freed(step: Step, facts: Facts, message: str) -> Step:
     status = draft.enter(step.status, Cause.ALLOWED, Phase.QUEUED, Reason.APPROVED, message, facts.now, approval=None)
-    return replace(step, status=status, notes=(*step.notes, Note(EventReason.APPROVED, message)))
+    return replace(step, status=status, events=(*step.events, Event(EventReason.APPROVED, message)))
 
 
 SUBSTEPS: Final = (

@@ -15,13 +15,14 @@ from curation.api.job import (
     SessionReference,
 )
 from curation.api.names import Phase, RunOutcome
+from curation.api.text import clip as clip_to
 from curation.lifecycle import table
 from curation.lifecycle.table import Cause
 
 
 def clip(text: str, limit: int = MAX_MESSAGE) -> str:
-    """The text, cut to `limit` characters."""
-    return text if len(text) <= limit else text[: limit - 1] + "…"
+    """The text, cut to what a message of the status may hold."""
+    return clip_to(text, limit)
 
 
 def sentence(text: str) -> str:

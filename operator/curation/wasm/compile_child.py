@@ -21,7 +21,7 @@ from wasmtime.component import Component
 
 from curation.wasm.abi import RUN, abi_problems
 from curation.wasm.engine import new_engine, new_store
-from curation.wasm.host import NO_HOST, link
+from curation.wasm.host_functions import NO_HOST, link
 from curation.wasm.watchdog import Watchdog
 
 READY = b"R"

@@ -8,9 +8,9 @@ from wasmtime import Store, WasmtimeError
 from wasmtime.component import Component, Variant
 
 from curation.wasm.abi import RUN
-from curation.wasm.host import Host, link
+from curation.wasm.host_functions import Host, link
 from curation.wasm.limits import LimitHit, LimitName, Limits, size_text
-from curation.wasm.watchdog import Cause, Interruption
+from curation.wasm.watchdog import Interruption, StopCause
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +43,7 @@ class Exceeded:
 class Stopped:
     """We stopped the guest: its run was killed, or the executor closes."""
 
-    cause: Cause
+    cause: StopCause
 
 
 GuestEnd = Returned | Trapped | Exceeded | Stopped
@@ -92,13 +92,13 @@ def run_guest(
 def interrupted(interruption: Interruption, limits: Limits) -> GuestEnd:
     """How a guest ended that was interrupted and did not return."""
     match interruption.cause:
-        case Cause.CPU:
+        case StopCause.CPU:
             used, allowed = f"{interruption.used:.2f} s", f"{limits.cpu_seconds:g} s"
             return Exceeded(LimitHit(LimitName.CPU_SECONDS, used, allowed))
-        case Cause.WALL:
+        case StopCause.WALL:
             used, allowed = f"{interruption.used:.1f} s", f"{limits.wall_seconds:g} s"
             return Exceeded(LimitHit(LimitName.WALL_SECONDS, used, allowed))
-        case Cause.KILLED | Cause.CLOSED:
+        case StopCause.KILLED | StopCause.CLOSED:
             return Stopped(interruption.cause)
 
 

@@ -37,7 +37,7 @@ class TimeLimits(Protocol):
         ...
 
 
-class Cause(StrEnum):
+class StopCause(StrEnum):
     """Why a guest was interrupted."""
 
     CPU = "cpu"
@@ -50,7 +50,7 @@ class Cause(StrEnum):
 class Interruption:
     """An interrupt that was sent, with what the guest had used by then, in seconds."""
 
-    cause: Cause
+    cause: StopCause
     used: float
 
 
@@ -95,7 +95,7 @@ class Watch:
         self._clock = thread_clock()
         self._started = self._clock()
         self._allowance = limits.cpu_seconds
-        self._cause = Cause.CPU
+        self._cause = StopCause.CPU
         self._wall_started = time.monotonic()
         self._wall_ends = self._wall_started + limits.wall_seconds
         self._lock = threading.Lock()
@@ -124,14 +124,14 @@ class Watch:
     def wake(self) -> None:
         """Leaves the guest the grace of a killed one; if it is still in its code by then, it is interrupted."""
         with self._lock:
-            if self._over or self._cause is Cause.KILLED:
+            if self._over or self._cause is StopCause.KILLED:
                 return
             ends = self.used() + KILL_GRACE_SECONDS
             if ends < self._allowance:
-                self._allowance, self._cause = ends, Cause.KILLED
+                self._allowance, self._cause = ends, StopCause.KILLED
         self._watchdog.check_after(self)
 
-    def abort(self, cause: Cause = Cause.CLOSED) -> None:
+    def abort(self, cause: StopCause = StopCause.CLOSED) -> None:
         """Interrupts the guest at once, or as soon as it comes back from the host."""
         with self._lock:
             self._interrupt(cause)
@@ -144,7 +144,7 @@ class Watch:
             cpu_left = self._allowance - self.used()
             wall_left = self.wall_left
             if wall_left <= 0:
-                self._interrupt(Cause.WALL)
+                self._interrupt(StopCause.WALL)
                 return None
             if cpu_left <= 0:
                 self._interrupt(self._cause)
@@ -157,10 +157,10 @@ class Watch:
             self._over = True
             self._engine = None  # the watchdog forgets a guest only when it would have looked at it next
 
-    def _interrupt(self, cause: Cause) -> None:
+    def _interrupt(self, cause: StopCause) -> None:
         if self._engine is None or self.interruption is not None:
             return
-        self.interruption = Interruption(cause, self.wall_used if cause is Cause.WALL else self.used())
+        self.interruption = Interruption(cause, self.wall_used if cause is StopCause.WALL else self.used())
         # The store's deadline is one tick away: this is the tick.
         self._engine.increment_epoch()
 

@@ -11,7 +11,7 @@ import pytest
 from curation.cluster.answers import Created, Document, Written
 from curation.cluster.api import ClusterAPI
 from curation.cluster.connection import Connection, connect
-from curation.cluster.requests import RequestObserver
+from curation.cluster.request_labels import RequestObserver
 from curation.cluster.resources import JOBS
 from curation.cluster.writer import Writer
 from testing.controlplane.connection import Connection as Server

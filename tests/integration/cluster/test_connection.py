@@ -17,7 +17,7 @@ import yaml
 
 from curation.cluster.answers import Written
 from curation.cluster.connection import connect
-from curation.cluster.requests import Asked
+from curation.cluster.request_labels import Asked
 from curation.cluster.resources import JOBS, NAMESPACES
 from testing.controlplane.connection import Connection as Server
 from tests.faults.proxy import FaultProxy, answered, reset

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from curation.cluster import watching as module
-from curation.cluster.requests import Asked
+from curation.cluster.request_labels import Asked
 from curation.cluster.resources import JOBS
 from curation.cluster.watching import Watching
 from testing.controlplane.connection import Connection as Server

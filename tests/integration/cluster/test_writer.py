@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from curation.cluster.answers import Answer, Conflict, Document, Gone, Refused, Throttled, Unknown, Written
+from curation.cluster.answers import Conflict, Document, Gone, Refused, Throttled, Unknown, WriteAnswer, Written
 from curation.cluster.resources import JOBS
 from testing.controlplane.connection import Connection as Server
 from testing.controlplane.connection import Kubectl
@@ -23,7 +23,9 @@ from .conftest import Client, client, eventually
 STATUS = {"phase": "Queued", "reason": "Backoff", "message": "hello"}
 
 
-async def patch(cluster: Client, job: Document, status: dict[str, Any] | None = None, *, name: str = "a") -> Answer:
+async def patch(
+    cluster: Client, job: Document, status: dict[str, Any] | None = None, *, name: str = "a"
+) -> WriteAnswer:
     return await cluster.writer.patch(
         JOBS,
         cluster.namespace,

@@ -12,7 +12,7 @@ import wasmtime
 import yaml
 
 from curation.api.crd import crds
-from curation.authz.policy import check_policy
+from curation.authz.policy_check import check_policy
 from curation.reconciler.runtime.health import WATCH_STALE_SECONDS
 from curation.wasm.abi import abi_problems
 from curation.wasm.engine import new_engine

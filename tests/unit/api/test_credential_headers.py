@@ -5,7 +5,7 @@ import re
 import pytest
 from pydantic import ValidationError
 
-from curation.api.headers import IDENTITY_PATTERN, folded, says_who_is_calling
+from curation.api.identity_headers import IDENTITY_PATTERN, folded, says_who_is_calling
 from curation.api.module import Credential
 
 REF = {"name": "s", "key": "k"}

@@ -2,8 +2,8 @@
 
 import pytest
 
-from curation.authz.policy import check_policy
-from curation.authz.schema import SCHEMA_TEXT
+from curation.authz.cedar_schema import SCHEMA_TEXT
+from curation.authz.policy_check import check_policy
 
 ALL = "permit (principal, action, resource);"
 

@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from curation.authz.policy import check_policy
+from curation.authz.policy_check import check_policy
 
 README = Path(__file__).parents[3] / "docs" / "cedar" / "README.md"
 

@@ -15,7 +15,7 @@ from curation.api.names import Trigger
 from curation.authz.book import PolicyBook
 from curation.authz.gate import CallContext, Gate
 from curation.authz.grant import Grant
-from curation.authz.policy import check_policy
+from curation.authz.policy_check import check_policy
 
 NOW = datetime(2025, 11, 22, 12, 0, tzinfo=UTC)
 BASE = EvaluatedRequest(

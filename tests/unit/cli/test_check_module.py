@@ -18,7 +18,7 @@ import yaml
 from click.testing import CliRunner, Result
 
 from curation.api.contract import contract_schemas
-from curation.authz.schema import SCHEMA_TEXT
+from curation.authz.cedar_schema import SCHEMA_TEXT
 from curation.cli.operator import main
 from curation.wasm.store import CONFIG_MAP_BYTES, MAX_MODULE_BYTES
 from tests.guests import hostile

@@ -19,7 +19,7 @@ from kubernetes.aio.config import incluster_config
 from curation.cluster import credentials as module
 from curation.cluster.answers import Failure
 from curation.cluster.connection import connect
-from curation.cluster.credentials import ConfigurationError, Credentials, load
+from curation.cluster.credentials import ClusterCredentials, ConfigurationError, load
 from curation.cluster.kubeconfig import Overrides
 
 
@@ -46,7 +46,7 @@ def write_kubeconfig(
     return str(path)
 
 
-def age(credentials: Credentials) -> None:
+def age(credentials: ClusterCredentials) -> None:
     """Let the minute pass after which credentials are read again."""
     credentials._refresh_at = credentials._renew_at = 0.0
 
@@ -203,7 +203,7 @@ class Reading:
         await self.end.wait()
 
 
-async def loaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Credentials, Reading]:
+async def loaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[ClusterCredentials, Reading]:
     credentials = await load({"KUBECONFIG": write_kubeconfig(tmp_path / "k", {"token": "t"})})
     reading = Reading()
     monkeypatch.setattr(credentials, "_read", reading)

@@ -6,7 +6,7 @@ import aiohttp
 import pytest
 
 from curation.cluster import watching as module
-from curation.cluster.requests import describe
+from curation.cluster.request_labels import describe
 from curation.cluster.watching import Watching, _Place
 
 LIST = describe("GET", "/apis/curation.dev/v1alpha1/curationjobs", {"limit": "500"})

@@ -2,7 +2,7 @@
 
 import pytest
 
-from curation.cluster.requests import Asked, describe
+from curation.cluster.request_labels import Asked, describe
 from curation.cluster.resources import CLUSTER_POLICIES, CONFIG_MAPS, JOBS, KINDS, LEASES, NAMESPACES
 
 A = "/apis/curation.dev/v1alpha1"

@@ -25,7 +25,7 @@ class RawServer:
         return [each.split(b"\r\n\r\n")[0].decode("latin-1").split("\r\n") for each in self.received]
 
 
-Answer = Callable[[RawServer, asyncio.StreamWriter], Awaitable[bool | None]]
+Response = Callable[[RawServer, asyncio.StreamWriter], Awaitable[bool | None]]
 """Writes an answer; True closes the connection after it."""
 
 
@@ -56,7 +56,7 @@ async def _ok(_: RawServer, writer: asyncio.StreamWriter) -> None:
     writer.write(OK)
 
 
-def answering(raw: bytes, *, close: bool = False) -> Answer:
+def answering(raw: bytes, *, close: bool = False) -> Response:
     """An answer of fixed bytes."""
 
     async def answer(_: RawServer, writer: asyncio.StreamWriter) -> bool:
@@ -67,7 +67,7 @@ def answering(raw: bytes, *, close: bool = False) -> Answer:
 
 
 @asynccontextmanager
-async def raw_server(answer: Answer = _ok, tls: ssl.SSLContext | None = None) -> AsyncIterator[RawServer]:
+async def raw_server(answer: Response = _ok, tls: ssl.SSLContext | None = None) -> AsyncIterator[RawServer]:
     """Serve on a free port of 127.0.0.1 until the block ends; leaves no connection and no task behind."""
     state = RawServer()
     open_connections: dict[asyncio.Task[None], asyncio.StreamWriter] = {}

@@ -15,10 +15,10 @@ from pathlib import Path
 
 import pytest
 
-from curation.egress.answer import MAX_ANSWER_HEADERS, MAX_HEAD, MAX_INFORMATIONAL
 from curation.egress.client import EgressClient, OutboundRequest, OutboundResponse
 from curation.egress.errors import AnswerOverBounds, EgressError, ResponseTooLarge
 from curation.egress.floor import AddressFloor
+from curation.egress.response import MAX_ANSWER_HEADERS, MAX_HEAD, MAX_INFORMATIONAL
 from curation.egress.url import parse_url
 from tests.harness.certificates import self_signed
 

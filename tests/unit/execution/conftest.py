@@ -18,9 +18,9 @@ from curation.authz.book import PolicyBook
 from curation.authz.gate import Gate
 from curation.egress.client import EgressClient
 from curation.egress.floor import AddressFloor
-from curation.execution.credentials import OriginCredential
 from curation.execution.executor import Invocation, ModuleBuild
 from curation.execution.in_process import InProcessExecution, InProcessExecutor
+from curation.execution.origin_credentials import OriginCredential
 from curation.lifecycle.outcome import Report, RunKey, SessionRef, Trigger
 from curation.wasm.limits import Limits
 from curation.wasm.store import ModuleStore, digest_of

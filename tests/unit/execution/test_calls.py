@@ -26,7 +26,7 @@ from curation.authz.grant import Grant
 from curation.egress.client import OutboundResponse
 from curation.egress.errors import Unavailable
 from curation.execution import calls
-from curation.execution.credentials import OriginCredential
+from curation.execution.origin_credentials import OriginCredential
 from curation.lifecycle.outcome import Calls, Completed, Denied, Failed, FailureClass, Report, Trigger
 from curation.wasm.limits import MAX_REQUEST_BYTES, Limits
 from tests.guests import hostile

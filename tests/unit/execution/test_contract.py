@@ -7,8 +7,8 @@ import pytest
 from pydantic import TypeAdapter, ValidationError
 
 from curation.api.contract import StorableObject, contract_schemas, result_adapter
-from curation.execution.context import context_document
 from curation.execution.executor import Invocation, ModuleBuild
+from curation.execution.run_document import context_document
 from curation.lifecycle.outcome import RunKey, Trigger
 
 DOCUMENTS = {

@@ -4,7 +4,7 @@ from itertools import permutations
 
 import pytest
 
-from curation.execution.credentials import MASK, masked
+from curation.execution.origin_credentials import MASK, masked
 
 SHORT, LONG, OTHER = "s3cr3t-token", "s3cr3t-token-and-more", "Bearer s3cr3t-token-of-another"
 

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from curation.api.approval import EvaluatedRequest
-from curation.execution.calls import Answer, DeniedCall
+from curation.execution.calls import CallResult, DeniedCall
 from curation.execution.verdict import verdict
 from curation.lifecycle.outcome import (
     Cancelled,
@@ -22,19 +22,19 @@ from curation.lifecycle.outcome import (
 )
 from curation.wasm.guest import Exceeded, GuestEnd, Returned, Stopped, Trapped
 from curation.wasm.limits import LimitHit, LimitName, Limits
-from curation.wasm.watchdog import Cause
+from curation.wasm.watchdog import StopCause
 
 REQUEST = EvaluatedRequest(
     module="m", module_digest="d", trigger=Trigger.SUBMIT, method="GET", scheme="https", host="h", port=443, path="/"
 )
 DENIED_CALL = DeniedCall(REQUEST, "no policy permits GET https://h/")
-DENIED = Answer.error("denied", "no policy permits GET https://h/")
-RESPONSE = Answer(None, lambda: "{}", status=200)
-UNAVAILABLE = Answer.error("unavailable", "no answer")
-REFUSED = Answer.error("invalid", "link-local", egress_refused=True)
-MALFORMED = Answer.error("invalid", "malformed")
+DENIED = CallResult.error("denied", "no policy permits GET https://h/")
+RESPONSE = CallResult(None, lambda: "{}", status=200)
+UNAVAILABLE = CallResult.error("unavailable", "no answer")
+REFUSED = CallResult.error("invalid", "link-local", egress_refused=True)
+MALFORMED = CallResult.error("invalid", "malformed")
 CALLS = LimitHit(LimitName.HTTP_CALLS, "65", "64")
-OVER = Answer.error("limit", str(CALLS), hit=CALLS)
+OVER = CallResult.error("limit", str(CALLS), hit=CALLS)
 WALL = LimitHit(LimitName.WALL_SECONDS, "121 s", "120 s")
 MEMORY = LimitHit(LimitName.MEMORY, "70Mi", "64Mi")
 
@@ -47,7 +47,7 @@ def error(claimed: str) -> Returned:
     return Returned(False, f'{{"message": "it broke", "class": "{claimed}"}}')
 
 
-def judged(end: GuestEnd, last: Answer | None = None, denied: DeniedCall | None = None) -> Result:
+def judged(end: GuestEnd, last: CallResult | None = None, denied: DeniedCall | None = None) -> Result:
     return verdict(Trigger.SUBMIT, end, last, denied, Limits())
 
 
@@ -62,7 +62,7 @@ def judged(end: GuestEnd, last: Answer | None = None, denied: DeniedCall | None 
         ("it says so, and a call was denied before", error("Denied"), RESPONSE, DENIED_CALL),
     ],
 )
-def test_a_failed_run_is_denied(why: str, end: GuestEnd, last: Answer, denied: DeniedCall) -> None:
+def test_a_failed_run_is_denied(why: str, end: GuestEnd, last: CallResult, denied: DeniedCall) -> None:
     assert judged(end, last, denied) == Denied(REQUEST, "no policy permits GET https://h/"), why
 
 
@@ -87,11 +87,11 @@ def test_a_failed_run_is_denied(why: str, end: GuestEnd, last: Answer, denied: D
         ("a limit", Exceeded(MEMORY), RESPONSE, None, FailureClass.LIMIT_EXCEEDED),
         ("the wall limit", Exceeded(WALL), UNAVAILABLE, None, FailureClass.TIMEOUT),
         ("a result that is none", BAD, RESPONSE, None, FailureClass.MODULE_ERROR),
-        ("killed", Stopped(Cause.KILLED), RESPONSE, None, FailureClass.TIMEOUT),
+        ("killed", Stopped(StopCause.KILLED), RESPONSE, None, FailureClass.TIMEOUT),
     ],
 )
 def test_a_failed_run_has_its_class(
-    why: str, end: GuestEnd, last: Answer | None, denied: DeniedCall | None, expected: FailureClass
+    why: str, end: GuestEnd, last: CallResult | None, denied: DeniedCall | None, expected: FailureClass
 ) -> None:
     result = judged(end, last, denied)
     assert isinstance(result, Failed), why
@@ -99,7 +99,7 @@ def test_a_failed_run_has_its_class(
 
 
 @pytest.mark.parametrize("last", [None, RESPONSE, DENIED, UNAVAILABLE, REFUSED, OVER])
-def test_a_run_that_succeeded_is_never_failed_by_its_calls(last: Answer | None) -> None:
+def test_a_run_that_succeeded_is_never_failed_by_its_calls(last: CallResult | None) -> None:
     assert judged(OK, last, DENIED_CALL) == Completed({})
 
 

@@ -107,7 +107,7 @@ def test_a_job_that_an_earlier_release_left_without_an_approval_is_queued_howeve
     )
     job = stepped(held, now=NOW + seconds(later))
     assert (job.status.phase, job.status.reason) == ("Queued", "Approved")
-    assert [note.reason for note in decide(held, facts(now=NOW + seconds(later))).notes] == ["Approved"]
+    assert [event.reason for event in decide(held, facts(now=NOW + seconds(later))).events] == ["Approved"]
 
 
 def test_a_second_denial_of_the_request_that_a_job_was_freed_for_backs_off() -> None:

@@ -79,7 +79,7 @@ def test_a_failure_that_may_pass_is_tried_again_after_a_backoff(failure: Failure
     assert (status.phase, status.reason) == ("Queued", "Backoff")
     assert status.retry_at == NOW + seconds(0.5)  # half of initialDelaySeconds
     assert failure in status.message
-    assert [note.reason for note in verdict.notes] == ["RetryScheduled"]
+    assert [event.reason for event in verdict.events] == ["RetryScheduled"]
     assert (status.history[-1].outcome, status.history[-1].reason) == ("Failed", failure)
     assert status.run is not None
     assert (status.run.finished_at, status.run.log) == (NOW, "line")

@@ -165,7 +165,7 @@ def test_a_good_life_makes_two_events() -> None:
     assert spawned.status is not None
     job = stored(job, spawned.status)
     done = judged(job, report(job, Completed({}), Trigger.OBSERVE))
-    assert [note.reason for note in (*step.notes, *spawned.notes, *done.notes)] == ["SessionSpawned", "Completed"]
+    assert [event.reason for event in (*step.events, *spawned.events, *done.events)] == ["SessionSpawned", "Completed"]
 
 
 def test_a_job_that_waits_writes_nothing_until_something_changes() -> None:

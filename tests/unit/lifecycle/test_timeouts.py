@@ -56,7 +56,7 @@ def test_a_phase_that_lasts_too_long_fails_the_job(make: Make, limit: int, reaso
     assert (status.phase, status.reason, status.phase_since) == ("Failed", reason, NOW + seconds(limit))
     assert field in status.message
     assert str(limit) in status.message
-    assert [note.reason for note in step.notes] == ["Failed"]
+    assert [event.reason for event in step.events] == ["Failed"]
     assert status.approval is None
     settled(stored(job, status), now=NOW + seconds(10_000))
 

@@ -25,7 +25,7 @@ from curation.reconciler.runtime.metrics import Metrics
 from curation.reconciler.runtime.queue import WorkQueue
 from curation.reconciler.runtime.settings import Settings
 from curation.reconciler.sources.in_use import InUse
-from curation.reconciler.sources.module_credentials import Credentials
+from curation.reconciler.sources.module_credentials import ModuleCredentials
 from curation.reconciler.sources.modules import ModuleReconciler
 from curation.wasm.store import ModuleStore
 from tests.unit.reconciler.virtual_time import loop
@@ -52,7 +52,7 @@ class Rig:
         self.queue = context.queue
         self.in_use = InUse(context, JobIndex(context.metrics))
         self.modules = ModuleReconciler(context, store, self.in_use)
-        self.credentials = Credentials(context.api, loop().time)
+        self.credentials = ModuleCredentials(context.api, loop().time)
         self.runs = Runs(context, NoExecutor(), self.modules, self.credentials)
 
     def taken(self) -> list[Key]:

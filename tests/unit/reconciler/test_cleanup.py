@@ -12,7 +12,7 @@ from curation.api.job import CurationJob
 from curation.api.names import EventReason, Trigger
 from curation.cluster.answers import APIError, Created, Document, Unreachable, Written
 from curation.cluster.resources import JOBS, MODULES
-from curation.lifecycle.note import Note
+from curation.lifecycle.event import Event
 from curation.lifecycle.outcome import Calls, Cancelled, Failed, FailureClass, Report, SessionRef
 from curation.reconciler.jobs import cleanup as cleanup_module
 from curation.reconciler.jobs import orders
@@ -27,7 +27,7 @@ RUN = "uid-job.g1.a1"
 BOUND = 600.0
 START, AN_HOUR_AGO = "2026-01-01T00:00:00Z", "2025-12-31T23:00:00Z"
 
-Answer = Callable[[Order], Coroutine[Any, Any, Report]]
+WriteAnswer = Callable[[Order], Coroutine[Any, Any, Report]]
 
 
 async def succeeds(order: Order) -> Report:
@@ -59,7 +59,7 @@ class Cleaning:
     """The cleaning of one job, whose Cancels end as the test says."""
 
     def __init__(
-        self, rig: Rig, monkeypatch: pytest.MonkeyPatch, answer: Answer | None = None, *, lives: bool = False
+        self, rig: Rig, monkeypatch: pytest.MonkeyPatch, answer: WriteAnswer | None = None, *, lives: bool = False
     ) -> None:
         """Without an `answer` they are carried out."""
         self.tries: list[float] = []
@@ -140,7 +140,7 @@ async def test_a_deletion_does_not_wait_for_a_long_wall_limit(tmp_path: Path, mo
 )
 @in_virtual_time
 async def test_a_deletion_waits_for_ten_minutes_whatever_hangs(
-    answer: Answer, lives: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    answer: WriteAnswer, lives: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with disconnected(tmp_path) as rig:
         cleaning = Cleaning(rig, monkeypatch, answer, lives=lives)
@@ -158,7 +158,7 @@ async def test_a_deletion_waits_for_ten_minutes_whatever_hangs(
 )
 @in_virtual_time
 async def test_a_process_that_finds_an_older_deletion_tries_once(
-    answer: Answer, seconds: float, given_up: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    answer: WriteAnswer, seconds: float, given_up: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with disconnected(tmp_path) as rig:
         cleaning = Cleaning(rig, monkeypatch, answer)
@@ -233,8 +233,8 @@ async def test_who_waits_for_a_deletion_is_told_why_at_the_second_failure_and_th
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with disconnected(tmp_path) as rig:
-        told: list[tuple[float, Note]] = []
-        monkeypatch.setattr(rig.context, "note", lambda _about, note, _fields: told.append((now(), note)))
+        told: list[tuple[float, Event]] = []
+        monkeypatch.setattr(rig.context, "record_event", lambda _about, event, _fields: told.append((now(), event)))
         cleaning = Cleaning(rig, monkeypatch, fails)
         at = await cleaning.over(deleted())
         *waiting, (last, given_up) = told
@@ -242,7 +242,7 @@ async def test_who_waits_for_a_deletion_is_told_why_at_the_second_failure_and_th
         recorded_at = [cleaning.tries[number - 1] for number in (2, 4, 8, 16, 32) if number <= len(cleaning.tries)]
         assert [when for when, _ in waiting] == recorded_at[: len(waiting)]
         why = f"Run {RUN} could not be cleaned yet and is tried again: HTTPUnavailable: connection refused"
-        assert {note for _, note in waiting} == {Note(EventReason.RETRY_SCHEDULED, why, warning=True)}, "one series"
+        assert {event for _, event in waiting} == {Event(EventReason.RETRY_SCHEDULED, why, warning=True)}, "one series"
         assert (last, given_up.reason) == (at, EventReason.CLEANUP_FAILED)
 
 
@@ -251,8 +251,8 @@ async def test_what_a_run_of_a_deleted_job_had_created_is_given_up_with_an_event
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with disconnected(tmp_path) as rig:
-        told: list[tuple[Document, Note]] = []
-        monkeypatch.setattr(rig.context, "note", lambda about, note, _fields: told.append((about, note)))
+        told: list[tuple[Document, Event]] = []
+        monkeypatch.setattr(rig.context, "record_event", lambda about, event, _fields: told.append((about, event)))
         cleaning = Cleaning(rig, monkeypatch, fails)
         found = job(status=run_status("Submitted"))
         assert found.status.run is not None
@@ -260,13 +260,13 @@ async def test_what_a_run_of_a_deleted_job_had_created_is_given_up_with_an_event
         await asyncio.sleep(BOUND - 1)
         assert not told
         await asyncio.sleep(60)
-        ((about, note),) = told
+        ((about, event),) = told
         assert cleaning.given_up
         metadata = {"name": "job", "namespace": NAMESPACE, "uid": "uid-job"}
         assert about == {"apiVersion": "curation.dev/v1alpha1", "kind": "CurationJob", "metadata": metadata}
-        assert (note.reason, note.warning) == (EventReason.CLEANUP_FAILED, True)
-        assert RUN in note.message
-        assert "connection refused" in note.message
+        assert (event.reason, event.warning) == (EventReason.CLEANUP_FAILED, True)
+        assert RUN in event.message
+        assert "connection refused" in event.message
 
 
 @in_virtual_time
@@ -294,13 +294,13 @@ async def test_each_session_that_is_given_up_is_told_by_an_event_however_many_re
             rig.queue.done(await rig.queue.get())
             cleaning.cleanup.advance(key(), found)
         await rig.context.events.close(timeout=10)
-        assert sorted(note.split()[1] for note in made) == sorted(f"uid-job.g1.a{n + 1}" for n in range(20))
+        assert sorted(event.split()[1] for event in made) == sorted(f"uid-job.g1.a{n + 1}" for n in range(20))
 
 
 @pytest.mark.parametrize("answer", [fails, succeeds])
 @in_virtual_time
 async def test_each_line_about_a_cleaned_run_has_its_fields(
-    answer: Answer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    answer: WriteAnswer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO, "curation")
     async with disconnected(tmp_path) as rig:

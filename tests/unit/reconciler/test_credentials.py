@@ -13,7 +13,7 @@ from curation.reconciler.sources.module_credentials import (
     FRESH_SECONDS,
     WITHDRAWN_SECONDS,
     CredentialError,
-    Credentials,
+    ModuleCredentials,
 )
 
 SPEC = ModuleSpec.model_validate(
@@ -54,7 +54,7 @@ class Case:
         self.now = 0.0
         self.secrets = Secrets()
         api: Any = self.secrets
-        self.credentials = Credentials(api, lambda: self.now)
+        self.credentials = ModuleCredentials(api, lambda: self.now)
 
     async def header(self, namespace: str = "ns", *, last_known: bool = False) -> str:
         (found,) = await self.credentials.of(namespace, SPEC, last_known=last_known)

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from curation.cluster.requests import Asked
+from curation.cluster.request_labels import Asked
 from curation.reconciler.process.handlers import WATCH_SECONDS
 from curation.reconciler.runtime.health import LOOP_STALE_SECONDS, WATCH_STALE_SECONDS, Health
 

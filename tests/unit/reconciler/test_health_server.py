@@ -22,7 +22,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.registry import Collector
 
 from curation.api.names import Phase
-from curation.cluster.requests import Asked
+from curation.cluster.request_labels import Asked
 from curation.reconciler.runtime import health_server
 from curation.reconciler.runtime.health import LOOP_STALE_SECONDS, WATCH_STALE_SECONDS, Health
 from curation.reconciler.runtime.health_server import HEAD_BYTES, HealthServer

@@ -9,7 +9,7 @@ import kopf
 
 from curation.api.names import GROUP, VERSION
 from curation.cluster.cache import Cache
-from curation.cluster.requests import describe
+from curation.cluster.request_labels import describe
 from curation.cluster.resources import JOBS, KINDS
 from curation.cluster.watching import Watching
 from curation.reconciler.process.handlers import WATCH_SECONDS, kopf_registry, kopf_settings

@@ -7,7 +7,7 @@ import pytest
 from prometheus_client import CollectorRegistry, Gauge
 
 from curation.cluster.answers import APIError, Refused
-from curation.lifecycle.note import Note
+from curation.lifecycle.event import Event
 from curation.reconciler.runtime.refusals import REPORT_AGAIN_SECONDS, Refusals
 from tests.unit.reconciler.disconnected import key
 
@@ -19,10 +19,10 @@ class Rig:
 
     def __init__(self) -> None:
         self.now = 0.0
-        self.recorded: list[Note] = []
+        self.recorded: list[Event] = []
         self.registry = CollectorRegistry()
         gauge = Gauge("refused", "x", ["kind"], registry=self.registry)
-        self.refusals = Refusals(lambda _about, note, _fields: self.recorded.append(note), gauge, lambda: self.now)
+        self.refusals = Refusals(lambda _about, event, _fields: self.recorded.append(event), gauge, lambda: self.now)
 
     @property
     def count(self) -> float | None:

@@ -9,7 +9,7 @@ import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 
 from curation.reconciler.runtime import file_watch as renewal
-from curation.reconciler.runtime.file_watch import FileWatch, Source
+from curation.reconciler.runtime.file_watch import FileWatch, RenewedFiles
 from curation.reconciler.runtime.metrics import Metrics
 from tests.unit.reconciler.virtual_time import in_virtual_time
 
@@ -32,7 +32,7 @@ class Text:
 
 def watch(made: Text) -> tuple[FileWatch, list[tuple[str, bool]]]:
     told: list[tuple[str, bool]] = []
-    return FileWatch({"it": Source(lambda: made.paths, made.renew)}, lambda *each: told.append(each)), told
+    return FileWatch({"it": RenewedFiles(lambda: made.paths, made.renew)}, lambda *each: told.append(each)), told
 
 
 def rewrite(path: Path, text: str) -> None:
@@ -124,7 +124,7 @@ async def test_one_that_cannot_be_renewed_does_not_keep_another_from_it(tmp_path
         file.write_text("1")
     texts = Text(bad), Text(good)
     told: list[tuple[str, bool]] = []
-    sources = {each.paths[0].name: Source(lambda each=each: each.paths, each.renew) for each in texts}  # type: ignore[misc]
+    sources = {each.paths[0].name: RenewedFiles(lambda each=each: each.paths, each.renew) for each in texts}  # type: ignore[misc]
     files = FileWatch(sources, lambda *each: told.append(each))
     bad.write_text("bad")
     good.write_text("good")
@@ -143,7 +143,7 @@ async def test_it_looks_again_and_again() -> None:
 
     async def renew() -> None: ...
 
-    running = asyncio.create_task(FileWatch({"it": Source(files, renew)}, lambda *_: None).run())
+    running = asyncio.create_task(FileWatch({"it": RenewedFiles(files, renew)}, lambda *_: None).run())
     await asyncio.sleep(10.5 * renewal.CHECK_SECONDS)
     running.cancel()
     assert checks == 11

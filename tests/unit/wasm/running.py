@@ -9,7 +9,7 @@ from wasmtime.component import Component
 from curation.wasm.abi import abi_problems
 from curation.wasm.engine import new_engine, new_store
 from curation.wasm.guest import GuestEnd, Trapped, interrupted, run_guest
-from curation.wasm.host import Host
+from curation.wasm.host_functions import Host
 from curation.wasm.limits import Limits
 from curation.wasm.watchdog import Watch, Watchdog
 

@@ -17,7 +17,7 @@ import pytest
 from wasmtime.component import _enter
 
 from curation.wasm.guest import Exceeded, Returned, Trapped
-from curation.wasm.host import GuestStopped
+from curation.wasm.host_functions import GuestStopped
 from curation.wasm.limits import LimitName, Limits
 from tests.guests import hostile
 from tests.guests.wat import Script, component, returns

@@ -7,7 +7,7 @@ import pytest
 
 from curation.wasm.guest import Exceeded, GuestEnd, Returned, Stopped
 from curation.wasm.limits import LimitName, Limits
-from curation.wasm.watchdog import Cause, Interruption, WallClock, Watch, Watchdog
+from curation.wasm.watchdog import Interruption, StopCause, WallClock, Watch, Watchdog
 from tests.guests import hostile
 from tests.guests.wat import Script
 from tests.unit.wasm.running import Echo, run
@@ -101,7 +101,7 @@ def test_a_spinning_guest_ends_at_its_wall_limit(watchdog: Watchdog) -> None:
 def test_a_killed_guest_that_spins_is_interrupted_long_before_its_limits(watchdog: Watchdog) -> None:
     guest = Running(hostile.spins(), watchdog)
     guest.watch.wake()
-    assert guest.end() == Stopped(Cause.KILLED)
+    assert guest.end() == Stopped(StopCause.KILLED)
 
 
 def test_a_killed_guest_that_waits_still_reads_its_answer_and_returns(watchdog: Watchdog) -> None:
@@ -119,7 +119,7 @@ def test_a_killed_guest_that_spins_after_its_answer_is_interrupted(watchdog: Wat
     assert host.called.wait(60)
     guest.watch.wake()
     host.go_on.set()
-    assert guest.end() == Stopped(Cause.KILLED)
+    assert guest.end() == Stopped(StopCause.KILLED)
 
 
 def test_an_interrupt_reaches_one_guest_and_no_other(watchdog: Watchdog) -> None:
@@ -127,7 +127,7 @@ def test_an_interrupt_reaches_one_guest_and_no_other(watchdog: Watchdog) -> None
     waiting = [Running(Script().call("{}").answer(), watchdog, host=host) for host in hosts]
     spinning = Running(hostile.spins(), watchdog)
     spinning.watch.abort()
-    assert spinning.end() == Stopped(Cause.CLOSED)
+    assert spinning.end() == Stopped(StopCause.CLOSED)
     for host in hosts:
         assert host.called.wait(60)
         host.go_on.set()
@@ -139,13 +139,13 @@ def test_stopping_the_watchdog_interrupts_whom_it_watched() -> None:
     guest = Running(hostile.spins(), watchdog)
     assert guest.watch.interruption is None
     watchdog.stop()
-    assert guest.end() == Stopped(Cause.CLOSED)
+    assert guest.end() == Stopped(StopCause.CLOSED)
 
 
 def test_a_guest_that_starts_after_the_watchdog_stopped_is_interrupted_at_once() -> None:
     watchdog = Watchdog()
     watchdog.stop()
-    assert run(hostile.spins(), limits=LONG, watchdog=watchdog) == Stopped(Cause.CLOSED)
+    assert run(hostile.spins(), limits=LONG, watchdog=watchdog) == Stopped(StopCause.CLOSED)
 
 
 def test_a_guest_is_watched_though_no_thread_could_be_started_for_the_one_before(
@@ -173,12 +173,12 @@ def test_an_ended_guest_is_never_interrupted(watchdog: Watchdog) -> None:
 
 def test_the_first_cause_of_an_interrupt_stays(watchdog: Watchdog) -> None:
     guest = Running(hostile.spins(), watchdog)
-    guest.watch.abort(Cause.WALL)
-    guest.watch.abort(Cause.CLOSED)
+    guest.watch.abort(StopCause.WALL)
+    guest.watch.abort(StopCause.CLOSED)
     end = guest.end()
     assert isinstance(end, Exceeded)
     assert isinstance(guest.watch.interruption, Interruption)
-    assert guest.watch.interruption.cause is Cause.WALL
+    assert guest.watch.interruption.cause is StopCause.WALL
 
 
 def test_the_clock_of_a_machine_without_thread_clocks_stands_still_while_paused() -> None:

@@ -33,8 +33,8 @@ from curation.cluster.answers import Created, Exists, Refused, Throttled, Unknow
 from curation.cluster.cache import Stored
 from curation.cluster.resources import APPROVALS, MODULES
 from curation.lifecycle.decide import Problem
+from curation.lifecycle.event import Event
 from curation.lifecycle.log_fields import run_fields
-from curation.lifecycle.note import Note
 from curation.reconciler.approvals.grants import Grants
 from curation.reconciler.approvals.waiting import Waiters, observation_denied
 from curation.reconciler.runtime.context import DELETION, Context, Document
@@ -318,7 +318,7 @@ class Approvals:
         )
         fields = run_fields(key.namespace, key.name, job.status.run)
         log.error("%s/%s: %s", key.namespace, key.name, message, extra=fields)
-        self._context.note(regarding(job), Note(EventReason.AWAITING_APPROVAL, message, warning=True), fields)
+        self._context.record_event(regarding(job), Event(EventReason.AWAITING_APPROVAL, message, warning=True), fields)
 
 
 def _pending(stored: Stored) -> bool:

@@ -17,8 +17,8 @@ from curation.api.names import EventReason, FailureClass
 from curation.cluster.answers import APIError, Unreachable
 from curation.lifecycle.decide import runs_to_clean
 from curation.lifecycle.draft import abandoned_entry
+from curation.lifecycle.event import Event
 from curation.lifecycle.log_fields import run_fields
-from curation.lifecycle.note import Note
 from curation.lifecycle.outcome import Cancelled, Denied, Failed, Report, SessionRef, Trigger
 from curation.reconciler.jobs import orders
 from curation.reconciler.jobs.orders import Order
@@ -241,7 +241,9 @@ class Cleanup:
             # One failure may be a passing one, and each repetition is a write.
             if progress.attempts > 1 and progress.attempts.bit_count() == 1:
                 message = f"Run {entry.id} could not be cleaned yet and is tried again: {progress.error}"
-                self._context.note(regarding(job), Note(EventReason.RETRY_SCHEDULED, message, warning=True), fields)
+                self._context.record_event(
+                    regarding(job), Event(EventReason.RETRY_SCHEDULED, message, warning=True), fields
+                )
             return
         self._give_up(job, entry, progress, lost=lost)
 
@@ -249,8 +251,8 @@ class Cleanup:
         progress.done = True
         session = progress.session or entry.session
         what = f"Session {session.id}" if session is not None else "Whatever it had created"
-        note = Note(EventReason.SESSION_CANCELLED, f"Run {entry.id} is cleaned: {what} is cancelled.")
-        self._context.note(regarding(job), note, _log_fields(job, entry))
+        event = Event(EventReason.SESSION_CANCELLED, f"Run {entry.id} is cleaned: {what} is cancelled.")
+        self._context.record_event(regarding(job), event, _log_fields(job, entry))
 
     def _give_up(self, job: CurationJob, entry: AbandonedRun, progress: _Progress, *, lost: bool) -> None:
         progress.done = True
@@ -261,7 +263,7 @@ class Cleanup:
         )
         fields = _log_fields(job, entry)
         log.error(message, extra=fields)
-        self._context.note(regarding(job), Note(EventReason.CLEANUP_FAILED, message, warning=True), fields)
+        self._context.record_event(regarding(job), Event(EventReason.CLEANUP_FAILED, message, warning=True), fields)
 
     def _all_answered(self, entry: AbandonedRun) -> bool:
         """Whether the host saw the answers of all the run's requests; of a run that spawned its session, it did."""
@@ -285,8 +287,8 @@ class Cleanup:
                     f"its session may still run: {_error(report)}"
                 )
                 log.error(message, extra=order.log_fields)
-                note = Note(EventReason.CLEANUP_FAILED, message, warning=True)
-                self._context.note(_regarding_run(order), note, order.log_fields)
+                event = Event(EventReason.CLEANUP_FAILED, message, warning=True)
+                self._context.record_event(_regarding_run(order), event, order.log_fields)
                 return
             await self._pause(self._backoff(attempts))
 

@@ -16,7 +16,7 @@ from curation.api.names import EventReason
 from curation.api.reading import Unreadable, read
 from curation.cluster.answers import Conflict, Gone, Refused, Throttled, Unknown, Written
 from curation.lifecycle.complete import Moment, Ruling, Verdict, complete, unreadable
-from curation.lifecycle.note import Note
+from curation.lifecycle.event import Event
 from curation.lifecycle.outcome import Report, Trigger
 from curation.reconciler.jobs.orders import Order
 from curation.reconciler.runtime.context import Context, Document
@@ -39,7 +39,7 @@ class Pending:
     """What was executed."""
     planned: JobStatus | None = None
     """What a write with an unknown answer would have made of the status."""
-    notes: tuple[Note, ...] = ()
+    events: tuple[Event, ...] = ()
     """The Events of that write."""
     ask: EvaluatedRequest | None = None
     """The request whose approval is to be asked for once it has landed."""
@@ -86,7 +86,7 @@ class Completion:
             if job is not None and fault is not None:
                 return self._settled(pending, job, unreadable(job, report, str(fault)))
             if job is not None and _landed(job, pending):
-                landed = Verdict(Ruling.APPLIED, pending.planned, ask=pending.ask, notes=pending.notes)
+                landed = Verdict(Ruling.APPLIED, pending.planned, ask=pending.ask, events=pending.events)
                 return self._settled(pending, job, landed, pending.before)
             moment = Moment(context.clock.now(), self._sample(), freed_for)
             verdict = complete(job, report, moment)
@@ -108,7 +108,7 @@ class Completion:
                     return Later(retry_after)
                 case Unknown(message):
                     log.warning("the answer to a status write was lost: %s", message, extra=pending.order.log_fields)
-                    pending.planned, pending.notes, pending.before = verdict.status, verdict.notes, job
+                    pending.planned, pending.events, pending.before = verdict.status, verdict.events, job
                     pending.ask = verdict.ask
                     if not await context.refresh(key):
                         return Later()
@@ -144,10 +144,10 @@ class Completion:
             )
             if job is not None and report.trigger is Trigger.SUBMIT:
                 message = f"Run {report.run.id} ended late with {result}; dropped: {because}."
-                self._note(job, pending, Note(EventReason.STALE_COMPLETION_DROPPED, message))
+                self._record_event(job, pending, Event(EventReason.STALE_COMPLETION_DROPPED, message))
         elif job is not None:
-            for note in verdict.notes:
-                self._note(job, pending, note)
+            for event in verdict.events:
+                self._record_event(job, pending, event)
             if verdict.status is not None and before is not None:
                 context.metrics.phase_changed(before.status, verdict.status)
         return Settled(verdict)
@@ -157,8 +157,8 @@ class Completion:
         what = _outcome(pending)
         self._context.refusals.report(key, regarding(job), what, refused, pending.order.log_fields)
 
-    def _note(self, job: CurationJob, pending: Pending, note: Note) -> None:
-        self._context.note(regarding(job), note, pending.order.log_fields)
+    def _record_event(self, job: CurationJob, pending: Pending, event: Event) -> None:
+        self._context.record_event(regarding(job), event, pending.order.log_fields)
 
 
 def _outcome(pending: Pending) -> str:

@@ -224,8 +224,8 @@ class JobReconciler:
     def _written(self, key: Key, stored: Stored, job: CurationJob, step: Step, versions: list[Stored | None]) -> bool:
         context = self._context
         fields = run_fields(key.namespace, key.name, step.status.run)
-        for note in step.notes:
-            context.note(regarding(job), note, fields)
+        for event in step.events:
+            context.record_event(regarding(job), event, fields)
         if step.status != job.status:
             context.metrics.phase_changed(job.status, step.status)
         if job.status.phase is Phase.AWAITING_APPROVAL and step.status.phase is Phase.QUEUED:

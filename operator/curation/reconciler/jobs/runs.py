@@ -27,7 +27,7 @@ from curation.reconciler.jobs.orders import Order
 from curation.reconciler.runtime.context import Context
 from curation.reconciler.runtime.key import Key
 from curation.reconciler.runtime.unreadable import job_of
-from curation.reconciler.sources.module_credentials import CredentialError, Credentials
+from curation.reconciler.sources.module_credentials import CredentialError, ModuleCredentials
 from curation.reconciler.sources.modules import ModuleReconciler
 from curation.wasm.store import ModuleLoadError, ModuleReason, ModuleUnreadable
 
@@ -70,7 +70,7 @@ class Runs:
     """Launches and follows executions."""
 
     def __init__(
-        self, context: Context, executor: Executor, modules: ModuleReconciler, credentials: Credentials
+        self, context: Context, executor: Executor, modules: ModuleReconciler, credentials: ModuleCredentials
     ) -> None:
         self._context = context
         self._executor = executor

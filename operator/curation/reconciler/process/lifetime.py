@@ -20,7 +20,7 @@ from curation.cluster.cache import Listener, Stored
 from curation.cluster.clock import ServerClock
 from curation.cluster.connection import Connection, connect
 from curation.cluster.events import EventRecorder
-from curation.cluster.requests import Asked
+from curation.cluster.request_labels import Asked
 from curation.cluster.resources import APPROVALS, CLUSTER_POLICIES, JOBS, MODULES, POLICIES, ResourceKind
 from curation.cluster.sweep import sweeps
 from curation.cluster.watching import Watching
@@ -40,7 +40,7 @@ from curation.reconciler.process.first_reads import compile_shipped, read_all
 from curation.reconciler.process.handlers import kopf_registry, kopf_settings
 from curation.reconciler.process.leadership import Leadership, Reconcile
 from curation.reconciler.runtime.context import Context
-from curation.reconciler.runtime.file_watch import FileWatch, Source
+from curation.reconciler.runtime.file_watch import FileWatch, RenewedFiles
 from curation.reconciler.runtime.health import Health
 from curation.reconciler.runtime.health_server import HealthServer
 from curation.reconciler.runtime.job_index import JobIndex
@@ -49,7 +49,7 @@ from curation.reconciler.runtime.metrics import IdlePolicies, MeasuredGate, Metr
 from curation.reconciler.runtime.queue import WorkQueue
 from curation.reconciler.runtime.settings import Settings
 from curation.reconciler.sources.in_use import InUse
-from curation.reconciler.sources.module_credentials import Credentials
+from curation.reconciler.sources.module_credentials import ModuleCredentials
 from curation.reconciler.sources.modules import ModuleReconciler
 from curation.reconciler.sources.policies import PolicyReconciler
 from curation.wasm.store import ModuleStore
@@ -164,7 +164,7 @@ class Process:
             index = JobIndex(metrics)
             in_use = InUse(context, index)
             modules = ModuleReconciler(context, store, in_use)
-            runs = Runs(context, executor, modules, Credentials(api))
+            runs = Runs(context, executor, modules, ModuleCredentials(api))
             takeover = Takeover(context, modules)
             grants = Grants(context, index)
             approvals = Approvals(context, grants)
@@ -205,8 +205,8 @@ class Process:
         """Every file that this process was told of at its start."""
         trust, credentials = egress.trust, connection.credentials
         sources = {
-            "ca-bundle": Source(trust.files, trust.renew),
-            "cluster-access": Source(credentials.files, credentials.renew_from_files),
+            "ca-bundle": RenewedFiles(trust.files, trust.renew),
+            "cluster-access": RenewedFiles(credentials.files, credentials.renew_from_files),
         }
         for source in sources:
             self.metrics.file_refused.labels(source=source).set(0)

@@ -8,7 +8,7 @@ from typing import Any
 from curation.api.names import EventReason
 from curation.authz.book import PolicyBook
 from curation.authz.gate import Gate
-from curation.cluster.answers import Answer, APIError, Conflict, Gone, Refused, Unreachable, Written
+from curation.cluster.answers import APIError, Conflict, Gone, Refused, Unreachable, WriteAnswer, Written
 from curation.cluster.api import ClusterAPI
 from curation.cluster.cache import Cache, Stored
 from curation.cluster.clock import ServerClock
@@ -16,7 +16,7 @@ from curation.cluster.events import EventRecorder
 from curation.cluster.mergepatch import merge_patch
 from curation.cluster.resources import APPROVALS, CLUSTER_POLICIES, JOBS, MODULES, POLICIES, ResourceKind
 from curation.cluster.writer import Writer
-from curation.lifecycle.note import Note
+from curation.lifecycle.event import Event
 from curation.reconciler.runtime.key import Key
 from curation.reconciler.runtime.metrics import Metrics
 from curation.reconciler.runtime.queue import WorkQueue
@@ -50,23 +50,23 @@ class Context:
     )
 
     def __post_init__(self) -> None:
-        self.refusals = Refusals(self.note, self.metrics.refused_writes, self.clock.monotonic)
+        self.refusals = Refusals(self.record_event, self.metrics.refused_writes, self.clock.monotonic)
 
     def cache(self, key: Key) -> Cache:
         """The cache of the key's kind."""
         return self.caches[key.kind]
 
-    def note(self, regarding: Document, note: Note, log_fields: Mapping[str, object]) -> None:
+    def record_event(self, regarding: Document, event: Event, log_fields: Mapping[str, object]) -> None:
         """Make an Event; should it not be taken, the log has it, with these fields."""
         self.events.record(
             regarding,
-            note.reason.value,
-            note.message,
-            action=note.reason.value,
-            type="Warning" if note.warning else "Normal",
+            event.reason.value,
+            event.message,
+            action=event.reason.value,
+            type="Warning" if event.warning else "Normal",
             log_fields=log_fields,
             # Once for each run, and the only sign of a session that is left: the retries before it must not use it up.
-            vital=note.reason is EventReason.CLEANUP_FAILED,
+            vital=event.reason is EventReason.CLEANUP_FAILED,
         )
 
     def refused(self, key: Key, what: str, refused: Refused, log_fields: Mapping[str, object] | None = None) -> None:
@@ -108,7 +108,7 @@ class Context:
             cache.forget(key.namespace, key.name, known.uid)
         return True
 
-    async def write_status(self, key: Key, resource_version: int, old: Document, new: Document) -> Answer | None:
+    async def write_status(self, key: Key, resource_version: int, old: Document, new: Document) -> WriteAnswer | None:
         """Write the difference of two statuses, conditioned on the version that it was computed from.
 
         None when there is none. The answer of a write that landed goes into the cache.
@@ -118,7 +118,7 @@ class Context:
             return None
         return await self.write(key, resource_version, {"status": patch}, "status")
 
-    async def write(self, key: Key, resource_version: int, body: Document, subresource: Any = None) -> Answer:
+    async def write(self, key: Key, resource_version: int, body: Document, subresource: Any = None) -> WriteAnswer:
         """A conditioned merge patch; what it answers goes into the cache, a conflict is counted and read anew."""
         answer = await self.writer.patch(
             key.kind,

@@ -16,7 +16,7 @@ Stamp = tuple[int, int, int, int] | None
 
 
 @dataclass(frozen=True)
-class Source:
+class RenewedFiles:
     """What was made of files."""
 
     files: Callable[[], Sequence[Path]]
@@ -32,7 +32,7 @@ class FileWatch:
     folder above, which no event of the file itself tells. ``done`` is told (source, whether it could be renewed).
     """
 
-    def __init__(self, sources: dict[str, Source], done: Callable[[str, bool], None]) -> None:
+    def __init__(self, sources: dict[str, RenewedFiles], done: Callable[[str, bool], None]) -> None:
         self._sources = sources
         self._done = done
         self._seen = {name: _stamps(source.files()) for name, source in sources.items()}

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from curation.cluster.requests import Asked
+from curation.cluster.request_labels import Asked
 
 # A watch is ended by the server after 45 s and opened again (see `handlers`), so one that was not heard of for
 # longer than this hangs. The kubelet's probe adds at most 10 s.
@@ -16,7 +16,7 @@ _BEAT_SECONDS: Final = 1.0
 
 
 @dataclass(slots=True)
-class _Watch:
+class _WatchHealth:
     """One watch, with times of the monotonic clock."""
 
     expected: float
@@ -32,7 +32,7 @@ class Health:
 
     def __init__(self, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._monotonic = monotonic
-        self._watches: dict[tuple[str, str], _Watch] = {}
+        self._watches: dict[tuple[str, str], _WatchHealth] = {}
         """By resource and namespace; empty: all of them."""
         self._beat = monotonic()
         self.leading: Callable[[], bool] | None = None
@@ -46,7 +46,7 @@ class Health:
     def expect(self, resource: str, namespace: str = "") -> None:
         """This kind is watched from now on, in this namespace; empty: in all of them."""
         now = self._monotonic()
-        self._watches[resource, namespace] = _Watch(now, now)
+        self._watches[resource, namespace] = _WatchHealth(now, now)
 
     def request(self, asked: Asked, code: str, _seconds: float) -> None:
         """A request to the API server was answered; a watch that was opened is alive."""
@@ -68,7 +68,7 @@ class Health:
             found[resource] = max(now - watch.alive, found.get(resource, 0.0))
         return found
 
-    def _known(self) -> dict[tuple[str, str], _Watch]:
+    def _known(self) -> dict[tuple[str, str], _WatchHealth]:
         """Trap: a thread that iterates over what another one adds to fails. A copy is made in one step."""
         return self._watches.copy()
 

@@ -15,7 +15,7 @@ from curation.api.approval import EvaluatedRequest
 from curation.api.job import JobStatus
 from curation.api.names import Phase
 from curation.authz.gate import CallContext, Decision, Gate
-from curation.cluster.requests import Asked
+from curation.cluster.request_labels import Asked
 from curation.cluster.resources import KINDS
 from curation.execution.executor import Invocation
 from curation.lifecycle.outcome import Report

@@ -12,14 +12,14 @@ from prometheus_client import Gauge
 
 from curation.api.names import EventReason
 from curation.cluster.answers import Refused
-from curation.lifecycle.note import Note
+from curation.lifecycle.event import Event
 
 log = logging.getLogger(__name__)
 
 # An Event is gone after an hour.
 REPORT_AGAIN_SECONDS: Final = 1800.0
 
-RecordEvent = Callable[[dict[str, Any], Note, Mapping[str, object]], None]
+RecordEvent = Callable[[dict[str, Any], Event, Mapping[str, object]], None]
 
 
 @dataclass(slots=True)
@@ -67,7 +67,7 @@ class Refusals:
             return
         known.said, known.reported_at = said, now
         if regarding is not None:
-            self._record(regarding, Note(EventReason.WRITE_REFUSED, text, warning=True), fields)
+            self._record(regarding, Event(EventReason.WRITE_REFUSED, text, warning=True), fields)
 
     def said(self, key: Any, what: str) -> str:
         """What the server said to the last try, while it refuses; else nothing."""

@@ -16,7 +16,7 @@ from curation.api.remains import remains_of
 from curation.api.schema import ResourceModel
 from curation.cluster.cache import Stored
 from curation.cluster.resources import APPROVALS, CLUSTER_POLICIES, JOBS, MODULES, POLICIES, ResourceKind
-from curation.lifecycle.note import Note
+from curation.lifecycle.event import Event
 from curation.reconciler.runtime.context import Context, Document
 from curation.reconciler.runtime.key import Key
 from curation.reconciler.runtime.regarding import regarding_object
@@ -71,8 +71,8 @@ class Unreadables:
         self._reported[key] = (stored.uid, fault)
         why = f"This release cannot read the object and leaves it as it is: {fault}"
         log.error("%s: %s", key, why, extra=key.log_fields)
-        note = Note(EventReason.UNREADABLE, why, warning=True)
-        self._context.note(regarding_object(key, stored), note, key.log_fields)
+        event = Event(EventReason.UNREADABLE, why, warning=True)
+        self._context.record_event(regarding_object(key, stored), event, key.log_fields)
 
     def _forget(self, key: Key) -> None:
         if self._reported.pop(key, None) is not None:

@@ -6,7 +6,7 @@ from datetime import datetime
 
 from curation.api.job import status_to_wire
 from curation.api.schema import Condition, Model
-from curation.cluster.answers import Answer, Conflict, Gone, Refused, Throttled, Unknown, Written
+from curation.cluster.answers import Conflict, Gone, Refused, Throttled, Unknown, WriteAnswer, Written
 from curation.cluster.cache import Stored
 from curation.lifecycle import conditions
 from curation.lifecycle.draft import clip
@@ -41,7 +41,7 @@ async def write_own_status(
 
 
 def after_write(
-    context: Context, key: Key, answer: Answer | None, what: str, accepts: Callable[[Refused], bool] | None = None
+    context: Context, key: Key, answer: WriteAnswer | None, what: str, accepts: Callable[[Refused], bool] | None = None
 ) -> None:
     """Ask for work on the key again, when and as the answer of its write demands.
 

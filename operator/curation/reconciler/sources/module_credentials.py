@@ -14,7 +14,7 @@ from curation.cluster.api import ClusterAPI
 from curation.cluster.bounds import MAX_KEYS
 from curation.egress.errors import EgressRefused
 from curation.egress.headers import wire_headers
-from curation.execution.credentials import OriginCredential
+from curation.execution.origin_credentials import OriginCredential
 
 # A rotated Secret is in use after this many seconds; without a bound a burst of runs would be a burst of reads.
 FRESH_SECONDS = 30.0
@@ -34,7 +34,7 @@ class CredentialError(Exception):
         """The Secret does not exist or may not be read; else it is a passing failure, or what it holds is no use."""
 
 
-class Credentials:
+class ModuleCredentials:
     """Reads the credentials of modules."""
 
     def __init__(self, api: ClusterAPI, monotonic: Callable[[], float] = time.monotonic) -> None:

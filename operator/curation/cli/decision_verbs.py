@@ -13,13 +13,13 @@ import click
 
 from curation.api.approval import ApprovalDecision, CurationApproval, Scope
 from curation.cli.access import Cluster, parse
-from curation.cli.completion import APPROVED_APPROVAL, PENDING_APPROVAL
 from curation.cli.decided import decided_by, report, state
 from curation.cli.errors import ChangedMeanwhile, Forbidden, Invalid, PluginError
 from curation.cli.options import OBJECT_FORMATS, OneOf, output_option, with_cluster
 from curation.cli.ownership import check_owners
+from curation.cli.shell_completion import APPROVED_APPROVAL, PENDING_APPROVAL
 from curation.cli.text import plural
-from curation.cli.when import Moment
+from curation.cli.when import When
 from curation.cluster.resources import APPROVALS
 
 TRIES: Final = 5
@@ -57,7 +57,7 @@ class Wanted:
     help="Request: this method and URL, with any body (default). Path: any query. Host: anything on this scheme, host "
     "and port. Each holds for every job of the namespace with this build of the module, until it expires.",
 )
-@click.option("--expires", type=Moment(), metavar="24h|TIME", help="When the grant ends; default: never.")
+@click.option("--expires", type=When(), metavar="24h|TIME", help="When the grant ends; default: never.")
 @_force
 @_dry_run
 @output_option(OBJECT_FORMATS)

@@ -8,7 +8,7 @@ SECONDS: Final = 0.001
 """How long one may work between two turns. A turn itself costs a twentieth of that."""
 
 
-class Turns:
+class LoopTurns:
     """The turns of one task."""
 
     def __init__(self) -> None:

@@ -8,7 +8,7 @@ from click.shell_completion import CompletionItem
 
 from curation.api.names import GROUP
 from curation.cli.access import open_cluster
-from curation.cli.options import Settings
+from curation.cli.options import AccessOptions
 from curation.cluster.answers import Document
 from curation.cluster.resources import APPROVALS, JOBS, MODULES, ResourceKind
 
@@ -36,7 +36,7 @@ class ObjectName(click.ParamType[str, object]):
 
     def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
         """The names in the namespace that begin like this."""
-        settings = ctx.ensure_object(Settings)
+        settings = ctx.ensure_object(AccessOptions)
         logging.disable()
         try:
             documents = asyncio.run(asyncio.wait_for(self._documents(settings), PATIENCE_SECONDS))
@@ -45,7 +45,7 @@ class ObjectName(click.ParamType[str, object]):
         names = sorted(document["metadata"]["name"] for document in documents if self._fits(document))
         return [CompletionItem(name) for name in names if name.startswith(incomplete)]
 
-    async def _documents(self, settings: Settings) -> list[Document]:
+    async def _documents(self, settings: AccessOptions) -> list[Document]:
         async with open_cluster(
             namespace=settings.namespace,
             kubeconfig=settings.kubeconfig,

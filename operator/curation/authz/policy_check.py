@@ -13,9 +13,10 @@ from typing import Final, Literal
 
 import cedarpy
 
+from curation.api.text import clip
+from curation.authz.cedar_schema import schema
 from curation.authz.lexer import Token, tokens
 from curation.authz.scan import ScanRefused, Statement, scan
-from curation.authz.schema import schema
 
 Reason = Literal["Valid", "ParseError", "ValidationError"]
 
@@ -161,4 +162,4 @@ def _listed(parts: list[str]) -> str:
 
 def _short(message: str) -> str:
     one_line = " ".join(message.split())
-    return one_line if len(one_line) <= MAX_ERROR_CHARS else one_line[: MAX_ERROR_CHARS - 3] + "..."
+    return clip(one_line, MAX_ERROR_CHARS, "...")

@@ -6,7 +6,7 @@ from curation.api.names import EventReason
 
 
 @dataclass(frozen=True, slots=True)
-class Note:
+class Event:
     """An Event about a job."""
 
     reason: EventReason

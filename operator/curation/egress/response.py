@@ -14,7 +14,7 @@ import h11
 from curation.egress.chunks import ChunkDecoder, NotChunked
 from curation.egress.content import codings
 from curation.egress.errors import AnswerOverBounds, ResponseTooLarge, Unavailable
-from curation.egress.turns import Turns
+from curation.egress.loop_turns import LoopTurns
 from curation.egress.wire import Wire
 
 MAX_INFORMATIONAL: Final = 8
@@ -44,7 +44,7 @@ _NO_HTTP = "the answer is not valid HTTP"  # what h11 says quotes the answer, wh
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class Response:
     """An answer as it came: its headers as on the wire, its body without the chunks but with its content coding."""
 
     status: int
@@ -78,7 +78,7 @@ class Exchange:
         self._head = 0
         self._headers = 0
 
-    async def answer(self, wire: Wire, limit: int) -> Answer:
+    async def answer(self, wire: Wire, limit: int) -> Response:
         """Read the answer, whose body may have ``limit`` bytes.
 
         Raises `Unavailable`, `ResponseTooLarge` and `AnswerOverBounds`.
@@ -117,7 +117,7 @@ class Exchange:
             and not self._odd
             and not self._buffer
         )
-        return Answer(head.status_code, headers, body, under, ended)
+        return Response(head.status_code, headers, body, under, ended)
 
     async def _receive(self, wire: Wire, ended: str) -> bytes:
         try:
@@ -189,7 +189,7 @@ class Exchange:
         raise ResponseTooLarge(len(body), limit)
 
     async def _read_chunks(self, wire: Wire, limit: int) -> bytearray:
-        chunks, turns = ChunkDecoder(limit), Turns()
+        chunks, turns = ChunkDecoder(limit), LoopTurns()
         data, self._buffer = self._buffer, b""
         while True:
             for at in range(0, len(data), _STEP):

@@ -1,8 +1,9 @@
 """A denied request in one line."""
 
 from curation.api.approval import EvaluatedRequest
+from curation.api.text import clip
 from curation.authz.gate import request_url
-from curation.cli.text import clip, safe
+from curation.cli.text import safe
 
 
 def request_line(request: EvaluatedRequest, limit: int | None = None) -> str:

@@ -12,9 +12,9 @@ from curation.api.module import CurationModule
 from curation.api.names import Trigger
 from curation.authz.gate import CallContext, Decision
 from curation.cli.access import Cluster, parse
-from curation.cli.completion import JOB, MODULE
 from curation.cli.options import ANSWER_FORMATS, OneOf, output_option, with_cluster
 from curation.cli.output import note, print_document, say
+from curation.cli.shell_completion import JOB, MODULE
 from curation.cli.text import safe
 from curation.cli.visible_policies import read_policies
 from curation.cluster.resources import JOBS, MODULES
