@@ -11,7 +11,6 @@ SESSION_FINALIZER: Final = "curation.dev/session"
 IN_USE_FINALIZER: Final = "curation.dev/in-use"
 
 LABEL_MANAGED_BY: Final = "app.kubernetes.io/managed-by"
-LABEL_JOB: Final = "curation.dev/job"
 LABEL_MODULE: Final = "curation.dev/module"
 MANAGED_BY: Final = "curation-operator"
 

@@ -186,7 +186,7 @@ class InProcessExecution:
         end = self._guest(module)
         # Trap: a result that is as long as it may be takes a while to be judged, which the event loop has not, and
         # while threads hand the GIL to each other the loop waits for all of them: so one at a time.
-        with self._executor.judging:
+        with self._executor.concluding:
             return self._verdict(end)
 
     def _guest(self, module: LoadedModule) -> GuestEnd:
@@ -244,7 +244,7 @@ class InProcessExecutor:
         self.clock = clock
         self.watchdog = Watchdog()
         self.pool = ThreadPoolExecutor(max_workers=max_concurrent, thread_name_prefix="wasm-guest")
-        self.judging = threading.Lock()
+        self.concluding = threading.Lock()
         self._observer = observer
         self._executions: set[InProcessExecution] = set()
         self._closed = False

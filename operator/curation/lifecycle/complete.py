@@ -18,7 +18,6 @@ from curation.lifecycle.event import Event
 from curation.lifecycle.fence import Objection, objection
 from curation.lifecycle.outcome import (
     Calls,
-    Cancelled,
     Completed,
     Denied,
     Failed,
@@ -276,7 +275,7 @@ def _too_large(size: int) -> Failed:
     )
 
 
-def _unfit(result: Result | Cancelled, trigger: Trigger) -> Failed:
+def _unfit(result: Result, trigger: Trigger) -> Failed:
     return Failed(FailureClass.MODULE_ERROR, f"The module answered {trigger} with {type(result).__name__}.")
 
 
