@@ -1,16 +1,15 @@
 """The minimal client: aiohttp with a number of connections, JSON in and out, nothing else."""
 
 import asyncio
-import base64
 import json
-import ssl
-import tempfile
 from collections.abc import Awaitable, Callable, Iterable
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
 import aiohttp
+
+from testing.admin_client import tls_of
 
 T = TypeVar("T")
 JSON = "application/json"
@@ -24,7 +23,7 @@ class Client:
     def __init__(self, kubeconfig: Path, connections: int = 32) -> None:
         document = json.loads(kubeconfig.read_text())  # `testing.controlplane` writes them as JSON
         self._server: str = document["clusters"][0]["cluster"]["server"]
-        self._tls = _tls(document)
+        self._tls = tls_of(kubeconfig)
         self.connections = connections
         self._http: aiohttp.ClientSession | None = None
 
@@ -66,13 +65,3 @@ class Client:
         async with asyncio.TaskGroup() as group:
             for _ in range(self.connections):
                 group.create_task(one())
-
-
-def _tls(document: dict[str, Any]) -> ssl.SSLContext:
-    cluster, user = document["clusters"][0]["cluster"], document["users"][0]["user"]
-    context = ssl.create_default_context(cadata=base64.b64decode(cluster["certificate-authority-data"]).decode())
-    with tempfile.NamedTemporaryFile() as pair:  # the ssl module reads files only
-        pair.write(base64.b64decode(user["client-certificate-data"]) + base64.b64decode(user["client-key-data"]))
-        pair.flush()
-        context.load_cert_chain(pair.name)
-    return context

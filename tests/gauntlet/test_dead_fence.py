@@ -9,11 +9,11 @@ from collections.abc import Callable
 
 import pytest
 
+from testing.operator_process import OperatorProcess
 from testing.sessions.journal import Entry
 from tests.guests import hostile
 from tests.guests.wat import Script
 from tests.harness import manifests
-from tests.harness.operator_process import OperatorProcess
 from tests.harness.slow_runs import Point, assert_completions, hold, sessions_of, until_counted, until_dropped
 from tests.harness.world import JOBS, SECONDS, World
 

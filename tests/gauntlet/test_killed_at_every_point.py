@@ -16,10 +16,10 @@ from typing import Any, NamedTuple
 import pytest
 
 from testing.controlplane.install import OPERATOR_GROUPS, OPERATOR_USER
+from testing.operator_process import OperatorProcess
 from testing.sessions.faults import Rule
 from tests.faults.proxy import Fault, FaultProxy, held_answer, held_request
 from tests.harness import manifests
-from tests.harness.operator_process import OperatorProcess
 from tests.harness.world import JOBS, SECONDS, World
 
 WALL_SECONDS = 8

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.harness.cluster import Cluster
+from testing.admin_client import AdminClient
 from tests.harness.leases import election
 from tests.harness.world import JOBS, World
 
@@ -26,12 +26,12 @@ EVIDENT = 5
 
 
 @asynccontextmanager
-async def another_namespace(world: World, suffix: str) -> AsyncIterator[Cluster]:
+async def another_namespace(world: World, suffix: str) -> AsyncIterator[AdminClient]:
     name = f"{world.namespace}-{suffix}"
     body = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}
     code, answer = await world.cluster.request("POST", "/api/v1/namespaces", body)
     assert code == 201, answer
-    async with Cluster(world.cluster.connection, name) as cluster:
+    async with AdminClient(world.cluster.connection, name) as cluster:
         try:
             yield cluster
         finally:
@@ -39,7 +39,7 @@ async def another_namespace(world: World, suffix: str) -> AsyncIterator[Cluster]
 
 
 @asynccontextmanager
-async def flood(cluster: Cluster, annotations: int = ANNOTATIONS) -> AsyncIterator[asyncio.subprocess.Process]:
+async def flood(cluster: AdminClient, annotations: int = ANNOTATIONS) -> AsyncIterator[asyncio.subprocess.Process]:
     """The flood of this namespace, all its jobs made; it has annotated them when the process has ended with 0."""
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "tests.faults.large_jobs", str(cluster.connection.kubeconfig()), cluster.namespace),

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from testing.controlplane.install import OPERATOR_GROUPS, OPERATOR_USER
+from testing.operator_process import OperatorProcess
 from tests.faults.proxy import FaultProxy, held_request, reset
 from tests.harness.leases import Election, election
-from tests.harness.operator_process import OperatorProcess
 from tests.harness.slow_runs import Point, hold, sessions_of
 from tests.harness.world import World
 

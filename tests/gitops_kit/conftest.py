@@ -12,9 +12,9 @@ from testing.gitops import flux
 from testing.gitops.build import find_or_build
 from testing.gitops.flux import Flux
 from testing.gitops.repository import Repository
+from testing.operator_process import OperatorProcess
 from testing.sessions import SessionService
 from tests.gitops_kit.team import Team
-from tests.harness.operator_process import OperatorProcess
 
 
 @pytest.fixture(scope="session")

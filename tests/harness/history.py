@@ -7,7 +7,7 @@ from typing import Self
 
 import aiohttp
 
-from tests.harness.cluster import Cluster, Document
+from testing.admin_client import AdminClient, Document
 from tests.oracles import flux, kstatus
 from tests.oracles.history import check_history
 
@@ -17,7 +17,7 @@ _RECONNECT_SECONDS = 0.2
 class History:
     """Records what a watch shows; an async context manager. `changed` is called after each new version."""
 
-    def __init__(self, cluster: Cluster, plural: str, changed: Callable[[], None]) -> None:
+    def __init__(self, cluster: AdminClient, plural: str, changed: Callable[[], None]) -> None:
         self._cluster = cluster
         self._plural = plural
         self._changed = changed

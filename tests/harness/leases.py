@@ -13,9 +13,9 @@ from typing import Final
 import yaml
 
 from curation.cluster.lease import POLL_PERIOD
-from tests.harness.cluster import Cluster, Document
+from testing.admin_client import AdminClient, Document
+from testing.operator_process import OperatorProcess
 from tests.harness.history import History
-from tests.harness.operator_process import OperatorProcess
 from tests.harness.world import SECONDS, World
 
 NAME: Final = "curation-operator"
@@ -106,7 +106,7 @@ class Polls:
         """How many times longer than the period; 1 on an idle machine."""
         return self.longest / POLL_PERIOD
 
-    async def run(self, cluster: Cluster) -> None:
+    async def run(self, cluster: AdminClient) -> None:
         """Go on until cancelled."""
         answered = time.monotonic()
         while True:
@@ -117,7 +117,7 @@ class Polls:
 
 
 @asynccontextmanager
-async def polling(cluster: Cluster) -> AsyncIterator[Polls]:
+async def polling(cluster: AdminClient) -> AsyncIterator[Polls]:
     """Look at the Lease until the block ends."""
     polls = Polls()
     task = asyncio.create_task(polls.run(cluster), name="looks at the Lease")
@@ -129,7 +129,7 @@ async def polling(cluster: Cluster) -> AsyncIterator[Polls]:
             await task
 
 
-async def grant(cluster: Cluster) -> None:
+async def grant(cluster: AdminClient) -> None:
     """Give the operator's account the shipped role for its Lease, in this namespace."""
     for file in ("lease-role.yaml", "lease-role-binding.yaml"):
         document = yaml.safe_load((_BASE / file).read_text(encoding="utf-8"))

@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from testing.controlplane import namespaces
 from testing.controlplane.connection import Connection
-from tests.harness.operator_process import OperatorProcess
+from testing.operator_process import OperatorProcess
 
 Make = Callable[..., OperatorProcess]
 """Makes an operator for these namespaces."""

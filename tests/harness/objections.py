@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from tests.harness.cluster import Document
+from testing.admin_client import Document
 from tests.harness.world import SECONDS, World
 
 ADMISSION = "/apis/admissionregistration.k8s.io/v1"

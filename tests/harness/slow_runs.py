@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from enum import StrEnum
 from typing import Literal
 
+from testing.operator_process import OperatorProcess
 from testing.sessions.faults import Rule
 from testing.sessions.store import Session
 from tests.faults.proxy import Fault, Stall
-from tests.harness.operator_process import OperatorProcess
 from tests.harness.world import SECONDS, World
 
 _POLL_SECONDS = 0.02

@@ -2,8 +2,8 @@
 
 from collections.abc import Iterable
 
+from testing.admin_client import Document
 from testing.sessions import SessionService
-from tests.harness.cluster import Document
 
 
 def wrong_sessions(jobs: Iterable[Document], service: SessionService) -> list[str]:

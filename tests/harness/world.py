@@ -7,16 +7,16 @@ from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from testing.admin_client import AdminClient, Document
 from testing.controlplane.connection import Connection
 from testing.controlplane.install import OPERATOR_GROUPS, OPERATOR_USER
+from testing.operator_process import PROGRAM, OperatorProcess
 from testing.sessions import SessionService
 from testing.sessions.changes import Changes
 from tests.harness import manifests, verdict
-from tests.harness.cluster import Cluster, Document
 from tests.harness.history import History
 from tests.harness.lender import Lender
 from tests.harness.log_check import unlabelled
-from tests.harness.operator_process import PROGRAM, OperatorProcess
 
 SECONDS = float(os.environ.get("CURATION_TEST_SECONDS", "180"))
 """How long a test waits for what takes well under a second, with fifty jobs a few, on an idle machine."""
@@ -29,7 +29,7 @@ class World:
     """See `world`; made by `open_world`."""
 
     def __init__(
-        self, cluster: Cluster, service: SessionService, module_cache: Path, lender: Lender | None = None
+        self, cluster: AdminClient, service: SessionService, module_cache: Path, lender: Lender | None = None
     ) -> None:
         self.cluster = cluster
         self._lender = lender
@@ -246,7 +246,7 @@ async def open_world(
     connection: Connection, namespace: str, module_cache: Path, lender: Lender | None = None
 ) -> AsyncIterator[World]:
     """A world in a namespace. At its end no operator of its own runs, and the histories of its objects are checked."""
-    async with Cluster(connection, namespace) as cluster, SessionService() as service:
+    async with AdminClient(connection, namespace) as cluster, SessionService() as service:
         world = World(cluster, service, module_cache, lender)
         async with AsyncExitStack() as stack:
             for history in (world.jobs, world.events, *world.others):

@@ -8,8 +8,8 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from curation.api.approval import EvaluatedRequest, approval_name, request_digest
+from testing.admin_client import Document
 from tests.harness import manifests
-from tests.harness.cluster import Document
 from tests.harness.history import History
 from tests.harness.world import World
 from tests.integration.cli.running import Plugin

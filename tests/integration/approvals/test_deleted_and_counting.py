@@ -4,8 +4,8 @@ from datetime import datetime, timedelta
 
 import pytest
 
+from testing.admin_client import Document
 from tests.harness import manifests
-from tests.harness.cluster import Document
 from tests.harness.world import JOBS, World
 from tests.integration.approvals.decisions import MODULES, POLICIES, Approvals
 

@@ -7,9 +7,9 @@ import pytest
 
 from curation.api.digest import template_digest
 from curation.api.job import CurationJob
+from testing.admin_client import Document
+from testing.operator_process import OperatorProcess
 from tests.harness import manifests
-from tests.harness.cluster import Document
-from tests.harness.operator_process import OperatorProcess
 from tests.harness.world import JOBS, SECONDS, World
 from tests.integration.approvals.decisions import POLICIES, Approvals, permit
 

@@ -3,9 +3,9 @@
 from pathlib import Path
 
 from testing.controlplane.install import OPERATOR_GROUPS, OPERATOR_USER
+from testing.operator_process import OperatorProcess
 from tests.faults.proxy import FaultProxy, held_answer, held_request
 from tests.harness import manifests
-from tests.harness.operator_process import OperatorProcess
 from tests.harness.slow_runs import Point, hold, until_answered
 from tests.harness.world import World
 from tests.integration.approvals.decisions import NO_SESSIONS, Approvals, transitions

@@ -5,9 +5,9 @@ What comes before the last of several stale runs is a rerun.
 
 import pytest
 
+from testing.operator_process import OperatorProcess
 from testing.sessions.faults import Rule
 from tests.harness import manifests
-from tests.harness.operator_process import OperatorProcess
 from tests.harness.slow_runs import (
     Point,
     assert_completions,

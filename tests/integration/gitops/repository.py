@@ -5,8 +5,8 @@ import json
 import subprocess
 from typing import Any
 
+from testing.admin_client import Document
 from tests.harness import manifests
-from tests.harness.cluster import Document
 from tests.harness.world import World
 
 MANAGER = "kustomize-controller"

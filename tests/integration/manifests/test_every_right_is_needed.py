@@ -13,15 +13,15 @@ from pathlib import Path
 
 import pytest
 
+from testing.admin_client import Document
 from testing.controlplane import namespaces
 from testing.controlplane.install import OPERATOR_GROUPS, OPERATOR_USER
 from testing.controlplane.server import ControlPlane
+from testing.operator_process import READY_SECONDS, OperatorProcess
 from tests.faults.proxy import FaultProxy, held_request
 from tests.guests.wat import Script
 from tests.harness import manifests
-from tests.harness.cluster import Document
 from tests.harness.history import History
-from tests.harness.operator_process import READY_SECONDS, OperatorProcess
 from tests.harness.world import JOBS, World, open_world
 from tests.integration.manifests.rights import Right, Rights, granted, rights
 

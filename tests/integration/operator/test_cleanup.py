@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from testing.admin_client import Document
+from testing.operator_process import OperatorProcess
 from testing.sessions.faults import Rule
 from tests.harness import manifests
-from tests.harness.cluster import Document
-from tests.harness.operator_process import OperatorProcess
 from tests.harness.slow_runs import Point, hold, until_held
 from tests.harness.world import JOBS, World
 

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from testing.controlplane.install import OPERATOR_GROUPS, OPERATOR_USER
+from testing.operator_process import OperatorProcess
 from tests.faults.proxy import Fault, FaultProxy, answered, held_request, lost_answer, reset
 from tests.harness import manifests
-from tests.harness.operator_process import OperatorProcess
 from tests.harness.slow_runs import Point, assert_completions, hold, sessions_of, until_dropped
 from tests.harness.world import JOBS, World
 

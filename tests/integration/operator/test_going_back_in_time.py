@@ -11,8 +11,8 @@ from contextlib import asynccontextmanager
 from testing.controlplane import namespaces
 from testing.controlplane.install import OPERATOR_GROUPS, OPERATOR_USER
 from testing.controlplane.server import ControlPlane
+from testing.operator_process import OperatorProcess
 from tests.harness import manifests
-from tests.harness.operator_process import OperatorProcess
 
 SECONDS = 120.0
 

@@ -14,10 +14,10 @@ import yaml
 from yarl import URL
 
 from testing.controlplane.install import OPERATOR_GROUPS, OPERATOR_USER
+from testing.operator_process import OperatorProcess
 from tests.faults.flood import flood
 from tests.faults.proxy import FaultProxy, held_request, silent
 from tests.harness import leases
-from tests.harness.operator_process import OperatorProcess
 from tests.harness.world import World
 
 SECONDS = 60.0

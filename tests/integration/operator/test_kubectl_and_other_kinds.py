@@ -6,9 +6,9 @@ import json
 import pytest
 
 from curation.api.names import IN_USE_FINALIZER
+from testing.admin_client import Document
 from testing.controlplane.connection import Kubectl
 from tests.harness import manifests
-from tests.harness.cluster import Document
 from tests.harness.world import World
 from tests.integration.operator.test_kubectl_and_running_jobs import APPLY, DIFF
 

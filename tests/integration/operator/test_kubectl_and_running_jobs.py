@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
+from testing.admin_client import Document
 from testing.controlplane.connection import Kubectl
 from tests.harness import manifests
-from tests.harness.cluster import Document
 from tests.harness.world import JOBS, World
 from tests.integration.gitops.repository import runs_with_sessions
 

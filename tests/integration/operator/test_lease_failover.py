@@ -11,8 +11,8 @@ from datetime import UTC, datetime
 
 import pytest
 
+from testing.operator_process import PROGRAM, OperatorProcess
 from tests.harness.leases import NAME, Election, command, election, leading, polling
-from tests.harness.operator_process import PROGRAM, OperatorProcess
 from tests.harness.slow_runs import Point, hold, sessions_of
 from tests.harness.world import World
 

@@ -5,7 +5,7 @@ import subprocess
 
 import pytest
 
-from tests.harness.operator_process import PROGRAM
+from testing.operator_process import PROGRAM
 from tests.harness.world import World
 
 

@@ -11,9 +11,9 @@ from itertools import pairwise
 import pytest
 
 from testing.controlplane.connection import Kubectl
+from testing.operator_process import OperatorProcess
 from tests.guests import hostile
 from tests.harness import manifests
-from tests.harness.operator_process import OperatorProcess
 from tests.harness.world import SECONDS, World
 
 TRAP = "unreachable"

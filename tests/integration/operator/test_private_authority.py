@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 from aiohttp import web
 
+from testing.operator_process import OperatorProcess
 from tests.guests.wat import Script
 from tests.harness import manifests
 from tests.harness.certificates import self_signed
-from tests.harness.operator_process import OperatorProcess
 from tests.harness.world import JOBS, World
 
 

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from testing.controlplane.connection import Connection
-from tests.harness.operator_process import OperatorProcess
+from testing.operator_process import OperatorProcess
 from tests.harness.slow_runs import Point, assert_completions, hold
 from tests.harness.world import JOBS, SECONDS, World
 

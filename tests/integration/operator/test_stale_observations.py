@@ -4,9 +4,9 @@ from collections.abc import Callable
 
 import pytest
 
+from testing.operator_process import OperatorProcess
 from testing.sessions import SessionService
 from testing.sessions.faults import Rule
-from tests.harness.operator_process import OperatorProcess
 from tests.harness.slow_runs import until_held
 from tests.harness.world import JOBS, World
 

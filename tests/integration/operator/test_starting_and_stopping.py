@@ -12,10 +12,10 @@ import pytest
 from testing.controlplane import namespaces
 from testing.controlplane.install import OPERATOR_GROUPS, OPERATOR_USER
 from testing.controlplane.server import ControlPlane
+from testing.operator_process import PROGRAM, OperatorProcess
 from tests.faults.proxy import FaultProxy, answered, held_request, reset
 from tests.harness import manifests
 from tests.harness.leases import election
-from tests.harness.operator_process import PROGRAM, OperatorProcess
 from tests.harness.slow_runs import Point, hold, sessions_of
 from tests.harness.world import World, open_world
 

@@ -6,8 +6,8 @@ import re
 
 import yaml
 
+from testing.admin_client import Document
 from tests.harness import manifests
-from tests.harness.cluster import Document
 from tests.harness.template_module import SOURCES
 from tests.harness.world import JOBS, World
 

@@ -2,10 +2,10 @@
 
 import asyncio
 
+from testing.admin_client import Document
+from testing.operator_process import OperatorProcess
 from tests.harness import manifests
-from tests.harness.cluster import Document
 from tests.harness.objections import objection, quota
-from tests.harness.operator_process import OperatorProcess
 from tests.harness.world import JOBS, SECONDS, World
 from tests.integration.cli.running import Plugin
 

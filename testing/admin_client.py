@@ -51,7 +51,7 @@ class RefusedError(AssertionError):
         self.code = code
 
 
-class Cluster:
+class AdminClient:
     """Admin's access to the objects of one namespace; an async context manager."""
 
     def __init__(self, connection: Connection, namespace: str) -> None:
