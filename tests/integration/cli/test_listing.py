@@ -109,4 +109,4 @@ def test_logs_of_a_job_without_any_says_where_they_are(plugin: Plugin, objects: 
     assert f"-l app.kubernetes.io/name=curation-operator --tail=-1 | grep {run['id']}" in said
     ended = objects.run("build", finishedAt=micro(-1))
     objects.status(JOBS, "build", phase="Failed", session=None, run=ended)
-    assert "its module logged nothing" in plugin("logs", "build", code=1).stderr
+    assert "the module logged nothing" in plugin("logs", "build", code=1).stderr
