@@ -5,7 +5,10 @@ it. Whoever can choose such a header can speak as anybody: so no module may set 
 credential (`curation.egress.headers`, `curation.api.module`).
 """
 
+import re
 from typing import Final
+
+_SIGN: Final = re.compile(r"[^0-9a-z]")
 
 _IDENTITY: Final = (
     # Where a request came from, and for which host it was.
@@ -29,8 +32,8 @@ _IDENTITY_PREFIXES: Final = (
     *("x-client-cert", "x-ssl-", "ssl-client-"),
 )
 
-IDENTITY_PATTERN: Final = f"^(({'|'.join(_IDENTITY)})$|({'|'.join(_IDENTITY_PREFIXES)}))"
-"""Matches the folded names of such headers, in CEL too."""
+IDENTITY_PATTERN: Final = f"^(({'|'.join(_IDENTITY)})$|({'|'.join(_IDENTITY_PREFIXES)}))".replace("-", "[^0-9a-z]")
+"""Matches the names of such headers in lower case, in CEL too, whatever sign stands for the hyphen."""
 
 
 def folded(name: str) -> str:
@@ -41,7 +44,12 @@ def folded(name: str) -> str:
     return name.lower().replace("_", "-")
 
 
+def as_variable(name: str) -> str:
+    """A header's name as it is to servers that make a CGI variable of it: to some (lighttpd) every sign is a ``_``."""
+    return _SIGN.sub("-", name.lower())
+
+
 def says_who_is_calling(name: str) -> bool:
     """Whether it is one of these, in whatever spelling."""
-    plain = folded(name)
+    plain = as_variable(name)
     return plain in _IDENTITY or plain.startswith(_IDENTITY_PREFIXES)

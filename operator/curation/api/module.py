@@ -207,7 +207,7 @@ class Credential(Model):
                         ),
                         _OF_THE_HOST,
                     ),
-                    cel(f"!self.lowerAscii().replace('_', '-').matches(r'{IDENTITY_PATTERN}')", _SPEAKS_AS_ANOTHER),
+                    cel(f"!self.lowerAscii().matches(r'{IDENTITY_PATTERN}')", _SPEAKS_AS_ANOTHER),
                 ),
             },
         ),

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from typing import Final
 
 from curation.api.contract import MAX_REQUEST_HEADERS
-from curation.api.identity_headers import folded, says_who_is_calling
+from curation.api.identity_headers import as_variable, folded, says_who_is_calling
 from curation.egress.errors import EgressRefused
 
 MAX_HEADERS: Final = MAX_REQUEST_HEADERS + 32
@@ -22,8 +22,6 @@ MAX_TOTAL: Final = 32 * 1024
 # RFC 9110 section 5.6.2 (token) and 5.5 (field value); obs-text is left out, since servers read it differently.
 _NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _VALUE: Final = re.compile(r"[\t\x20-\x7e]*")
-
-_SIGN: Final = re.compile(r"[^0-9a-z]")
 
 _HOP_BY_HOP: Final = frozenset(
     {"connection", "keep-alive", "proxy-connection", "te", "trailer", "transfer-encoding", "upgrade", "http2-settings"}
@@ -51,7 +49,7 @@ def module_headers(headers: Mapping[str, str]) -> dict[str, str]:
         raise EgressRefused(f"the request has {len(headers)} headers, {MAX_REQUEST_HEADERS} are allowed")
     kept = {name: value for name, value in headers.items() if folded(name) not in _DROPPED}
     for name in kept:
-        plain = _as_variable(name)
+        plain = as_variable(name)
         if plain.startswith(_HOST_PREFIXES) or says_who_is_calling(plain):
             raise EgressRefused(f"header {name[:64]!r} says who is calling, which only the operator may; remove it")
         if plain in _METHOD_OVERRIDES:
@@ -59,11 +57,6 @@ def module_headers(headers: Mapping[str, str]) -> dict[str, str]:
                 f"header {name[:64]!r} would change the method that the gate authorized; use that method itself"
             )
     return wire_headers(kept)
-
-
-def _as_variable(name: str) -> str:
-    """A header's name as it is to servers that make a CGI variable of it: to some (lighttpd) every sign is a ``_``."""
-    return _SIGN.sub("-", folded(name))
 
 
 def wire_headers(headers: Mapping[str, str]) -> dict[str, str]:
