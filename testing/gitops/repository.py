@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import tempfile
 import threading
+from collections.abc import Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import TracebackType
@@ -32,7 +33,7 @@ class Repository:
         self.url = f"http://127.0.0.1:{self._server.server_address[1]}/served.git"
         self._thread = threading.Thread(target=self._server.serve_forever, name="git server")
 
-    def write(self, files: dict[str, str]) -> None:
+    def write(self, files: Mapping[str, str | bytes]) -> None:
         """Make these all the files there are."""
         for path in self.work.iterdir():
             if path.name != ".git":
@@ -40,7 +41,7 @@ class Repository:
         for name, text in files.items():
             path = self.work / name
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(text)
+            path.write_bytes(text if isinstance(text, bytes) else text.encode())
 
     def commit(self, message: str) -> str:
         """Commit what is there, and serve it; returns the commit's id."""

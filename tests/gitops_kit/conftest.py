@@ -57,7 +57,8 @@ async def operator(server: ControlPlane) -> AsyncIterator[OperatorProcess]:
 @pytest.fixture(scope="module")
 def gated(server: ControlPlane, programs: Path, request: pytest.FixtureRequest) -> Iterator[Flux]:
     """Flux as the module wants it: its `GATE` says whether a new commit ends the wait for health."""
-    with Flux(server.connection, programs, gate=request.module.GATE) as made:
+    options = getattr(request.module, "OPTIONS", ())
+    with Flux(server.connection, programs, gate=request.module.GATE, options=options) as made:
         yield made
 
 

@@ -50,6 +50,8 @@ class Team:
         self.flux = flux
         self.expressions: dict[str, str] = {}
         """In place of the sample's `failed` of a kind."""
+        self.checks: list[Document] | None = None
+        """In place of all of the sample's expressions."""
 
     async def begin(self) -> None:
         """The namespace, and an empty repository."""
@@ -57,8 +59,11 @@ class Team:
         self.repository.write({"jobs/kustomization.yaml": "resources: []\n"})
         self.repository.commit("begin")
 
-    async def follow(self, **spec: Any) -> None:
-        """Let Flux apply the repository, by the Kustomization that is shipped as a sample."""
+    async def follow(self, name: str | None = None, **spec: Any) -> None:
+        """Let Flux apply the repository, by the Kustomization that is shipped as a sample.
+
+        `name` makes another Kustomization of the same repository.
+        """
         source = {
             "apiVersion": "source.toolkit.fluxcd.io/v1",
             "kind": "GitRepository",
@@ -66,7 +71,7 @@ class Team:
             "spec": {"url": self.repository.url, "interval": "2s", "timeout": "60s", "ref": {"branch": "main"}},
         }
         kustomization = yaml.safe_load(SAMPLE)
-        kustomization["metadata"]["name"] = self.name
+        kustomization["metadata"]["name"] = name or self.name
         kustomization["spec"] |= {
             "sourceRef": {"kind": "GitRepository", "name": self.name},
             "targetNamespace": self.name,
@@ -74,6 +79,8 @@ class Team:
             "retryInterval": "5s",
             **spec,
         }
+        if self.checks is not None:
+            kustomization["spec"]["healthCheckExprs"] = self.checks
         for check in kustomization["spec"]["healthCheckExprs"]:
             check["failed"] = self.expressions.get(check["kind"], check.get("failed"))
             if check["failed"] is None:
