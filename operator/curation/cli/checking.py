@@ -14,6 +14,7 @@ from curation.cli.errors import PluginError
 from curation.cli.options import ANSWER_FORMATS, output_option
 from curation.cli.output import print_document
 from curation.cli.text import safe
+from curation.cluster import yaml_text
 
 
 @click.command("check-policy")
@@ -76,7 +77,7 @@ def _manifests(file: str, text: str) -> list[dict[str, Any]] | None:
     if not named and file != "-":
         return None
     try:
-        loaded = [json.loads(text)] if file.endswith(".json") else list(yaml.safe_load_all(text))
+        loaded = [json.loads(text)] if file.endswith(".json") else list(yaml_text.load_all(text))
     except (ValueError, yaml.YAMLError, RecursionError) as error:
         if named:
             raise PluginError(f"{file} is not valid: {error}") from None

@@ -21,6 +21,8 @@ from urllib.parse import quote, urlsplit
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
+from curation.cluster import yaml_text
+
 _EXEC_VERSIONS: Final = ("client.authentication.k8s.io/v1", "client.authentication.k8s.io/v1beta1")
 _EXEC_EXTENSION: Final = "client.authentication.k8s.io/exec"
 _IN_HEADER_NAMES: Final = "!#$&'*+-.^_`|~"
@@ -298,7 +300,7 @@ def _check_fields(path: Path, place: str, document: Mapping[str, object], known:
 
 def _load(path: Path) -> dict[str, Any]:
     try:
-        document = yaml.safe_load(path.read_bytes())
+        document = yaml_text.load(path.read_bytes())
     except (OSError, yaml.YAMLError, ValueError) as error:
         raise ConfigurationError(f"{path}: {error}") from None
     if document is None:

@@ -102,7 +102,7 @@ async def test_a_job_nested_as_deep_as_the_server_takes_is_failed_shown_and_dele
     assert "InvalidSpec" in shown.stdout
     plugin = Plugin(installed, namespace)
     assert "InvalidSpec" in (await asyncio.to_thread(plugin, "why", "deep")).stdout
-    watched = await asyncio.to_thread(plugin, "watch", "--timeout=1s", code=1)
+    watched = await asyncio.to_thread(plugin, "watch", "--timeout=20s", code=1)
     assert "job-0" in watched.stdout
     assert "deep" in watched.stdout
     await asyncio.to_thread(kubectl, "delete", "cjob", "deep", "--timeout=120s")
