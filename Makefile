@@ -42,7 +42,7 @@ one: $(READY) ## One test, file or folder: make one T=tests/unit/lifecycle/test_
 gauntlet: $(READY) faces guards ## Fault tests: killed processes, lost answers; the faces in all variants; the guards taken off.
 	@$(BIN)/python -m pytest tests/gauntlet -n $(WORKERS) --dist worksteal
 
-gitops: $(READY) ## The promises about GitOps under Flux' real controllers (builds them once, about 15 minutes).
+gitops: $(READY) ## The promises about GitOps under Flux' real controllers (built once: 13 minutes of processor time).
 	@$(BIN)/python -m testing.controlplane build > /dev/null
 	@$(BIN)/python -m testing.gitops build > /dev/null
 	@$(BIN)/python -m pytest tests/gitops_kit -o asyncio_default_fixture_loop_scope=session \

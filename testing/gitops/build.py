@@ -53,7 +53,7 @@ def find_or_build(environ: Mapping[str, str] | None = None) -> Path:
 def _build(target: Path, environ: Mapping[str, str], progress: Progress) -> None:
     progress.say(
         f"Building Flux' controllers ({', '.join(PACKAGES)}) from Go modules, into {target}.\n"
-        "This happens once: 13 minutes of processor time with an empty Go cache, some downloads and 2 GB of disk."
+        "This happens once: 13 minutes of processor time with an empty Go cache, and some downloads."
     )
     go = find_go(cache_folder(environ))
     with whole_or_nothing(target) as scratch:
