@@ -74,7 +74,7 @@ class Turns:
             self._waiting.move_to_end(namespace, last=namespace != self._first)
         else:
             del self._waiting[namespace]
-        if not turn.cancelled():  # else whoever waited for it was cancelled in this moment, and has not heard yet
+        if not turn.cancelled():  # else whoever waited for it was cancelled in this moment, and has not run since
             self._held[namespace] += 1
             turn.set_result(None)
 

@@ -20,7 +20,7 @@ from curation.authz.policy_check import PolicyCheck, check_policy
 MAX_CACHED: Final = 512
 """Parsed sets that are kept, two a namespace at most; one more costs a parse (25 us a policy), no error."""
 
-Listener = Callable[[str | None], None]
+PolicyListener = Callable[[str | None], None]
 _CLUSTER: Final = None
 
 
@@ -37,13 +37,13 @@ class _Scope:
 class PolicyBook:
     """Policies and grants in force. Every method is synchronous and thread-safe.
 
-    An invalid text is never in force, and puts nothing out of force: what `Standing` says of its object does.
+    An invalid text is never in force, and puts nothing out of force: the `PolicyReview` of its object decides that.
     """
 
     def __init__(self) -> None:
         self._lock = threading.RLock()
         self._scopes: dict[str | None, _Scope] = {}
-        self._listeners: list[Listener] = []
+        self._listeners: list[PolicyListener] = []
         self._cache: LRUCache[tuple[str, bool], EffectiveSet] = LRUCache(MAX_CACHED)
         self._counter = 0
 
@@ -125,7 +125,7 @@ class PolicyBook:
         with self._lock:
             return max(self._scope(namespace).revision, self._scope(_CLUSTER).revision)
 
-    def subscribe(self, listener: Listener) -> Callable[[], None]:
+    def subscribe(self, listener: PolicyListener) -> Callable[[], None]:
         """Call ``listener(namespace)`` after every change, None for every namespace, in the thread that changed it.
 
         Returns what ends the subscription.

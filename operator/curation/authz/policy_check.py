@@ -18,7 +18,7 @@ from curation.authz.cedar_schema import schema
 from curation.authz.lexer import Token, tokens
 from curation.authz.scan import ScanRefused, Statement, scan
 
-Reason = Literal["Valid", "ParseError", "ValidationError"]
+CheckReason = Literal["Valid", "ParseError", "ValidationError"]
 
 MAX_ERRORS: Final = 5
 """How many errors a message lists."""
@@ -38,7 +38,7 @@ class PolicyCheck:
 
     valid: bool
     count: int
-    reason: Reason
+    reason: CheckReason
     message: str
 
 

@@ -12,7 +12,7 @@ from curation.api.reading import Unreadable, read
 from curation.authz.book import PolicyBook
 from curation.authz.gate import CallContext, Decision, Gate
 from curation.authz.grant import Grant
-from curation.authz.standing import put_in_force, review
+from curation.authz.policy_review import put_in_force, review
 from curation.cli.access import Cluster, parse_all, unreadable_line
 from curation.cli.errors import Forbidden
 from curation.cluster.answers import Document
@@ -56,16 +56,16 @@ async def read_policies(cluster: Cluster) -> VisiblePolicies:
             except Unreadable as error:
                 unread.append(unreadable_line(CurationPolicy, document, str(error), "it is left out"))
                 continue
-            standing, name = review(policy, None), policy.metadata.name
-            put_in_force(book, policy.metadata.namespace or None, name, standing)
-            if standing.deleting and standing.in_force is not None and policy.metadata.deletion_timestamp is not None:
+            reviewed, name = review(policy, None), policy.metadata.name
+            put_in_force(book, policy.metadata.namespace or None, name, reviewed)
+            if reviewed.deleting and reviewed.in_force is not None and policy.metadata.deletion_timestamp is not None:
                 until = policy.metadata.deletion_timestamp + HELD_AT_MOST
                 going.append(
                     f"{cluster.named(kind, name)} is being deleted, and counts for Cancel until "
                     f"{until:%Y-%m-%d %H:%M:%SZ} at the latest"
                 )
-            if not standing.check.valid and not standing.deleting:
-                invalid.append(f"{cluster.named(kind, name)}: {standing.reason}: {standing.message}")
+            if not reviewed.check.valid and not reviewed.deleting:
+                invalid.append(f"{cluster.named(kind, name)}: {reviewed.reason}: {reviewed.message}")
     effect = "grants by approval are left out"
     readable, unreadable = parse_all(CurationApproval, await _read(cluster, APPROVALS, effect, unread))
     approvals = [approval for _, approval in readable]

@@ -1,4 +1,4 @@
-"""The outbound calls of one execution, on the event loop: judged, stamped, sent, counted, stopped when it is killed.
+"""The outbound calls of one execution, on the event loop: authorized, stamped, sent, counted, stopped by a kill.
 
 One call at a time: a guest waits in its call. The order of the checks is the fence: whether the execution still lives
 and what the gate says are asked again at the last moment before bytes leave, with no await in between.
@@ -37,7 +37,7 @@ OnCall = Callable[[Literal["allowed", "denied", "none"], str, float], None]
 
 @dataclass(frozen=True, slots=True)
 class CallResult:
-    """What a call answers to the module, and what the verdict about the run needs to know of it."""
+    """What a call answers to the module, and what the result of the run depends on."""
 
     code: CallErrorCode | None
     """None: a response."""
@@ -67,7 +67,7 @@ class DeniedCall:
     reason: str
 
 
-class _Refused(Exception):
+class _CallRefused(Exception):
     """Ends a call before it leaves; carries its answer."""
 
     def __init__(self, answer: CallResult) -> None:
@@ -134,7 +134,7 @@ class GatedCalls:
     async def _answer(self, number: int, request: HttpCallRequest, seconds: float) -> CallResult:
         try:
             return await self._attempt(number, request, seconds)
-        except _Refused as refused:
+        except _CallRefused as refused:
             return refused.answer
         except asyncio.CancelledError:
             if self._stopped is None:
@@ -169,7 +169,7 @@ class GatedCalls:
         return CallResult(None, lambda: _document(response, secret), status=response.status)
 
     def _depart(self, evaluated: EvaluatedRequest, decision: Decision) -> None:
-        """The last moment: the connection stands, and nothing has left on it."""
+        """The last moment: the connection is open, and nothing has left on it."""
         self._refuse_if_stopped()
         if not self._gate.is_still_valid(self._invocation.namespace, evaluated, decision):
             self._allowed(evaluated)
@@ -178,10 +178,10 @@ class GatedCalls:
 
     def _refuse_if_stopped(self) -> None:
         if self._stopped is not None:
-            raise _Refused(self._cancelled())
+            raise _CallRefused(self._cancelled())
 
     def _allowed(self, evaluated: EvaluatedRequest) -> Decision:
-        """The gate's leave. Raises _Refused without it."""
+        """The gate's leave. Raises _CallRefused without it."""
         invocation = self._invocation
         context = CallContext(
             job=invocation.job,
@@ -193,7 +193,7 @@ class GatedCalls:
         self._decided = "allowed" if decision.allowed else "denied"
         if not decision.allowed:
             self.last_denied = DeniedCall(evaluated, decision.reason)
-            raise _Refused(CallResult.error("denied", decision.reason))
+            raise _CallRefused(CallResult.error("denied", decision.reason))
         return decision
 
     def _evaluated(self, request: HttpCallRequest) -> tuple[CanonicalURL, EvaluatedRequest]:

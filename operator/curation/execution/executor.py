@@ -91,7 +91,7 @@ class Executor(Protocol):
 
 
 class ExecutionObserver(Protocol):
-    """Told of what happens, on the event loop, for metrics and logs. What it raises is logged and ignored."""
+    """Notified of what happens, on the event loop, for metrics and logs. What it raises is logged and ignored."""
 
     def on_start(self, invocation: Invocation) -> None:
         """An execution was started."""
@@ -116,7 +116,7 @@ class Authorizer(Protocol):
         ...
 
     def is_still_valid(self, namespace: str, request: EvaluatedRequest, decision: Decision) -> bool:
-        """Whether `authorize` would decide this request in the same way again, as far as can be told at once."""
+        """Whether `authorize` would decide this request in the same way again, as far as that is known at once."""
         ...
 
 
@@ -131,5 +131,5 @@ class Sender(Protocol):
         max_response_bytes: int,
         on_departure: Callable[[], None] | None = None,
     ) -> OutboundResponse:
-        """Send it and read the response; `on_departure` is called when the connection stands, and may raise to stop."""
+        """Send it and read the response; `on_departure` is called on an open connection, and may raise to stop."""
         ...

@@ -9,16 +9,16 @@ from curation.api.contract import HttpCallRequest
 from curation.execution.calls import CallResult, GatedCalls
 from curation.wasm.host_functions import GuestStopped
 from curation.wasm.limits import MAX_REQUEST_BYTES, LimitHit, LimitName, Limits, LogTail, size_text
-from curation.wasm.watchdog import StopCause, Watch
+from curation.wasm.watchdog import GuestWatch, StopCause
 
 _SLACK_SECONDS = 5.0
 """How much longer than the guest waits the client may: so that a wall limit is a Timeout, not a failed request."""
 
 
 class GuestHost:
-    """Implements `wasm.host.Host`. The loop reads `last` and `log_tail` only after the guest's thread has ended."""
+    """Implements `wasm.host_functions.Host`. The loop reads `last` and `log_tail` only after the guest has ended."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, calls: GatedCalls, limits: Limits, watch: Watch) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, calls: GatedCalls, limits: Limits, watch: GuestWatch) -> None:
         self._loop = loop
         self._calls = calls
         self._limits = limits

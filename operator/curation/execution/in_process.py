@@ -19,13 +19,13 @@ from wasmtime import WasmtimeError
 from curation.execution.calls import GatedCalls
 from curation.execution.executor import Authorizer, ExecutionObserver, Invocation, Sender
 from curation.execution.guest_host import GuestHost
+from curation.execution.guest_result import guest_result
 from curation.execution.run_document import context_document
-from curation.execution.verdict import verdict
 from curation.lifecycle.outcome import Calls, Failed, FailureClass, Report, Result, Trigger
 from curation.wasm.engine import new_engine, new_store
 from curation.wasm.guest import GuestEnd, Stopped, Trapped, interrupted, run_guest
 from curation.wasm.store import LoadedModule, ModuleLoadError, ModuleReason, ModuleStore, ModuleUnreadable
-from curation.wasm.watchdog import StopCause, Watch, Watchdog
+from curation.wasm.watchdog import GuestWatch, StopCause, Watchdog
 
 logger = logging.getLogger(__name__)
 
@@ -46,7 +46,7 @@ class InProcessExecution:
         self._dead = False
         self._ended = False
         self._stopped: StopCause | None = None
-        self._watch: Watch | None = None
+        self._watch: GuestWatch | None = None
         self._host: GuestHost | None = None
         self._calls = GatedCalls(invocation, executor.gate, executor.sender, self._on_call)
         self._loading: asyncio.Task[LoadedModule] | None = None
@@ -139,21 +139,23 @@ class InProcessExecution:
         except ModuleUnreadable as error:
             return Failed(FailureClass.MODULE_UNAVAILABLE, str(error))
 
-    def _verdict(self, end: GuestEnd) -> Result:
+    def _result_of(self, end: GuestEnd) -> Result:
         last = self._host.last if self._host else None
-        return verdict(self._invocation.trigger, end, last, self._calls.last_denied, self._invocation.module.limits)
+        return guest_result(
+            self._invocation.trigger, end, last, self._calls.last_denied, self._invocation.module.limits
+        )
 
     async def _executed(self) -> Result:
         """Loads the module and runs it to its end, once more from the start if its artifact had been removed."""
         for last_try in (False, True):
             if self._stopped is not None:
-                return self._verdict(Stopped(self._stopped))
+                return self._result_of(Stopped(self._stopped))
             try:
                 return await self._run_guest(await self._load())
             except asyncio.CancelledError:
                 if self._stopped is None:
                     raise
-                return self._verdict(Stopped(self._stopped))
+                return self._result_of(Stopped(self._stopped))
             except WasmtimeError:  # only opening the artifact raises it
                 self._executor.store.forget(self._invocation.module.digest)
                 if last_try:
@@ -184,10 +186,10 @@ class InProcessExecution:
 
     def _in_thread(self, module: LoadedModule) -> Result:
         end = self._guest(module)
-        # Trap: a result that is as long as it may be takes a while to be judged, which the event loop has not, and
+        # Trap: a result that is as long as it may be takes a while to be parsed, which the event loop has not, and
         # while threads hand the GIL to each other the loop waits for all of them: so one at a time.
         with self._executor.concluding:
-            return self._verdict(end)
+            return self._result_of(end)
 
     def _guest(self, module: LoadedModule) -> GuestEnd:
         """In a thread of the pool. Raises WasmtimeError if the artifact is gone, before the guest has begun."""
@@ -232,7 +234,7 @@ class InProcessExecutor:
         observer: ExecutionObserver | None = None,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
-        """`clock` tells modules their deadline; it is called in the guests' threads.
+        """`clock` gives the time that deadlines of modules begin with; it is called in the guests' threads.
 
         Raises ValueError for a `max_concurrent` that cannot be served.
         """
@@ -270,7 +272,7 @@ class InProcessExecutor:
             execution.kill("the operator stops")
         if self._executions:
             await asyncio.wait([execution.task for execution in self._executions], timeout=grace)
-        # Nothing of theirs waits longer than one step now; the loop only makes sure that none is passed over.
+        # Nothing of theirs waits longer than one step now; the loop only makes sure that none is left out.
         while self._executions:
             for execution in tuple(self._executions):
                 execution.abort()
@@ -285,7 +287,7 @@ class InProcessExecutor:
         self.watchdog.stop()
 
     def notify(self, about: Invocation, what: Callable[[ExecutionObserver], None]) -> None:
-        """Tells the observer, whose failures are its own."""
+        """Notifies the observer, whose failures are its own."""
         if self._observer is None:
             return
         try:

@@ -1,4 +1,4 @@
-"""The credentials of one origin: the headers that a request to it gets, and that its answer does not tell them.
+"""The credentials of one origin: the headers that a request to it gets, and that its answer must not reveal.
 
 Called by `calls` for each request of a module.
 """
@@ -10,7 +10,7 @@ from typing import Final
 from curation.egress.url import CanonicalURL
 
 MASK: Final = "[credential]"
-"""Stands in an answer where the service had written a credential."""
+"""Replaces a credential that the service had written into an answer."""
 
 _SHORTEST_MASKED: Final = 8
 """Characters of a value; shorter ones are no secret, and replacing them would change unrelated text."""
@@ -37,9 +37,9 @@ def of_origin(credentials: Iterable[OriginCredential], url: CanonicalURL) -> dic
 
 
 def masked(text: str, values: Iterable[str]) -> str:
-    """The text without the values, as far as they stand there word for word, with or without their scheme (Bearer).
+    """The text without the values, as far as they occur word for word, with or without their scheme (Bearer).
 
-    A service that tells its callers what they sent (an error page, a debugging endpoint) would else tell the module.
+    Else a service that repeats what it was sent (an error page, a debugging endpoint) would reveal it to the module.
     """
     parts = {part for value in values for part in (value, value.partition(" ")[2].strip())}
     # The longest first: one that another begins with would leave the rest of the longer one readable.

@@ -1,7 +1,7 @@
 """What an ended execution means for its job: the only place where a run's outcome becomes a status.
 
-A completion is judged against the newest known object. If the fence objects, it changes no state; whatever it says,
-a session that it holds and the job does not own is an orphan, to be cancelled.
+The fence is asked about the newest known object. If it objects, the completion changes no state. In any case a session
+that the completion holds and the job does not own is an orphan, to be cancelled.
 """
 
 from dataclasses import dataclass, replace
@@ -61,7 +61,7 @@ class Verdict:
 
 @dataclass(frozen=True, slots=True)
 class Moment:
-    """What a completion is judged with beyond the object."""
+    """What `complete` needs to know beyond the object and the report."""
 
     now: datetime
     """The API server's time."""
@@ -76,7 +76,7 @@ _DEAD: Final = Objection("FenceDied", "the execution was superseded while it ran
 
 
 def complete(job: CurationJob | None, report: Report, moment: Moment) -> Verdict:
-    """Judge a Submit or Observe execution that has ended."""
+    """What follows from a Submit or Observe execution that has ended."""
     if job is not None and _already_applied(job, report):
         return Verdict(Ruling.DUPLICATE)
     against = objection(job, report.run, report.trigger) or (_DEAD if report.dead else None)
@@ -177,11 +177,11 @@ def _failed(job: CurationJob, run: Run, failed: Failed, report: Report, moment: 
 def _denied(job: CurationJob, run: Run, denied: Denied, report: Report, moment: Moment) -> Verdict:
     now, request, why = moment.now, denied.request, draft.sentence(denied.message)
     status = _end_failed(job.status, run, RunOutcome.DENIED, Reason.DENIED, report, now)
-    verdict = ("False", draft.clip(why))
+    authorized = ("False", draft.message_of(why))
     if job.spec.on_denied is OnDenied.FAIL:
         message = f"{why} Allow it with a CurationPolicy, then set a new spec.rerun."
         status = draft.enter(status, Cause.DENIED_FAILS, Phase.FAILED, FailureClass.DENIED, message, now)
-        return _applied(status, now, report.calls, verdict, (Event(EventReason.DENIED, message, warning=True),))
+        return _applied(status, now, report.calls, authorized, (Event(EventReason.DENIED, message, warning=True),))
     name, digest = approval_name(request), request_digest(request)
     message = f"{why} Waits for CurationApproval {name}, or a policy that allows the call."
     # Freed for this very request and denied it again: without a pause the two would chase each other.
@@ -196,7 +196,9 @@ def _denied(job: CurationJob, run: Run, denied: Denied, report: Report, moment: 
         retry_at=again,
         approval=JobApproval.model_construct(name=name, request_digest=digest, request=request, since=now),
     )
-    return _applied(status, now, report.calls, verdict, (Event(EventReason.AWAITING_APPROVAL, message, warning=True),))
+    return _applied(
+        status, now, report.calls, authorized, (Event(EventReason.AWAITING_APPROVAL, message, warning=True),)
+    )
 
 
 def _end_failed(
@@ -231,7 +233,7 @@ def _observed(job: CurationJob, run: Run, report: Report, moment: Moment) -> Ver
         case StillRunning(progress):
             return _still_running(job, progress, report, now)
         case Denied(request, message):
-            authorized = ("False", draft.clip(message))
+            authorized = ("False", draft.message_of(message))
             verdict = _observation_error(job, f"Observing the session was denied: {message}", now, authorized)
             return replace(verdict, ask=request)
         case Failed(failure, message):
@@ -260,7 +262,7 @@ def _progress_due(session: Session, now: datetime) -> bool:
 
 
 def _observation_error(job: CurationJob, message: str, now: datetime, authorized: tuple[str, str] | None) -> Verdict:
-    derived = conditions.derive(job.status, now, authorized=authorized, observation_error=draft.clip(message))
+    derived = conditions.derive(job.status, now, authorized=authorized, observation_error=draft.message_of(message))
     return Verdict(Ruling.APPLIED, draft.update(job.status, conditions=derived))
 
 

@@ -28,9 +28,9 @@ def derive(
     Whoever reads takes an absent one for False. Conditions that say the same as those that are there (an earlier
     release wrote also what is False) are left as they are.
 
-    `authorized` is the new (status, message) of Authorized where a run has told; without it the old one stays.
-    `observation_error` is why the last observation of a Running job told nothing: it never fails the job, so it shows
-    in Reconciling. Empty, it told something; None, nothing is known anew, and what a Running job shows stays.
+    `authorized` is the new (status, message) of Authorized if a run has shown it; without it the old one stays.
+    `observation_error` is why the last observation of a Running job failed. That never fails the job, so Reconciling
+    shows it. Empty: the observation succeeded. None: there is no news, and what a Running job shows stays.
     """
     phase = status.phase or Phase.QUEUED
     reason = status.reason or phase.value
@@ -51,7 +51,7 @@ def derive(
         grant = (was_authorized.status, was_authorized.reason, was_authorized.message)
     else:
         grant = None
-    verdicts: dict[ConditionType, tuple[str, str, str] | None] = {
+    wanted: dict[ConditionType, tuple[str, str, str] | None] = {
         ConditionType.READY: (_status(completed), reason, status.message),
         ConditionType.RECONCILING: None if finished or stalled else ("True", *reconciling),
         ConditionType.STALLED: ("True", reason, status.message) if stalled else None,
@@ -60,9 +60,7 @@ def derive(
         ConditionType.AUTHORIZED: grant,
         ConditionType.SUSPENDED: ("True", "Suspended", "") if suspended else None,
     }
-    derived = tuple(
-        _condition(status, kind, *verdict, now) for kind, verdict in verdicts.items() if verdict is not None
-    )
+    derived = tuple(_condition(status, kind, *said, now) for kind, said in wanted.items() if said is not None)
     return status.conditions if _say_the_same(status.conditions, derived) else derived
 
 

@@ -12,11 +12,12 @@ from typing import Final
 from curation.api.approval import ApprovalDecision
 from curation.api.job import MAX_ABANDONED_RUNS, CurationJob, JobStatus, Run, RunModule
 from curation.api.names import SESSION_FINALIZER, EventReason, Phase, Reason, RunOutcome
+from curation.api.text import clip
 from curation.lifecycle import conditions, draft
 from curation.lifecycle.deadlines import deadline_of, limit_of, outlived
 from curation.lifecycle.event import Event
 from curation.lifecycle.table import LIVE, Cause
-from curation.lifecycle.template import digest_of, template_changed, template_of
+from curation.lifecycle.template import template_changed, template_digest_of, template_of
 
 # A job that is given a slot within this time is never shown as waiting for one: that saves a write in a burst.
 SLOT_PATIENCE: Final = timedelta(seconds=5)
@@ -33,7 +34,7 @@ class Problem:
     reason: Reason
     message: str
     warn: bool = False
-    """It is told by an Event too."""
+    """An Event says it too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +56,7 @@ class Facts:
     slot: bool = True
     """A run can be launched now."""
     run_lives: bool = False
-    """This process executes the current run, or has its completion still to judge."""
+    """This process executes the current run, or has still to settle its completion."""
     adopt: bool = False
     """The holder of the current run is known or believed to be gone, and this process may take over (rule 3)."""
     request_allowed: bool = False
@@ -163,7 +164,7 @@ def _restart(job: CurationJob, step: Step, facts: Facts) -> Step:
         )
     status = draft.end_current(status, RunOutcome.SUPERSEDED, "TemplateChanged", facts.now)
     fields = {
-        "template_digest": digest_of(job),
+        "template_digest": template_digest_of(job),
         "template_generation": job.metadata.generation,
         "approval": None,
     }
@@ -177,7 +178,7 @@ def _restart(job: CurationJob, step: Step, facts: Facts) -> Step:
 
 def _observe_generation(job: CurationJob, step: Step, facts: Facts) -> Step:
     """Record what the decision was made from. For a job that has not been shown yet, the first shown phase does it."""
-    digest = digest_of(job)
+    digest = template_digest_of(job)
     status = step.status
     if status.phase is None:
         return step if status == job.status else replace(step, status=job.status)
@@ -325,7 +326,7 @@ def _next_run(job: CurationJob, status: JobStatus, digest: str, facts: Facts) ->
         generation=generation,
         attempt=attempt,
         retries=retries,
-        template_digest=digest_of(job),
+        template_digest=template_digest_of(job),
         module=RunModule.model_construct(name=job.spec.module_ref.name, digest=digest),
         holder=facts.holder,
         config={**facts.module_config, **job.spec.config} or None,
@@ -337,7 +338,7 @@ def _next_run(job: CurationJob, status: JobStatus, digest: str, facts: Facts) ->
 
 
 def _wait(job: CurationJob, step: Step, facts: Facts, reason: Reason, message: str) -> Step:
-    status, message = step.status, draft.clip(message)
+    status, message = step.status, draft.message_of(message)
     if status.phase is None:
         return replace(step, status=draft.enter(status, Cause.SEEN, Phase.QUEUED, reason, message, facts.now))
     if (status.reason, status.message) == (reason, message):
@@ -379,14 +380,14 @@ def _await_approval(job: CurationJob, step: Step, facts: Facts) -> Step:
             return replace(step, wake_at=status.retry_at)
         return _queue_freed(step, facts, "The denied request is now allowed.")
     denied, name = waits.request, waits.name
-    call = f"{denied.method} {denied.scheme}://{denied.host}:{denied.port}{draft.clip(denied.path, MAX_PATH_SHOWN)}"
+    call = f"{denied.method} {denied.scheme}://{denied.host}:{denied.port}{clip(denied.path, MAX_PATH_SHOWN)}"
     problem = facts.approval_problem
     if problem is None:
         message = f"{call} was denied. Waits for CurationApproval {name}, or a policy that allows the call."
         if status.reason == Reason.DENIED:
             return step
-        return replace(step, status=draft.update(status, reason=Reason.DENIED.value, message=draft.clip(message)))
-    message = draft.clip(f"{call} was denied. {problem.message}")
+        return replace(step, status=draft.update(status, reason=Reason.DENIED.value, message=draft.message_of(message)))
+    message = draft.message_of(f"{call} was denied. {problem.message}")
     if (status.reason, status.message) == (problem.reason, message):
         return step
     events = (Event(EventReason.WRITE_REFUSED, message, warning=True),) if problem.warn else ()

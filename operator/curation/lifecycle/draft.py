@@ -15,14 +15,14 @@ from curation.api.job import (
     SessionReference,
 )
 from curation.api.names import Phase, RunOutcome
-from curation.api.text import clip as clip_to
+from curation.api.text import clip
 from curation.lifecycle import table
 from curation.lifecycle.table import Cause
 
 
-def clip(text: str, limit: int = MAX_MESSAGE) -> str:
+def message_of(text: str) -> str:
     """The text, cut to what a message of the status may hold."""
-    return clip_to(text, limit)
+    return clip(text, MAX_MESSAGE)
 
 
 def sentence(text: str) -> str:
@@ -48,7 +48,12 @@ def enter(
     """Move to a phase. Raises IllegalTransitionError where the table does not have it."""
     table.check(cause, status.phase, phase)
     return update(
-        status, phase=phase, phase_since=now, reason=str(reason), message=clip(message), **{"retry_at": None, **fields}
+        status,
+        phase=phase,
+        phase_since=now,
+        reason=str(reason),
+        message=message_of(message),
+        **{"retry_at": None, **fields},
     )
 
 

@@ -1,4 +1,4 @@
-"""What users are told by an Event."""
+"""What an Event says to users."""
 
 from dataclasses import dataclass
 

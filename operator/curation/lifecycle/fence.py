@@ -1,4 +1,4 @@
-"""The fence: whether a run still speaks for its job (docs/fence.md).
+"""The fence: whether a run is still the current one of its job (docs/fence.md).
 
 The attempt is the fencing token. The checks below are the whole rule, in order; the first that objects names why the
 run is stale. They are asked twice: on every change of a job for each of its executions (a dead fence stops side
@@ -61,7 +61,7 @@ CHECKS: Final[tuple[tuple[str, Check], ...]] = (
     ("Suspended", _suspended),  # the run was abandoned, or is about to be
     ("Superseded", _superseded),  # another attempt holds the token
     ("TemplateChanged", _template_changed),  # another attempt is about to
-    ("PhasePassed", _phase),  # this run's say in the job is over
+    ("PhasePassed", _phase),  # the phase in which this run counts is over
 )
 
 

@@ -1,4 +1,4 @@
-"""How an execution of a module ended: what the execution layer reports and the lifecycle judges."""
+"""How an execution of a module ended: what the execution layer reports to the lifecycle."""
 
 from dataclasses import dataclass
 

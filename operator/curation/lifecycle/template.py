@@ -26,7 +26,7 @@ class Template:
 
     @classmethod
     def of(cls, spec: JobSpec) -> "Template":
-        """The template of a spec. Its size is judged first: what is too large is not put into canonical form."""
+        """The template of a spec. Its size is checked first: what is too large is not put into canonical form."""
         size = json_size(document := without_nulls(spec.input)) if (levels := depth(spec.input)) <= MAX_DEPTH else 0
         if levels > MAX_DEPTH:
             return cls(f"{FORM}invalid", too_deep("spec.input", MAX_DEPTH))
@@ -70,7 +70,7 @@ def _forget(key: int, gone: "weakref.ref[JobSpec]") -> None:
         del _known[key]
 
 
-def digest_of(job: CurationJob) -> str:
+def template_digest_of(job: CurationJob) -> str:
     """The template digest of a job: made where the generation is unseen, or its form is not of this release."""
     if job.metadata.generation <= job.status.observed_generation and job.status.template_digest.startswith(FORM):
         return job.status.template_digest
@@ -85,4 +85,4 @@ def template_changed(job: CurationJob) -> bool:
     """
     if job.metadata.generation <= job.status.observed_generation:
         return False
-    return digest_of(job) != job.status.template_digest
+    return template_digest_of(job) != job.status.template_digest

@@ -1,7 +1,7 @@
 """Whether a component fits the world `curation:guest@0.1.0`, to the letter, and if not, what is wrong and what helps.
 
 wasmtime links by name and would find a wrong type only when a run starts; a job would then fail where the module
-should have been refused. What the types do not tell (`async`) is found by `store`, which links and instantiates it.
+should have been refused. What the types do not say (`async`) is found by `store`, which links and instantiates it.
 """
 
 from collections.abc import Iterator

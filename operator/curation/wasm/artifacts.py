@@ -19,7 +19,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from curation.wasm import compiler
-from curation.wasm.compiler import Compiled, Fault
+from curation.wasm.compiler import Compiled, ModuleFault
 from curation.wasm.engine import artifact_key
 
 MAX_ARTIFACTS = 256
@@ -48,12 +48,12 @@ class _Record(BaseModel):
     namespace: str
 
 
-class Refusal(BaseModel):
+class CompileRefusal(BaseModel):
     """Why a module was not compiled; it would not be the next time either."""
 
     model_config = ConfigDict(frozen=True)
 
-    fault: Fault
+    fault: ModuleFault
     message: str
 
 
@@ -134,15 +134,15 @@ class ArtifactDir:
         record_path.unlink(missing_ok=True)
         path.unlink(missing_ok=True)
 
-    def refusal(self, digest: str) -> Refusal | None:
+    def refusal(self, digest: str) -> CompileRefusal | None:
         """Why a module was not compiled, if that is remembered."""
         path = self._paths(digest)[2]
         try:
-            return Refusal.model_validate_json(path.read_bytes()) if self._ours(path) else None
+            return CompileRefusal.model_validate_json(path.read_bytes()) if self._ours(path) else None
         except (OSError, ValidationError):
             return None
 
-    def refuse(self, digest: str, refusal: Refusal) -> None:
+    def refuse(self, digest: str, refusal: CompileRefusal) -> None:
         """Remembers that a module is not to be compiled again. Raises OSError when the folder cannot be written."""
         self._write(self._paths(digest)[2], refusal)
         found = sorted(self.path.glob("*.refused"), key=_age)

@@ -157,7 +157,7 @@ def _opened(artifact: bytes, bounds: Bounds) -> _Answer:
         return _Answer(NO_MEMORY, text)
     if "linker" in text or "import" in text:
         return _Answer(MISFIT, f"it cannot be linked: {text}")
-    # Another trap, or the time: the run's to tell.
+    # Another trap, or the time: a run will show it.
     return _Answer(ARTIFACT, start_bytes=start_bytes)
 
 
@@ -212,7 +212,7 @@ class _Mallinfo2(ctypes.Structure):
 
 
 def _heap_bytes() -> int:
-    """Bytes that are allocated and not freed; where the C library does not tell, what is resident."""
+    """Bytes that are allocated and not freed; where the C library does not say, what is resident."""
     try:
         mallinfo = ctypes.CDLL(None).mallinfo2
     except AttributeError:
@@ -231,7 +231,7 @@ def _limit(which: int, value: int) -> None:
 
 
 def _end_with_parent() -> None:
-    """While it compiles it hears of nothing. And if memory runs short, this process is to go, not the parent."""
+    """A process that compiles reacts to nothing else. And if memory runs short, it is to go, not the parent."""
     if sys.platform == "linux":
         # Trap: the signal comes when the thread ends that started the process. The store's lives as long as the store.
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)

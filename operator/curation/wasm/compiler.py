@@ -1,4 +1,4 @@
-"""The compiler, in a process of its own for each module: what a module makes it do cannot be told from the module.
+"""The compiler, in a process of its own for each module: nobody can predict from a module what it makes it do.
 
 Cranelift's time and memory are not linear in the module's size: 7 KB of nested loops over many locals take minutes,
 25 KB take gigabytes. Nor is what a run takes to open the artifact: 1.3 KB of nested instances take 187 MiB. So the
@@ -68,7 +68,7 @@ _NEEDED = ("LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH")
 _ENVIRONMENT = {"MALLOC_ARENA_MAX": "1"}
 
 
-class Fault(StrEnum):
+class ModuleFault(StrEnum):
     """What is wrong with a module that is not compiled."""
 
     INVALID = "invalid"
@@ -82,7 +82,7 @@ class NotCompiled(Exception):
     `lasting` says that the next compilation would end in the same way.
     """
 
-    def __init__(self, fault: Fault, message: str, *, lasting: bool = True) -> None:
+    def __init__(self, fault: ModuleFault, message: str, *, lasting: bool = True) -> None:
         super().__init__(message)
         self.fault = fault
         self.message = message
@@ -157,14 +157,14 @@ class Compiler:
         path.unlink(missing_ok=True)
         match answer.kind:
             case compile_child.MISFIT:
-                raise NotCompiled(Fault.MISFIT, answer.text)
+                raise NotCompiled(ModuleFault.MISFIT, answer.text)
             case compile_child.BOUNDS:
-                raise NotCompiled(Fault.BOUNDS, answer.text)
+                raise NotCompiled(ModuleFault.BOUNDS, answer.text)
             case _:
                 raise _invalid(f"it does not compile: {' '.join(answer.text.split())}")
 
     def close(self) -> None:
-        """Kills the process of a compilation, and has no other one started. Does not wait: who compiles hears it."""
+        """Kills the process of a compilation, and lets no other start. Does not wait: whoever compiles gets OSError."""
         with self._lock:
             self._closed = True
             if self._process is not None:
@@ -261,7 +261,7 @@ def _parsed(answer: bytes) -> _Answer | None:
 
 def _over(bound: str) -> NotCompiled:
     return NotCompiled(
-        Fault.BOUNDS,
+        ModuleFault.BOUNDS,
         f"compiling it takes more than {bound}, which is all that it may take: make its functions smaller, with fewer "
         "nested loops and fewer locals",
     )
@@ -269,7 +269,7 @@ def _over(bound: str) -> NotCompiled:
 
 def _invalid(what: str, *, lasting: bool = True) -> NotCompiled:
     return NotCompiled(
-        Fault.INVALID,
+        ModuleFault.INVALID,
         f"{what}; the file is damaged, or it uses a feature of WebAssembly that is not enabled here: build it "
         "anew, for the features that all engines have",
         lasting=lasting,

@@ -49,13 +49,13 @@ class Stopped:
 GuestEnd = Returned | Trapped | Exceeded | Stopped
 
 # Trap: functions are named by the guest, line breaks and megabytes included, and a search holds the GIL. So no pattern
-# crosses lines, and what is to be believed is searched only after the last mark: no name of the guest's stands there.
+# crosses lines, and what is to be believed is searched only after the last mark: no name of the guest's comes there.
 _CAUSED_BY = "\n\nCaused by:\n"
 _FRAME = re.compile(r"^ *\d+: +(?:0x[0-9a-f]+ - )?(\S.*)$", re.MULTILINE)
 _CAUSE = re.compile(r"(?:\d+: )?(.*)")
 _MEMORY_TOO_SMALL = re.compile(r"memory minimum size of (\d{1,15}) pages exceeds memory limits")
 _UNDEFINED = re.compile(r"unknown import: `(wasi:[^`]+)`")
-# What toolchains name the function that gives up when memory.grow was refused. wasmtime's public API does not tell that
+# What toolchains name the function that gives up when memory.grow was refused. wasmtime's public API does not say that
 # it refused; a guest without names, or with other ones, is a plain Trap.
 _OUT_OF_MEMORY = re.compile(r"handle_alloc_error|alloc_error_handler|\brust_oom\b|\b__rg_oom\b|\bcabi_realloc\b")
 _PAGE = 1 << 16

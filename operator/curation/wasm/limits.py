@@ -56,7 +56,7 @@ class Limits:
 
     @classmethod
     def of(cls, limits: ModuleLimits) -> Self:
-        """The numbers that the Quantities of a module stand for. Raises ValueError for text that is none."""
+        """The limits of a module as numbers. Raises ValueError for text that is none."""
         return cls(
             memory=quantity_bytes(limits.memory),
             cpu_seconds=limits.cpu_seconds,

@@ -24,8 +24,8 @@ from wasmtime.component import Component
 
 from curation.turns import Turns
 from curation.wasm.abi import binary_problem
-from curation.wasm.artifacts import Artifact, ArtifactDir, Refusal
-from curation.wasm.compiler import Compiled, Compiler, Fault, NotCompiled
+from curation.wasm.artifacts import Artifact, ArtifactDir, CompileRefusal
+from curation.wasm.compiler import Compiled, Compiler, ModuleFault, NotCompiled
 from curation.wasm.engine import new_engine
 
 MAX_MODULE_BYTES = 8 << 20
@@ -70,9 +70,9 @@ class ModuleLoadError(Exception):
 
 
 _REASONS = {
-    Fault.INVALID: ModuleReason.INVALID,
-    Fault.MISFIT: ModuleReason.ABI_MISMATCH,
-    Fault.BOUNDS: ModuleReason.TOO_LARGE,
+    ModuleFault.INVALID: ModuleReason.INVALID,
+    ModuleFault.MISFIT: ModuleReason.ABI_MISMATCH,
+    ModuleFault.BOUNDS: ModuleReason.TOO_LARGE,
 }
 
 
@@ -159,7 +159,7 @@ class ModuleStore:
         folder = cache_dir or Path(self._temporary.name if self._temporary else "")
         self._artifacts = ArtifactDir(folder)
         self._loaded: LRUCache[str, LoadedModule] = LRUCache(MAX_LOADED)
-        self._finding: dict[str, asyncio.Task[LoadedModule | Refusal | None]] = {}
+        self._finding: dict[str, asyncio.Task[LoadedModule | CompileRefusal | None]] = {}
         self._compiling: set[asyncio.Task[LoadedModule]] = set()
         self._turns = Turns(1, first=OURS)
         self._compiler = Compiler(folder)
@@ -171,7 +171,7 @@ class ModuleStore:
         return self._loaded.get(digest)
 
     def has(self, digest: str) -> bool:
-        """Whether the module is compiled, as far as can be told at once; a run still finds it damaged, or removed."""
+        """Whether the module is compiled, as far as is known at once; a run may still find it damaged, or removed."""
         return digest in self._loaded or self._artifacts.has(digest)
 
     @property
@@ -192,7 +192,7 @@ class ModuleStore:
             task = self._finding[digest] = asyncio.create_task(self._found(digest))
             task.add_done_callback(lambda _: self._finding.pop(digest, None))
         found = await asyncio.shield(task)
-        if isinstance(found, Refusal):
+        if isinstance(found, CompileRefusal):
             raise ModuleLoadError(_REASONS[found.fault], found.message)
         return found
 
@@ -225,7 +225,7 @@ class ModuleStore:
         return await self.load(digest_of(wasm), fetch, namespace)
 
     def forget(self, digest: str) -> None:
-        """Drops a module from memory, as when its artifact turned out to be gone: the next load looks at the folder."""
+        """Drops a module from memory, as when its artifact turned out to be gone: the next load reads the folder."""
         self._loaded.pop(digest, None)
 
     async def close(self) -> None:
@@ -243,7 +243,7 @@ class ModuleStore:
         if self._temporary is not None:
             self._temporary.cleanup()
 
-    async def _found(self, digest: str) -> LoadedModule | Refusal | None:
+    async def _found(self, digest: str) -> LoadedModule | CompileRefusal | None:
         found = await asyncio.get_running_loop().run_in_executor(self._files, self._usable, digest)
         return self._keep(digest, found) if isinstance(found, Artifact) else found
 
@@ -257,7 +257,7 @@ class ModuleStore:
             compiled = await loop.run_in_executor(self._thread, self._compiled, digest, wasm)
         except NotCompiled as error:
             if error.lasting:
-                refusal = Refusal(fault=error.fault, message=error.message)
+                refusal = CompileRefusal(fault=error.fault, message=error.message)
                 await loop.run_in_executor(self._files, self._artifacts.refuse, digest, refusal)
             raise ModuleLoadError(_REASONS[error.fault], error.message) from None
         put = self._artifacts.put
@@ -273,7 +273,7 @@ class ModuleStore:
         if not task.cancelled():
             task.exception()  # whoever waited has it; if it was cancelled, it is nobody's
 
-    def _usable(self, digest: str) -> Artifact | Refusal | None:
+    def _usable(self, digest: str) -> Artifact | CompileRefusal | None:
         """The kept artifact, if this machine's processor and wasmtime take it; or why there is none."""
         artifact = self._artifacts.get(digest)
         if artifact is None:
@@ -289,7 +289,7 @@ class ModuleStore:
     def _compiled(self, digest: str, wasm: bytes) -> Compiled:
         _check_size(wasm)
         if digest_of(wasm) != digest:
-            # The digest that they have is not told: whoever wrote the spec may not be let read the source.
+            # The digest that they have is not shown: whoever wrote the spec may have no right to read the source.
             message = "the source holds other bytes than spec.digest says: fix whichever is wrong"
             raise ModuleLoadError(ModuleReason.DIGEST_MISMATCH, message)
         _check_binary(wasm)

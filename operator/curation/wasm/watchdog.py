@@ -1,7 +1,7 @@
 """Interrupts guests that use up their processor or wall time, or that spin on after their run was killed.
 
 One thread for all guests. It sleeps until the earliest moment at which any guest can have used up its allowance (a
-thread cannot use more processor time than passes), looks at the thread's own processor clock, and either interrupts or
+thread cannot use more processor time than passes), reads the thread's own processor clock, and either interrupts or
 sleeps again. So a busy machine, or a service that is slow to answer, costs a guest nothing of its cpuSeconds.
 """
 
@@ -55,7 +55,7 @@ class Interruption:
 
 
 class WallClock:
-    """Stands in for the processor clock where threads have none (macOS): wall time, standing still while paused."""
+    """Replaces the processor clock where threads have none (macOS): wall time, which stops while paused."""
 
     def __init__(self, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._monotonic = monotonic
@@ -86,7 +86,7 @@ def thread_clock() -> Callable[[], float]:
     return lambda: time.clock_gettime(clock)
 
 
-class Watch:
+class GuestWatch:
     """One guest under watch. Made by `Watchdog.watch` in the guest's own thread; kill and abort may come from any."""
 
     def __init__(self, watchdog: "Watchdog", store: Store, limits: TimeLimits) -> None:
@@ -137,7 +137,7 @@ class Watch:
             self._interrupt(cause)
 
     def check(self) -> float | None:
-        """Interrupts a guest that is over its allowance; else says in how many seconds to look again."""
+        """Interrupts a guest that is over its allowance; else says in how many seconds to check again."""
         with self._lock:
             if self._over or self.interruption is not None:
                 return None
@@ -155,7 +155,7 @@ class Watch:
         """The guest has ended: nothing touches its engine or its thread's clock from here on."""
         with self._lock:
             self._over = True
-            self._engine = None  # the watchdog forgets a guest only when it would have looked at it next
+            self._engine = None  # the watchdog forgets a guest only when it would have checked it next
 
     def _interrupt(self, cause: StopCause) -> None:
         if self._engine is None or self.interruption is not None:
@@ -166,31 +166,31 @@ class Watch:
 
 
 class Watchdog:
-    """The thread that looks. It starts with the first guest and ends with `stop`, which waits for it."""
+    """The thread that checks the guests. It starts with the first guest and ends with `stop`, which waits for it."""
 
     def __init__(self) -> None:
-        self._heap: list[tuple[float, int, Watch]] = []
+        self._heap: list[tuple[float, int, GuestWatch]] = []
         self._order = itertools.count()
         self._wake = threading.Condition()
         self._thread: threading.Thread | None = None
         self._stopped = False
 
     @contextmanager
-    def watch(self, store: Store, limits: TimeLimits) -> Iterator[Watch]:
+    def watch(self, store: Store, limits: TimeLimits) -> Iterator[GuestWatch]:
         """Watches a guest of the calling thread, the only one of its engine.
 
         It takes the store, made by `engine.new_store`, and not the engine: a deadline counts from the epoch at which it
         is set, so an interrupt that came before it would be lost.
         """
-        watch = Watch(self, store, limits)
+        watch = GuestWatch(self, store, limits)
         self.check_after(watch, min(limits.cpu_seconds, limits.wall_seconds))
         try:
             yield watch
         finally:
             watch.end()
 
-    def check_after(self, watch: Watch, delay: float = 0) -> None:
-        """Has a guest looked at after some seconds."""
+    def check_after(self, watch: GuestWatch, delay: float = 0) -> None:
+        """Has a guest checked after some seconds."""
         when = time.monotonic() + delay
         with self._wake:
             if self._thread is None and not self._stopped:

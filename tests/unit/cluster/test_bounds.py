@@ -16,7 +16,7 @@ from curation.api.job import MAX_INPUT_BYTES, CurationJob, JobStatus
 from curation.api.module import ModuleStatus
 from curation.api.names import REQUESTER_ANNOTATIONS, Phase
 from curation.api.policy import MAX_CEDAR_BYTES, ClusterCurationPolicy, CurationPolicy
-from curation.authz.standing import cedar_digest
+from curation.authz.policy_review import cedar_digest
 from curation.cluster.bounds import (
     MAX_ABANDONED,
     MAX_FINALIZERS,
@@ -39,9 +39,9 @@ from curation.cluster.resources import (
 )
 from curation.lifecycle.conditions import derive
 from curation.lifecycle.decide import decide
-from curation.lifecycle.draft import clip
+from curation.lifecycle.draft import message_of
 from curation.lifecycle.template import template_of
-from curation.reconciler.approvals.waiting import requesters_of
+from curation.reconciler.approvals.waiters import requesters_of
 from curation.reconciler.runtime.writes import module_conditions
 from tests.unit.lifecycle.builders import facts, running, stored
 
@@ -262,8 +262,8 @@ def test_of_a_policy_of_the_largest_text_the_revision_in_force_is_kept(line: str
 def test_the_longest_conditions_that_the_operator_writes_are_kept(char: str) -> None:
     now, said = datetime(2026, 1, 1, tzinfo=UTC), char * 100_000
     of_module = module_conditions((), False, True, "AbiMismatch", said, 1, now)
-    failed = JobStatus(phase=Phase.FAILED, reason="ModuleError", message=clip(said))
-    of_job = derive(failed, now, authorized=("False", clip(said)))
+    failed = JobStatus(phase=Phase.FAILED, reason="ModuleError", message=message_of(said))
+    of_job = derive(failed, now, authorized=("False", message_of(said)))
     for kind, status in (
         (MODULES, ModuleStatus(conditions=of_module)),
         (JOBS, failed.model_copy(update={"conditions": of_job})),

@@ -12,8 +12,8 @@ from wasmtime.component._linker import FUNCTIONS
 
 from curation.execution import in_process
 from curation.execution.executor import Invocation, ModuleBuild
+from curation.execution.guest_result import guest_result
 from curation.execution.in_process import InProcessExecutor
-from curation.execution.verdict import verdict
 from curation.lifecycle.outcome import (
     Completed,
     Failed,
@@ -68,9 +68,9 @@ async def test_a_result_is_judged_outside_of_the_event_loop(rig: Rig, monkeypatc
 
     def authorize(*arguments: Any) -> Result:
         judging.append(threading.current_thread())
-        return verdict(*arguments)
+        return guest_result(*arguments)
 
-    monkeypatch.setattr(in_process, "verdict", authorize)
+    monkeypatch.setattr(in_process, "guest_result", authorize)
     report = await ended(rig.start(Script().ok(DONE), Trigger.OBSERVE))
     assert report.result == Completed({"n": 1})
     assert len(judging) == 1

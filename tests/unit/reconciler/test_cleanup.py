@@ -16,7 +16,7 @@ from curation.lifecycle.event import Event
 from curation.lifecycle.outcome import Calls, Cancelled, Failed, FailureClass, Report, SessionRef
 from curation.reconciler.jobs import cleanup as cleanup_module
 from curation.reconciler.jobs import orders
-from curation.reconciler.jobs.cleanup import AT_ONCE, Cleanup
+from curation.reconciler.jobs.cleanup import CANCELS_AT_ONCE, Cleanup
 from curation.reconciler.jobs.orders import Order
 from curation.reconciler.jobs.runs import CANCEL_WALL_SECONDS
 from curation.reconciler.runtime.key import Key
@@ -358,13 +358,13 @@ async def test_hanging_cancels_of_some_namespaces_leave_room_for_those_of_anothe
 ) -> None:
     async with disconnected(tmp_path) as rig:
         cleaning = Cleaning(rig, monkeypatch, hangs)
-        for number in range(2 * AT_ONCE):
+        for number in range(2 * CANCELS_AT_ONCE):
             cleaning.cleanup.advance(Key(JOBS, "noisy", f"job-{number}"), abandoned(START))
         await asyncio.sleep(1)
-        assert len(cleaning.tries) == AT_ONCE // 2
+        assert len(cleaning.tries) == CANCELS_AT_ONCE // 2
         cleaning.cleanup.advance(key(), abandoned(START))
         await asyncio.sleep(1)
-        assert len(cleaning.tries) == AT_ONCE // 2 + 1
+        assert len(cleaning.tries) == CANCELS_AT_ONCE // 2 + 1
         await cleaning.cleanup.close()
 
 
@@ -373,7 +373,7 @@ async def test_no_run_is_given_up_before_it_was_tried_however_long_it_waits_for_
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Behind Cancels of its own namespace that hang for as long as they may: of a job that stays, of a deleted one."""
-    monkeypatch.setattr(cleanup_module, "AT_ONCE", 2)
+    monkeypatch.setattr(cleanup_module, "CANCELS_AT_ONCE", 2)
 
     async def takes_its_time(order: Order) -> Report:
         await asyncio.sleep(CANCEL_WALL_SECONDS)

@@ -10,7 +10,7 @@ from curation.api.module import ModuleSpec
 from curation.cluster.answers import APIError, Document, Unreachable
 from curation.reconciler.sources import module_credentials as credentials
 from curation.reconciler.sources.module_credentials import (
-    FRESH_SECONDS,
+    SECRET_FRESH_SECONDS,
     WITHDRAWN_SECONDS,
     CredentialError,
     ModuleCredentials,
@@ -74,9 +74,9 @@ async def test_a_burst_of_runs_reads_a_secret_once_and_a_rotated_one_is_used_soo
     assert [await case.header() for _ in range(50)] == ["old"] * 50
     assert case.secrets.asked == 1
     case.secrets.hold(value="new")
-    case.now = FRESH_SECONDS - 0.1
+    case.now = SECRET_FRESH_SECONDS - 0.1
     assert await case.header() == "old"
-    case.now = FRESH_SECONDS
+    case.now = SECRET_FRESH_SECONDS
     assert await case.header() == "new"
 
 
@@ -157,7 +157,7 @@ async def test_a_cancel_uses_the_last_known_value_of_a_secret_that_cannot_be_rea
     case = Case()
     case.secrets.hold(value="kept")
     await case.header()
-    case.now = 10 * FRESH_SECONDS
+    case.now = 10 * SECRET_FRESH_SECONDS
     case.secrets.answer = gone
     assert await case.header(last_known=True) == "kept"
     with pytest.raises((CredentialError, Unreachable)):
@@ -200,7 +200,7 @@ async def test_no_more_values_are_kept_than_the_bound_and_those_that_were_read_l
     case.secrets.hold(value="kept")
     for namespace in ("a", "b", "a", "c"):
         await case.header(namespace)
-        case.now += FRESH_SECONDS
+        case.now += SECRET_FRESH_SECONDS
     case.secrets.answer = None
     for namespace in ("a", "c"):
         assert await case.header(namespace, last_known=True) == "kept"
@@ -235,7 +235,7 @@ async def test_a_secret_that_may_be_read_again_is_withdrawn_anew() -> None:
     case.secrets.hold(value="one")
     await case.header()
     for _ in range(3):
-        case.now += FRESH_SECONDS
+        case.now += SECRET_FRESH_SECONDS
         case.secrets.answer = None
         assert await case.header(last_known=True) == "one"
         case.now += WITHDRAWN_SECONDS - 1

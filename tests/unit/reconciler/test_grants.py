@@ -10,10 +10,10 @@ import pytest
 from curation.api.approval import request_digest
 from curation.api.names import Trigger
 from curation.authz.gate import CallContext
+from curation.cluster.answers import Document
 from curation.cluster.resources import APPROVALS, JOBS
 from curation.lifecycle.deadlines import HELD_AT_MOST
 from curation.reconciler.approvals.grants import JOBS_UNKNOWN_AT_MOST, Grants
-from curation.reconciler.runtime.context import Document
 from curation.reconciler.runtime.job_index import JobIndex
 from curation.reconciler.runtime.key import Key
 from tests.unit.lifecycle.builders import request

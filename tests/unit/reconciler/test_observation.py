@@ -14,7 +14,7 @@ from curation.api.approval import EvaluatedRequest, Scope
 from curation.api.job import CurationJob
 from curation.authz.grant import Grant
 from curation.lifecycle.outcome import Denied, Failed, FailureClass, Report, Result, RunKey, StillRunning, Trigger
-from curation.reconciler.jobs.observation import AT_ONCE, MAX_BACKOFF_SECONDS, Observation
+from curation.reconciler.jobs.observation import MAX_BACKOFF_SECONDS, OBSERVATIONS_AT_ONCE, Observation
 from tests.unit.reconciler.disconnected import DIGEST, NAMESPACE, Rig, disconnected, document, key, run_status
 from tests.unit.reconciler.virtual_time import in_virtual_time, now
 
@@ -219,13 +219,13 @@ async def test_only_so_many_sessions_are_looked_at_at_once_and_none_is_forgotten
 ) -> None:
     async with disconnected(tmp_path) as rig:
         planned = Planned(rig, monkeypatch)
-        jobs = {key(f"job-{n}"): running(f"job-{n}", interval=1) for n in range(AT_ONCE + 20)}
+        jobs = {key(f"job-{n}"): running(f"job-{n}", interval=1) for n in range(OBSERVATIONS_AT_ONCE + 20)}
         for woken, job in jobs.items():
             planned.observation.advance(woken, job)
         await asyncio.sleep(30)
         for woken in rig.taken():
             planned.observation.advance(woken, jobs[woken])
-        assert len(planned.launched) == AT_ONCE // 2
+        assert len(planned.launched) == OBSERVATIONS_AT_ONCE // 2
         for name in sorted(planned.flying):
             planned.end(name, StillRunning())
         while len({name for name, _ in planned.launched}) < len(jobs):
@@ -243,14 +243,17 @@ async def test_jobs_that_wait_for_room_cost_nothing_and_have_it_in_the_order_in_
 ) -> None:
     async with disconnected(tmp_path) as rig:
         planned = Planned(rig, monkeypatch)
-        jobs = {key(name): running(name, interval=1) for name in (f"job-{n}" for n in range(AT_ONCE // 2 + 100))}
+        jobs = {
+            key(name): running(name, interval=1)
+            for name in (f"job-{n}" for n in range(OBSERVATIONS_AT_ONCE // 2 + 100))
+        }
         for woken, job in jobs.items():
             planned.observation.advance(woken, job)
         await asyncio.sleep(2)
         order = rig.taken()
         for woken in order:
             planned.observation.advance(woken, jobs[woken])
-        flying = order[: AT_ONCE // 2]
+        flying = order[: OBSERVATIONS_AT_ONCE // 2]
         await asyncio.sleep(25)
         assert rig.taken() == [], "nothing is done for them while the service hangs"
         for first in flying:
@@ -268,7 +271,7 @@ async def test_room_that_was_offered_to_a_job_which_no_longer_needs_it_goes_to_t
 ) -> None:
     async with disconnected(tmp_path) as rig:
         planned = Planned(rig, monkeypatch)
-        names = [f"job-{n:03}" for n in range(AT_ONCE // 2 + 2)]
+        names = [f"job-{n:03}" for n in range(OBSERVATIONS_AT_ONCE // 2 + 2)]
         for name in names:
             planned.observation.advance(key(name), running(name, interval=3600))
             planned.observation.advance(key(name), running(name, interval=3600, asked="1"))
@@ -288,7 +291,7 @@ async def test_a_namespace_whose_sessions_never_answer_keeps_no_other_from_being
 ) -> None:
     async with disconnected(tmp_path) as rig:
         planned = Planned(rig, monkeypatch)
-        stuck = {key(f"job-{n}"): running(f"job-{n}", interval=1) for n in range(AT_ONCE * 2)}
+        stuck = {key(f"job-{n}"): running(f"job-{n}", interval=1) for n in range(OBSERVATIONS_AT_ONCE * 2)}
         for woken, job in stuck.items():
             planned.observation.advance(woken, job)
         await asyncio.sleep(30)

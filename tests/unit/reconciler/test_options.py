@@ -204,4 +204,4 @@ def test_no_execution_waits_for_a_connection_behind_others_whatever_the_options_
     (option,) = [each for each in operator.run.params if each.name == "max_concurrent_runs"]
     assert isinstance(option.type, click.IntRange)
     assert option.type.max is not None
-    assert option.type.max + observation.AT_ONCE + cleanup.AT_ONCE <= CONNECTIONS
+    assert option.type.max + observation.OBSERVATIONS_AT_ONCE + cleanup.CANCELS_AT_ONCE <= CONNECTIONS

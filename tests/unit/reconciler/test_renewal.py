@@ -144,7 +144,7 @@ async def test_it_looks_again_and_again() -> None:
     async def renew() -> None: ...
 
     running = asyncio.create_task(FileWatch({"it": RenewedFiles(files, renew)}, lambda *_: None).run())
-    await asyncio.sleep(10.5 * renewal.CHECK_SECONDS)
+    await asyncio.sleep(10.5 * renewal.FILE_CHECK_SECONDS)
     running.cancel()
     assert checks == 11
 

@@ -16,7 +16,7 @@ from curation.lifecycle.outcome import Cancelled, Report
 from curation.reconciler.approvals.asking import Approvals
 from curation.reconciler.approvals.grants import Grants
 from curation.reconciler.jobs import orders
-from curation.reconciler.jobs.observation import AT_ONCE
+from curation.reconciler.jobs.observation import OBSERVATIONS_AT_ONCE
 from curation.reconciler.jobs.orders import Order
 from curation.reconciler.jobs.reconciler import JobReconciler
 from curation.reconciler.jobs.takeover import Takeover
@@ -109,7 +109,7 @@ async def test_a_session_is_not_looked_at_again_while_what_was_seen_cannot_be_wr
 @in_virtual_time
 async def test_looks_whose_news_cannot_be_written_keep_no_other_session_from_being_looked_at(tmp_path: Path) -> None:
     async with disconnected(tmp_path) as rig:
-        names = [f"job-{number}" for number in range(AT_ONCE + 10)]
+        names = [f"job-{number}" for number in range(OBSERVATIONS_AT_ONCE + 10)]
         found = [document(name, status=status("Running")) for name in names]
         async with working(rig, *found):
             await asyncio.sleep(15)  # longer than their interval

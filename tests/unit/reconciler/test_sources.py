@@ -156,7 +156,7 @@ async def test_a_claim_needs_a_young_look_which_all_jobs_of_the_module_share(
         key = put(rig, "ns")
         await loaded(rig, key)
         assert rig.modules.fresh("ns", "m")
-        monkeypatch.setattr(sources, "FRESH_SECONDS", 0.0)
+        monkeypatch.setattr(sources, "SOURCE_FRESH_SECONDS", 0.0)
         assert not rig.modules.fresh("ns", "m")
         checks = maps.checks
         maps.put("ns", OTHER)

@@ -11,7 +11,7 @@ from curation.wasm.engine import new_engine, new_store
 from curation.wasm.guest import GuestEnd, Trapped, interrupted, run_guest
 from curation.wasm.host_functions import Host
 from curation.wasm.limits import Limits
-from curation.wasm.watchdog import Watch, Watchdog
+from curation.wasm.watchdog import GuestWatch, Watchdog
 
 
 class Echo:
@@ -20,7 +20,7 @@ class Echo:
     def __init__(self) -> None:
         self.requests: list[str] = []
         self.lines: list[tuple[str, str]] = []
-        self.watch: Watch | None = None
+        self.watch: GuestWatch | None = None
         self.called = threading.Event()
 
     def http_call(self, request: str) -> tuple[bool, str]:
@@ -39,7 +39,7 @@ def run(
     limits: Limits | None = None,
     context: str = "{}",
     watchdog: Watchdog | None = None,
-    started: Callable[[Watch], None] | None = None,
+    started: Callable[[GuestWatch], None] | None = None,
 ) -> GuestEnd:
     """One run under a watch, as the executor does it."""
     limits = limits or Limits()

@@ -7,7 +7,7 @@ import pytest
 
 from curation.wasm.guest import Exceeded, GuestEnd, Returned, Stopped
 from curation.wasm.limits import LimitName, Limits
-from curation.wasm.watchdog import Interruption, StopCause, WallClock, Watch, Watchdog
+from curation.wasm.watchdog import GuestWatch, Interruption, StopCause, WallClock, Watchdog
 from tests.guests import hostile
 from tests.guests.wat import Script
 from tests.unit.wasm.running import Echo, run
@@ -34,7 +34,7 @@ class Running:
     def __init__(self, wasm: bytes, watchdog: Watchdog, *, host: Echo | None = None, limits: Limits = LONG) -> None:
         self.ends: list[GuestEnd] = []
         self._started = threading.Event()
-        self._watches: list[Watch] = []
+        self._watches: list[GuestWatch] = []
 
         def body() -> None:
             self.ends.append(run(wasm, host=host, limits=limits, watchdog=watchdog, started=self._note))
@@ -42,12 +42,12 @@ class Running:
         self._thread = threading.Thread(target=body)
         self._thread.start()
 
-    def _note(self, watch: Watch) -> None:
+    def _note(self, watch: GuestWatch) -> None:
         self._watches.append(watch)
         self._started.set()
 
     @property
-    def watch(self) -> Watch:
+    def watch(self) -> GuestWatch:
         assert self._started.wait(60)
         return self._watches[0]
 

@@ -1,4 +1,4 @@
-"""The status of CurationApprovals: who waits, what the grant stands for; and the end of those nobody waits for."""
+"""The status of CurationApprovals: who waits, what the grant permits. Removes those that nobody waits for."""
 
 from datetime import datetime
 from typing import Final
@@ -9,8 +9,8 @@ from curation.authz.grant import Grant
 from curation.cluster.cache import Stored
 from curation.cluster.resources import APPROVALS
 from curation.reconciler.approvals.asking import Approvals
-from curation.reconciler.approvals.grants import Grants, stands_for
-from curation.reconciler.approvals.waiting import Waiting
+from curation.reconciler.approvals.grants import Grants, granted_text
+from curation.reconciler.approvals.waiters import Waiting
 from curation.reconciler.runtime.context import DELETION, Context
 from curation.reconciler.runtime.key import Key
 from curation.reconciler.runtime.writes import STATUS, ready_condition, write_own_status
@@ -30,10 +30,10 @@ class ApprovalReconciler:
         self._grants = grants
         self._unused_since: dict[Key, datetime] = {}
         self._awaited: set[Key] = set()
-        """Approvals that a job of this process's memory has waited for."""
+        """Approvals that a job has waited for since this process began."""
 
     async def reconcile(self, key: Key) -> None:
-        """Write who waits and what the grant stands for; remove a pending approval that nobody waits for."""
+        """Write who waits and what the grant permits; remove a pending approval that nobody waits for."""
         context = self._context
         self._grants.drop_kept(key)
         stored = context.caches[APPROVALS].get(key.namespace, key.name)
@@ -46,7 +46,7 @@ class ApprovalReconciler:
         try:
             approval = stored.parse(CurationApproval)
         except Unreadable:
-            return  # told of before; it stands for no grant, and a deletion needs nothing of ours
+            return  # reported already; it grants nothing, and its deletion needs nothing from us
         if approval.metadata.deletion_timestamp is not None or await self._removed_unused(key, stored, approval):
             return
         found = self._approvals.waiters.of(key)
@@ -69,7 +69,7 @@ class ApprovalReconciler:
             if approval.spec.decision is ApprovalDecision.APPROVED
             else approval.status.approved_by,
             forbidden=tuple(sorted(text[:512] for text in waiting.forbidden.values() if text)[:_SHOWN_JOBS]),
-            cedar=stands_for(approval),
+            cedar=granted_text(approval),
             conditions=ready_condition(
                 approval.status.conditions,
                 self._grants.of(approval) is not None,
@@ -84,7 +84,7 @@ class ApprovalReconciler:
             context.queue.add_after(key, (expires - context.clock.now()).total_seconds() + 1)
         elif self._grants.expired(approval):
             self._grants.end(key)
-            self._approvals.waiters.wake(key)  # a job that waits for a spent one needs a new one
+            self._approvals.waiters.wake(key)  # a job that waits for an expired one needs a new one
 
     async def _removed_unused(self, key: Key, stored: Stored, approval: CurationApproval) -> bool:
         context, now = self._context, self._context.clock.now()

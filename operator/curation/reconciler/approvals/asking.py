@@ -29,17 +29,17 @@ from curation.api.names import (
 )
 from curation.api.reading import Unreadable
 from curation.authz.gate import CallContext, Decision
-from curation.cluster.answers import Created, Exists, Refused, Throttled, Unknown
+from curation.cluster.answers import Created, Document, Exists, Refused, Throttled, Unknown
 from curation.cluster.cache import Stored
 from curation.cluster.resources import APPROVALS, MODULES
 from curation.lifecycle.decide import Problem
 from curation.lifecycle.event import Event
 from curation.lifecycle.log_fields import run_fields
 from curation.reconciler.approvals.grants import Grants
-from curation.reconciler.approvals.waiting import Waiters, observation_denied
-from curation.reconciler.runtime.context import DELETION, Context, Document
+from curation.reconciler.approvals.waiters import Waiters, observation_denied
+from curation.reconciler.runtime.context import DELETION, Context
 from curation.reconciler.runtime.key import Key
-from curation.reconciler.runtime.refusals import why
+from curation.reconciler.runtime.refusals import refusal_text
 from curation.reconciler.runtime.regarding import regarding
 from curation.wasm.declared import declared_cancel
 
@@ -60,7 +60,7 @@ class ApprovalFacts:
 
 
 @dataclass(frozen=True, slots=True)
-class _Refused:
+class _RefusedApproval:
     """An approval that the API server refuses to make."""
 
     by: Key
@@ -77,7 +77,7 @@ class Approvals:
         self.waiters = Waiters(context.queue)
         self._over_quota: set[Key] = set()  # jobs that wait for room
         self._making: set[Key] = set()  # approvals whose creation is under way
-        self._refused: dict[Key, _Refused] = {}  # approvals that the API server refuses to make
+        self._refused: dict[Key, _RefusedApproval] = {}  # approvals that the API server refuses to make
         context.book.subscribe(self._policies_changed)
 
     def on_change(self, old: Stored | None, new: Stored | None) -> None:
@@ -261,9 +261,9 @@ class Approvals:
             case Throttled(retry_after):
                 context.queue.add_after(key, retry_after)
             case Refused() as refused:
-                # What a job waits for it says in its status too; a denied look has nowhere else to say it.
+                # A job that waits says so in its status too; after a denied observation only this says it.
                 context.refusals.report(place, regarding(job), APPROVAL, refused)
-                self._refuse(place, key, why(refused))
+                self._refuse(place, key, refusal_text(refused))
                 context.queue.add_rate_limited(key)
             case Unknown(message):
                 log.warning(
@@ -283,7 +283,7 @@ class Approvals:
     def _refuse(self, place: Key, key: Key, said: str) -> None:
         """Nobody may make the approval: all that wait for it say so, and this job goes on trying."""
         before = self._refused.get(place)
-        self._refused[place] = _Refused(key, said)
+        self._refused[place] = _RefusedApproval(key, said)
         if before is None or before.said != said:
             self.waiters.wake(place)
 

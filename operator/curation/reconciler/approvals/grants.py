@@ -67,7 +67,7 @@ class Grants:
         at_most = (_ended_at(approval) or now) + HELD_AT_MOST
         if now < at_most:
             # Trap: a process that starts sees approvals before the jobs that need them.
-            self._keep(key, stands_for(approval), _Kept(now + JOBS_UNKNOWN_AT_MOST, at_most))
+            self._keep(key, granted_text(approval), _Kept(now + JOBS_UNKNOWN_AT_MOST, at_most))
 
     def _keep(self, key: Key, text: str, until: _Kept) -> None:
         self._kept[key] = until
@@ -101,8 +101,8 @@ class Grants:
         self._context.book.remove_policy(key.namespace, _kept_name(key))
 
 
-def stands_for(approval: CurationApproval) -> str:
-    """The Cedar text of the policy that approving it puts in force."""
+def granted_text(approval: CurationApproval) -> str:
+    """The Cedar text of the policy that an Approved decision puts in force."""
     return Grant.of(approval).to_cedar_text()
 
 
@@ -115,7 +115,7 @@ def _readable(stored: Stored | None) -> CurationApproval | None:
 
 
 def _ended_at(approval: CurationApproval) -> datetime | None:
-    """When a spent grant ended; None where that has not been written yet."""
+    """When an expired grant ended; None where that has not been written yet."""
     if approval.spec.decision is ApprovalDecision.APPROVED:
         return approval.spec.expires_at
     ready = conditions.find(approval.status.conditions, ConditionType.READY)

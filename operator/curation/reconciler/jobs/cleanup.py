@@ -1,6 +1,6 @@
 """Abandoned runs are cleaned durably (docs/fence.md, rules 8 and 9): Cancel, again and again, until it succeeded.
 
-What is to be cleaned stands in the status of the job (or, for a deleted job, follows from it), so a crash loses
+The status of the job names what is to be cleaned (for a deleted job it follows from the status), so a crash loses
 nothing: the next holder starts over, and Cancel is idempotent. Kept here is only how far this process has come.
 """
 
@@ -38,7 +38,7 @@ LAST_RETRY_SECONDS: Final = 30.0
 LATE_TRY: Final = timedelta(seconds=30)
 # Cancels at once: a service that answers none must not take the threads of the runs that use another. Namespaces share
 # them, and since a Cancel ends in a bounded time each has its turn, however many of another hang.
-AT_ONCE: Final = 256
+CANCELS_AT_ONCE: Final = 256
 
 
 @dataclass(slots=True)
@@ -90,14 +90,14 @@ class Cleanup:
         self._sample = sample
         self._progress: dict[Key, dict[str, _Progress]] = {}
         self._orphans: set[asyncio.Task[None]] = set()
-        self._turns = Turns(AT_ONCE)
+        self._turns = Turns(CANCELS_AT_ONCE)
 
     def cleaned(self, key: Key) -> frozenset[str]:
         """The runs of a job that are cleaned, or were given up."""
         return frozenset(run_id for run_id, progress in self._progress.get(key, {}).items() if progress.done)
 
     def forget(self, key: Key, keep: frozenset[str] = frozenset()) -> None:
-        """Forget what no longer stands in the status of the job."""
+        """Forget the runs that the status of the job no longer names."""
         known = self._progress.get(key)
         if known is None:
             return
@@ -116,9 +116,9 @@ class Cleanup:
             if progress.done or self._overdue(key, job, run_id, progress, lives=lives):
                 continue
             if progress.task is not None or lives:
-                continue  # an execution that is alive still may tell its session; its end wakes this key
+                continue  # a live execution may still report its session; its end wakes this key
             calls, session = self._runs.ended(run_id), progress.session or _entry(job, run_id).session
-            # Trap: a module may tell of a session without a call, one that its config names.
+            # Trap: a module may report a session without a call: one that its config names.
             if calls is not None and calls.left == 0 and session is None:
                 progress.done = True  # nothing of it ever left this process
                 self._context.queue.add(key)
@@ -162,7 +162,7 @@ class Cleanup:
     def orphan(self, key: Key, job: CurationJob | None, order: Order, session: SessionRef | None) -> None:
         """Cancel the session that a dropped completion holds; None: whatever its run has created.
 
-        Its run usually stands in the status as abandoned; the session is then cancelled exactly, and durably. Else
+        The status usually names its run as abandoned; the session is then cancelled exactly, and durably. Else
         (the job is gone, or another process has cleaned the run already) it is cancelled from memory.
         """
         run = order.run
@@ -176,7 +176,7 @@ class Cleanup:
         task.add_done_callback(self._orphans.discard)
 
     async def close(self) -> None:
-        """Stop; what is not cleaned yet stands in the status of its job."""
+        """Stop; the status of each job names what is not cleaned yet."""
         tasks = [p.task for known in self._progress.values() for p in known.values() if p.task is not None]
         for task in [*tasks, *self._orphans]:
             task.cancel()

@@ -1,7 +1,7 @@
 """Completion by compare-and-set (docs/fence.md, rules 4 and 5): the only writer of outcomes.
 
-Judge the completion against the newest known object; if it is current, write the new status conditioned on exactly
-that object; whatever the API server answers, judge again from what is, until the outcome has landed or is stale.
+Ask the fence about the newest known object. If the run is current, write the new status, conditioned on exactly that
+object. Whatever the API server answers, begin again with what is there now, until the outcome has landed or is stale.
 """
 
 import asyncio
@@ -14,12 +14,12 @@ from curation.api.approval import EvaluatedRequest
 from curation.api.job import CurationJob, JobStatus, status_to_wire
 from curation.api.names import EventReason
 from curation.api.reading import Unreadable, read
-from curation.cluster.answers import Conflict, Gone, Refused, Throttled, Unknown, Written
+from curation.cluster.answers import Conflict, Document, Gone, Refused, Throttled, Unknown, Written
 from curation.lifecycle.complete import Moment, Ruling, Verdict, complete, unreadable
 from curation.lifecycle.event import Event
 from curation.lifecycle.outcome import Report, Trigger
 from curation.reconciler.jobs.orders import Order
-from curation.reconciler.runtime.context import Context, Document
+from curation.reconciler.runtime.context import Context
 from curation.reconciler.runtime.key import Key
 from curation.reconciler.runtime.regarding import regarding
 from curation.reconciler.runtime.unreadable import job_of
@@ -27,12 +27,12 @@ from curation.reconciler.runtime.unreadable import job_of
 log = logging.getLogger(__name__)
 
 # A write that keeps losing to other writers of the object gives its worker back after this many tries in a row.
-ATTEMPTS = 5
+WRITE_ATTEMPTS = 5
 
 
 @dataclass(slots=True)
 class Pending:
-    """An execution that has ended and whose completion is still to be judged or written."""
+    """An execution that has ended and whose completion is still to be applied or dropped."""
 
     report: Report
     order: Order
@@ -79,7 +79,7 @@ class Completion:
     async def settle(self, key: Key, pending: Pending, freed_for: str) -> Settled | Later:
         """Bring one completion to its end, or say when to try again."""
         context, report = self._context, pending.report
-        for attempt in range(ATTEMPTS):
+        for attempt in range(WRITE_ATTEMPTS):
             await self._pause(attempt * 0.02 * self._sample())  # none at first
             stored = context.cache(key).get(key.namespace, key.name)
             job, fault = job_of(stored) if stored is not None else (None, None)
@@ -167,7 +167,7 @@ def _outcome(pending: Pending) -> str:
 
 
 def because_of(verdict: Verdict) -> str:
-    """The fence's word for why a completion was dropped."""
+    """The fence's reason for dropping a completion; empty if it was not dropped."""
     return verdict.objection.reason if verdict.objection is not None else ""
 
 
@@ -179,7 +179,7 @@ def _landed(job: CurationJob, pending: Pending) -> bool:
     if job.metadata.uid != pending.report.run.uid or status.run is None or planned.run is None:
         return False
     if planned.phase == before.status.phase:
-        return status == planned  # what an observation saw: the phase does not tell
+        return status == planned  # an observation changes no phase, so the whole status is compared
     if planned.history and any(entry == planned.history[-1] for entry in status.history):
         return True
     ids = [s.session.id if s.session else None for s in (planned, status)]

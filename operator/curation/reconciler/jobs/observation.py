@@ -1,4 +1,4 @@
-"""When the session of a Running job is looked at."""
+"""When the session of a Running job is observed."""
 
 import random
 from collections import OrderedDict
@@ -10,22 +10,23 @@ from curation.api.job import CurationJob, Run
 from curation.api.names import ANNOTATION_OBSERVE_REQUESTED_AT, Phase
 from curation.authz.gate import CallContext
 from curation.lifecycle.outcome import Denied, Failed, Report
-from curation.reconciler.approvals.waiting import observation_denied
+from curation.reconciler.approvals.waiters import observation_denied
 from curation.reconciler.jobs import orders
 from curation.reconciler.jobs.runs import Runs
 from curation.reconciler.runtime.context import Context
 from curation.reconciler.runtime.key import Key
 
 MAX_BACKOFF_SECONDS: Final = 300.0
-# A process that finds a job whose last look was denied looks again within this: less than the approval's grace.
+# A process that finds a job whose last observation was denied observes it within this time, which is less than the
+# approval's grace.
 DENIED_SECONDS: Final = 10.0
 # Sessions observed at once: a restart finds every Running job due, and their calls must not crowd out new runs.
-AT_ONCE: Final = 64
+OBSERVATIONS_AT_ONCE: Final = 64
 
 
 @dataclass(slots=True)
 class _Plan:
-    """The next look at one session."""
+    """The next observation of one session."""
 
     run_id: str
     due: float
@@ -35,9 +36,9 @@ class _Plan:
     asked: str = ""
     """The value of curation.dev/observe-requested-at that was last honoured."""
     denied: EvaluatedRequest | None = None
-    """The request for which the last look was denied."""
+    """The request for which the last observation was denied."""
     revision: int = 0
-    """Of the policies when the last look began."""
+    """Of the policies when the last observation began."""
 
 
 class Observation:
@@ -50,7 +51,7 @@ class Observation:
         self._plans: dict[Key, _Plan] = {}
         self._before: dict[Key, str] = {}
         self._lines: dict[str, OrderedDict[Key, None]] = {}
-        """By namespace, the jobs whose look is due and has no room, in the order in which they came."""
+        """By namespace, the jobs whose observation is due and has no room, in the order in which they came."""
         self._called: set[Key] = set()
         """The first of a line, called because there was room."""
         runs.on_observation_ended = self._call_all
@@ -59,12 +60,12 @@ class Observation:
     def launched(self, key: Key, job: CurationJob) -> None:
         """A run of the job is launched: only a request that is newer than this job asks for news of its session.
 
-        Trap: a user may see the job Running, and ask, before this process plans its first look.
+        Trap: a user may see the job Running, and ask, before this process plans its first observation.
         """
         self._before[key] = _asked(job)
 
     def advance(self, key: Key, job: CurationJob) -> None:
-        """Look at the session if that is due, else ask for work on the job when it will be, or when there is room."""
+        """Observe the session if that is due, else ask for work on the job when it will be, or when there is room."""
         called = key in self._called
         self._called.discard(key)
         if self._is_due(key, job):
@@ -83,8 +84,8 @@ class Observation:
         asked = _asked(job)
         plan = self._plans.get(key)
         if plan is None or plan.run_id != run.id:
-            # The first look after a restart is spread over the interval too. Trap: which approval a denied look had
-            # asked for is in no status, and one that nobody is known to wait for is soon removed.
+            # The first observation after a restart is spread over the interval too. Trap: which approval a denied
+            # observation had asked for is in no status, and one that nobody is known to wait for is soon removed.
             spread = min(interval, DENIED_SECONDS) if observation_denied(job) else interval
             due = now + spread * random.random()  # noqa: S311
             plan = self._plans[key] = _Plan(run.id, due, interval, asked=self._before.pop(key, asked))
@@ -135,12 +136,12 @@ class Observation:
             self._context.queue.add(key)
 
     def _call_all(self) -> None:
-        # What one look leaves is room for one more of any namespace.
+        # The room that one observation leaves is enough for one more, of any namespace.
         for namespace in tuple(self._lines):
             self._call(namespace)
 
     def ended(self, key: Key, job: CurationJob | None, report: Report) -> None:
-        """An observation has ended: plan the next, later if it told nothing."""
+        """An observation has ended: plan the next, later if it failed."""
         plan = self._plans.get(key)
         if plan is None or job is None or plan.run_id != report.run.id:
             return
@@ -162,24 +163,24 @@ class Observation:
             self._call(key.namespace)
 
     def _over_quota(self, namespace: str) -> bool:
-        """Whether a namespace has its share: as many looks as are free.
+        """Whether a namespace has its share: as many observations as are still free.
 
         So one whose service hangs takes half of them, and leaves some to every other (a dynamic threshold after
         Choudhury and Hahne, IEEE/ACM Transactions on Networking 6(2), 1998, with alpha = 1).
         """
         under_way = self._runs.observations
-        return under_way[namespace] >= AT_ONCE - under_way.total()
+        return under_way[namespace] >= OBSERVATIONS_AT_ONCE - under_way.total()
 
     def _policies_changed(self, namespace: str | None) -> None:
-        """Whether a change allows what was denied is judged when the job is worked on."""
+        """The reconciler of a job asks the gate whether the change allows what was denied."""
         for key, plan in self._plans.items():
             if plan.denied is not None and namespace in (None, key.namespace):
                 self._context.queue.add(key)
 
     def _now_allowed(self, key: Key, job: CurationJob, run: Run, plan: _Plan) -> bool:
-        """Whether a change since the last look allows the request that was denied to it: then there is news to get.
+        """Whether a change since the last observation allows the request that was denied then.
 
-        Each change is asked about once: a look that is denied again for some other cause keeps to its backoff.
+        Each change is asked about once: an observation that is denied again for another cause keeps its backoff.
         """
         revision = self._context.book.revision(key.namespace)
         if plan.denied is None or revision == plan.revision:

@@ -59,7 +59,7 @@ def submit(key: Key, job: CurationJob, run: Run) -> Order:
 
 
 def observe(key: Key, job: CurationJob, run: Run) -> Order:
-    """Look at the session of a Running job."""
+    """Observe the session of a Running job."""
     session = job.status.session
     reference = SessionRef(session.id, session.url) if session is not None else None
     return replace(submit(key, job, run), trigger=Trigger.OBSERVE, session=reference)

@@ -93,8 +93,8 @@ class JobReconciler:
             if reserved and not launched:
                 self._runs.release()
         if step.status == job.status and not (step.add_finalizer or step.remove_finalizer or step.delete):
-            # Only a job that is as it should be is observed, or waits: anything else is decided again first, when the
-            # write is heard of or tried again.
+            # Only a job that is as it should be is observed, or waits. Any other is decided again first: the watch
+            # shows the write, or the write is tried again.
             if step.wake_at is not None:
                 self._context.queue.add_after(key, (step.wake_at - self._context.clock.now()).total_seconds())
             self._observation.advance(key, job)

@@ -36,7 +36,7 @@ log = logging.getLogger(__name__)
 # Cancels share slots: one that hangs must not hold its own for an hour, which is what a module may set.
 CANCEL_WALL_SECONDS: Final = 120
 # Needed only until a run is cleaned; one that was forgotten is cleaned twice, which is safe.
-REMEMBERED: Final = 10_000
+REMEMBERED_RUNS: Final = 10_000
 
 
 @dataclass(eq=False, slots=True)
@@ -49,7 +49,7 @@ class LiveExecution:
     """Why its fence died, if it did."""
 
     def kill(self, why: str) -> None:
-        """End its say in the job, for good."""
+        """From now on nothing that it does counts for the job."""
         if self.dead:
             return
         self.dead = why
@@ -81,7 +81,7 @@ class Runs:
         self._tasks: set[asyncio.Task[None]] = set()
         self._pending: dict[Key, list[Pending]] = {}
         self._unsettled: set[str] = set()  # run ids of the Submit executions among them
-        self._ended: FIFOCache[str, Calls] = FIFOCache(REMEMBERED)
+        self._ended: FIFOCache[str, Calls] = FIFOCache(REMEMBERED_RUNS)
         self._calmer = asyncio.Event()
         self.observations: Counter[str] = Counter()
         """Observations that have not ended, by namespace."""
@@ -114,7 +114,7 @@ class Runs:
         self._offer()
 
     def decline(self, key: Key) -> None:
-        """The key was worked on; if it was offered a slot and did not take it, the next one is asked."""
+        """The key was worked on; if it was offered a slot and did not take it, the next key gets the offer."""
         if key in self._offered:
             self._offered.discard(key)
             self._offer()
@@ -129,8 +129,10 @@ class Runs:
 
     @contextmanager
     def versions_meanwhile(self, uid: str) -> Iterator[list[Stored | None]]:
-        """What is heard of a job while its claim is being answered, for `launch` to judge: it may end the run before
-        the run is known here, and look reverted by the time it is."""
+        """The versions of a job that arrive while its claim is being answered, for `launch` to check.
+
+        One of them may end the run before the run is known here, and may be reverted by then.
+        """
         versions = self._claiming[uid] = []
         try:
             yield versions
@@ -140,7 +142,7 @@ class Runs:
     def launch(self, order: Order, claimed: int = 0, versions: Sequence[Stored | None] = ()) -> None:
         """Execute a Submit or Observe order; its report becomes a pending completion of its job.
 
-        `claimed` is the resourceVersion of the claim: versions heard that are older say nothing about its run.
+        `claimed` is the resourceVersion of the claim: of the `versions`, older ones say nothing about its run.
         """
         live = self._begin(order)
         for version in versions:

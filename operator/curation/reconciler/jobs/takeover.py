@@ -21,11 +21,12 @@ class _Foreign:
 
 
 class Takeover:
-    """Says whether a run's holder is to be taken for gone.
+    """Says whether the holder of a run counts as gone.
 
-    A run that stood in the cluster when this process began to lead is: its holder was replaced. A later one is only
-    once it has not changed for longer than a run can take, so that two operators without a lease do not chase each
-    other. "Stood" is judged by resourceVersion, not by clocks.
+    If the run was in the cluster before this process began to lead, its holder is gone: this process has replaced it.
+    The holder of a later run counts as gone only once the run has not changed for longer than a run can take, so that
+    two operators without a lease do not chase each other. What was there before is known by resourceVersions, not by
+    clocks.
     """
 
     def __init__(

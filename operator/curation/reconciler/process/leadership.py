@@ -74,7 +74,7 @@ class Leadership:
 
     async def _begin(self) -> None:
         context = self._context
-        # One namespace tells for all: resourceVersions rise across the objects of a kind.
+        # Any one namespace will do: resourceVersions rise across the objects of a kind.
         namespace = next(iter(context.settings.namespaces), None)
         self._takeover.leading_since = await context.api.revision(JOBS, namespace)
         # A run that is taken over is replaced in one write, which takes its module.

@@ -149,7 +149,7 @@ class Process:
             egress = EgressClient(AddressFloor(settings.allow_cidrs, settings.deny_cidrs), ca_bundle=settings.ca_bundle)
             stack.push_async_callback(egress.close)
             # Observations and Cancels have threads of their own, so that a burst of runs cannot starve them.
-            threads = settings.max_concurrent_runs + observation.AT_ONCE + cleanup.AT_ONCE
+            threads = settings.max_concurrent_runs + observation.OBSERVATIONS_AT_ONCE + cleanup.CANCELS_AT_ONCE
             executor = InProcessExecutor(
                 store, MeasuredGate(gate, metrics), egress, observer=metrics, max_concurrent=threads
             )
@@ -202,7 +202,7 @@ class Process:
         return self._exit
 
     def _watched_files(self, connection: Connection, egress: EgressClient) -> FileWatch:
-        """Every file that this process was told of at its start."""
+        """Every file that this process was given at its start."""
         trust, credentials = egress.trust, connection.credentials
         sources = {
             "ca-bundle": RenewedFiles(trust.files, trust.renew),

@@ -8,7 +8,7 @@ from typing import Any
 from curation.api.names import EventReason
 from curation.authz.book import PolicyBook
 from curation.authz.gate import Gate
-from curation.cluster.answers import APIError, Conflict, Gone, Refused, Unreachable, WriteAnswer, Written
+from curation.cluster.answers import APIError, Conflict, Document, Gone, Refused, Unreachable, WriteAnswer, Written
 from curation.cluster.api import ClusterAPI
 from curation.cluster.cache import Cache, Stored
 from curation.cluster.clock import ServerClock
@@ -25,8 +25,6 @@ from curation.reconciler.runtime.regarding import regarding_object
 from curation.reconciler.runtime.settings import Settings
 
 log = logging.getLogger(__name__)
-
-Document = dict[str, Any]
 
 DELETION = "its deletion"
 """See `Refusals`."""
@@ -70,13 +68,13 @@ class Context:
         )
 
     def refused(self, key: Key, what: str, refused: Refused, log_fields: Mapping[str, object] | None = None) -> None:
-        """Tell of a write of this object that was refused; once, while it lasts."""
+        """Report that a write of this object was refused: once, for as long as it lasts."""
         stored = self.cache(key).get(key.namespace, key.name)
         about = regarding_object(key, stored) if stored is not None else None
         self.refusals.report(key, about, what, refused, log_fields)
 
     async def delete(self, key: Key, stored: Stored) -> bool:
-        """Delete exactly this version of an object. False if that is refused: then it is told of and tried again.
+        """Delete exactly this version of an object. False if that is refused: then it is reported and tried again.
 
         Raises `APIError` and `Unreachable` where the server is in trouble.
         """

@@ -9,8 +9,8 @@ from typing import Final
 
 log = logging.getLogger(__name__)
 
-CHECK_SECONDS: Final = 5.0
-"""Between two looks. A kubelet takes a minute to write a change of a Secret or ConfigMap into its volume."""
+FILE_CHECK_SECONDS: Final = 5.0
+"""Between two checks. A kubelet takes a minute to write a change of a Secret or ConfigMap into its volume."""
 
 Stamp = tuple[int, int, int, int] | None
 
@@ -26,10 +26,11 @@ class RenewedFiles:
 
 
 class FileWatch:
-    """Looks whether files have changed, and renews what was made of them.
+    """Checks whether files have changed, and renews what was made of them.
 
-    By their status, not by the system's events: a volume of Kubernetes is renewed by exchanging a symbolic link of a
-    folder above, which no event of the file itself tells. ``done`` is told (source, whether it could be renewed).
+    It reads their status and does not wait for the system's events: a volume of Kubernetes is renewed by exchanging a
+    symbolic link of a folder above, and the file itself has no event then. ``done`` is called with the source and
+    whether it could be renewed.
     """
 
     def __init__(self, sources: dict[str, RenewedFiles], done: Callable[[str, bool], None]) -> None:
@@ -38,15 +39,15 @@ class FileWatch:
         self._seen = {name: _stamps(source.files()) for name, source in sources.items()}
 
     async def run(self) -> None:
-        """Look, for ever."""
+        """Check every few seconds, without end."""
         while True:
-            await asyncio.sleep(CHECK_SECONDS)
+            await asyncio.sleep(FILE_CHECK_SECONDS)
             await self.check()
 
     async def check(self) -> None:
-        """Look once."""
+        """Check once."""
         for name, source in self._sources.items():
-            # Taken before they are read: a change during the reading is seen at the next look.
+            # Taken before the files are read: the next check finds a change that comes during the reading.
             stamps = _stamps(source.files())
             if stamps == self._seen[name]:
                 continue

@@ -8,8 +8,8 @@ from typing import Final
 
 from curation.cluster.request_labels import Asked
 
-# A watch is ended by the server after 45 s and opened again (see `handlers`), so one that was not heard of for
-# longer than this hangs. The kubelet's probe adds at most 10 s.
+# The server ends a watch after 45 s and it is opened again (see `handlers`), so one without a sign of life for longer
+# than this hangs. The kubelet's probe adds at most 10 s.
 WATCH_STALE_SECONDS: Final = 75.0
 LOOP_STALE_SECONDS: Final = 30.0
 _BEAT_SECONDS: Final = 1.0
@@ -28,7 +28,7 @@ class _WatchHealth:
 
 
 class Health:
-    """What is known about the health of this process. Told by the work's loop, asked by other threads too."""
+    """What is known about the health of this process. The event loop of the work keeps it; other threads read it."""
 
     def __init__(self, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._monotonic = monotonic

@@ -47,7 +47,7 @@ _PAGES: Final = {False: choose_encoder(""), True: choose_encoder("application/op
 
 
 @dataclass(frozen=True, slots=True)
-class _Answer:
+class _Page:
     status: HTTPStatus
     body: bytes
     content_type: str = "text/plain; charset=utf-8"
@@ -60,36 +60,36 @@ class _Pages:
         self._health = health
         self._registry = registry
         self._monotonic = monotonic
-        self._kept: dict[bool, tuple[float, _Answer]] = {}
+        self._kept: dict[bool, tuple[float, _Page]] = {}
 
-    def answer(self, request: h11.Request) -> _Answer:
+    def answer(self, request: h11.Request) -> _Page:
         """What this request is answered."""
         path = request.target.partition(b"?")[0]
         page = {b"/healthz": self._healthz, b"/readyz": self._readyz, b"/metrics": self._metrics}.get(path)
         if page is None:
-            return _said(HTTPStatus.NOT_FOUND, "here are /healthz, /readyz and /metrics")
+            return _page(HTTPStatus.NOT_FOUND, "here are /healthz, /readyz and /metrics")
         if request.method not in (b"GET", b"HEAD"):
-            return _said(HTTPStatus.METHOD_NOT_ALLOWED, "GET and HEAD are allowed")
+            return _page(HTTPStatus.METHOD_NOT_ALLOWED, "GET and HEAD are allowed")
         return page(request)
 
-    def _healthz(self, _: h11.Request) -> _Answer:
-        return _verdict(self._health.problems())
+    def _healthz(self, _: h11.Request) -> _Page:
+        return _health_page(self._health.problems())
 
-    def _readyz(self, _: h11.Request) -> _Answer:
+    def _readyz(self, _: h11.Request) -> _Page:
         missing = [] if self._health.synced else ["not all kinds have been listed yet"]
-        return _verdict(missing + self._health.problems())
+        return _health_page(missing + self._health.problems())
 
-    def _metrics(self, request: h11.Request) -> _Answer:
+    def _metrics(self, request: h11.Request) -> _Page:
         accepted = b",".join(value for name, value in request.headers if name == b"accept")
         open_metrics = b"application/openmetrics-text" in accepted.lower()
         kept = self._kept.get(open_metrics)
         if kept is None or self._monotonic() >= kept[0]:
             encode, content_type = _PAGES[open_metrics]
             try:
-                made = _Answer(HTTPStatus.OK, encode(self._registry), content_type)
+                made = _Page(HTTPStatus.OK, encode(self._registry), content_type)
             except Exception:
                 log.exception("the metrics could not be rendered")
-                made = _said(HTTPStatus.INTERNAL_SERVER_ERROR, "the metrics could not be rendered; the log says why")
+                made = _page(HTTPStatus.INTERNAL_SERVER_ERROR, "the metrics could not be rendered; the log says why")
             self._kept[open_metrics] = kept = self._monotonic() + RENDER_SECONDS, made
         return kept[1]
 
@@ -182,21 +182,21 @@ class _Connection(asyncio.BufferedProtocol):
             if self._read > HEAD_BYTES + LEFTOVER_BYTES:
                 self.abort()
             return
-        # Trap: h11 judges the size of a head that is not whole only.
+        # Trap: h11 checks the size only of a head that is not whole.
         try:
             self._http.receive_data(bytes(self._buffer[: min(nbytes, rest)]))
             event = self._http.next_event()
         except h11.RemoteProtocolError as error:
-            self._send(_said(HTTPStatus(error.error_status_hint), "this is no HTTP request"))
+            self._send(_page(HTTPStatus(error.error_status_hint), "this is no HTTP request"))
             return
         if isinstance(event, h11.Request):
             self._asked = event.method
             self._send(self._pages.answer(event))
         elif self._read >= HEAD_BYTES:
             what = f"more than {HEAD_BYTES} bytes of headers"
-            self._send(_said(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, what))
+            self._send(_page(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, what))
 
-    def _send(self, answer: _Answer) -> None:
+    def _send(self, answer: _Page) -> None:
         assert self._transport is not None
         self._answered = True
         self._give(ANSWER_SECONDS)
@@ -292,9 +292,9 @@ class HealthServer:
             loop.close()
 
 
-def _verdict(problems: list[str]) -> _Answer:
-    return _said(HTTPStatus.SERVICE_UNAVAILABLE if problems else HTTPStatus.OK, "\n".join(problems) or "ok")
+def _health_page(problems: list[str]) -> _Page:
+    return _page(HTTPStatus.SERVICE_UNAVAILABLE if problems else HTTPStatus.OK, "\n".join(problems) or "ok")
 
 
-def _said(status: HTTPStatus, text: str) -> _Answer:
-    return _Answer(status, f"{text}\n".encode())
+def _page(status: HTTPStatus, text: str) -> _Page:
+    return _Page(status, f"{text}\n".encode())

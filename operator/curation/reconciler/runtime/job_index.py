@@ -1,4 +1,4 @@
-"""What other reconcilers and a scrape ask about all jobs, kept as they change so that nobody looks at each of them."""
+"""What other reconcilers and a scrape ask about all jobs, kept up to date so that nobody goes through all of them."""
 
 from typing import Annotated, Any, NamedTuple
 
@@ -17,12 +17,12 @@ _KNOWN = frozenset(phase.value for phase in Phase)
 UNREADABLE = "Unreadable"
 
 
-class _Metadata(BaseModel):
+class _JobMetadata(BaseModel):
     deletion_timestamp: Annotated[str | None, Field(alias="deletionTimestamp")] = None
     finalizers: list[str] = []
 
 
-class _Status(BaseModel):
+class _JobStatus(BaseModel):
     phase: Any = None
     abandoned_runs: Annotated[Any, Field(alias="abandonedRuns")] = None
 
@@ -30,8 +30,8 @@ class _Status(BaseModel):
 class _Summary(BaseModel):
     """All that the index needs of a job. It holds whatever a release of ours, older or newer, has written."""
 
-    metadata: _Metadata = _Metadata()
-    status: _Status = _Status()
+    metadata: _JobMetadata = _JobMetadata()
+    status: _JobStatus = _JobStatus()
 
     @property
     def released(self) -> bool:
@@ -64,7 +64,7 @@ def may_own_session(job: Document) -> bool:
         return _UNKNOWN.may_own_session
 
 
-_UNKNOWN = _Summary(status=_Status(phase=UNREADABLE))
+_UNKNOWN = _Summary(status=_JobStatus(phase=UNREADABLE))
 
 
 class _Known(NamedTuple):

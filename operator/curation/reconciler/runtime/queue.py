@@ -22,7 +22,7 @@ _SPARE = 64
 
 
 class QueueObserver(Protocol):
-    """Hears of a queue's depth and latency, in seconds."""
+    """Is notified of a queue's depth and latency, in seconds."""
 
     def depth(self, depth: int) -> None:
         """The number of keys that are ready but not taken."""
@@ -107,7 +107,7 @@ class WorkQueue(Generic[K]):
             self._push(key)
 
     async def work(self, reconcile: Callable[[K], Awaitable[None]], failed: Callable[[K, Exception], None]) -> None:
-        """A worker: takes keys until it is cancelled. An exception is told to `failed` and the key asked for again.
+        """A worker: takes keys until it is cancelled. After an exception it calls `failed` and asks for the key again.
 
         Work that raised nothing and asked for no retry has succeeded: the key's next failure starts at the base delay.
         """
@@ -139,7 +139,7 @@ class WorkQueue(Generic[K]):
         return len(self._heap)
 
     def _compact(self) -> None:
-        """Drop replaced delays: a deadline that is computed anew at each look would leave one behind each time."""
+        """Drop replaced delays: a deadline that each reconcile computes anew would leave one behind each time."""
         self._heap = [(due, next(self._sequence), key) for key, due in self._due.items()]
         heapq.heapify(self._heap)
 

@@ -1,6 +1,6 @@
 """Writes of ours that another refuses: a quota, an admission policy, a right that is missing, a store without room.
 
-Each is told of once: in the log and, again every half an hour, by an Event of the object, for as long as it lasts.
+Each is reported once in the log and, every half an hour for as long as it lasts, by an Event of the object.
 """
 
 import logging
@@ -23,14 +23,14 @@ RecordEvent = Callable[[dict[str, Any], Event, Mapping[str, object]], None]
 
 
 @dataclass(slots=True)
-class _Refusal:
+class _RefusedWrite:
     said: str
     reported_at: float
     fields: Mapping[str, object]
     """Of log lines about it."""
 
 
-def why(refused: Refused) -> str:
+def refusal_text(refused: Refused) -> str:
     """The server's own words."""
     return f"{refused.code} {refused.reason}: {refused.message}"
 
@@ -42,7 +42,7 @@ class Refusals:
         self._record = record
         self._gauge = gauge
         self._monotonic = monotonic
-        self._known: dict[Any, dict[str, _Refusal]] = {}
+        self._known: dict[Any, dict[str, _RefusedWrite]] = {}
 
     def report(
         self,
@@ -54,12 +54,12 @@ class Refusals:
     ) -> None:
         """A write of this object was refused; `what` would have been written."""
         fields = log_fields or key.log_fields
-        now, said = self._monotonic(), why(refused)
+        now, said = self._monotonic(), refusal_text(refused)
         found = self._known.setdefault(key, {})
         known = found.get(what)
         text = f"The API server refuses to write {what}, which is tried again: {said}"
         if known is None:
-            found[what] = known = _Refusal(said, now, fields)
+            found[what] = known = _RefusedWrite(said, now, fields)
             self._gauge.labels(kind=key.kind.kind).inc()
             log.error("%s: %s", key, text, extra=fields)
         elif now < known.reported_at + REPORT_AGAIN_SECONDS:

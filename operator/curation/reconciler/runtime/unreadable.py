@@ -1,4 +1,4 @@
-"""Objects that this release cannot read: each is told of once, in its conditions too, and left as it is otherwise.
+"""Objects that this release cannot read: each is reported once, also in its conditions, and is not changed otherwise.
 
 What must be done all the same (a deletion is let through, sessions are cancelled) is each reconciler's own.
 """
@@ -14,10 +14,11 @@ from curation.api.policy import ClusterCurationPolicy, CurationPolicy
 from curation.api.reading import Fault, Unreadable
 from curation.api.remains import remains_of
 from curation.api.schema import ResourceModel
+from curation.cluster.answers import Document
 from curation.cluster.cache import Stored
 from curation.cluster.resources import APPROVALS, CLUSTER_POLICIES, JOBS, MODULES, POLICIES, ResourceKind
 from curation.lifecycle.event import Event
-from curation.reconciler.runtime.context import Context, Document
+from curation.reconciler.runtime.context import Context
 from curation.reconciler.runtime.key import Key
 from curation.reconciler.runtime.regarding import regarding_object
 from curation.reconciler.runtime.writes import after_write
@@ -50,7 +51,7 @@ class Unreadables:
         self._reported: dict[Key, tuple[str, Fault]] = {}
 
     async def check(self, key: Key) -> None:
-        """Tell of the object if it cannot be read; note that it can."""
+        """Report the object if it cannot be read; forget the report once it can."""
         stored = self._context.cache(key).get(key.namespace, key.name)
         if stored is None:
             self._forget(key)
@@ -81,7 +82,7 @@ class Unreadables:
     async def _show(self, key: Key, stored: Stored, fault: Fault) -> None:
         """Say it in the conditions, which follow from all else and so may be written whatever that is."""
         if stored.fault is not None:
-            return  # it is not even to be looked at
+            return  # not even its conditions may be parsed
         document = stored.document()
         if "deletionTimestamp" in document["metadata"]:
             return

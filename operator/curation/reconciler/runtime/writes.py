@@ -6,11 +6,11 @@ from datetime import datetime
 
 from curation.api.job import status_to_wire
 from curation.api.schema import Condition, Model
-from curation.cluster.answers import Conflict, Gone, Refused, Throttled, Unknown, WriteAnswer, Written
+from curation.api.text import clip
+from curation.cluster.answers import Conflict, Document, Gone, Refused, Throttled, Unknown, WriteAnswer, Written
 from curation.cluster.cache import Stored
 from curation.lifecycle import conditions
-from curation.lifecycle.draft import clip
-from curation.reconciler.runtime.context import Context, Document
+from curation.reconciler.runtime.context import Context
 from curation.reconciler.runtime.key import Key
 
 log = logging.getLogger(__name__)

@@ -28,7 +28,7 @@ ShowStatus = Callable[[str], Awaitable[None]]
 
 
 class InUse:
-    """Puts the finalizer on once, and takes it off a deleted object in time."""
+    """Adds the finalizer once, and removes it from a deleted object in time."""
 
     def __init__(self, context: Context, jobs: JobIndex) -> None:
         self._context = context
@@ -43,7 +43,7 @@ class InUse:
         stays, `show` puts into its status why, and until when.
         """
         context = self._context
-        if meta.finalizers_cut:  # a write would take off those of others
+        if meta.finalizers_cut:  # a write would remove those of others
             return meta.deletion_timestamp is not None
         held = IN_USE_FINALIZER in meta.finalizers
         if meta.deletion_timestamp is None:
@@ -64,7 +64,7 @@ class InUse:
         return True
 
     async def let_go(self, key: Key, stored: Stored) -> None:
-        """Of an object that cannot be read: put nothing on, but let its deletion through in time."""
+        """Of an object that cannot be read: add nothing, but let its deletion through in time."""
         if stored.deleted:
             await self.advance(key, ObjectMeta.model_validate(stored.document()["metadata"]))
 

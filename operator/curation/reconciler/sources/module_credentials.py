@@ -17,7 +17,7 @@ from curation.egress.headers import wire_headers
 from curation.execution.origin_credentials import OriginCredential
 
 # A rotated Secret is in use after this many seconds; without a bound a burst of runs would be a burst of reads.
-FRESH_SECONDS = 30.0
+SECRET_FRESH_SECONDS = 30.0
 # A Secret that is gone or may no longer be read serves a Cancel as it was for so long: then it counts as withdrawn.
 WITHDRAWN_SECONDS = 600.0
 # Values that are kept for a Cancel, the last read of all; with more modules that have credentials, a Cancel in a
@@ -83,7 +83,7 @@ class ModuleCredentials:
         """What a key holds, base64; None if there is no such key. One read of the Secret serves all these `keys`."""
         place, now = (namespace, name, key), self._monotonic()
         known = self._read.get(place)
-        if known is not None and now < known[0] + FRESH_SECONDS:
+        if known is not None and now < known[0] + SECRET_FRESH_SECONDS:
             return known[1]
         try:
             found = await self._api.read_secret(namespace, name)

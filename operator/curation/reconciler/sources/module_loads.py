@@ -76,7 +76,7 @@ class Compilations:
         built: Callable[[Key, ModuleSpec, str], None],
         wake: Callable[[Key], None],
     ) -> None:
-        """`read` gives the bytes of a namespace's module, `built` hears of a new build, `wake` asks for work on it."""
+        """`read` gives a module's bytes, `built` is called for a new build, `wake` asks for work on the module."""
         self._store = store
         self._read = read
         self._built = built
@@ -96,7 +96,7 @@ class Compilations:
             await asyncio.wait(tasks)
 
     def start(self, key: Key, spec: ModuleSpec, digest: str) -> None:
-        """Have it compiled when its namespace's turn has come; then there is work on the module. Raises what it met."""
+        """Have it compiled in a turn of its namespace, then wake the module. Raises what an earlier try has raised."""
         failed = self._not_compiled.get(key)
         if failed is not None and failed[0] == digest:
             if not isinstance(failed[1], ModuleLoadError):
@@ -115,7 +115,7 @@ class Compilations:
                 await self._store.load(digest, fetch, key.namespace)
                 self._built(key, spec, digest)
             except ModuleLoadError as error:
-                if not error.reason.may_pass:  # else its next look tells
+                if not error.reason.may_pass:  # else the next check of its source finds out
                     self._not_compiled[key] = digest, error
             except (APIError, Unreachable, OSError) as error:
                 self._not_compiled[key] = digest, error

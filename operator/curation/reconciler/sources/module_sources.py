@@ -1,4 +1,4 @@
-"""The sources of modules: read in the namespace of each, and looked at again while it may be run.
+"""The sources of modules: read in the namespace of each, and checked again while the module may be run.
 
 A module is what its source holds here and now. That some namespace has once loaded the same digest says nothing about
 this one, and bytes that were changed in place must not go on being run. There is no watch on ConfigMaps, which would
@@ -20,12 +20,12 @@ from curation.cluster.bounds import MAX_KEYS
 from curation.reconciler.runtime.key import Key
 from curation.wasm.store import MAX_MODULE_BYTES, ModuleLoadError, ModuleReason, builtin_bytes, digest_of
 
-CHECK_SECONDS: Final = 5.0
-"""Between two looks at a source."""
-CHECKS_A_SECOND: Final = 10.0
-"""Of all sources, in equal shares between namespaces: beyond that they are looked at less often."""
-FRESH_SECONDS: Final = 10.0
-"""How old a look may be for a run to be claimed: with more modules than there are looks, one is made for the claim."""
+SOURCE_CHECK_SECONDS: Final = 5.0
+"""Between two checks of a source."""
+SOURCE_CHECKS_A_SECOND: Final = 10.0
+"""Of all sources, in equal shares between namespaces: with more of them each is checked less often."""
+SOURCE_FRESH_SECONDS: Final = 10.0
+"""How old the last check may be when a run is claimed; if it is older, the claim checks first."""
 
 _BASE64_CHARACTERS = (MAX_MODULE_BYTES + 2) // 3 * 4
 
@@ -39,7 +39,7 @@ class Version(NamedTuple):
 
 @dataclass(slots=True)
 class _Check:
-    """What the last look at a module's source has shown."""
+    """What the last check of a module's source has found."""
 
     origin: tuple[ModuleSource, str | None]
     version: Version | None
@@ -61,7 +61,7 @@ class Sources:
         self._namespaces: Counter[str] = Counter()
 
     async def check(self, key: Key, spec: ModuleSpec) -> None:
-        """See that a module's source has the bytes of its digest, by as small a read as tells it.
+        """See that a module's source has the bytes of its digest, with as small a read as possible.
 
         Raises ModuleLoadError if it has not, and `APIError` or `Unreachable`.
         """
@@ -106,20 +106,22 @@ class Sources:
         return found
 
     def fresh(self, key: Key, module: CurationModule) -> bool:
-        """Whether the last look at the module's source is young enough for a run."""
+        """Whether the last check of the module's source is recent enough for a run."""
         if module.spec.source.config_map is None:
             return True
         known = self._checks.get(key)
         return (
-            known is not None and known.origin == origin(module.spec) and self._monotonic() < known.at + FRESH_SECONDS
+            known is not None
+            and known.origin == origin(module.spec)
+            and self._monotonic() < known.at + SOURCE_FRESH_SECONDS
         )
 
     def next_check(self, key: Key) -> float | None:
-        """In how many seconds the source is to be looked at again; None if there is nothing to look at."""
+        """In how many seconds the source is to be checked again; None if there is nothing to check."""
         if key not in self._checks:
             return None
-        share = CHECKS_A_SECOND / len(self._namespaces)
-        return max(CHECK_SECONDS, self._namespaces[key.namespace] / share) * (0.9 + self._sample() / 5)
+        share = SOURCE_CHECKS_A_SECOND / len(self._namespaces)
+        return max(SOURCE_CHECK_SECONDS, self._namespaces[key.namespace] / share) * (0.9 + self._sample() / 5)
 
     def forget(self, key: Key) -> None:
         """The module is gone, or has another kind of source."""
@@ -143,7 +145,7 @@ def _version(metadata: dict[str, Any] | None) -> Version | None:
 
 
 def _mismatch(source: ConfigMapSource) -> ModuleLoadError:
-    # Neither their digest nor another key is told: the module's author may not be let read the ConfigMap.
+    # Neither their digest nor another key is shown: the module's author may have no right to read the ConfigMap.
     return ModuleLoadError(
         ModuleReason.DIGEST_MISMATCH,
         f"ConfigMap {source.name}, key {source.key} holds other bytes than spec.digest says: fix whichever is wrong",

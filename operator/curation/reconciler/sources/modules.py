@@ -51,7 +51,7 @@ class ModuleState:
 
 
 @dataclass(frozen=True, slots=True)
-class _Verdict:
+class _Readiness:
     """What a module's status says."""
 
     digest: str | None
@@ -106,11 +106,11 @@ class ModuleReconciler:
             return False
 
     async def recheck(self, namespace: str, name: str) -> None:
-        """Look at the module's source now; where the API server does not let us, all stays as it was."""
+        """Check the module's source now; if the API server does not allow it, all stays as it was."""
         key = Key(MODULES, namespace, name)
         task = self._rechecks.get(key)
         if task is None:
-            task = self._rechecks[key] = asyncio.create_task(self._recheck(key), name=f"look at {key}")
+            task = self._rechecks[key] = asyncio.create_task(self._recheck(key), name=f"recheck {key}")
             task.add_done_callback(lambda _: self._rechecks.pop(key, None))
         await asyncio.shield(task)
 
@@ -178,21 +178,21 @@ class ModuleReconciler:
         if not self._turns.begin(key):
             return
         try:
-            verdict = await self.load(key)
+            readiness = await self.load(key)
         finally:
             self._turns.end()
-        if verdict is None:
+        if readiness is None:
             return
         status = ModuleStatus(
             observed_generation=module.metadata.generation,
-            digest=verdict.digest or "",
-            size_bytes=verdict.size_bytes,
+            digest=readiness.digest or "",
+            size_bytes=readiness.size_bytes,
             conditions=module_conditions(
                 module.status.conditions,
-                verdict.digest is not None,
-                verdict.stalled,
-                verdict.reason,
-                verdict.message,
+                readiness.digest is not None,
+                readiness.stalled,
+                readiness.reason,
+                readiness.message,
                 module.metadata.generation,
                 self._context.clock.now(),
             ),
@@ -210,10 +210,10 @@ class ModuleReconciler:
         except Unreadable:
             return False  # to be marked as such
 
-    async def load(self, key: Key) -> _Verdict | None:
+    async def load(self, key: Key) -> _Readiness | None:
         """Load a module that is known, and note whether it can be run; what is to be compiled is, in the background.
 
-        None if there is nothing to tell: the cluster did not let us, or it is being compiled.
+        None if there is nothing to report: the API server did not answer, or it is being compiled.
         """
         stored = self._context.cache(key).get(key.namespace, key.name)
         if stored is None:
@@ -238,7 +238,7 @@ class ModuleReconciler:
             lasts = not error.reason.may_pass or module.spec.source.config_map is None
             self._set(place, ModuleState(None, message, module.spec, build, unusable=lasts))
             self._try_later(key, passing=not lasts)
-            return _Verdict(None, error.reason.value, error.message, None, stalled=lasts)
+            return _Readiness(None, error.reason.value, error.message, None, stalled=lasts)
         except (APIError, Unreachable, OSError) as error:
             log.warning("module %s/%s could not be read: %s", *place, error)
             self._try_later(key, passing=True)
@@ -248,12 +248,12 @@ class ModuleReconciler:
             text = f"CurationModule {key.name} is not ready: {message}"
             self._set(place, ModuleState(None, text, module.spec, build))
             refused = isinstance(error, APIError)
-            return _Verdict(None, ModuleReason.NOT_FOUND.value, message, None) if refused else None
+            return _Readiness(None, ModuleReason.NOT_FOUND.value, message, None) if refused else None
         self._failures.pop(key, None)
         self._set(place, ModuleState(loaded.digest, "", module.spec, loaded.digest))
         self._mark_deleted(key, module)
         self._check_again(key)
-        return _Verdict(loaded.digest, ModuleReason.COMPILED.value, "The module can be run.", loaded.size_bytes)
+        return _Readiness(loaded.digest, ModuleReason.COMPILED.value, "The module can be run.", loaded.size_bytes)
 
     def _mark_unreadable(self, key: Key, error: Unreadable) -> None:
         """No run is claimed with it; what was loaded before can still cancel."""
@@ -335,7 +335,7 @@ class ModuleReconciler:
         return loaded
 
     def _built(self, key: Key, spec: ModuleSpec, digest: str) -> None:
-        """Note it at once: of a deleted module nobody looks again, and a Cancel may need it."""
+        """Note it at once: nobody checks a deleted module again, and a Cancel may need the build."""
         place = (key.namespace, key.name)
         known = self._states.get(place)
         if known is not None and known.spec is not None and origin(known.spec) == origin(spec):

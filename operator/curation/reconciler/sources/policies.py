@@ -1,4 +1,4 @@
-"""CurationPolicies: put what counts of each in force the moment it is seen, and say in its status what does."""
+"""CurationPolicies: put each in force, as far as it counts, at once; say in its status what is in force."""
 
 import logging
 from collections.abc import Iterator
@@ -9,11 +9,11 @@ from typing import Final, NamedTuple
 from curation.api.names import POLICY_INVALID
 from curation.api.policy import CurationPolicy, PolicyStatus
 from curation.api.reading import Unreadable
-from curation.authz.standing import Standing, put_in_force, review
-from curation.cluster.answers import Refused
+from curation.authz.policy_review import PolicyReview, put_in_force, review
+from curation.cluster.answers import Document, Refused
 from curation.cluster.cache import Stored
 from curation.cluster.resources import CLUSTER_POLICIES, POLICIES
-from curation.reconciler.runtime.context import Context, Document
+from curation.reconciler.runtime.context import Context
 from curation.reconciler.runtime.key import Key
 from curation.reconciler.runtime.writes import ready_condition, write_own_status
 from curation.reconciler.sources.in_use import TERMINATING, InUse
@@ -39,9 +39,9 @@ class PolicyReconciler:
         self._context = context
         self._in_use = in_use
         in_use.accepts = self._is_not_ours
-        self._standings: dict[Key, Standing] = {}
+        self._reviews: dict[Key, PolicyReview] = {}
         self._reported: dict[Key, tuple[str, int, str]] = {}
-        """Of which revision, and with which reason, it was last told that it is not in force."""
+        """The revision, and the reason, of the last report that it is not in force."""
         self._not_ours: set[Key] = set()
         """Cluster policies that this operator, which is limited to namespaces, may read and not write."""
         for kind in (POLICIES, CLUSTER_POLICIES):
@@ -64,25 +64,25 @@ class PolicyReconciler:
         self._not_ours.discard(key)
         self._context.book.remove_policy(namespace, known.name)
 
-    def _review(self, key: Key, policy: CurationPolicy) -> Standing:
-        standing = review(policy, self._standings.get(key))
-        self._count(key, standing)
-        put_in_force(self._context.book, key.namespace or None, key.name, standing)
-        return standing
+    def _review(self, key: Key, policy: CurationPolicy) -> PolicyReview:
+        reviewed = review(policy, self._reviews.get(key))
+        self._count(key, reviewed)
+        put_in_force(self._context.book, key.namespace or None, key.name, reviewed)
+        return reviewed
 
-    def _count(self, key: Key, standing: Standing | None) -> None:
-        before = self._standings.pop(key, None)
-        for each, change in ((before, -1), (standing, 1)):
+    def _count(self, key: Key, reviewed: PolicyReview | None) -> None:
+        before = self._reviews.pop(key, None)
+        for each, change in ((before, -1), (reviewed, 1)):
             if each is not None:
                 ready = str(each.check.valid)
                 self._context.metrics.policies.labels(kind=key.kind.kind, ready=ready).inc(change)
-        if standing is not None:
-            self._standings[key] = standing
+        if reviewed is not None:
+            self._reviews[key] = reviewed
 
     def idle(self) -> Iterator[Idle]:
         """The policies that are not as their authors believe: no permit of them counts."""
-        for key, standing in sorted(self._standings.items(), key=lambda item: (item[0].namespace, item[0].name)):
-            if (standing.in_force is None or standing.missed) and not standing.deleting:
+        for key, reviewed in sorted(self._reviews.items(), key=lambda item: (item[0].namespace, item[0].name)):
+            if (reviewed.in_force is None or reviewed.missed) and not reviewed.deleting:
                 yield Idle(key.kind.kind, key.namespace, key.name)
 
     async def reconcile(self, key: Key) -> None:
@@ -95,17 +95,17 @@ class PolicyReconciler:
         except Unreadable:
             await self._in_use.let_go(key, stored)
             return
-        standing = self._review(key, policy)
-        self._report(key, policy, standing)
+        reviewed = self._review(key, policy)
+        self._report(key, policy, reviewed)
         if key in self._not_ours:
             return
-        check = standing.check
+        check = reviewed.check
 
         async def write(counts: bool, reason: str, message: str) -> None:
             status = PolicyStatus(
                 observed_generation=policy.metadata.generation,
                 policies=check.count if check.valid else None,
-                in_force=standing.record(),
+                in_force=reviewed.record(),
                 conditions=ready_condition(
                     policy.status.conditions,
                     counts,
@@ -117,9 +117,9 @@ class PolicyReconciler:
             )
             await self._write(key, stored, policy.status, status)
 
-        of_use, show = standing.in_force is not None, partial(write, False, TERMINATING)
+        of_use, show = reviewed.in_force is not None, partial(write, False, TERMINATING)
         if not await self._in_use.advance(key, policy.metadata, of_use=of_use, show=show):
-            await write(check.valid, standing.reason, standing.message)
+            await write(check.valid, reviewed.reason, reviewed.message)
 
     async def _write(self, key: Key, stored: Stored, old: PolicyStatus, new: PolicyStatus) -> None:
         unrecorded, left_out = False, stored.left_out(CurationPolicy)
@@ -143,7 +143,7 @@ class PolicyReconciler:
             await write_own_status(self._context, key, stored, old, without, left_out)
 
     def _is_not_ours(self, key: Key, refused: Refused) -> bool:
-        """Whether an operator that is limited to namespaces was told that it may not write cluster policies."""
+        """Whether this operator is limited to namespaces and may not write cluster policies."""
         if key.kind is not CLUSTER_POLICIES or refused.code != FORBIDDEN or not self._context.settings.namespaces:
             return False
         self._not_ours.add(key)
@@ -155,23 +155,23 @@ class PolicyReconciler:
         )
         return True
 
-    def _report(self, key: Key, policy: CurationPolicy, standing: Standing) -> None:
+    def _report(self, key: Key, policy: CurationPolicy, reviewed: PolicyReview) -> None:
         """Make an Event and a log line of a revision that is not in force, once."""
-        if standing.check.valid or standing.deleting:
+        if reviewed.check.valid or reviewed.deleting:
             self._reported.pop(key, None)
             return
-        reported = (standing.uid, standing.generation, standing.reason)
+        reported = (reviewed.uid, reviewed.generation, reviewed.reason)
         if self._reported.get(key) == reported:
             return
         self._reported[key] = reported
         said = next((c for c in policy.status.conditions if c.type == "Ready"), None)
         if said is not None and (said.observed_generation, said.reason) == reported[1:] and said.status == "False":
             return  # by the process before this one, or another operator
-        log.warning("%s: %s: %s", key, standing.reason, standing.message)
+        log.warning("%s: %s: %s", key, reviewed.reason, reviewed.message)
         self._context.events.record(
             _regarding(key, policy),
             POLICY_INVALID,
-            f"{standing.reason}: {standing.message}",
+            f"{reviewed.reason}: {reviewed.message}",
             action=POLICY_INVALID,
             type="Warning",
         )

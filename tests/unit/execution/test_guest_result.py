@@ -6,7 +6,7 @@ import pytest
 
 from curation.api.approval import EvaluatedRequest
 from curation.execution.calls import CallResult, DeniedCall
-from curation.execution.verdict import verdict
+from curation.execution.guest_result import guest_result
 from curation.lifecycle.outcome import (
     Cancelled,
     Completed,
@@ -48,7 +48,7 @@ def error(claimed: str) -> Returned:
 
 
 def judged(end: GuestEnd, last: CallResult | None = None, denied: DeniedCall | None = None) -> Result:
-    return verdict(Trigger.SUBMIT, end, last, denied, Limits())
+    return guest_result(Trigger.SUBMIT, end, last, denied, Limits())
 
 
 @pytest.mark.parametrize(
@@ -123,7 +123,7 @@ def test_words_of_a_module_are_cut_to_a_bound() -> None:
 
 
 def parsed(trigger: Trigger, document: str) -> Result:
-    return verdict(trigger, Returned(True, document), None, None, Limits())
+    return guest_result(trigger, Returned(True, document), None, None, Limits())
 
 
 @pytest.mark.parametrize(
@@ -187,7 +187,7 @@ LONG = "y" * 100
 
 
 def of_a_small_module(trigger: Trigger, document: str, *, ok: bool = True) -> Result:
-    return verdict(trigger, Returned(ok, document), None, None, SMALL)
+    return guest_result(trigger, Returned(ok, document), None, None, SMALL)
 
 
 def test_a_result_is_measured_in_bytes_of_utf8() -> None:
@@ -195,7 +195,7 @@ def test_a_result_is_measured_in_bytes_of_utf8() -> None:
     assert len(document) < len(document.encode())
     for size, expected in ((len(document.encode()), Completed), (len(document), Failed)):
         limits = Limits(output_size=size)
-        assert isinstance(verdict(Trigger.SUBMIT, Returned(True, document), None, None, limits), expected)
+        assert isinstance(guest_result(Trigger.SUBMIT, Returned(True, document), None, None, limits), expected)
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""What the end of a guest means: the failure classes (docs/curationjob.md), as one pure function."""
+"""What a guest that has ended came to: the failure classes (docs/curationjob.md), as one pure function."""
 
 import json
 from typing import Any
@@ -41,7 +41,7 @@ MAX_TEXT = 1024
 _CLASSES = {each.value: each for each in FailureClass}
 
 
-def verdict(
+def guest_result(
     trigger: Trigger, end: GuestEnd, last_call: CallResult | None, last_denied: DeniedCall | None, limits: Limits
 ) -> Result:
     """The result of an execution.
@@ -70,7 +70,7 @@ def verdict(
 def _long(trigger: Trigger, document: str, too_large: Exceeded, limits: Limits) -> Result:
     """A session's end counts though its output is too large: its job would run for ever. Other results do not.
 
-    Trap: to judge all of such a document takes a second of Python. So only what counts of it is judged.
+    Trap: to validate all of such a document takes a second of Python. So only what counts of it is validated.
     """
     try:
         parsed = pydantic_core.from_json(document)
@@ -120,7 +120,7 @@ def _module_error(document: str, last_call: CallResult | None) -> tuple[Failed, 
 
 
 def _class_of(last_call: CallResult | None) -> FailureClass | None:
-    """The class that the answer to a module's last call stands for, if the module itself names none."""
+    """The class that follows from the answer to a module's last call, if the module itself names none."""
     if last_call is None:
         return None
     if last_call.egress_refused:

@@ -1,8 +1,8 @@
 """What one policy object has in force: its newest revision if that is valid, else the last valid one that is known.
 
 An invalid revision never takes effect. The last valid one is known from this process's own memory, or from
-``status.inForce``, which only the operator writes. It counts whole only while every revision after it was judged
-invalid by somebody: one that nobody has seen may have withdrawn a permission, and then its forbids alone count.
+``status.inForce``, which only the operator writes. It counts whole only while every revision after it was
+reviewed and found invalid: one that nobody has seen may have withdrawn a permission, and then its forbids alone count.
 No I/O; called by the policy reconciler and by `kubectl curation why` and `can-i`, which so answer alike.
 """
 
@@ -16,12 +16,12 @@ from curation.authz.policy_check import PolicyCheck, check_policy
 
 REVISIONS_MISSED: Final = "RevisionsMissed"
 
-Reason = Literal["Valid", "ParseError", "ValidationError", "RevisionsMissed"]
+ReviewReason = Literal["Valid", "ParseError", "ValidationError", "RevisionsMissed"]
 
 
 @dataclass(frozen=True, slots=True)
 class Revision:
-    """A valid revision that is in force, and up to which generation every later one was judged invalid."""
+    """A valid revision that is in force, and up to which generation every later one was found invalid."""
 
     generation: int
     cedar: str
@@ -30,8 +30,8 @@ class Revision:
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
-    """The judgement of one version of a policy object."""
+class PolicyReview:
+    """What a review of one version of a policy object has found."""
 
     uid: str
     generation: int
@@ -44,11 +44,11 @@ class Standing:
 
     @property
     def missed(self) -> bool:
-        """Whether there was a revision between the one in force and the newest that nobody has judged."""
+        """Whether there was a revision between the one in force and the newest that nobody has reviewed."""
         return self.in_force is not None and self.in_force.reviewed_to < self.generation
 
     @property
-    def reason(self) -> Reason:
+    def reason(self) -> ReviewReason:
         """The reason of the Ready condition."""
         return "RevisionsMissed" if self.missed else self.check.reason
 
@@ -93,8 +93,8 @@ def cedar_digest(text: str) -> str:
     return f"sha256:{hashlib.sha256(text.encode()).hexdigest()}"
 
 
-def review(policy: CurationPolicy | ClusterCurationPolicy, before: Standing | None) -> Standing:
-    """Judge a version of an object; ``before`` is what this process made of the version before it, if it saw one."""
+def review(policy: CurationPolicy | ClusterCurationPolicy, before: PolicyReview | None) -> PolicyReview:
+    """Review a version of an object; ``before`` is the review of the version before it, if this process saw one."""
     meta, text = policy.metadata, policy.spec.cedar
     deleting = meta.deletion_timestamp is not None
     if before is not None and before.uid != meta.uid:
@@ -102,7 +102,7 @@ def review(policy: CurationPolicy | ClusterCurationPolicy, before: Standing | No
     check = before.check if before is not None and before.text == text else check_policy(text)
     if check.valid:
         revision = Revision(meta.generation, text, check, meta.generation)
-        return Standing(meta.uid, meta.generation, deleting, text, check, revision)
+        return PolicyReview(meta.uid, meta.generation, deleting, text, check, revision)
     recorded = _recorded(policy, before)
     known = (
         _carried(before.in_force if before is not None else None, meta.generation, deleting, before),
@@ -112,12 +112,12 @@ def review(policy: CurationPolicy | ClusterCurationPolicy, before: Standing | No
     best = max(
         (each for each in known if each is not None), key=lambda each: (each.generation, each.reviewed_to), default=None
     )
-    return Standing(meta.uid, meta.generation, deleting, text, check, best)
+    return PolicyReview(meta.uid, meta.generation, deleting, text, check, best)
 
 
-def put_in_force(book: PolicyBook, namespace: str | None, name: str, standing: Standing) -> None:
-    """Make the book say what the judgement says; namespace None is the cluster."""
-    revision = standing.in_force
+def put_in_force(book: PolicyBook, namespace: str | None, name: str, reviewed: PolicyReview) -> None:
+    """Put into the book what the review has found; namespace None is the cluster."""
+    revision = reviewed.in_force
     if revision is None:
         book.remove_policy(namespace, name)
     else:
@@ -126,14 +126,14 @@ def put_in_force(book: PolicyBook, namespace: str | None, name: str, standing: S
             name,
             revision.cedar,
             check=revision.check,
-            cancel_only=standing.deleting,
-            forbids_only=standing.missed,
+            cancel_only=reviewed.deleting,
+            forbids_only=reviewed.missed,
         )
-    flawed = not standing.check.valid and not standing.deleting
+    flawed = not reviewed.check.valid and not reviewed.deleting
     book.note_flaw(namespace, name, "is invalid, see its status" if flawed else "")
 
 
-def _recorded(policy: CurationPolicy | ClusterCurationPolicy, before: Standing | None) -> Revision | None:
+def _recorded(policy: CurationPolicy | ClusterCurationPolicy, before: PolicyReview | None) -> Revision | None:
     """The revision that the status records, if that is this very object's and is still valid."""
     found, meta = policy.status.in_force, policy.metadata
     if found is None or found.uid != meta.uid or not 0 < found.generation < meta.generation:
@@ -148,8 +148,10 @@ def _recorded(policy: CurationPolicy | ClusterCurationPolicy, before: Standing |
     return Revision(found.generation, found.cedar, check, reviewed_to)
 
 
-def _carried(revision: Revision | None, generation: int, deleting: bool, before: Standing | None) -> Revision | None:
-    """The revision as of this generation: judged up to it, unless one between the two was not seen."""
+def _carried(
+    revision: Revision | None, generation: int, deleting: bool, before: PolicyReview | None
+) -> Revision | None:
+    """The revision as of this generation: reviewed up to it, unless one between the two was not seen."""
     if revision is None:
         return None
     # The deletion itself is one generation, and changes no text.
