@@ -15,6 +15,12 @@ class PluginError(click.ClickException):
         click.echo(f"error: {safe(self.message, multiline=True)}", file=file, err=True)
 
 
+class BadInput(PluginError):
+    """A file or an option that cannot be used, so that what was asked for was not even begun; the exit code is 2."""
+
+    exit_code = 2
+
+
 class Forbidden(PluginError):
     """403: RBAC or admission refused. ``said`` is the server's own message."""
 

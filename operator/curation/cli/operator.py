@@ -1,14 +1,13 @@
-"""`curation-operator`: run the operator, print what it publishes, check a module, build one."""
+"""`curation-operator`: run the operator, print what it publishes, check a module, try one, build one."""
 
 import gc
 import json
 import logging
 import os
 import re
-import ssl
 import sys
 from collections.abc import Sequence
-from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Final
 
@@ -17,10 +16,13 @@ import uvloop
 
 from curation.api.contract import contract_schemas
 from curation.api.crd import crd_yaml, crds
+from curation.api.files import file_schemas
 from curation.authz.cedar_schema import SCHEMA_TEXT
 from curation.cli.build import build
 from curation.cli.logs import configure_logging
+from curation.cli.networks import CIDR, PEM_FILE, Network
 from curation.cli.text import safe
+from curation.cli.trial import try_module
 from curation.cluster.answers import APIError, Unreachable
 from curation.cluster.bounds import RECURSION_LIMIT
 from curation.cluster.credentials import ConfigurationError
@@ -31,23 +33,7 @@ from curation.wasm.store import CONFIG_MAP_BYTES, check_module, digest_of
 
 log = logging.getLogger(__name__)
 
-Network = IPv4Network | IPv6Network
 _SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
-
-
-class _CIDR(click.ParamType[Network]):
-    """An IP network such as 10.0.0.0/8."""
-
-    name = "CIDR"
-
-    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> Network:
-        """See click."""
-        if isinstance(value, IPv4Network | IPv6Network):
-            return value
-        try:
-            return ip_network(str(value))
-        except ValueError as error:
-            self.fail(f"{error}; write a network such as 10.0.0.0/8", param, ctx)
 
 
 class _Address(click.ParamType[tuple[str, int]]):
@@ -72,21 +58,6 @@ def _is_ipv6(text: str) -> bool:
         return ip_address(text).version == 6
     except ValueError:
         return False
-
-
-class _Bundle(click.ParamType[Path]):
-    """A PEM file of certificates."""
-
-    name = "FILE"
-
-    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> Path:
-        """See click."""
-        path = Path(str(value))
-        try:
-            ssl.create_default_context(cafile=path)
-        except (OSError, ValueError) as error:  # an SSLError is an OSError
-            self.fail(f"{path} is not a PEM file of certificates that can be read: {error}", param, ctx)
-        return path
 
 
 class _Name(click.ParamType[str]):
@@ -137,7 +108,7 @@ def main() -> None:
 @click.option(
     "--allow-cidr",
     "allow_cidrs",
-    type=_CIDR(),
+    type=CIDR,
     multiple=True,
     envvar="CURATION_ALLOW_CIDR",
     help="A private or loopback network that modules may reach; may be repeated.",
@@ -145,14 +116,14 @@ def main() -> None:
 @click.option(
     "--deny-cidr",
     "deny_cidrs",
-    type=_CIDR(),
+    type=CIDR,
     multiple=True,
     envvar="CURATION_DENY_CIDR",
     help="A network that modules may not reach, allowed or public; wins over --allow-cidr; may be repeated.",
 )
 @click.option(
     "--ca-bundle",
-    type=_Bundle(),
+    type=PEM_FILE,
     envvar="CURATION_CA_BUNDLE",
     help="A PEM file of authorities to trust for modules' https calls, beside the system's.",
 )
@@ -302,8 +273,9 @@ def crds_command() -> None:
 
 @main.command()
 def schemas() -> None:
-    """Print the JSON Schemas of the module contract and the Cedar schema, as one JSON document."""
-    click.echo(json.dumps({**contract_schemas(), "cedarSchema": SCHEMA_TEXT}, indent=2, sort_keys=True))
+    """Print the JSON Schemas of the module contract and of our files, and the Cedar schema, as one JSON document."""
+    documents = {**contract_schemas(), **file_schemas(), "cedarSchema": SCHEMA_TEXT}
+    click.echo(json.dumps(documents, indent=2, sort_keys=True))
 
 
 @main.command()
@@ -322,6 +294,7 @@ def check(file: Path) -> None:
 
 
 main.add_command(build)
+main.add_command(try_module)
 
 
 if __name__ == "__main__":

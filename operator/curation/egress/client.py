@@ -108,7 +108,7 @@ class EgressClient:
         that stands; if it raises, nothing has left, and what it raised is raised. Raises `EgressRefused` (nothing has
         left), `Unavailable`, `ResponseTooLarge` and `AnswerOverBounds` (the request may have been carried out).
         """
-        headers = _checked(request, self._floor)
+        headers = checked(request, self._floor)
         try:
             async with asyncio.timeout(timeout), self._slots:
                 answer = await self._exchange(request, headers, max_response_bytes, on_departure)
@@ -201,8 +201,8 @@ def _channel(request: OutboundRequest, headers: dict[str, str]) -> Channel:
     return Channel(request.namespace, request.module, request.url.origin, digest.digest())
 
 
-def _checked(request: OutboundRequest, floor: AddressFloor) -> dict[str, str]:
-    """Refuse what must not leave; the headers as they go on the wire."""
+def checked(request: OutboundRequest, floor: AddressFloor) -> dict[str, str]:
+    """The headers as they go on the wire. Raises `EgressRefused` for what must not leave; no name is resolved yet."""
     canonical_method(request.method)
     headers = wire_headers(request.headers)
     names = {name.lower() for name in headers}

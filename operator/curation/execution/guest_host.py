@@ -1,12 +1,14 @@
 """The host of one guest, in the guest's own thread: parses what the guest asks for and waits for the event loop."""
 
 import asyncio
+import time
 from concurrent.futures import CancelledError
 
 from pydantic import ValidationError
 
 from curation.api.contract import HttpCallRequest
 from curation.execution.calls import CallResult, GatedCalls
+from curation.execution.probe import GuestProbe
 from curation.wasm.host_functions import GuestStopped
 from curation.wasm.limits import MAX_REQUEST_BYTES, LimitHit, LimitName, Limits, LogTail, size_text
 from curation.wasm.watchdog import GuestWatch, StopCause
@@ -18,11 +20,19 @@ _SLACK_SECONDS = 5.0
 class GuestHost:
     """Implements `wasm.host_functions.Host`. The loop reads `last` and `log_tail` only after the guest has ended."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, calls: GatedCalls, limits: Limits, watch: GuestWatch) -> None:
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        calls: GatedCalls,
+        limits: Limits,
+        watch: GuestWatch,
+        probe: GuestProbe | None = None,
+    ) -> None:
         self._loop = loop
         self._calls = calls
         self._limits = limits
         self._watch = watch
+        self._probe = probe
         self._number = 0
         self.last: CallResult | None = None
         """The answer to the guest's last call; None if there is none."""
@@ -38,7 +48,12 @@ class GuestHost:
         self.last = None  # a call that ends by GuestStopped is the last one too, and has no answer
         self._go_on()
         self._number += 1
-        self.last = self._refusal(request) or self._answer(request)
+        started = time.perf_counter()
+        try:
+            self.last = self._refusal(request) or self._answer(request)
+        finally:
+            if self._probe is not None:
+                self._probe.on_guest_call(request, self.last, time.perf_counter() - started)
         self._go_on()
         return self.last.code is None, self.last.document()
 

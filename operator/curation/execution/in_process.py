@@ -20,6 +20,7 @@ from curation.execution.calls import GatedCalls
 from curation.execution.executor import Authorizer, ExecutionObserver, Invocation, Sender
 from curation.execution.guest_host import GuestHost
 from curation.execution.guest_result import guest_result
+from curation.execution.probe import GuestProbe
 from curation.execution.run_document import context_document
 from curation.lifecycle.outcome import Calls, Failed, FailureClass, Report, Result, Trigger
 from curation.wasm.engine import new_engine, new_store
@@ -207,12 +208,14 @@ class InProcessExecution:
             self._watch = watch
             if self._stopped is not None:
                 return Stopped(self._stopped)
-            self._host = GuestHost(self._loop, self._calls, limits, watch)
+            self._host = GuestHost(self._loop, self._calls, limits, watch, self._executor.probe)
             deadline = self._executor.clock() + timedelta(seconds=limits.wall_seconds)
             context = context_document(self._invocation, deadline)
             end = run_guest(store, component, self._host, context, limits, self._invocation.log_fields)
             if isinstance(end, Trapped) and watch.interruption is not None:
-                return interrupted(watch.interruption, limits)
+                end = interrupted(watch.interruption, limits)
+            if self._executor.probe is not None:
+                self._executor.probe.on_guest_end(end, watch.used(), watch.wall_used)
             return end
 
     def _on_call(self, decision: Literal["allowed", "denied", "none"], code: str, seconds: float) -> None:
@@ -232,9 +235,10 @@ class InProcessExecutor:
         *,
         max_concurrent: int = MAX_CONCURRENT,
         observer: ExecutionObserver | None = None,
+        probe: GuestProbe | None = None,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
-        """`clock` gives the time that deadlines of modules begin with; it is called in the guests' threads.
+        """`clock` gives the time that deadlines begin with; it and `probe` are called in the guests' threads.
 
         Raises ValueError for a `max_concurrent` that cannot be served.
         """
@@ -244,6 +248,7 @@ class InProcessExecutor:
         self.gate = gate
         self.sender = sender
         self.clock = clock
+        self.probe = probe
         self.watchdog = Watchdog()
         self.pool = ThreadPoolExecutor(max_workers=max_concurrent, thread_name_prefix="wasm-guest")
         self.concluding = threading.Lock()

@@ -18,6 +18,7 @@ import yaml
 from click.testing import CliRunner, Result
 
 from curation.api.contract import contract_schemas
+from curation.api.files import file_schemas
 from curation.authz.cedar_schema import SCHEMA_TEXT
 from curation.cli.operator import main
 from curation.wasm.store import CONFIG_MAP_BYTES, MAX_MODULE_BYTES
@@ -110,4 +111,4 @@ def test_schemas_prints_the_documents_that_the_repository_keeps_and_the_cedar_sc
     printed = json.loads(operator("schemas").stdout)
     assert printed.pop("cedarSchema") == SCHEMA_TEXT == (ROOT / "docs/cedar/curation.cedarschema").read_text()
     assert printed == {path.stem: json.loads(path.read_text()) for path in (ROOT / "docs/schemas").glob("*.json")}
-    assert set(printed) == set(contract_schemas())
+    assert set(printed) == {*contract_schemas(), *file_schemas()}

@@ -1,0 +1,115 @@
+"""Policies in files: Cedar text, or manifests with CurationPolicies and ClusterCurationPolicies in them."""
+
+import json
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import click
+import yaml
+
+from curation.cli.errors import PluginError
+from curation.cluster import yaml_text
+
+KINDS: Final = ("CurationPolicy", "ClusterCurationPolicy")
+MAX_BYTES: Final = 8 << 20
+"""Of one file: a hundred policies as large as one may be."""
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyText:
+    """One policy object of a file, or the whole file if it is Cedar text."""
+
+    file: str
+    cedar: str
+    name: str
+    """Of the object; of Cedar text the file."""
+    kind: str | None = None
+    """None: Cedar text, which counts as a CurationPolicy."""
+    namespace: str | None = None
+    """Where it counts; None: where whoever asks is, or, of a ClusterCurationPolicy, everywhere."""
+
+    @property
+    def label(self) -> str:
+        """Where it stands, for messages."""
+        return self.file if self.kind is None else f"{self.file}: {self.kind}/{self.name}"
+
+    @property
+    def everywhere(self) -> bool:
+        """Whether it counts in every namespace."""
+        return self.kind == "ClusterCurationPolicy"
+
+
+def policy_texts(file: str) -> Iterator[PolicyText]:
+    """The policies of a file, - is standard input. Raises UsageError and PluginError, naming the file."""
+    text = read_text(file)
+    documents = _manifests(file, text)
+    if documents is None:
+        yield PolicyText(file, text, file)
+        return
+    found = 0
+    for document in documents:
+        if document.get("kind") in KINDS:
+            found += 1
+            yield policy_of(file, document)
+    if not found:
+        raise PluginError(f"{file} holds no CurationPolicy and no ClusterCurationPolicy")
+
+
+def policy_of(file: str, document: dict[str, Any]) -> PolicyText:
+    """The policy of a manifest. Raises PluginError."""
+    kind, metadata, spec = document["kind"], document.get("metadata"), document.get("spec")
+    metadata = metadata if isinstance(metadata, dict) else {}
+    name, namespace = metadata.get("name") or "", metadata.get("namespace") or None
+    cedar = spec.get("cedar") if isinstance(spec, dict) else None
+    if not isinstance(cedar, str):
+        raise PluginError(f"{file}: {kind} {name} has no spec.cedar; put the Cedar text there")
+    return PolicyText(file, cedar, str(name), kind, str(namespace) if namespace else None)
+
+
+def read_text(file: str, most: int = MAX_BYTES) -> str:
+    """The text of a file, - is standard input, of at most so many bytes. Raises UsageError and PluginError."""
+    try:
+        if file == "-":
+            raw = sys.stdin.buffer.read(most + 1)
+        else:
+            with Path(file).open("rb") as opened:
+                raw = opened.read(most + 1)
+    except OSError as error:
+        raise click.UsageError(f"cannot read {file}: {error.strerror or error}") from None
+    if len(raw) > most:
+        raise PluginError(f"{file} has more than {most} bytes; split it")
+    try:
+        return raw.decode("utf-8")
+    except UnicodeDecodeError:
+        raise PluginError(f"{file} is not UTF-8 text; save it as UTF-8") from None
+
+
+def documents_of(file: str, text: str) -> list[Any]:
+    """The YAML or JSON documents of a text. Raises ValueError, yaml.YAMLError and RecursionError."""
+    return [json.loads(text)] if file.endswith(".json") else list(yaml_text.load_all(text))
+
+
+def with_items(documents: list[Any]) -> list[dict[str, Any]]:
+    """The mappings among the documents, and those in the lists of a kind List."""
+    found = [document for document in documents if isinstance(document, dict)]
+    for document in list(found):
+        if isinstance(items := document.get("items"), list):
+            found += [item for item in items if isinstance(item, dict)]
+    return found
+
+
+def _manifests(file: str, text: str) -> list[dict[str, Any]] | None:
+    """The manifests in the text; None if it is Cedar text. Standard input is told apart by what is in it."""
+    named = file.endswith((".yaml", ".yml", ".json"))
+    if not named and file != "-":
+        return None
+    try:
+        documents = with_items(documents_of(file, text))
+    except (ValueError, yaml.YAMLError, RecursionError) as error:
+        if named:
+            raise PluginError(f"{file} is not valid: {error}") from None
+        return None
+    return documents if named or any("kind" in document for document in documents) else None
