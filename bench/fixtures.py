@@ -4,7 +4,7 @@ import base64
 from typing import Any
 
 from bench.client import JOBS_PATH, Client
-from curation.wasm.store import digest_of
+from curation.wasm.module_bytes import digest_of
 from tests.guests.wat import Script
 
 GROUP = "/apis/curation.dev/v1alpha1/namespaces"

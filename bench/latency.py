@@ -16,7 +16,7 @@ from bench.client import JOBS_PATH, Client
 from bench.phases import Phases
 from bench.results import Result, percentile
 from bench.stage import Stage
-from curation.reconciler.approvals.asking import MAX_PENDING
+from curation.reconciler.approvals.making import MAX_PENDING
 from tests.guests.wat import Script
 
 OPEN = "arrivals"

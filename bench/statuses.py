@@ -5,8 +5,9 @@ from typing import Any
 
 from curation.api.job import CurationJob, JobStatus
 from curation.lifecycle.complete import Moment, complete
-from curation.lifecycle.decide import Facts, decide
+from curation.lifecycle.decide import decide
 from curation.lifecycle.outcome import Calls, Completed, Report, Result, RunKey, SessionRef, SessionSpawned, Trigger
+from curation.lifecycle.step import Facts
 
 _DIGEST = f"sha256:{'0' * 64}"
 

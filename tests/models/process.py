@@ -13,9 +13,10 @@ from curation.api.job import CurationJob, Run
 from curation.api.names import Phase, Reason, Trigger
 from curation.cluster.cache import Cache
 from curation.cluster.resources import JOBS
-from curation.lifecycle.decide import Facts, Step, decide
+from curation.lifecycle.decide import decide
 from curation.lifecycle.fence import objection
 from curation.lifecycle.outcome import Report
+from curation.lifecycle.step import Facts, Step
 from curation.reconciler.jobs.takeover import Takeover
 from tests.models.apiserver import Reply
 from tests.models.cleaning import cleanup

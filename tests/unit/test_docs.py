@@ -20,7 +20,7 @@ from curation.api.names import ConditionType, EventReason, FailureClass, Phase, 
 from curation.authz.policy_check import check_policy
 from curation.cli.operator import run
 from curation.cli.plugin import cli
-from curation.wasm.store import ModuleReason
+from curation.wasm.module_errors import ModuleReason
 from hack import metrics_reference
 
 ROOT = Path(__file__).resolve().parents[2]

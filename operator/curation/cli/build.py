@@ -10,7 +10,7 @@ from curation.building.build_errors import BuildError
 from curation.building.component import Crate, build_component
 from curation.building.rust import find_toolchain
 from curation.cli.text import safe
-from curation.wasm.store import digest_of
+from curation.wasm.module_bytes import digest_of
 
 
 @click.command()

@@ -29,7 +29,8 @@ from curation.cluster.credentials import ConfigurationError
 from curation.reconciler.process.lifetime import Exit, Process
 from curation.reconciler.runtime.settings import LeaseSettings, Settings
 from curation.wasm.artifacts import CacheDirError
-from curation.wasm.store import CONFIG_MAP_BYTES, check_module, digest_of
+from curation.wasm.module_bytes import CONFIG_MAP_BYTES, digest_of
+from curation.wasm.store import check_module
 
 log = logging.getLogger(__name__)
 

@@ -25,7 +25,8 @@ from curation.execution.run_document import context_document
 from curation.lifecycle.outcome import Calls, Failed, FailureClass, Report, Result, Trigger
 from curation.wasm.engine import new_engine, new_store
 from curation.wasm.guest import GuestEnd, Stopped, Trapped, interrupted, run_guest
-from curation.wasm.store import LoadedModule, ModuleLoadError, ModuleReason, ModuleStore, ModuleUnreadable
+from curation.wasm.module_errors import ModuleLoadError, ModuleReason, ModuleUnreadable
+from curation.wasm.store import LoadedModule, ModuleStore
 from curation.wasm.watchdog import GuestWatch, StopCause, Watchdog
 
 logger = logging.getLogger(__name__)

@@ -2,89 +2,26 @@
 
 `decide` runs the sub-steps of `SUBSTEPS` over one draft of the status, in order, and ends in at most one write. It can
 be asked at any time, any number of times, by any process: the write that it asks for is conditioned on the object
-that it was computed from.
+that it was computed from. The sub-steps are below, in their order; that of a job that awaits an approval is in
+`awaiting`.
 """
 
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Final
 
-from curation.api.approval import ApprovalDecision
 from curation.api.job import MAX_ABANDONED_RUNS, CurationJob, JobStatus, Run, RunModule
 from curation.api.names import SESSION_FINALIZER, EventReason, Phase, Reason, RunOutcome
-from curation.api.text import clip
 from curation.lifecycle import conditions, draft
+from curation.lifecycle.awaiting import await_approval
 from curation.lifecycle.deadlines import deadline_of, limit_of, outlived
 from curation.lifecycle.event import Event
+from curation.lifecycle.step import Facts, Step
 from curation.lifecycle.table import LIVE, Cause
 from curation.lifecycle.template import template_changed, template_digest_of, template_of
 
 # A job that is given a slot within this time is never shown as waiting for one: that saves a write in a burst.
 SLOT_PATIENCE: Final = timedelta(seconds=5)
-
-
-MAX_PATH_SHOWN: Final = 300
-"""Characters of a path in a sentence for people."""
-
-
-@dataclass(frozen=True, slots=True)
-class Problem:
-    """What keeps a job where it is, and is not the job's own doing."""
-
-    reason: Reason
-    message: str
-    warn: bool = False
-    """An Event says it too."""
-
-
-@dataclass(frozen=True, slots=True)
-class Facts:
-    """What the reconciler knows beyond the object, at the time of the decision."""
-
-    now: datetime
-    """The API server's time."""
-    holder: str
-    """This process: <identity>/<random>."""
-    module_digest: str | None = None
-    """Digest of the job's module if it is Ready."""
-    module_message: str = ""
-    """Why the module is not Ready."""
-    module_unusable: bool = False
-    """Only another spec of the module can help, nothing that may come by itself or be applied beside it."""
-    module_config: dict[str, str] = field(default_factory=dict)
-    """The module's own configuration; the job's keys win."""
-    slot: bool = True
-    """A run can be launched now."""
-    run_lives: bool = False
-    """This process executes the current run, or has still to settle its completion."""
-    adopt: bool = False
-    """The holder of the current run is known or believed to be gone, and this process may take over (rule 3)."""
-    request_allowed: bool = False
-    """The gate now allows the request that the job waits for, in the context of its next attempt."""
-    approval: ApprovalDecision | None = None
-    """The decision of the approval that the job waits for."""
-    approval_problem: Problem | None = None
-    """Why there is no approval that could free the job."""
-    finalizer_refused: str = ""
-    """What the API server said when it refused the finalizer, without which nothing is claimed."""
-    cleaned: frozenset[str] = frozenset()
-    """Abandoned runs that are cleaned, or were given up."""
-
-
-@dataclass(frozen=True, slots=True)
-class Step:
-    """What to do about a job now. At most one of a status write, a finalizer change and a deletion."""
-
-    status: JobStatus
-    """The status to write, if it differs from the job's."""
-    launch: Run | None = None
-    """The run to launch once the write has succeeded, and only then."""
-    add_finalizer: bool = False
-    remove_finalizer: bool = False
-    delete: bool = False
-    wake_at: datetime | None = None
-    """When to decide again if nothing happens."""
-    events: tuple[Event, ...] = ()
 
 
 def decide(job: CurationJob, facts: Facts) -> Step:
@@ -253,7 +190,7 @@ def _advance(job: CurationJob, step: Step, facts: Facts) -> Step:
         case Phase.SUBMITTED:
             return _replace_dead(job, step, facts)
         case Phase.AWAITING_APPROVAL:
-            return _await_approval(job, step, facts)
+            return await_approval(job, step, facts)
         case _:
             return step
 
@@ -362,45 +299,6 @@ def _replace_dead(job: CurationJob, step: Step, facts: Facts) -> Step:
     status = draft.enter(status, Cause.HOLDER_GONE, Phase.QUEUED, "", message, facts.now)
     events = (*step.events, Event(EventReason.SUPERSEDED, message))
     return _claim(job, replace(step, status=status, events=events), facts)
-
-
-def _await_approval(job: CurationJob, step: Step, facts: Facts) -> Step:
-    status, waits = step.status, step.status.approval
-    if waits is None:
-        # Written by an earlier release, which held a job up while a policy was invalid.
-        return _queue_freed(step, facts, "There is no approval to wait for; the next attempt asks again.")
-    if facts.approval is ApprovalDecision.DENIED:
-        message = f"CurationApproval {waits.name} was denied. To ask anew, delete it and set a new spec.rerun."
-        status = draft.enter(
-            status, Cause.APPROVAL_ENDED, Phase.FAILED, Reason.APPROVAL_DENIED, message, facts.now, approval=None
-        )
-        return replace(step, status=status, events=(*step.events, Event(EventReason.FAILED, message, warning=True)))
-    if facts.request_allowed:
-        if status.retry_at is not None and facts.now < status.retry_at:
-            return replace(step, wake_at=status.retry_at)
-        return _queue_freed(step, facts, "The denied request is now allowed.")
-    denied, name = waits.request, waits.name
-    call = f"{denied.method} {denied.scheme}://{denied.host}:{denied.port}{clip(denied.path, MAX_PATH_SHOWN)}"
-    problem = facts.approval_problem
-    if problem is None:
-        message = f"{call} was denied. Waits for CurationApproval {name}, or a policy that allows the call."
-        if status.reason == Reason.DENIED:
-            return step
-        return replace(step, status=draft.update(status, reason=Reason.DENIED.value, message=draft.message_of(message)))
-    message = draft.message_of(f"{call} was denied. {problem.message}")
-    if (status.reason, status.message) == (problem.reason, message):
-        return step
-    events = (Event(EventReason.WRITE_REFUSED, message, warning=True),) if problem.warn else ()
-    if status.reason == problem.reason:
-        events = ()  # only the words are others
-    return replace(
-        step, status=draft.update(status, reason=problem.reason.value, message=message), events=(*step.events, *events)
-    )
-
-
-def _queue_freed(step: Step, facts: Facts, message: str) -> Step:
-    status = draft.enter(step.status, Cause.ALLOWED, Phase.QUEUED, Reason.APPROVED, message, facts.now, approval=None)
-    return replace(step, status=status, events=(*step.events, Event(EventReason.APPROVED, message)))
 
 
 SUBSTEPS: Final = (

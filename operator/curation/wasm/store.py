@@ -8,14 +8,11 @@ What is kept here says nothing about anybody's source: whether a namespace has t
 """
 
 import asyncio
-import hashlib
 import tempfile
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from enum import StrEnum
-from functools import cache, partial
-from importlib import resources
+from functools import partial
 from pathlib import Path
 
 from cachetools import LRUCache
@@ -23,16 +20,11 @@ from wasmtime import Engine, WasmtimeError
 from wasmtime.component import Component
 
 from curation.turns import Turns
-from curation.wasm.abi import binary_problem
 from curation.wasm.artifacts import Artifact, ArtifactDir, CompileRefusal
 from curation.wasm.compiler import Compiled, Compiler, ModuleFault, NotCompiled
 from curation.wasm.engine import new_engine
-
-MAX_MODULE_BYTES = 8 << 20
-"""What is kept of a module in memory, more than once, before anything is known about it."""
-
-CONFIG_MAP_BYTES = 1 << 20
-"""What the API server lets a ConfigMap hold, all its keys together."""
+from curation.wasm.module_bytes import builtin_bytes, check_binary, check_size, digest_of
+from curation.wasm.module_errors import ModuleLoadError, ModuleReason
 
 MAX_LOADED = 256
 """Modules held ready. One costs a path: its code is mapped from the artifact by each run."""
@@ -43,41 +35,11 @@ OURS = ""
 Fetch = Callable[[], Awaitable[bytes]]
 
 
-class ModuleReason(StrEnum):
-    """Reasons of a CurationModule's Ready condition."""
-
-    COMPILED = "Compiled"
-    DIGEST_MISMATCH = "DigestMismatch"
-    ABI_MISMATCH = "AbiMismatch"
-    TOO_LARGE = "TooLarge"
-    NOT_FOUND = "NotFound"
-    UNKNOWN_BUILTIN = "UnknownBuiltin"
-    INVALID = "Invalid"
-
-    @property
-    def may_pass(self) -> bool:
-        """Whether another source can help, and not only another spec: it may be applied a moment later."""
-        return self in (ModuleReason.NOT_FOUND, ModuleReason.DIGEST_MISMATCH)
-
-
-class ModuleLoadError(Exception):
-    """A module that cannot be used: the reason of its Ready condition, and what is wrong and what helps."""
-
-    def __init__(self, reason: ModuleReason, message: str) -> None:
-        super().__init__(message)
-        self.reason = reason
-        self.message = message
-
-
 _REASONS = {
     ModuleFault.INVALID: ModuleReason.INVALID,
     ModuleFault.MISFIT: ModuleReason.ABI_MISMATCH,
     ModuleFault.BOUNDS: ModuleReason.TOO_LARGE,
 }
-
-
-class ModuleUnreadable(Exception):
-    """What a run needs of a module cannot be read now: that says nothing about the module, and another try may do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,11 +64,6 @@ class LoadedModule:
         return Component.deserialize_file(engine, str(self.artifact.path))
 
 
-def digest_of(wasm: bytes) -> str:
-    """``sha256:`` and the hexadecimal hash of the bytes."""
-    return f"sha256:{hashlib.sha256(wasm).hexdigest()}"
-
-
 def check_module(wasm: bytes) -> list[str]:
     """What keeps the bytes from being a module, one sentence each; empty if nothing does. Compiles them: blocking.
 
@@ -118,33 +75,6 @@ def check_module(wasm: bytes) -> list[str]:
         except ModuleLoadError as error:
             return error.message.split("\n")
     return []
-
-
-def builtin_bytes(name: str) -> bytes:
-    """The bytes of a module that the operator ships. Raises ModuleLoadError, naming those there are."""
-    names = builtin_names()
-    if name not in names:
-        shipped = ", ".join(names) or "none"
-        raise ModuleLoadError(
-            ModuleReason.UNKNOWN_BUILTIN,
-            f"there is no builtin module {name!r}; this operator ships: {shipped}; name one of them in "
-            "spec.source.builtin, or install a release that ships it",
-        )
-    return (resources.files("curation.wasm") / "builtins" / f"{name}.wasm").read_bytes()
-
-
-@cache
-def builtin_digest(name: str) -> str:
-    """The digest of a module that the operator ships. Raises ModuleLoadError, naming those there are."""
-    return digest_of(builtin_bytes(name))
-
-
-def builtin_names() -> list[str]:
-    """Names of the modules that the operator ships, each with its version."""
-    folder = resources.files("curation.wasm") / "builtins"
-    if not folder.is_dir():
-        return []
-    return sorted(each.name.removesuffix(".wasm") for each in folder.iterdir() if each.name.endswith(".wasm"))
 
 
 class ModuleStore:
@@ -287,12 +217,12 @@ class ModuleStore:
         return artifact
 
     def _compiled(self, digest: str, wasm: bytes) -> Compiled:
-        _check_size(wasm)
+        check_size(wasm)
         if digest_of(wasm) != digest:
             # The digest that they have is not shown: whoever wrote the spec may have no right to read the source.
             message = "the source holds other bytes than spec.digest says: fix whichever is wrong"
             raise ModuleLoadError(ModuleReason.DIGEST_MISMATCH, message)
-        _check_binary(wasm)
+        check_binary(wasm)
         return self._compiler.compile(wasm)
 
 
@@ -300,24 +230,10 @@ def _nothing() -> None:
     pass
 
 
-def _check_size(wasm: bytes) -> None:
-    if len(wasm) > MAX_MODULE_BYTES:
-        message = (
-            f"the module has {len(wasm)} bytes, at most {MAX_MODULE_BYTES} are accepted: strip it, optimize for size"
-        )
-        raise ModuleLoadError(ModuleReason.TOO_LARGE, message)
-
-
-def _check_binary(wasm: bytes) -> None:
-    problem = binary_problem(wasm)
-    if problem is not None:
-        raise ModuleLoadError(ModuleReason.INVALID, problem)
-
-
 def _compile(compiler: Compiler, wasm: bytes) -> Compiled:
     """The artifact of a module that fits the contract. Raises ModuleLoadError, with one problem a line, and OSError."""
-    _check_size(wasm)
-    _check_binary(wasm)
+    check_size(wasm)
+    check_binary(wasm)
     try:
         return compiler.compile(wasm)
     except NotCompiled as error:

@@ -18,7 +18,8 @@ from curation.cli.advice import next_steps
 from curation.cli.known import Evaluated, Known, requests_of
 from curation.cli.visible_policies import VisiblePolicies
 from curation.cli.waiting import module_state, waits_for
-from curation.lifecycle.decide import Facts, decide
+from curation.lifecycle.decide import decide
+from curation.lifecycle.step import Facts
 
 NOW = datetime(2030, 1, 1, 12, tzinfo=UTC)
 ASKED = EvaluatedRequest.model_validate(

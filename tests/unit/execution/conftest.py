@@ -23,7 +23,8 @@ from curation.execution.in_process import InProcessExecution, InProcessExecutor
 from curation.execution.origin_credentials import OriginCredential
 from curation.lifecycle.outcome import Report, RunKey, SessionRef, Trigger
 from curation.wasm.limits import Limits
-from curation.wasm.store import ModuleStore, digest_of
+from curation.wasm.module_bytes import digest_of
+from curation.wasm.store import ModuleStore
 
 GENEROUS = 60
 """Seconds after which a test that waits has failed."""

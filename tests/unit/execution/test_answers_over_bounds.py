@@ -14,7 +14,7 @@ import pytest
 from curation.execution.executor import ModuleBuild
 from curation.lifecycle.outcome import Calls, Cancelled, Failed, FailureClass, Report, SessionRef, Trigger
 from curation.wasm.limits import Limits
-from curation.wasm.store import builtin_bytes, digest_of
+from curation.wasm.module_bytes import builtin_bytes, digest_of
 from tests.guests.wat import Script
 from tests.unit.egress.raw_server import RawServer, answering, raw_server
 from tests.unit.execution.conftest import Rig, ended

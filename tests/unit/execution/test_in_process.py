@@ -28,7 +28,8 @@ from curation.lifecycle.outcome import (
     Trigger,
 )
 from curation.wasm.limits import Limits
-from curation.wasm.store import ModuleLoadError, ModuleReason, ModuleUnreadable, digest_of
+from curation.wasm.module_bytes import digest_of
+from curation.wasm.module_errors import ModuleLoadError, ModuleReason, ModuleUnreadable
 from tests.guests import hostile
 from tests.guests.wat import Script
 from tests.unit.execution.conftest import GENEROUS, NAMESPACE, Rig, ended

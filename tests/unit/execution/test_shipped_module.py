@@ -5,7 +5,7 @@ from dataclasses import replace
 from curation.execution.executor import ModuleBuild
 from curation.lifecycle.outcome import Cancelled, Denied, SessionRef, SessionSpawned, Trigger
 from curation.wasm.limits import Limits
-from curation.wasm.store import builtin_bytes, digest_of
+from curation.wasm.module_bytes import builtin_bytes, digest_of
 from tests.unit.execution.conftest import NAMESPACE, Rig, ended
 
 NAME = "build-session-message-v1"

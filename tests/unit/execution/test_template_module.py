@@ -32,7 +32,7 @@ from curation.lifecycle.outcome import (
     Trigger,
 )
 from curation.wasm.limits import Limits
-from curation.wasm.store import CONFIG_MAP_BYTES
+from curation.wasm.module_bytes import CONFIG_MAP_BYTES
 from testing.sessions import SessionService
 from tests.unit.egress.raw_server import answering, raw_server
 from tests.unit.execution.conftest import NAMESPACE, ROOMY, Rig, ended

@@ -10,7 +10,7 @@ from curation.api.approval import EvaluatedRequest
 from curation.api.job import CurationJob, JobStatus, status_to_wire
 from curation.api.names import SESSION_FINALIZER, FailureClass, Trigger
 from curation.lifecycle.complete import Moment, Ruling, Verdict, complete
-from curation.lifecycle.decide import Facts, Step, decide
+from curation.lifecycle.decide import decide
 from curation.lifecycle.outcome import (
     Calls,
     Completed,
@@ -22,6 +22,7 @@ from curation.lifecycle.outcome import (
     SessionRef,
     SessionSpawned,
 )
+from curation.lifecycle.step import Facts, Step
 
 NOW = datetime(2030, 1, 1, 12, tzinfo=UTC)
 UID = "0000-uid"

@@ -5,7 +5,8 @@ import pytest
 from curation.api.approval import ApprovalDecision, approval_name, request_digest
 from curation.api.job import MAX_MESSAGE, OnDenied
 from curation.api.names import Reason
-from curation.lifecycle.decide import Problem, decide
+from curation.lifecycle.decide import decide
+from curation.lifecycle.step import Problem
 from tests.unit.lifecycle.builders import (
     NOW,
     awaiting,

@@ -14,7 +14,7 @@ from curation.api.approval import ApprovalDecision, request_digest
 from curation.api.job import CurationJob, OnDenied, Retry, status_to_wire
 from curation.api.names import FailureClass, Phase, Reason, Trigger
 from curation.lifecycle.complete import Moment, Ruling, complete
-from curation.lifecycle.decide import Facts, Problem, Step, decide, runs_to_clean
+from curation.lifecycle.decide import decide, runs_to_clean
 from curation.lifecycle.fence import objection
 from curation.lifecycle.outcome import (
     Calls,
@@ -28,6 +28,7 @@ from curation.lifecycle.outcome import (
     SessionSpawned,
     StillRunning,
 )
+from curation.lifecycle.step import Facts, Problem, Step
 from curation.lifecycle.template import template_changed
 from tests.oracles.history import check_history
 from tests.unit.lifecycle.builders import (

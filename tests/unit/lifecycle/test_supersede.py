@@ -7,8 +7,9 @@ import pytest
 
 from curation.api.job import CurationJob, ModuleReference, OnDenied, Retry, Timeouts
 from curation.api.names import FailureClass, Trigger
-from curation.lifecycle.decide import Step, decide, runs_to_clean
+from curation.lifecycle.decide import decide, runs_to_clean
 from curation.lifecycle.outcome import Completed
+from curation.lifecycle.step import Step
 from tests.unit.lifecycle.builders import (
     HERE,
     IN_EVERY_PHASE,

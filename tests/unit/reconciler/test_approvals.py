@@ -10,8 +10,9 @@ from curation.api.approval import EvaluatedRequest, approval_name, request_diges
 from curation.api.job import CurationJob
 from curation.cluster.answers import APIError, Exists, Throttled
 from curation.cluster.resources import APPROVALS
-from curation.reconciler.approvals.asking import MAX_PENDING, Approvals
+from curation.reconciler.approvals.asking import Approvals
 from curation.reconciler.approvals.grants import Grants
+from curation.reconciler.approvals.making import MAX_PENDING
 from curation.reconciler.runtime.job_index import JobIndex
 from curation.reconciler.runtime.key import Key
 from tests.unit.lifecycle.builders import request

@@ -4,7 +4,7 @@ import pytest
 
 from curation.api.module import ModuleSpec
 from curation.wasm.declared import declared_cancel
-from curation.wasm.store import builtin_names
+from curation.wasm.module_bytes import builtin_names
 
 _SHIPPED = "build-session-message-v1"
 _DIGEST = "sha256:" + "0" * 64

@@ -12,14 +12,8 @@ from curation.reconciler.runtime.key import Key
 from curation.reconciler.runtime.settings import Settings
 from curation.reconciler.sources.module_loads import LOADS_AT_ONCE
 from curation.reconciler.sources.modules import RETRY_SECONDS
-from curation.wasm.store import (
-    ModuleLoadError,
-    ModuleReason,
-    ModuleUnreadable,
-    builtin_bytes,
-    builtin_names,
-    digest_of,
-)
+from curation.wasm.module_bytes import builtin_bytes, builtin_names, digest_of
+from curation.wasm.module_errors import ModuleLoadError, ModuleReason, ModuleUnreadable
 from tests.unit.reconciler.disconnected import NAMESPACE, Rig, disconnected, key, module_key
 from tests.unit.reconciler.virtual_time import in_virtual_time, now
 

@@ -11,7 +11,8 @@ from curation.cluster.answers import Unreachable
 from curation.cluster.resources import MODULES
 from curation.reconciler.runtime.key import Key
 from curation.reconciler.sources import module_sources as sources
-from curation.wasm.store import ModuleReason, digest_of
+from curation.wasm.module_bytes import digest_of
+from curation.wasm.module_errors import ModuleReason
 from tests.guests import hostile
 from tests.guests.wat import Script
 from tests.unit.reconciler.disconnected import Rig, disconnected

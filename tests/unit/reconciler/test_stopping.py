@@ -12,6 +12,7 @@ from curation.cluster import lease, sockets
 from curation.cluster.resources import JOBS
 from curation.reconciler.jobs.takeover import Takeover
 from curation.reconciler.process import lifetime as process
+from curation.reconciler.process.assembly import Work
 from curation.reconciler.process.lifetime import Exit, Process
 from curation.reconciler.runtime import health_server
 from curation.reconciler.runtime.key import Key
@@ -111,7 +112,9 @@ async def test_a_stop_before_the_work_has_begun_lets_none_begin(
         takeover = Takeover(context, rig.modules)
         reconcilers: Any = dict.fromkeys(context.caches, reconcile)
         connection: Any = None
-        await stopping._serve(connection, context, reconcilers, rig.modules, takeover, rig.runs, stop_work)
+        jobs: Any = None
+        work = Work(reconcilers, jobs, rig.modules, rig.runs, takeover)
+        await stopping._serve(connection, context, work, stop_work)
         assert reconciled == []
 
 

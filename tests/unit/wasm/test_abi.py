@@ -6,7 +6,9 @@ import pytest
 from wasmtime import Config, Engine
 from wasmtime.component import Component
 
-from curation.wasm.store import MAX_MODULE_BYTES, ModuleLoadError, builtin_bytes, builtin_names, check_module
+from curation.wasm.module_bytes import MAX_MODULE_BYTES, builtin_bytes, builtin_names
+from curation.wasm.module_errors import ModuleLoadError
+from curation.wasm.store import check_module
 from tests.guests import hostile
 from tests.guests.wat import Script
 

@@ -12,7 +12,9 @@ from pathlib import Path
 import pytest
 
 from curation.wasm import artifacts, compiler
-from curation.wasm.store import LoadedModule, ModuleLoadError, ModuleReason, ModuleStore, digest_of
+from curation.wasm.module_bytes import digest_of
+from curation.wasm.module_errors import ModuleLoadError, ModuleReason
+from curation.wasm.store import LoadedModule, ModuleStore
 from tests.guests import hostile
 from tests.guests.wat import Script
 

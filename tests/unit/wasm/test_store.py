@@ -11,7 +11,9 @@ from curation.wasm import artifacts, store
 from curation.wasm.artifacts import Artifact, ArtifactDir, CacheDirError
 from curation.wasm.compiler import Compiled
 from curation.wasm.engine import new_engine
-from curation.wasm.store import LoadedModule, ModuleLoadError, ModuleReason, ModuleStore, digest_of
+from curation.wasm.module_bytes import MAX_MODULE_BYTES, builtin_bytes, builtin_names, digest_of
+from curation.wasm.module_errors import ModuleLoadError, ModuleReason
+from curation.wasm.store import LoadedModule, ModuleStore
 from tests.guests import hostile
 from tests.guests.wat import Script
 
@@ -85,7 +87,7 @@ async def test_a_restarted_operator_takes_its_own_artifact_and_fetches_nothing(t
         (hostile.core_module(), ModuleReason.INVALID),
         (hostile.exports_nothing(), ModuleReason.ABI_MISMATCH),
         (hostile.imports_more(), ModuleReason.ABI_MISMATCH),
-        (bytes(store.MAX_MODULE_BYTES + 1), ModuleReason.TOO_LARGE),
+        (bytes(MAX_MODULE_BYTES + 1), ModuleReason.TOO_LARGE),
     ],
 )
 async def test_a_bad_module_is_refused_by_reason_and_leaves_nothing_behind(
@@ -129,9 +131,9 @@ async def test_a_caller_that_gives_up_does_not_spoil_the_load_for_the_others(mod
 
 
 async def test_a_builtin_module_loads_under_its_computed_digest(modules: ModuleStore) -> None:
-    name = store.builtin_names()[0]
+    name = builtin_names()[0]
     module = await modules.load_builtin(name)
-    assert module.digest == digest_of(store.builtin_bytes(name))
+    assert module.digest == digest_of(builtin_bytes(name))
     with pytest.raises(ModuleLoadError) as caught:
         await modules.load_builtin("no-such-module-v1")
     assert caught.value.reason is ModuleReason.UNKNOWN_BUILTIN

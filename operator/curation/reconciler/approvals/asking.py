@@ -3,51 +3,27 @@
 Jobs are woken by the policy book: whatever made their request allowed, an approval or a policy from Git, frees them.
 """
 
-import logging
 from dataclasses import dataclass
-from typing import Final
 
 from curation.api.approval import (
     ApprovalDecision,
-    ApprovalSpec,
     CurationApproval,
     EvaluatedRequest,
     approval_name,
     request_digest,
 )
-from curation.api.cancel import CancelRequest
 from curation.api.job import CurationJob, JobApproval
-from curation.api.module import CurationModule
-from curation.api.names import (
-    API_VERSION,
-    LABEL_MANAGED_BY,
-    LABEL_MODULE,
-    MANAGED_BY,
-    EventReason,
-    Phase,
-    Reason,
-)
+from curation.api.names import Phase
 from curation.api.reading import Unreadable
 from curation.authz.gate import CallContext, Decision
-from curation.cluster.answers import Created, Document, Exists, Refused, Throttled, Unknown
 from curation.cluster.cache import Stored
-from curation.cluster.resources import APPROVALS, MODULES
-from curation.lifecycle.decide import Problem
-from curation.lifecycle.event import Event
-from curation.lifecycle.log_fields import run_fields
+from curation.cluster.resources import APPROVALS
+from curation.lifecycle.step import Problem
 from curation.reconciler.approvals.grants import Grants
+from curation.reconciler.approvals.making import ApprovalMaker
 from curation.reconciler.approvals.waiters import Waiters, observation_denied
-from curation.reconciler.runtime.context import DELETION, Context
+from curation.reconciler.runtime.context import Context
 from curation.reconciler.runtime.key import Key
-from curation.reconciler.runtime.refusals import refusal_text
-from curation.reconciler.runtime.regarding import regarding
-from curation.wasm.declared import declared_cancel
-
-log = logging.getLogger(__name__)
-
-MAX_PENDING: Final = 32
-APPROVAL: Final = "the approval"
-"""See `Refusals`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,25 +35,13 @@ class ApprovalFacts:
     problem: Problem | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class _RefusedApproval:
-    """An approval that the API server refuses to make."""
-
-    by: Key
-    """The job that goes on trying, for all that wait for it."""
-    said: str
-
-
 class Approvals:
-    """Makes approvals, and knows which jobs wait for which."""
+    """Registers which job waits for which approval, and has the approvals made."""
 
     def __init__(self, context: Context, grants: Grants) -> None:
         self._context = context
-        self._grants = grants
         self.waiters = Waiters(context.queue)
-        self._over_quota: set[Key] = set()  # jobs that wait for room
-        self._making: set[Key] = set()  # approvals whose creation is under way
-        self._refused: dict[Key, _RefusedApproval] = {}  # approvals that the API server refuses to make
+        self._maker = ApprovalMaker(context, grants, self.waiters)
         context.book.subscribe(self._policies_changed)
 
     def on_change(self, old: Stored | None, new: Stored | None) -> None:
@@ -89,14 +53,7 @@ class Approvals:
         if new is None:
             self.waiters.forget(Key(APPROVALS, known.namespace, known.name))
         self.waiters.wake(Key(APPROVALS, known.namespace, known.name))
-        self._offer_room(known.namespace)
-
-    def _offer_room(self, namespace: str) -> None:
-        """Decide the jobs that wait for room again, if there is some."""
-        over_quota = [job for job in self._over_quota if job.namespace == namespace]
-        if over_quota and self._taken(namespace) < MAX_PENDING:
-            for job in over_quota:
-                self._context.queue.add(job)
+        self._maker.offer_room(known.namespace)
 
     def _policies_changed(self, namespace: str | None) -> None:
         for job in self.waiters:
@@ -113,36 +70,8 @@ class Approvals:
         return ApprovalFacts(
             allowed=decision.allowed,
             decision=found.spec.decision if found is not None else None,
-            problem=self._problem(key, approval),
+            problem=self._maker.problem(key, approval),
         )
-
-    def _problem(self, key: Key, approval: JobApproval) -> Problem | None:
-        """Why there is no approval that could free the job, and what helps."""
-        place = Key(APPROVALS, key.namespace, approval.name)
-        if key in self._over_quota:
-            return Problem(
-                Reason.TOO_MANY_APPROVALS,
-                "As many CurationApprovals as allowed are Pending in this namespace; decide or delete some of them.",
-            )
-        refused = self._refused.get(place)
-        if refused is not None:
-            return Problem(
-                Reason.APPROVAL_REFUSED,
-                "The API server refuses the CurationApproval that would be asked for, which is tried again: "
-                f"{refused.said}. A policy that allows the call frees the job as well.",
-                warn=True,
-            )
-        stored = self._context.caches[APPROVALS].get(key.namespace, approval.name)
-        try:
-            if stored is not None:
-                stored.parse(CurationApproval)
-        except Unreadable as error:
-            return Problem(
-                Reason.APPROVAL_UNREADABLE,
-                f"CurationApproval {approval.name} cannot be read ({error.fault.field}: {error.fault.problem}); "
-                "delete it, and a new one is made.",
-            )
-        return None
 
     def _authorize(self, key: Key, job: CurationJob, approval: JobApproval) -> Decision:
         run = job.status.run
@@ -166,12 +95,12 @@ class Approvals:
     def forget(self, job: Key) -> None:
         """The job is gone, or no longer waits."""
         left = self.waiters.remove(job)
-        self._over_quota.discard(job)
+        self._maker.forget(job)
         if left is None:
             return
         approval, awaited = left
         if not awaited:
-            self._no_longer_refused(approval)
+            self._maker.no_longer_refused(approval)
         elif self._context.caches[APPROVALS].get(approval.namespace, approval.name) is None:
             self.waiters.wake(approval)  # the one that is gone may have been about to make it
         self._context.queue.add(approval)
@@ -188,7 +117,7 @@ class Approvals:
             return
         if self._register(key, job, wanted):
             self._authorize(key, job, wanted)
-        await self._ensure(key, job, wanted)
+        await self._maker.ensure(key, job, wanted)
 
     def _register(self, key: Key, job: CurationJob, wanted: JobApproval) -> bool:
         """Note which approval the job waits for; True if that is new."""
@@ -196,101 +125,6 @@ class Approvals:
         if self.waiters.approval_of(key) not in (None, approval):
             self.forget(key)
         return self.waiters.add(key, job, approval)
-
-    async def _ensure(self, key: Key, job: CurationJob, wanted: JobApproval) -> None:
-        """Make the approval of a denied request unless there is one that can still be decided or still counts."""
-        context = self._context
-        place = Key(APPROVALS, key.namespace, wanted.name)
-        if place in self._making:
-            return  # another job makes it; once it is there it wakes all that wait for it
-        stored = context.caches[APPROVALS].get(key.namespace, wanted.name)
-        try:
-            found = stored.parse(CurationApproval) if stored is not None else None
-        except Unreadable:
-            self._no_longer_refused(place)
-            return  # its name is taken: the job says so, and waits for it to go
-        self._note_clash(key, job, place, found is not None and found.spec.request != wanted.request)
-        if found is not None and (
-            found.spec.request != wanted.request
-            or found.metadata.deletion_timestamp is not None
-            or not self._grants.expired(found)
-        ):
-            if key in self._over_quota:
-                self._over_quota.discard(key)
-                context.queue.add(key)
-            self._no_longer_refused(place)
-            return
-        refused = self._refused.get(place)
-        if refused is not None and refused.by != key and refused.by in self.waiters:
-            return  # one job tries again for all
-        self._making.add(place)
-        try:
-            if stored is not None:
-                # Expired or revoked: replaced by a new Pending one.
-                if not await context.delete(place, stored):
-                    context.queue.add_rate_limited(key)
-                    self._refuse(place, key, context.refusals.said(place, DELETION))
-                    return
-                await context.refresh(place)
-            await self._make(key, job, place, wanted)
-        finally:
-            self._making.discard(place)
-            self._offer_room(key.namespace)  # if it was not made, what it had taken is free again
-
-    async def _make(self, key: Key, job: CurationJob, place: Key, wanted: JobApproval) -> None:
-        context = self._context
-        if self._taken(key.namespace) > MAX_PENDING:  # its own place is one of those
-            if key not in self._over_quota:
-                self._over_quota.add(key)
-                self.waiters.wake(place)
-            return
-        self._over_quota.discard(key)
-        fields = run_fields(key.namespace, key.name, job.status.run)
-        match await context.api.create(
-            APPROVALS, key.namespace, _new(key.namespace, wanted, self._cancel(place, wanted))
-        ):
-            case Created(obj):
-                self._no_longer_refused(place)
-                context.caches[APPROVALS].put(obj)
-            case Exists():
-                self._no_longer_refused(place)
-                if await context.refresh(place):
-                    self.waiters.wake(place)
-                else:
-                    context.queue.add_rate_limited(key)
-            case Throttled(retry_after):
-                context.queue.add_after(key, retry_after)
-            case Refused() as refused:
-                # A job that waits says so in its status too; after a denied observation only this says it.
-                context.refusals.report(place, regarding(job), APPROVAL, refused)
-                self._refuse(place, key, refusal_text(refused))
-                context.queue.add_rate_limited(key)
-            case Unknown(message):
-                log.warning(
-                    "the answer to the creation of approval %s was lost: %s", wanted.name, message, extra=fields
-                )
-                context.queue.add_rate_limited(key)
-
-    def _cancel(self, place: Key, wanted: JobApproval) -> tuple[CancelRequest, ...] | None:
-        """What the module declares now: whoever decides sees it, and what is declared later adds nothing to it."""
-        stored = self._context.caches[MODULES].get(place.namespace, wanted.request.module)
-        # A module that is gone cancels nothing.
-        try:
-            return declared_cancel(stored.parse(CurationModule).spec) if stored is not None else ()
-        except Unreadable:
-            return ()
-
-    def _refuse(self, place: Key, key: Key, said: str) -> None:
-        """Nobody may make the approval: all that wait for it say so, and this job goes on trying."""
-        before = self._refused.get(place)
-        self._refused[place] = _RefusedApproval(key, said)
-        if before is None or before.said != said:
-            self.waiters.wake(place)
-
-    def _no_longer_refused(self, place: Key) -> None:
-        self._context.refusals.ended(place, APPROVAL)
-        if self._refused.pop(place, None) is not None:
-            self.waiters.wake(place)
 
     async def ask(self, key: Key, job: CurationJob, request: EvaluatedRequest) -> None:
         """Make the approval of a request that was denied to an observation; it stays until an observation succeeds."""
@@ -301,42 +135,4 @@ class Approvals:
             since=self._context.clock.now(),
         )
         self._register(key, job, wanted)
-        await self._ensure(key, job, wanted)
-
-    def _taken(self, namespace: str) -> int:
-        """How many approvals are Pending or being made."""
-        making = sum(place.namespace == namespace for place in self._making)
-        return making + sum(map(_pending, self._context.caches[APPROVALS].in_namespace(namespace)))
-
-    def _note_clash(self, key: Key, job: CurationJob, approval: Key, clashes: bool) -> None:
-        """Note whether the approval of that name records another request; if so it is reported, never shared."""
-        if not self.waiters.set_clashing(approval, key, job, clashes):
-            return
-        message = (
-            f"CurationApproval {approval.name} records another request than the one that was denied; "
-            "it cannot free this job: delete it, and the operator makes the right one."
-        )
-        fields = run_fields(key.namespace, key.name, job.status.run)
-        log.error("%s/%s: %s", key.namespace, key.name, message, extra=fields)
-        self._context.record_event(regarding(job), Event(EventReason.AWAITING_APPROVAL, message, warning=True), fields)
-
-
-def _pending(stored: Stored) -> bool:
-    try:
-        return stored.parse(CurationApproval).spec.decision is ApprovalDecision.PENDING
-    except Unreadable:
-        return False
-
-
-def _new(namespace: str, wanted: JobApproval, cancel: tuple[CancelRequest, ...] | None) -> Document:
-    spec = ApprovalSpec(request=wanted.request, request_digest=wanted.request_digest, cancel=cancel)
-    return {
-        "apiVersion": API_VERSION,
-        "kind": "CurationApproval",
-        "metadata": {
-            "name": wanted.name,
-            "namespace": namespace,
-            "labels": {LABEL_MANAGED_BY: MANAGED_BY, LABEL_MODULE: wanted.request.module},
-        },
-        "spec": spec.to_wire(),
-    }
+        await self._maker.ensure(key, job, wanted)

@@ -14,9 +14,10 @@ from curation.api.reading import Unreadable
 from curation.api.remains import remains_of
 from curation.cluster.answers import Conflict, Gone, Refused, Throttled, Unknown, Written
 from curation.cluster.cache import Stored
-from curation.lifecycle.decide import Facts, Step, decide
+from curation.lifecycle.decide import decide
 from curation.lifecycle.log_fields import run_fields
 from curation.lifecycle.outcome import Report, Trigger
+from curation.lifecycle.step import Facts, Step
 from curation.reconciler.approvals.asking import Approvals
 from curation.reconciler.jobs import orders
 from curation.reconciler.jobs.cleanup import Cleanup

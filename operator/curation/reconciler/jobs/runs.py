@@ -29,7 +29,7 @@ from curation.reconciler.runtime.key import Key
 from curation.reconciler.runtime.unreadable import job_of
 from curation.reconciler.sources.module_credentials import CredentialError, ModuleCredentials
 from curation.reconciler.sources.modules import ModuleReconciler
-from curation.wasm.store import ModuleLoadError, ModuleReason, ModuleUnreadable
+from curation.wasm.module_errors import ModuleLoadError, ModuleReason, ModuleUnreadable
 
 log = logging.getLogger(__name__)
 

@@ -12,7 +12,9 @@ from curation.reconciler.runtime.context import Context
 from curation.reconciler.runtime.key import Key
 from curation.reconciler.sources.module_loads import LOADS_AT_ONCE
 from curation.reconciler.sources.modules import ModuleReconciler
-from curation.wasm.store import ModuleLoadError, ModuleStore, builtin_names
+from curation.wasm.module_bytes import builtin_names
+from curation.wasm.module_errors import ModuleLoadError
+from curation.wasm.store import ModuleStore
 
 log = logging.getLogger(__name__)
 

@@ -21,37 +21,26 @@ from curation.cluster.clock import ServerClock
 from curation.cluster.connection import Connection, connect
 from curation.cluster.events import EventRecorder
 from curation.cluster.request_labels import Asked
-from curation.cluster.resources import APPROVALS, CLUSTER_POLICIES, JOBS, MODULES, POLICIES, ResourceKind
+from curation.cluster.resources import ResourceKind
 from curation.cluster.sweep import sweeps
 from curation.cluster.watching import Watching
 from curation.cluster.writer import Writer
 from curation.egress.client import EgressClient
 from curation.egress.floor import AddressFloor
 from curation.execution.in_process import InProcessExecutor
-from curation.reconciler.approvals.approval_metrics import ApprovalMetrics
-from curation.reconciler.approvals.approval_status import ApprovalReconciler
-from curation.reconciler.approvals.asking import Approvals
-from curation.reconciler.approvals.grants import Grants
 from curation.reconciler.jobs import cleanup, observation
-from curation.reconciler.jobs.reconciler import JobReconciler
-from curation.reconciler.jobs.runs import Runs
-from curation.reconciler.jobs.takeover import Takeover
+from curation.reconciler.process.assembly import Work, assemble
 from curation.reconciler.process.first_reads import compile_shipped, read_all
 from curation.reconciler.process.handlers import kopf_registry, kopf_settings
-from curation.reconciler.process.leadership import Leadership, Reconcile
+from curation.reconciler.process.leadership import Leadership
 from curation.reconciler.runtime.context import Context
 from curation.reconciler.runtime.file_watch import FileWatch, RenewedFiles
 from curation.reconciler.runtime.health import Health
 from curation.reconciler.runtime.health_server import HealthServer
-from curation.reconciler.runtime.job_index import JobIndex
 from curation.reconciler.runtime.key import Key
-from curation.reconciler.runtime.metrics import IdlePolicies, MeasuredGate, Metrics, WatchAge
+from curation.reconciler.runtime.metrics import MeasuredGate, Metrics
 from curation.reconciler.runtime.queue import WorkQueue
 from curation.reconciler.runtime.settings import Settings
-from curation.reconciler.sources.in_use import InUse
-from curation.reconciler.sources.module_credentials import ModuleCredentials
-from curation.reconciler.sources.modules import ModuleReconciler
-from curation.reconciler.sources.policies import PolicyReconciler
 from curation.wasm.store import ModuleStore
 
 log = logging.getLogger(__name__)
@@ -161,44 +150,20 @@ class Process:
             await server.start(settings.http_host, settings.http_port)
             log.info("serving /healthz, /readyz and /metrics on %s", server.url, extra={"url": server.url})
 
-            index = JobIndex(metrics)
-            in_use = InUse(context, index)
-            modules = ModuleReconciler(context, store, in_use)
-            runs = Runs(context, executor, modules, ModuleCredentials(api))
-            takeover = Takeover(context, modules)
-            grants = Grants(context, index)
-            approvals = Approvals(context, grants)
-            policies = PolicyReconciler(context, in_use)
-            jobs = JobReconciler(context, runs, modules, approvals, takeover)
-            reconcilers: dict[ResourceKind, Reconcile] = {
-                JOBS: jobs.reconcile,
-                MODULES: modules.reconcile,
-                POLICIES: policies.reconcile,
-                CLUSTER_POLICIES: policies.reconcile,
-                APPROVALS: ApprovalReconciler(context, approvals, grants).reconcile,
-            }
-            context.caches[POLICIES].listen(policies.on_change)
-            context.caches[CLUSTER_POLICIES].listen(policies.on_change)
-            context.caches[APPROVALS].listen(grants.on_change)
-            context.caches[APPROVALS].listen(approvals.on_change)
-            context.caches[APPROVALS].listen(ApprovalMetrics(metrics, clock.now).on_change)
-            context.caches[JOBS].listen(runs.on_change)
-            context.caches[JOBS].listen(index.on_change)
-            metrics.registry.register(WatchAge(health.ages))
-            metrics.registry.register(IdlePolicies(policies.idle))
+            work = assemble(context, executor, store, health)
             for kind, cache in context.caches.items():
                 cache.listen(self._while_working(_waker(queue, kind)))
 
             async def stop_work() -> None:
-                await runs.close()
-                await jobs.cleanup.close()
-                await modules.close()
+                await work.runs.close()
+                await work.jobs.cleanup.close()
+                await work.modules.close()
                 # Before kopf's end, which cancels the tasks of executions: their guests would go on in their threads.
                 await executor.close(grace=GRACE_SECONDS)
 
             stack.push_async_callback(executor.close, grace=GRACE_SECONDS)
-            if await self._unless_stopped(read_all(context, modules)):
-                await self._serve(connection, context, reconcilers, modules, takeover, runs, stop_work)
+            if await self._unless_stopped(read_all(context, work.modules)):
+                await self._serve(connection, context, work, stop_work)
         return self._exit
 
     def _watched_files(self, connection: Connection, egress: EgressClient) -> FileWatch:
@@ -245,18 +210,15 @@ class Process:
         self,
         connection: Connection,
         context: Context,
-        reconcilers: dict[ResourceKind, Reconcile],
-        modules: ModuleReconciler,
-        takeover: Takeover,
-        runs: Runs,
+        work: Work,
         stop_work: Callable[[], Awaitable[None]],
     ) -> None:
         # Tasks that are to outlive kopf's own shutdown are started before it: it cancels all later ones.
         leadership = Leadership(
             context,
-            reconcilers,
-            modules,
-            takeover,
+            work.reconcilers,
+            work.modules,
+            work.takeover,
             self.health,
             stopping=self._stop,
             on_begin=self._begin,
@@ -303,9 +265,9 @@ class Process:
             if lead in done:
                 lead.result()  # raises if this process could not begin to work
             if self._exit is Exit.STOPPED:
-                runs.closing = True
+                work.runs.closing = True
                 # Runs in flight get a moment to end and be written; what is left is the next holder's.
-                drained = asyncio.create_task(runs.drained())
+                drained = asyncio.create_task(work.runs.drained())
                 await asyncio.wait({drained}, timeout=self._settings.drain_seconds)
                 drained.cancel()
         finally:

@@ -12,7 +12,8 @@ from typing import Final
 from curation.api.module import ModuleSpec
 from curation.cluster.answers import APIError, Unreachable
 from curation.reconciler.runtime.key import Key
-from curation.wasm.store import ModuleLoadError, ModuleStore
+from curation.wasm.module_errors import ModuleLoadError
+from curation.wasm.store import ModuleStore
 
 log = logging.getLogger(__name__)
 

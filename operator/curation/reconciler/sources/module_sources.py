@@ -18,7 +18,8 @@ from curation.api.module import ConfigMapSource, CurationModule, ModuleSource, M
 from curation.cluster.api import ClusterAPI
 from curation.cluster.bounds import MAX_KEYS
 from curation.reconciler.runtime.key import Key
-from curation.wasm.store import MAX_MODULE_BYTES, ModuleLoadError, ModuleReason, builtin_bytes, digest_of
+from curation.wasm.module_bytes import MAX_MODULE_BYTES, builtin_bytes, digest_of
+from curation.wasm.module_errors import ModuleLoadError, ModuleReason
 
 SOURCE_CHECK_SECONDS: Final = 5.0
 """Between two checks of a source."""

@@ -21,15 +21,9 @@ from curation.reconciler.sources.in_use import TERMINATING, InUse
 from curation.reconciler.sources.module_loads import BeingCompiled, Compilations, LoadTurns
 from curation.reconciler.sources.module_sources import Sources, no_oci, origin
 from curation.wasm.limits import Limits, size_text
-from curation.wasm.store import (
-    Fetch,
-    LoadedModule,
-    ModuleLoadError,
-    ModuleReason,
-    ModuleStore,
-    ModuleUnreadable,
-    builtin_digest,
-)
+from curation.wasm.module_bytes import builtin_digest
+from curation.wasm.module_errors import ModuleLoadError, ModuleReason, ModuleUnreadable
+from curation.wasm.store import Fetch, LoadedModule, ModuleStore
 
 log = logging.getLogger(__name__)
 

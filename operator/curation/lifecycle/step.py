@@ -1,0 +1,69 @@
+"""What `decide` is given and what it answers: the facts beyond the object, and the step that is next."""
+
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from curation.api.approval import ApprovalDecision
+from curation.api.job import JobStatus, Run
+from curation.api.names import Reason
+from curation.lifecycle.event import Event
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """What keeps a job where it is, and is not the job's own doing."""
+
+    reason: Reason
+    message: str
+    warn: bool = False
+    """An Event says it too."""
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What the reconciler knows beyond the object, at the time of the decision."""
+
+    now: datetime
+    """The API server's time."""
+    holder: str
+    """This process: <identity>/<random>."""
+    module_digest: str | None = None
+    """Digest of the job's module if it is Ready."""
+    module_message: str = ""
+    """Why the module is not Ready."""
+    module_unusable: bool = False
+    """Only another spec of the module can help, nothing that may come by itself or be applied beside it."""
+    module_config: dict[str, str] = field(default_factory=dict)
+    """The module's own configuration; the job's keys win."""
+    slot: bool = True
+    """A run can be launched now."""
+    run_lives: bool = False
+    """This process executes the current run, or has still to settle its completion."""
+    adopt: bool = False
+    """The holder of the current run is known or believed to be gone, and this process may take over (rule 3)."""
+    request_allowed: bool = False
+    """The gate now allows the request that the job waits for, in the context of its next attempt."""
+    approval: ApprovalDecision | None = None
+    """The decision of the approval that the job waits for."""
+    approval_problem: Problem | None = None
+    """Why there is no approval that could free the job."""
+    finalizer_refused: str = ""
+    """What the API server said when it refused the finalizer, without which nothing is claimed."""
+    cleaned: frozenset[str] = frozenset()
+    """Abandoned runs that are cleaned, or were given up."""
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What to do about a job now. At most one of a status write, a finalizer change and a deletion."""
+
+    status: JobStatus
+    """The status to write, if it differs from the job's."""
+    launch: Run | None = None
+    """The run to launch once the write has succeeded, and only then."""
+    add_finalizer: bool = False
+    remove_finalizer: bool = False
+    delete: bool = False
+    wake_at: datetime | None = None
+    """When to decide again if nothing happens."""
+    events: tuple[Event, ...] = ()

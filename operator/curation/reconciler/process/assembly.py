@@ -1,0 +1,65 @@
+"""The reconcilers of one process: made, given to each other, and put behind the caches that they listen to."""
+
+from dataclasses import dataclass
+
+from curation.cluster.resources import APPROVALS, CLUSTER_POLICIES, JOBS, MODULES, POLICIES, ResourceKind
+from curation.execution.executor import Executor
+from curation.reconciler.approvals.approval_metrics import ApprovalMetrics
+from curation.reconciler.approvals.approval_status import ApprovalReconciler
+from curation.reconciler.approvals.asking import Approvals
+from curation.reconciler.approvals.grants import Grants
+from curation.reconciler.jobs.reconciler import JobReconciler
+from curation.reconciler.jobs.runs import Runs
+from curation.reconciler.jobs.takeover import Takeover
+from curation.reconciler.process.leadership import Reconcile
+from curation.reconciler.runtime.context import Context
+from curation.reconciler.runtime.health import Health
+from curation.reconciler.runtime.job_index import JobIndex
+from curation.reconciler.runtime.metrics import IdlePolicies, WatchAge
+from curation.reconciler.sources.in_use import InUse
+from curation.reconciler.sources.module_credentials import ModuleCredentials
+from curation.reconciler.sources.modules import ModuleReconciler
+from curation.reconciler.sources.policies import PolicyReconciler
+from curation.wasm.store import ModuleStore
+
+
+@dataclass(frozen=True)
+class Work:
+    """The reconcilers of one process, as far as its lifetime deals with them."""
+
+    reconcilers: dict[ResourceKind, Reconcile]
+    jobs: JobReconciler
+    modules: ModuleReconciler
+    runs: Runs
+    takeover: Takeover
+
+
+def assemble(context: Context, executor: Executor, store: ModuleStore, health: Health) -> Work:
+    """Make the reconcilers. The order of the listeners is the order in which each change reaches them."""
+    metrics = context.metrics
+    index = JobIndex(metrics)
+    in_use = InUse(context, index)
+    modules = ModuleReconciler(context, store, in_use)
+    runs = Runs(context, executor, modules, ModuleCredentials(context.api))
+    takeover = Takeover(context, modules)
+    grants = Grants(context, index)
+    approvals = Approvals(context, grants)
+    policies = PolicyReconciler(context, in_use)
+    jobs = JobReconciler(context, runs, modules, approvals, takeover)
+    reconcilers: dict[ResourceKind, Reconcile] = {
+        JOBS: jobs.reconcile,
+        MODULES: modules.reconcile,
+        POLICIES: policies.reconcile,
+        CLUSTER_POLICIES: policies.reconcile,
+        APPROVALS: ApprovalReconciler(context, approvals, grants).reconcile,
+    }
+    context.caches[POLICIES].listen(policies.on_change)
+    context.caches[CLUSTER_POLICIES].listen(policies.on_change)
+    context.caches[APPROVALS].listen(grants.on_change)
+    context.caches[APPROVALS].listen(approvals.on_change)
+    context.caches[APPROVALS].listen(ApprovalMetrics(metrics, context.clock.now).on_change)
+    context.caches[JOBS].listen(runs.on_change)
+    context.caches[JOBS].listen(index.on_change)
+    metrics.registry.register(WatchAge(health.ages))
+    metrics.registry.register(IdlePolicies(policies.idle))
+    return Work(reconcilers, jobs, modules, runs, takeover)

@@ -1,0 +1,62 @@
+"""The bytes of modules before they are compiled: their digest, their bounds, and those that the operator ships."""
+
+import hashlib
+from functools import cache
+from importlib import resources
+
+from curation.wasm.abi import binary_problem
+from curation.wasm.module_errors import ModuleLoadError, ModuleReason
+
+MAX_MODULE_BYTES = 8 << 20
+"""What is kept of a module in memory, more than once, before anything is known about it."""
+
+CONFIG_MAP_BYTES = 1 << 20
+"""What the API server lets a ConfigMap hold, all its keys together."""
+
+
+def digest_of(wasm: bytes) -> str:
+    """``sha256:`` and the hexadecimal hash of the bytes."""
+    return f"sha256:{hashlib.sha256(wasm).hexdigest()}"
+
+
+def builtin_bytes(name: str) -> bytes:
+    """The bytes of a module that the operator ships. Raises ModuleLoadError, naming those there are."""
+    names = builtin_names()
+    if name not in names:
+        shipped = ", ".join(names) or "none"
+        raise ModuleLoadError(
+            ModuleReason.UNKNOWN_BUILTIN,
+            f"there is no builtin module {name!r}; this operator ships: {shipped}; name one of them in "
+            "spec.source.builtin, or install a release that ships it",
+        )
+    return (resources.files("curation.wasm") / "builtins" / f"{name}.wasm").read_bytes()
+
+
+@cache
+def builtin_digest(name: str) -> str:
+    """The digest of a module that the operator ships. Raises ModuleLoadError, naming those there are."""
+    return digest_of(builtin_bytes(name))
+
+
+def builtin_names() -> list[str]:
+    """Names of the modules that the operator ships, each with its version."""
+    folder = resources.files("curation.wasm") / "builtins"
+    if not folder.is_dir():
+        return []
+    return sorted(each.name.removesuffix(".wasm") for each in folder.iterdir() if each.name.endswith(".wasm"))
+
+
+def check_size(wasm: bytes) -> None:
+    """Raises ModuleLoadError for more bytes than a module may have."""
+    if len(wasm) > MAX_MODULE_BYTES:
+        message = (
+            f"the module has {len(wasm)} bytes, at most {MAX_MODULE_BYTES} are accepted: strip it, optimize for size"
+        )
+        raise ModuleLoadError(ModuleReason.TOO_LARGE, message)
+
+
+def check_binary(wasm: bytes) -> None:
+    """Raises ModuleLoadError for what is no binary component at first sight."""
+    problem = binary_problem(wasm)
+    if problem is not None:
+        raise ModuleLoadError(ModuleReason.INVALID, problem)
