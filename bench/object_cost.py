@@ -26,7 +26,7 @@ from bench.fixtures import WITH_SESSION, job
 from bench.results import Result
 from bench.stage import Stage
 from bench.statuses import statuses
-from curation.api.crd import KINDS, crd
+from curation.api.crd import CRD_KINDS, crd
 from curation.api.job import status_to_wire
 from curation.api.names import ConditionType
 from curation.cluster.mergepatch import merge_patch
@@ -62,7 +62,7 @@ class Cost:
 
 def old_crd() -> Document:
     """The CRD of jobs as it was: its status without the mark that makes it atomic. In a group of its own."""
-    made = copy.deepcopy(crd(KINDS[0]))
+    made = copy.deepcopy(crd(CRD_KINDS[0]))
     made["metadata"]["name"] = f"curationjobs.{_OLD_GROUP}"
     made["spec"]["group"] = _OLD_GROUP
     made["spec"]["names"]["shortNames"], made["spec"]["names"]["categories"] = ["oldcjob"], []

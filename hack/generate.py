@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from curation.api.contract import contract_schemas
-from curation.api.crd import KINDS, crd, crd_yaml
+from curation.api.crd import CRD_KINDS, crd, crd_yaml
 from curation.api.files import file_schemas
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -20,7 +20,7 @@ _HEADER = "# Generated from operator/curation/api by `make generate`; do not edi
 
 def generated() -> dict[str, str]:
     """Every generated file: its path from the root, and its text."""
-    files = {f"crds/{kind.plural}.yaml": _HEADER + crd_yaml(crd(kind)) for kind in KINDS}
+    files = {f"crds/{kind.plural}.yaml": _HEADER + crd_yaml(crd(kind)) for kind in CRD_KINDS}
     files["crds/Kustomization"] = _HEADER + _kustomization(files)
     for name, schema in {**contract_schemas(), **file_schemas()}.items():
         files[f"docs/schemas/{name}.json"] = json.dumps(schema, indent=2, sort_keys=True, ensure_ascii=False) + "\n"

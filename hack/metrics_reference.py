@@ -15,12 +15,12 @@ from prometheus_client import Histogram
 from prometheus_client.metrics import MetricWrapperBase
 
 from curation.api.approval import ApprovalDecision
-from curation.api.crd import KINDS
+from curation.api.crd import CRD_KINDS
 from curation.api.names import FailureClass, Phase, Reason, Trigger
 from curation.cluster.request_labels import NO_ANSWER
 from curation.lifecycle.complete import Ruling
 from curation.lifecycle.outcome import Result
-from curation.reconciler.runtime.job_index import UNREADABLE
+from curation.reconciler.runtime.job_index import UNREADABLE_PHASE
 from curation.reconciler.runtime.metrics import IdlePolicies, Metrics, WatchAge
 
 ROOT: Final = Path(__file__).resolve().parent.parent
@@ -46,7 +46,7 @@ _REASONS: Final = tuple(dict.fromkeys([*(each.value for each in Reason), *(each.
 
 # What each label can be; a sentence where the values are not ours to list.
 _VALUES: Final[dict[tuple[str, str], Iterable[str] | str]] = {
-    ("curation_jobs", "phase"): (*_PHASES, UNREADABLE),
+    ("curation_jobs", "phase"): (*_PHASES, UNREADABLE_PHASE),
     ("curation_transitions_total", "from"): ("", *_PHASES),
     ("curation_transitions_total", "to"): _PHASES,
     ("curation_transitions_total", "reason"): ("", *_REASONS),
@@ -67,14 +67,14 @@ _VALUES: Final[dict[tuple[str, str], Iterable[str] | str]] = {
     ("curation_api_requests_total", "verb"): "the Kubernetes verb, such as `patch`",
     ("curation_api_requests_total", "resource"): "such as `curationjobs` or `curationjobs/status`; or `nonresource`",
     ("curation_api_requests_total", "code"): f"the HTTP status; `{NO_ANSWER}` if no answer came",
-    ("curation_reconcile_seconds", "kind"): tuple(kind.name for kind in KINDS),
-    ("curation_reconcile_errors_total", "kind"): tuple(kind.name for kind in KINDS),
-    ("curation_unreadable_objects", "kind"): tuple(kind.name for kind in KINDS),
-    ("curation_refused_writes", "kind"): tuple(kind.name for kind in KINDS),
+    ("curation_reconcile_seconds", "kind"): tuple(kind.name for kind in CRD_KINDS),
+    ("curation_reconcile_errors_total", "kind"): tuple(kind.name for kind in CRD_KINDS),
+    ("curation_unreadable_objects", "kind"): tuple(kind.name for kind in CRD_KINDS),
+    ("curation_refused_writes", "kind"): tuple(kind.name for kind in CRD_KINDS),
     ("curation_file_renewals_total", "source"): ("ca-bundle", "cluster-access"),
     ("curation_file_renewals_total", "result"): ("loaded", "refused"),
     ("curation_file_refused", "source"): ("ca-bundle", "cluster-access"),
-    ("curation_watch_age_seconds", "resource"): tuple(kind.plural for kind in KINDS),
+    ("curation_watch_age_seconds", "resource"): tuple(kind.plural for kind in CRD_KINDS),
 }
 
 

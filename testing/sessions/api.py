@@ -5,7 +5,7 @@ from typing import Any, TypeVar
 from aiohttp import web
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from testing.sessions.caller import Caller
+from testing.sessions.caller import RunCaller
 from testing.sessions.errors import Refusal
 from testing.sessions.store import Store
 
@@ -31,13 +31,13 @@ class NewSession(_Body):
     agent: str | None = None
 
 
-class Completion(_Body):
+class CompletionBody(_Body):
     """POST /sessions/{id}/complete."""
 
     output: Any = None
 
 
-class Failure(_Body):
+class FailureBody(_Body):
     """POST /sessions/{id}/fail."""
 
     reason: str | None = None
@@ -68,13 +68,13 @@ class Api:
     async def create_workspace(self, request: web.Request) -> web.Response:
         """Makes a workspace."""
         body = await read(request, NewWorkspace)
-        workspace = self._store.create_workspace(Caller.from_headers(request.headers), body.name)
+        workspace = self._store.create_workspace(RunCaller.from_headers(request.headers), body.name)
         return web.json_response(workspace.as_json(), status=201)
 
     async def create_session(self, request: web.Request) -> web.Response:
         """Makes a session."""
         body = await read(request, NewSession)
-        caller = Caller.from_headers(request.headers)
+        caller = RunCaller.from_headers(request.headers)
         session = self._store.create_session(
             caller, self.base_url, body.workspace, body.message, body.title, body.agent
         )
@@ -103,13 +103,13 @@ class Api:
 
     async def complete(self, request: web.Request) -> web.Response:
         """Ends a session well."""
-        body = await read(request, Completion)
+        body = await read(request, CompletionBody)
         session = self._store.end(request.match_info["id"], "completed", output=body.output)
         return web.json_response(session.as_json())
 
     async def fail(self, request: web.Request) -> web.Response:
         """Ends a session badly."""
-        body = await read(request, Failure)
+        body = await read(request, FailureBody)
         session = self._store.end(request.match_info["id"], "failed", reason=body.reason)
         return web.json_response(session.as_json())
 

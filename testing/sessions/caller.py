@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
-class Caller:
+class RunCaller:
     """The run, as far as the headers name it. Calls by hand, such as `curl`, name none."""
 
     run_id: str | None = None
@@ -14,7 +14,7 @@ class Caller:
     trigger: str | None = None
 
     @classmethod
-    def from_headers(cls, headers: Mapping[str, str]) -> "Caller":
+    def from_headers(cls, headers: Mapping[str, str]) -> "RunCaller":
         """Reads the headers `Curation-Run-Id`, `-Generation`, `-Attempt` and `-Trigger`."""
         return cls(
             run_id=headers.get("Curation-Run-Id"),

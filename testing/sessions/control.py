@@ -6,7 +6,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from testing.sessions.api import read
 from testing.sessions.changes import Changes
 from testing.sessions.errors import Refusal
-from testing.sessions.faults import Fault, Faults
+from testing.sessions.faults import Faults, ServiceFault
 from testing.sessions.journal import Journal
 
 
@@ -49,7 +49,7 @@ class Control:
 
     async def add(self, request: web.Request) -> web.Response:
         """A new rule."""
-        return web.json_response(self._faults.add(await read(request, Fault)).as_json(), status=201)
+        return web.json_response(self._faults.add(await read(request, ServiceFault)).as_json(), status=201)
 
     async def list_rules(self, request: web.Request) -> web.Response:
         """All rules with their hits and what they hold now."""

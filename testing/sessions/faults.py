@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from testing.sessions.caller import Caller
+from testing.sessions.caller import RunCaller
 from testing.sessions.errors import Refusal
 
 Sleep = Callable[[float], Awaitable[object]]
@@ -39,7 +39,7 @@ class Match(BaseModel):
     attempt: int | None = None
     trigger: str | None = None
 
-    def fits(self, caller: Caller, method: str, path: str) -> bool:
+    def fits(self, caller: RunCaller, method: str, path: str) -> bool:
         """Whether the call is one of these."""
         return (
             (self.method is None or self.method.upper() == method)
@@ -52,7 +52,7 @@ class Match(BaseModel):
         )
 
 
-class Fault(Match):
+class ServiceFault(Match):
     """A rule as it is asked for: which calls, how many of them, and what happens, after `seconds` where given.
 
     `then` is what becomes of a call that was held, once it is released.
@@ -66,7 +66,7 @@ class Fault(Match):
     status: int = Field(default=503, ge=400, le=599)
 
     @model_validator(mode="after")
-    def _complete(self) -> "Fault":
+    def _complete(self) -> "ServiceFault":
         if self.action == "delay" and self.seconds == 0:
             raise ValueError("a delay needs `seconds`")
         if self.then != "answer" and self.action != "hold":
@@ -77,7 +77,7 @@ class Fault(Match):
 class Rule:
     """A rule at work."""
 
-    def __init__(self, identifier: str, fault: Fault, changed: Callable[[], None], sleep: Sleep) -> None:
+    def __init__(self, identifier: str, fault: ServiceFault, changed: Callable[[], None], sleep: Sleep) -> None:
         self.id = identifier
         self.fault = fault
         self.hits = 0
@@ -96,7 +96,7 @@ class Rule:
         asked = self.fault.model_dump(exclude_none=True)
         return {"id": self.id, **asked, "hits": self.hits, "held": self.held, "over": self.over}
 
-    def takes(self, caller: Caller, method: str, path: str) -> bool:
+    def takes(self, caller: RunCaller, method: str, path: str) -> bool:
         """Whether the call follows this rule; if so, it counts as a hit."""
         used_up = self.fault.times is not None and self.hits >= self.fault.times
         if self.over or used_up or not self.fault.fits(caller, method, path):
@@ -169,7 +169,7 @@ class Faults:
         self._sleep = sleep
         self._numbers = itertools.count(1)
 
-    def add(self, fault: Fault) -> Rule:
+    def add(self, fault: ServiceFault) -> Rule:
         """Puts a rule in force, after those there are."""
         rule = Rule(f"rule-{next(self._numbers)}", fault, self._changed, self._sleep)
         self.rules[rule.id] = rule
@@ -191,7 +191,7 @@ class Faults:
         rule.release()
         return rule
 
-    def take(self, caller: Caller, method: str, path: str) -> Rule | None:
+    def take(self, caller: RunCaller, method: str, path: str) -> Rule | None:
         """The rule that a call follows."""
         return next((rule for rule in self.rules.values() if rule.takes(caller, method, path)), None)
 

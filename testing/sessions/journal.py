@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from testing.sessions.caller import Caller
+from testing.sessions.caller import RunCaller
 
 _SECRET = frozenset({"authorization", "proxy-authorization", "cookie", "x-api-key"})
 
@@ -16,7 +16,7 @@ class Entry:
 
     number: int
     time: float
-    caller: Caller
+    caller: RunCaller
     method: str
     path: str
     idempotency_key: str | None
@@ -58,7 +58,7 @@ class Journal:
         self._secret = _SECRET | ({secret_header.lower()} if secret_header else set())
         self._offset = time.time() - time.monotonic()
 
-    def arrived(self, caller: Caller, method: str, path: str, headers: Mapping[str, str]) -> Entry:
+    def arrived(self, caller: RunCaller, method: str, path: str, headers: Mapping[str, str]) -> Entry:
         """Records a call at its arrival."""
         shown = {name.lower(): "redacted" if name.lower() in self._secret else text for name, text in headers.items()}
         key = headers.get("Idempotency-Key")

@@ -10,7 +10,7 @@ import json
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
-from testing.sessions.caller import Caller
+from testing.sessions.caller import RunCaller
 from testing.sessions.errors import Refusal
 from testing.sessions.faults import Dropped, Faults, Rule
 from testing.sessions.idempotency import KeptAnswer, Keys
@@ -32,7 +32,7 @@ class Pipeline:
     async def handle(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         """Answers one call and records it."""
         body = await request.read()
-        caller = Caller.from_headers(request.headers)
+        caller = RunCaller.from_headers(request.headers)
         # There must be no await between the log and the choice of the rule: both are in the order of arrival.
         entry = self._journal.arrived(caller, request.method, request.path, request.headers)
         rule = self._faults.take(caller, request.method, request.path)

@@ -11,7 +11,7 @@ from testing.sessions.api import Api
 from testing.sessions.changes import Changes
 from testing.sessions.control import Control
 from testing.sessions.errors import Refusal
-from testing.sessions.faults import Fault, Faults, Rule, Sleep
+from testing.sessions.faults import Faults, Rule, ServiceFault, Sleep
 from testing.sessions.journal import Entry, Journal
 from testing.sessions.pipeline import Pipeline
 from testing.sessions.store import Session, Store
@@ -71,8 +71,8 @@ class SessionService:
         when: Literal["before", "after"] = "before",
         **fields: Any,
     ) -> Rule:
-        """Puts a rule in force; its other fields are those of `testing.sessions.faults.Fault`."""
-        return self._faults.add(Fault(action=action, when=when, **fields))
+        """Puts a rule in force; its other fields are those of `testing.sessions.faults.ServiceFault`."""
+        return self._faults.add(ServiceFault(action=action, when=when, **fields))
 
     def remove_rule(self, rule: Rule) -> None:
         """Takes a rule out of force and lets go on what it holds."""

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from testing.sessions.caller import Caller, job_of
+from testing.sessions.caller import RunCaller, job_of
 from testing.sessions.errors import Refusal
 
 LIVE = ("created", "running")
@@ -33,7 +33,7 @@ class Workspace:
 
     id: str
     name: str
-    caller: Caller
+    caller: RunCaller
     state: str = "active"
 
     def as_json(self) -> dict[str, Any]:
@@ -51,7 +51,7 @@ class Session:
     message: str
     title: str | None
     agent: str | None
-    caller: Caller
+    caller: RunCaller
     state: str = "created"
     settings: dict[str, Any] = field(default_factory=dict)
     progress: Any = None
@@ -93,7 +93,7 @@ class Store:
         self.tombstones: set[str] = set()
         self._changed = changed
 
-    def create_workspace(self, caller: Caller, name: str | None) -> Workspace:
+    def create_workspace(self, caller: RunCaller, name: str | None) -> Workspace:
         """A new workspace.
 
         :raises Refusal: 410 when the caller's run was cancelled.
@@ -105,7 +105,7 @@ class Store:
         return workspace
 
     def create_session(
-        self, caller: Caller, base_url: str, workspace: str, message: str, title: str | None, agent: str | None
+        self, caller: RunCaller, base_url: str, workspace: str, message: str, title: str | None, agent: str | None
     ) -> Session:
         """A new session in a workspace.
 
@@ -194,7 +194,7 @@ class Store:
             raise Refusal(409, f"the session {identifier} is {session.state}")
         return session
 
-    def _refuse_the_dead(self, caller: Caller) -> None:
+    def _refuse_the_dead(self, caller: RunCaller) -> None:
         if caller.run_id in self.tombstones:
             raise Refusal(410, f"the run {caller.run_id} was cancelled")
 

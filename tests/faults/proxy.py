@@ -49,7 +49,7 @@ class Action(Enum):
 
 
 @dataclass
-class Fault:
+class ProxyFault:
     """One thing that goes wrong, `times` times (None: always)."""
 
     action: Action
@@ -80,34 +80,34 @@ def matching(method: str | None = None, path: str = "") -> Predicate:
     return lambda given, where: method in (None, given) and pattern.search(where) is not None
 
 
-def lost_answer(method: str | None = None, path: str = "", times: int | None = 1) -> Fault:
+def lost_answer(method: str | None = None, path: str = "", times: int | None = 1) -> ProxyFault:
     """The write is applied, and nobody hears of it."""
-    return Fault(Action.DROP_ANSWER, matching(method, path), times)
+    return ProxyFault(Action.DROP_ANSWER, matching(method, path), times)
 
 
-def reset(method: str | None = None, path: str = "", times: int | None = 1) -> Fault:
+def reset(method: str | None = None, path: str = "", times: int | None = 1) -> ProxyFault:
     """The connection breaks before anything is applied."""
-    return Fault(Action.RESET, matching(method, path), times)
+    return ProxyFault(Action.RESET, matching(method, path), times)
 
 
-def held_request(method: str | None = None, path: str = "", times: int | None = 1) -> Fault:
+def held_request(method: str | None = None, path: str = "", times: int | None = 1) -> ProxyFault:
     """The request is slow to arrive: it is applied when released, whether or not its sender still waits."""
-    return Fault(Action.HOLD_REQUEST, matching(method, path), times)
+    return ProxyFault(Action.HOLD_REQUEST, matching(method, path), times)
 
 
-def held_answer(method: str | None = None, path: str = "", times: int | None = 1) -> Fault:
+def held_answer(method: str | None = None, path: str = "", times: int | None = 1) -> ProxyFault:
     """The write is applied at once; the answer comes when released."""
-    return Fault(Action.HOLD_ANSWER, matching(method, path), times)
+    return ProxyFault(Action.HOLD_ANSWER, matching(method, path), times)
 
 
-def silent(method: str | None = None, path: str = "", times: int | None = 1) -> Fault:
+def silent(method: str | None = None, path: str = "", times: int | None = 1) -> ProxyFault:
     """The answer begins and then says no more, as over a half-open connection; when released, the connection breaks."""
-    return Fault(Action.SILENCE, matching(method, path), times)
+    return ProxyFault(Action.SILENCE, matching(method, path), times)
 
 
-def answered(status: int, method: str | None = None, path: str = "", times: int | None = 1, **more: Any) -> Fault:
+def answered(status: int, method: str | None = None, path: str = "", times: int | None = 1, **more: Any) -> ProxyFault:
     """The proxy answers, with ``headers`` and ``body`` if they are given."""
-    return Fault(Action.ANSWER, matching(method, path), times, status=status, **more)
+    return ProxyFault(Action.ANSWER, matching(method, path), times, status=status, **more)
 
 
 @dataclass
@@ -155,7 +155,7 @@ class FaultProxy:
         """With a `prefix` it serves below that path, as a gateway to many clusters does."""
         self._server, self._tls = _read(kubeconfig)
         self._prefix = prefix
-        self._faults: list[Fault] = []
+        self._faults: list[ProxyFault] = []
         self._stalls: list[Stall] = []
         self._runner: web.AppRunner | None = None
         self._session: aiohttp.ClientSession | None = None
@@ -163,7 +163,7 @@ class FaultProxy:
         self.url = ""
         self.exchanges: list[Exchange] = []
 
-    def inject(self, fault: Fault) -> Fault:
+    def inject(self, fault: ProxyFault) -> ProxyFault:
         """Let this go wrong from now on; the first fault that matches a request is the one that happens."""
         self._faults.append(fault)
         return fault
@@ -249,7 +249,7 @@ class FaultProxy:
             case Action.HOLD_ANSWER | Action.SILENCE:
                 return await self._forward(request, body, fault)
 
-    def _next(self, method: str, path: str) -> Fault | None:
+    def _next(self, method: str, path: str) -> ProxyFault | None:
         for fault in self._faults:
             if (fault.times is None or fault.hits < fault.times) and fault.matches(method, path):
                 return fault
@@ -267,7 +267,7 @@ class FaultProxy:
             timeout=aiohttp.ClientTimeout(total=None),
         )
 
-    async def _forward(self, request: web.Request, body: bytes, fault: Fault | None = None) -> web.StreamResponse:
+    async def _forward(self, request: web.Request, body: bytes, fault: ProxyFault | None = None) -> web.StreamResponse:
         """Pass the answer on as it comes: a watch is one answer without an end."""
         try:
             async with self._ask(request, body) as answer:

@@ -13,7 +13,7 @@ from typing import Literal
 import pytest
 
 from testing.controlplane.install import OPERATOR_GROUPS, OPERATOR_USER
-from tests.faults.proxy import Fault, FaultProxy, held_answer, held_request
+from tests.faults.proxy import FaultProxy, ProxyFault, held_answer, held_request
 from tests.harness.slow_runs import until_answered
 from tests.harness.world import JOBS, World
 
@@ -194,5 +194,5 @@ async def test_killed_again_and_again(world: World) -> None:
     assert {world.status(name)["run"]["attempt"] for name in names} == {4}
 
 
-def _held(where: str) -> Fault:
+def _held(where: str) -> ProxyFault:
     return held_request("PATCH", STATUS) if where == "request" else held_answer("PATCH", STATUS)

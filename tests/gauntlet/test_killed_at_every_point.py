@@ -18,7 +18,7 @@ import pytest
 from testing.controlplane.install import OPERATOR_GROUPS, OPERATOR_USER
 from testing.operator_process import OperatorProcess
 from testing.sessions.faults import Rule
-from tests.faults.proxy import Fault, FaultProxy, held_answer, held_request
+from tests.faults.proxy import FaultProxy, ProxyFault, held_answer, held_request
 from tests.harness import manifests
 from tests.harness.world import JOBS, SECONDS, World
 
@@ -105,7 +105,7 @@ STORIES = {
 class Point:
     """Where the operator is killed: in the so manieth write of a job, or call of its runs."""
 
-    def __init__(self, held: Fault | Rule) -> None:
+    def __init__(self, held: ProxyFault | Rule) -> None:
         self._held = held
 
     @classmethod
@@ -138,7 +138,7 @@ class Point:
 
     async def reached(self, world: World) -> None:
         """Wait until the write or the call is held."""
-        if isinstance(self._held, Fault):
+        if isinstance(self._held, ProxyFault):
             await self._held.reached.wait()
             return
         held = self._held

@@ -9,7 +9,7 @@ from typing import Literal
 from testing.operator_process import OperatorProcess
 from testing.sessions.faults import Rule
 from testing.sessions.store import Session
-from tests.faults.proxy import Fault, Stall
+from tests.faults.proxy import ProxyFault, Stall
 from tests.harness.world import SECONDS, World
 
 _POLL_SECONDS = 0.02
@@ -137,7 +137,7 @@ async def until_heard(operator: OperatorProcess, resource: str, since: float) ->
         await asyncio.sleep(_POLL_SECONDS)
 
 
-async def until_answered(fault: Fault) -> int:
+async def until_answered(fault: ProxyFault) -> int:
     """Wait until the server has answered the request that a proxy held; the status."""
     deadline = time.monotonic() + SECONDS
     while fault.upstream_status is None:

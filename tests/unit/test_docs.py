@@ -15,7 +15,7 @@ import yaml
 from pydantic import BaseModel
 
 from curation.api.approval import ApprovalDecision
-from curation.api.crd import KINDS, Kind, crd
+from curation.api.crd import CRD_KINDS, Kind, crd
 from curation.api.names import ConditionType, EventReason, FailureClass, Phase, Reason, RunOutcome
 from curation.authz.policy_check import check_policy
 from curation.cli.operator import run
@@ -75,7 +75,7 @@ def documented(path: str, known: set[str]) -> bool:
     return path in known or (whole is not None and whole.group(1) in known)
 
 
-@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
+@pytest.mark.parametrize("kind", CRD_KINDS, ids=lambda kind: kind.name)
 def test_every_field_of_a_kind_is_on_its_page(kind: Kind) -> None:
     known = words(prose(DOCS / PAGE_OF.get(kind.name, f"{kind.name.lower()}.md")))
     properties = crd(kind)["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]
@@ -96,7 +96,7 @@ def test_every_reason_outcome_and_condition_of_a_job_is_on_its_page(enum: type[S
 
 def test_the_defaults_of_the_schema_stand_in_the_row_of_their_field() -> None:
     wrong = []
-    for kind in KINDS:
+    for kind in CRD_KINDS:
         page = prose(DOCS / PAGE_OF.get(kind.name, f"{kind.name.lower()}.md"))
         rows = {row.split("|")[1].strip().strip("`"): row for row in page.splitlines() if row.startswith("| `")}
         spec = crd(kind)["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]
@@ -238,7 +238,7 @@ def documents() -> Iterator[tuple[Path, Any]]:
 
 
 def test_every_yaml_example_of_ours_is_valid_and_has_no_unknown_field() -> None:
-    models = {kind.name: kind.model for kind in KINDS}
+    models = {kind.name: kind.model for kind in CRD_KINDS}
     checked = 0
     for page, document in documents():
         if not isinstance(document, dict) or not str(document.get("apiVersion", "")).startswith("curation.dev/"):

@@ -1,7 +1,7 @@
 """The CustomResourceDefinitions, generated from the models.
 
 `hack/generate.py` writes them to `crds/` and `curation-operator crds` prints them. What the models cannot say (names,
-printer columns, selectable fields) is the table `KINDS`.
+printer columns, selectable fields) is the table `CRD_KINDS`.
 """
 
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ from curation.api.schema import Model, ResourceModel, cel
 from curation.api.structural import Schema, structural_schema
 
 # A label value holds 63 characters; 11 are left for suffixes, as CronJob leaves them for the names of its Jobs.
-MAX_NAME: Final = 52
+MAX_JOB_NAME: Final = 52
 
 _API_VERSION_TEXT = (
     "The version of this representation of the object. The server converts what it knows and refuses the rest."
@@ -91,7 +91,7 @@ _POLICY_COLUMNS = (
     _READY_MESSAGE,
 )
 
-KINDS: Final = (
+CRD_KINDS: Final = (
     Kind(
         CurationJob,
         "curationjobs",
@@ -148,8 +148,8 @@ KINDS: Final = (
 
 
 def crds() -> tuple[dict[str, Any], ...]:
-    """The five CustomResourceDefinitions, in the order of `KINDS`."""
-    return tuple(crd(kind) for kind in KINDS)
+    """The five CustomResourceDefinitions, in the order of `CRD_KINDS`."""
+    return tuple(crd(kind) for kind in CRD_KINDS)
 
 
 def crd(kind: Kind) -> dict[str, Any]:
@@ -214,12 +214,12 @@ def _root(kind: Kind) -> Schema:
     }
     if kind.limited_name:
         metadata["properties"] = {
-            "name": {"type": "string", "description": f"Name of the object, at most {MAX_NAME} characters."}
+            "name": {"type": "string", "description": f"Name of the object, at most {MAX_JOB_NAME} characters."}
         }
         root["x-kubernetes-validations"] = [
             cel(
-                f"size(self.metadata.name) <= {MAX_NAME}",
-                f"metadata.name must be at most {MAX_NAME} characters, since it becomes a label and a part of other"
+                f"size(self.metadata.name) <= {MAX_JOB_NAME}",
+                f"metadata.name must be at most {MAX_JOB_NAME} characters, since it becomes a label and a part of other"
                 " names; choose a shorter one",
                 fieldPath=".metadata.name",
                 reason="FieldValueInvalid",

@@ -1,4 +1,4 @@
-"""Headers by which a service behind a proxy is told who is calling: which they are.
+"""Which headers say to a service behind a proxy who is calling.
 
 A proxy that has checked a caller says so in a header, and the services behind it believe every peer that they take for
 it. Whoever can choose such a header can speak as anybody: so no module may set one, nor the author of a module as a

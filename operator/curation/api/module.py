@@ -29,7 +29,7 @@ DataKey = Annotated[
         json_schema_extra=spelled("must be a key of data or binaryData: letters, digits, '-', '_' and '.'"),
     ),
 ]
-# Headers that HTTP itself or the host sets (docs/fence.md, docs/security.md): no credential may stand in for them.
+# Headers that HTTP itself or the host sets (docs/fence.md, docs/security.md): no credential may replace them.
 _HOST_HEADERS = (
     *("connection", "content-length", "expect", "host", "http2-settings", "keep-alive", "te", "trailer"),
     *(

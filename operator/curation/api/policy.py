@@ -24,7 +24,7 @@ class PolicyInForce(Model):
     generation: Annotated[int, Field(ge=1)]
     """metadata.generation of the revision."""
     judged_generation: Annotated[int, Field(ge=1)] | None = None
-    """Every later revision up to this generation was judged, and was invalid; left out if none was."""
+    """Every later revision up to this generation was reviewed, and was invalid; left out if none was."""
     digest: Annotated[str, Field(max_length=71, pattern=r"^sha256:[0-9a-f]{64}$")]
     """sha256:... of cedar."""
     cedar: Annotated[str, Field(max_length=MAX_CEDAR_BYTES)]

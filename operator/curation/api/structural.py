@@ -52,7 +52,7 @@ class _Converter:
         return out
 
     def _resolved(self, schema: Schema, where: str) -> Schema:
-        """The node with its reference and its `| None` replaced by what they stand for; what stands beside wins."""
+        """The node with its reference and its `| None` replaced by what they mean; what is beside them wins."""
         node = dict(schema)
         if "anyOf" in node:
             options = [option for option in node.pop("anyOf") if option != {"type": "null"}]

@@ -37,7 +37,7 @@ def in_words(request: EvaluatedRequest, scope: Scope, cancel: tuple[CancelReques
 
 
 def _one(request: CancelRequest) -> Json:
-    """Trap: Cedar's * stands for any characters, slashes too. Of a path with as many slashes as the pattern each * can
+    """Trap: Cedar's * matches any characters, slashes too. Of a path with as many slashes as the pattern each * can
     only be within a segment; and a segment that is empty may be the collection of all of them."""
     pattern: list[Any] = []
     segments = request.path.split("/")[1:]

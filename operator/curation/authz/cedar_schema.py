@@ -13,7 +13,7 @@ AGENT: Final = "Agent"
 ENDPOINT: Final = "HttpEndpoint"
 LABELS: Final = "Labels"
 ACTION: Final = "Action"
-HTTP_CALL: Final = "http_call"
+HTTP_CALL_ACTION: Final = "http_call"
 
 
 @cache

@@ -10,7 +10,7 @@ import cedarpy
 from curation.api.approval import EvaluatedRequest
 from curation.api.text import clip
 from curation.authz.book import PolicyBook
-from curation.authz.cedar_schema import ACTION, AGENT, ENDPOINT, HTTP_CALL, LABELS, schema
+from curation.authz.cedar_schema import ACTION, AGENT, ENDPOINT, HTTP_CALL_ACTION, LABELS, schema
 from curation.authz.effective import EffectiveSet
 
 MAX_URL_SHOWN: Final = 300
@@ -116,7 +116,7 @@ def _uid(kind: str, name: str) -> dict[str, str]:
 def _request(namespace: str, request: EvaluatedRequest, context: CallContext) -> dict[str, Any]:
     return {
         "principal": _uid(AGENT, request.module),
-        "action": _uid(ACTION, HTTP_CALL),
+        "action": _uid(ACTION, HTTP_CALL_ACTION),
         "resource": _uid(ENDPOINT, request.host),
         "context": {
             "namespace": namespace,

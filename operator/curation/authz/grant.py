@@ -1,4 +1,4 @@
-"""An approval as the Cedar policy that it stands for.
+"""An approval as the Cedar policy that it is the grant of.
 
 The policy is built in Cedar's JSON policy form, and cedarpy turns that into text: what a module put into a path or a
 query is a JSON string value, never a piece of Cedar, so there is nothing to quote and nothing to forget.
@@ -14,7 +14,7 @@ import cedarpy
 from curation.api.approval import CurationApproval, EvaluatedRequest, Scope
 from curation.api.cancel import CancelRequest
 from curation.authz.cancel_grant import condition, in_words
-from curation.authz.cedar_schema import ACTION, AGENT, ENDPOINT, HTTP_CALL
+from curation.authz.cedar_schema import ACTION, AGENT, ENDPOINT, HTTP_CALL_ACTION
 
 Json = dict[str, Any]
 
@@ -78,7 +78,7 @@ class Grant:
             "effect": "permit",
             "annotations": {"id": self.origin, "under_cancel": self.under_cancel},
             "principal": {"op": "==", "entity": {"type": AGENT, "id": request.module}},
-            "action": {"op": "==", "entity": {"type": ACTION, "id": HTTP_CALL}},
+            "action": {"op": "==", "entity": {"type": ACTION, "id": HTTP_CALL_ACTION}},
             "resource": {"op": "==", "entity": {"type": ENDPOINT, "id": request.host}},
             "conditions": [{"kind": "when", "body": term} for term in bound],
         }

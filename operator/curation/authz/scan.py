@@ -1,4 +1,4 @@
-"""A look at policy text before Cedar sees it: bounds that keep the parser's process alive, and where each policy is.
+"""A scan of policy text before Cedar gets it: bounds that keep the parser's process alive, and where each policy is.
 
 cedarpy's parser recurses on the native stack without a guard; a text that nests too deeply ends the whole process with
 SIGSEGV, which no `except` can catch. Measured with cedarpy 4.12.2 on x86-64, first size that crashes or misbehaves:
@@ -24,17 +24,17 @@ from typing import Final
 from curation.api.policy import MAX_CEDAR_BYTES
 from curation.authz.lexer import Token, TokenKind, tokens
 
-MAX_DEPTH: Final = 64
+MAX_BRACKETS: Final = 64
 """Brackets of any kind inside each other."""
 MAX_IFS: Final = 256
 """`if` expressions in one text."""
 MAX_OPERATORS: Final = 1000
 """`&&`, `||`, `+`, `-`, `*` in one policy: a chain of n nests n deep in Cedar's tree."""
-MAX_MEMBERS: Final = 16
+MAX_MEMBER_CHAIN: Final = 16
 """`.a`, `.f()`, `["a"]` after one another on the same value; our schema needs two."""
 
 MAX_SEARCHED: Final = 2048
-"""Characters after the first `*` of all `like` patterns of one text: each is looked for at every place of a value."""
+"""Characters after the first `*` of all `like` patterns of one text: each is searched for at every place of a value."""
 
 _OPEN: Final = {"(": ")", "[": "]", "{": "}"}
 _CLOSE: Final = frozenset(_OPEN.values())
@@ -48,7 +48,7 @@ class ScanRefused(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Statement:
-    """One policy of a text: where it stands, and the value of its ``@id`` annotation if that is plain."""
+    """One policy of a text: where it is, and the value of its ``@id`` annotation if that is plain."""
 
     line: int
     start: int
@@ -105,8 +105,10 @@ class _Scan:
         if token.text in _OPEN:
             indexes = token.text == "[" and self._frames[-1].on_value
             self._frames.append(_Frame(_OPEN[token.text], indexes))
-            if len(self._frames) - 1 > MAX_DEPTH:
-                raise ScanRefused(f"line {token.line}: brackets nest deeper than {MAX_DEPTH}; write a flatter policy")
+            if len(self._frames) - 1 > MAX_BRACKETS:
+                raise ScanRefused(
+                    f"line {token.line}: brackets nest deeper than {MAX_BRACKETS}; write a flatter policy"
+                )
         elif token.text in _CLOSE and token.text == self._frames[-1].closes:
             indexed = self._frames.pop().indexes
             self._frames[-1].on_value = True
@@ -145,8 +147,8 @@ class _Scan:
     def _member(self, token: Token) -> None:
         frame = self._frames[-1]
         frame.members += 1
-        if frame.members > MAX_MEMBERS:
-            raise ScanRefused(f"line {token.line}: more than {MAX_MEMBERS} members chained on one value")
+        if frame.members > MAX_MEMBER_CHAIN:
+            raise ScanRefused(f"line {token.line}: more than {MAX_MEMBER_CHAIN} members chained on one value")
 
     def _collect(self, token: Token) -> None:
         self._current.append(token)

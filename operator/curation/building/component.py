@@ -104,7 +104,7 @@ def kept_component(crate: Crate, toolchain: Toolchain) -> bytes:
 
 
 def traces(component: bytes, names: Iterable[Path | str]) -> list[str]:
-    """Which of the names, paths of this machine as a rule, are in the bytes. "/" is in any, and tells nothing."""
+    """Which of the names, paths of this machine as a rule, are in the bytes. "/" is in any, and means nothing."""
     return [str(name) for name in names if str(name) != "/" and str(name).encode() in component]
 
 

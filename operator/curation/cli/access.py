@@ -21,7 +21,7 @@ from curation.cluster.kubeconfig import Overrides
 from curation.cluster.resources import ResourceKind
 from curation.cluster.writer import MERGE_PATCH
 
-FIELD_MANAGER: Final = "curation"
+CLI_FIELD_MANAGER: Final = "curation"
 """Who the plugin is in metadata.managedFields."""
 _SELF: Final = "/apis/authentication.k8s.io/v1/selfsubjectreviews"
 _REVIEW: Final[Document] = {"apiVersion": "authentication.k8s.io/v1", "kind": "SelfSubjectReview"}
@@ -55,7 +55,7 @@ class Cluster:
         return found
 
     async def get(self, kind: ResourceKind, name: str) -> Document:
-        """The object; an error that says where it was looked for when there is none."""
+        """The object; an error that says where it was searched if there is none."""
         found = await self.find(kind, name)
         if found is None:
             raise NotFound(
@@ -90,7 +90,11 @@ class Cluster:
             **body,
             "metadata": {**body.get("metadata", {}), "resourceVersion": metadata["resourceVersion"]},
         }
-        query = {"fieldManager": FIELD_MANAGER, "fieldValidation": "Strict", **({"dryRun": "All"} if dry_run else {})}
+        query = {
+            "fieldManager": CLI_FIELD_MANAGER,
+            "fieldValidation": "Strict",
+            **({"dryRun": "All"} if dry_run else {}),
+        }
         doing = f"change {self.named(kind, metadata['name'])}"
         try:
             answer = await self._connection.send(
@@ -102,7 +106,7 @@ class Cluster:
             )
         except Unreachable as error:
             raise PluginError(
-                f'the answer to "{doing}" was lost, so it may or may not be done: {error}; look before you repeat it'
+                f'the answer to "{doing}" was lost, so it may or may not be done: {error}; check before you repeat it'
             ) from None
         if isinstance(answer, Failure):
             if answer.code == 409:

@@ -95,7 +95,7 @@ def _target(method: str, url: str) -> tuple[str, CanonicalURL]:
 
 
 def _floor(url: CanonicalURL) -> list[str]:
-    """What the address floor says, for a URL with an address in it; a name is judged only when it is resolved."""
+    """What the address floor says, for a URL with an address in it; a name is checked only when it is resolved."""
     try:
         address = ip_address(url.host.strip("[]"))
     except ValueError:

@@ -21,7 +21,7 @@ def report(
     output: str | None,
     done: str,
 ) -> None:
-    """Print the approval after the decision, and the Cedar policy that it stood for and stands for."""
+    """Print the approval after the decision, and the Cedar policy that it granted before and grants now."""
     if output:
         print_object(APPROVALS, document, output)
         return

@@ -19,7 +19,7 @@ from curation.cli.text import plural
 from curation.cluster.answers import Document
 from curation.cluster.resources import JOBS
 
-# A job's status is written a few times a second at most; every conflict is followed by a fresh look at the owners.
+# A job's status is written a few times a second at most; after each conflict the owners are checked again.
 TRIES: Final = 8
 
 _force = click.option("--force", is_flag=True, help="Change the field even if another manager has applied it.")

@@ -1,4 +1,4 @@
-"""What a person is told when a command cannot do what it was asked for: one line, with the object and the remedy."""
+"""The errors of a command: one line that names the object and the remedy."""
 
 from typing import IO, Any
 
@@ -38,7 +38,7 @@ class Invalid(PluginError):
 
 
 class ChangedMeanwhile(Exception):
-    """409: someone else wrote the object between our read and our write. Read again and judge again."""
+    """409: someone else wrote the object between our read and our write. Read again and decide again."""
 
 
 class NotFound(PluginError):

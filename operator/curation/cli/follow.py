@@ -33,7 +33,7 @@ from curation.cluster.answers import Document
 from curation.cluster.resources import JOBS
 from curation.lifecycle.conditions import OBSERVATION_FAILED, find
 
-INTERVAL: Final = 1.0
+FOLLOW_INTERVAL: Final = 1.0
 REST_FACTOR: Final = 9.0
 """Rest after a request, in lengths of that request."""
 PATIENCE: Final = timedelta(seconds=60)
@@ -135,7 +135,7 @@ def _failed(job: CurationJob) -> bool:
 
 def _finished(job: CurationJob) -> bool:
     status = job.status
-    # A status of an older generation tells the end of another run.
+    # A status of an older generation shows the end of another run.
     return status.phase is not None and status.phase.terminal and status.observed_generation >= job.metadata.generation
 
 
@@ -155,7 +155,7 @@ async def _snapshots(
         else:
             jobs = map(_shown, documents)
             yield {(job.metadata.namespace, job.metadata.name): job for job in jobs}
-        await asyncio.sleep(max(INTERVAL, REST_FACTOR * (loop.time() - began)))
+        await asyncio.sleep(max(FOLLOW_INTERVAL, REST_FACTOR * (loop.time() - began)))
 
 
 def _shown(document: Document) -> CurationJob:
@@ -214,7 +214,7 @@ def screen_rows(jobs: Jobs, now: datetime, namespaces: bool, width: int) -> list
 
 
 def _news(job: CurationJob) -> str:
-    """What the other columns do not tell: of a session its trouble, its progress or where it is."""
+    """What the other columns do not show: of a session its trouble, its progress or where it is."""
     status, session = job.status, job.status.session
     if status.phase is not Phase.RUNNING or session is None:
         return clip(status.message, 200)
@@ -265,7 +265,7 @@ class _Lines:
     def __exit__(self, *_: object) -> None: ...
 
     def update(self, jobs: Jobs, now: datetime) -> None:
-        """Tell what is new."""
+        """Print what is new."""
         for key in [key for key in self._printed if key not in jobs]:
             del self._printed[key]
             self._print(key, ["(deleted)"])

@@ -145,7 +145,7 @@ async def logs(cluster: Cluster, name: str) -> None:
         why = f"run {run.id} has not ended (the job is {job.status.phase})"
     else:
         why = f"run {run.id} left none: the module logged nothing"
-    # By label: of a Deployment kubectl shows one pod, which may be the one that stands by.
+    # By label: of a Deployment kubectl shows one pod, which may be one that waits for the lease.
     operator = "kubectl logs -n curation-system -l app.kubernetes.io/name=curation-operator --tail=-1"
     raise PluginError(
         f"{whole} has no log: {why}. The status keeps the log of a failed run only. The operator's own log: "

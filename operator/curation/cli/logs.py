@@ -19,7 +19,7 @@ class LineFormatter(logging.Formatter):
     """A record is one line, that of a traceback is marked.
 
     Messages quote what tenants, services and the API server wrote. A line break in it is shown as ``\\n``, and what
-    could steer a terminal as an escape, so that no text looks like a line of ours, or hides one.
+    could steer a terminal as an escape, so that no text imitates a line of ours, or hides one.
     """
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's name

@@ -38,7 +38,7 @@ _SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace
 
 
 class _Address(click.ParamType[tuple[str, int]]):
-    """HOST:PORT. No host means every address, an IPv6 address stands in brackets."""
+    """HOST:PORT. No host means every address, an IPv6 address is in brackets."""
 
     name = "HOST:PORT"
     _FORM = re.compile(r"(?:\[(?P<six>[^][]+)\]|(?P<host>[^][:/\s]*)):(?P<port>[0-9]{1,5})")
@@ -231,13 +231,13 @@ def run(
     sys.exit(uvloop.run(_run(settings, module_cache)))
 
 
-# Containers made and not freed between two looks for cycles. Python's own 700 are a few objects of a list or a watch;
-# many more than this would let the dead of a burst pile up.
+# Containers made and not freed between two searches for cycles. Python's own 700 are a few objects of a list or a
+# watch; many more than this would let the dead of a burst pile up.
 GC_THRESHOLD: Final = 10_000
 
 
 def _calm_garbage_collection() -> None:
-    """Look for cycles less often, and never among what the imports have made (some 90,000 objects)."""
+    """Search for cycles less often, and never among what the imports have made (some 90,000 objects)."""
     gc.collect()
     gc.freeze()
     gc.set_threshold(GC_THRESHOLD, *gc.get_threshold()[1:])

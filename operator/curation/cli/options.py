@@ -30,7 +30,7 @@ ANSWER_FORMATS: Final = ("json", "yaml")
 
 @dataclass
 class AccessOptions:
-    """Where to look, as far as the command line says."""
+    """Which cluster and namespace, as far as the command line says."""
 
     namespace: str | None = None
     kubeconfig: str | None = None

@@ -8,7 +8,7 @@ import json
 from dataclasses import dataclass
 from typing import Any, Final
 
-from curation.cli.access import FIELD_MANAGER, Cluster
+from curation.cli.access import CLI_FIELD_MANAGER, Cluster
 from curation.cli.errors import PluginError
 from curation.cli.output import note
 from curation.cluster.answers import Document
@@ -54,7 +54,7 @@ def applied_by(document: Document, path: tuple[str, ...]) -> list[Applied]:
         Applied(entry.get("manager", ""), "server-side apply")
         for entry in entries
         if entry.get("operation") == "Apply"
-        and entry.get("manager") != FIELD_MANAGER
+        and entry.get("manager") != CLI_FIELD_MANAGER
         and _has(entry.get("fieldsV1"), tuple(f"f:{part}" for part in path))
     ]
     if _has(_last_applied(metadata), path):

@@ -16,7 +16,7 @@ from curation.cluster.resources import APPROVALS, JOBS, MODULES, ResourceKind
 PATIENCE_SECONDS = 3.0
 
 
-class ObjectName(click.ParamType[str, object]):
+class NameOf(click.ParamType[str, object]):
     """The name of an object of one kind, completed from the cluster; ``KIND/NAME``, as kubectl prints it, will do."""
 
     def __init__(self, kind: ResourceKind, *, decisions: frozenset[str] = frozenset()) -> None:
@@ -58,7 +58,7 @@ class ObjectName(click.ParamType[str, object]):
         return not self.decisions or document.get("spec", {}).get("decision") in self.decisions
 
 
-JOB = ObjectName(JOBS)
-MODULE = ObjectName(MODULES)
-PENDING_APPROVAL = ObjectName(APPROVALS, decisions=frozenset({"Pending"}))
-APPROVED_APPROVAL = ObjectName(APPROVALS, decisions=frozenset({"Approved"}))
+JOB = NameOf(JOBS)
+MODULE = NameOf(MODULES)
+PENDING_APPROVAL = NameOf(APPROVALS, decisions=frozenset({"Pending"}))
+APPROVED_APPROVAL = NameOf(APPROVALS, decisions=frozenset({"Approved"}))

@@ -1,4 +1,4 @@
-"""The gate, asked from here: what this user may read of policies and grants, judged by the code that the operator runs.
+"""The gate, asked from here: the operator's own code decides by what this user may read of policies and grants.
 
 Nothing is asked of the operator, so a decision is explained even while it is down. What the user may not read is
 said, since the answer can then be another one.

@@ -25,7 +25,7 @@ from curation.cluster.writer import FIELD_MANAGER
 # client-go's default page; kube-apiserver bounds the memory of a list by pages.
 PAGE_SIZE: Final = 500
 # How often a list that expired before its end is begun.
-BEGINNINGS: Final = 3
+LIST_BEGINNINGS: Final = 3
 EMPTY_PAGES: Final = 100
 """Pages of nothing, one after the other, that a list may have."""
 METADATA_ONLY: Final = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
@@ -61,7 +61,7 @@ class ClusterAPI:
         """All objects, of one namespace or of all. Items of built-in kinds come without apiVersion and kind."""
         query = {"labelSelector": label_selector, "fieldSelector": field_selector}
         chosen = {key: value for key, value in query.items() if value}
-        for _ in range(BEGINNINGS - 1):
+        for _ in range(LIST_BEGINNINGS - 1):
             try:
                 return [item async for item in self._pages(kind, namespace, JSON, chosen)]
             except APIError as error:
@@ -75,7 +75,7 @@ class ClusterAPI:
 
         One may come twice: a list that has outlived the server's history is begun again.
         """
-        for left in reversed(range(BEGINNINGS)):
+        for left in reversed(range(LIST_BEGINNINGS)):
             try:
                 async for item in self._pages(kind, namespace, JSON, {}):
                     yield item

@@ -1,11 +1,11 @@
-"""How much of an object is taken in: judged on the bytes of an answer, before anything of it is parsed.
+"""How much of an object is taken in: decided by the bytes of an answer, before anything of it is parsed.
 
 Who may create or label an object chooses its size, up to 1.5 MB of a million values; made into Python objects it would
 cost half a second and a hundred megabytes at each of its versions. So each object is cut to a kept form first: spec and
 status within bounds, and of the metadata only what is used (no managedFields, no foreign annotations, no owners). What
 was left out of a spec is named by the mark `Excess`, with which a job can still be shown, failed and deleted.
 
-msgspec looks at the bytes: it steps over what is not asked for and makes no objects of it (1.4 MB in 1 to 8 ms, where
+msgspec reads the bytes: it steps over what is not asked for and makes no objects of it (1.4 MB in 1 to 8 ms, where
 json takes 4 to 220 ms).
 """
 
@@ -44,7 +44,7 @@ MAX_IN_FORCE: Final = MAX_SPEC + 1024
 """Of ``status.inForce``: the text of a policy, and which revision it is of. What is lost of it is out of force."""
 MAX_CONDITIONS: Final = 256 * 1024
 """Of ``status.conditions``: several say the same message, of which JSON may escape each byte. Trap: of one whose
-conditions count as absent they would be written anew, with another time, at each look."""
+conditions count as absent they would be written anew, with another time, at each reconcile."""
 MAX_LABELS: Final = 32 * 1024
 MAX_FINALIZERS: Final = 32 * 1024
 MAX_KEYS: Final = 4096
@@ -52,7 +52,7 @@ MAX_KEYS: Final = 4096
 SMALL: Final = 4 * 1024
 """Annotations of so many bytes are kept as they are."""
 
-# One escaped by Go's encoder is six bytes and stands for one, or for three.
+# One escaped by Go's encoder is six bytes in place of one, or of three.
 _ESCAPED: Final = ((b"\\u003c", 5), (b"\\u003e", 5), (b"\\u0026", 5), (b"\\u2028", 3), (b"\\u2029", 3))
 _READ: Final = (*REQUESTER_ANNOTATIONS, ANNOTATION_OBSERVE_REQUESTED_AT)
 """The annotations that are read. Trap: anybody may add others under curation.dev/, which must not take their place."""
@@ -82,7 +82,7 @@ class _Excess(msgspec.Struct):
 
 
 class Examined(msgspec.Struct, omit_defaults=True):
-    """An object of curation.dev as it was looked at: its parts, not parsed."""
+    """An object of curation.dev as it was examined: its parts, not parsed."""
 
     metadata: _Metadata
     apiVersion: str = ""  # noqa: N815

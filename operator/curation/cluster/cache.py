@@ -44,7 +44,7 @@ class Stored:
     generation: int
     body: bytes
     fault: Fault | None = None
-    """Why it is not to be parsed, where that is known without a look at its content."""
+    """Why it is not to be parsed, where that is known before its content is read."""
 
     def parse(self, model: type[M]) -> M:
         """The object as a model, which others may hold too: not to be changed. Raises `Unreadable`."""
@@ -131,7 +131,7 @@ class Cache:
         self._listeners: list[Listener] = []
 
     def put(self, obj: Document) -> bool:
-        """Take in a version, from the watch or from an answer. True if it is news, and was told to the listeners."""
+        """Take in a version, from the watch or from an answer. True if it is news; then the listeners were notified."""
         metadata = obj["metadata"]
         namespace, name, uid = metadata.get("namespace") or "", metadata["name"], metadata["uid"]
         version = revision(metadata["resourceVersion"])

@@ -1,4 +1,4 @@
-"""The API server's clock, as far as its ``Date`` headers tell: all times of a status are of this clock.
+"""The API server's clock, as far as its ``Date`` headers show it: all times of a status are of this clock.
 
 A ``Date`` header is the server's time cut to whole seconds, so one answer bounds the offset only to an interval: the
 header D, sent between our ``sent`` and ``received``, means that offset lies in (D - received, D + 1 - sent). Taking D
@@ -20,7 +20,7 @@ MAX_CORRECTION: Final = 2.0
 
 
 class ServerClock:
-    """Tells the server's time. Before the first answer it is the local wall clock.
+    """The server's time. Before the first answer it is the local wall clock.
 
     It runs on the monotonic clock, so a step of the local wall clock moves nothing.
     """

@@ -30,7 +30,7 @@ from curation.cluster.sockets import Sockets
 
 logger = logging.getLogger(__name__)
 
-USER_AGENT: Final = "curation-operator"
+API_USER_AGENT: Final = "curation-operator"
 JSON: Final = "application/json"
 # aiohttp's own, 8 KiB a header and 128 headers, make an answer with many warnings (each one a header) no answer at all.
 HEADER_BYTES: Final = 64 * 1024
@@ -88,7 +88,7 @@ class Connection:
         return proxy
 
     def _use_tls(self, context: ssl.SSLContext) -> None:
-        """For connections that are made from now on. Those that stand go on, watches for 45 s at the most."""
+        """For connections that are made from now on. Open ones go on, watches for 45 s at the most."""
         # There is no public way to this. A test rotates the authorities of a server and would fail without.
         self._connector._ssl = context
 
@@ -118,7 +118,7 @@ class Connection:
         return {
             "connector": self._connector,
             "cookie_jar": aiohttp.DummyCookieJar(),
-            "headers": {"User-Agent": USER_AGENT},
+            "headers": {"User-Agent": API_USER_AGENT},
             "middlewares": (self._pass,),
             "read_bufsize": 2**21,  # one line of a watch is one object
             "max_line_size": HEADER_BYTES,
@@ -284,8 +284,8 @@ async def connect(
 ) -> Connection:
     """Read the cluster access of this process and make the pool; no request is sent yet.
 
-    ``cuts``: objects come in within the bounds of `curation.cluster.bounds`, as an operator needs them, who reads what
-    anybody wrote. A person's own look at one is to show all of it.
+    ``cuts``: objects come in within the bounds of `curation.cluster.bounds`, as an operator needs them, which reads
+    what anybody wrote. A person who reads one wants to see all of it.
     ``overrides`` is what a command line says instead of the kubeconfig. ``request_timeout`` is in seconds (0: none) and
     holds for one call, not for its wait for one of the ``parallel_calls``.
     Raises `ConfigurationError` with a remedy.

@@ -51,7 +51,7 @@ class ClusterCredentials:
         self._renew_at = 0.0
         self._renewal: asyncio.Task[bool] | None = None
         self.use_tls: Callable[[ssl.SSLContext], None] = lambda _: None
-        """Told of the context for connections from now on, when what it is made of was renewed."""
+        """Called with the context for connections from now on, when what it is made of was renewed."""
 
     async def authorization(self) -> str | None:
         """The Authorization header of a request that leaves now; None with a client certificate, or with nothing."""
@@ -79,7 +79,7 @@ class ClusterCredentials:
         return file.read_text().strip() if file.is_file() else None
 
     def tls_context(self) -> ssl.SSLContext:
-        """The context for the connections, until `use_tls` is told of another one."""
+        """The context for the connections, until `use_tls` is called with another one."""
         self._tls_files = self._stamps()
         self._tls_context = context = self._made_tls_context()
         return context
@@ -138,7 +138,7 @@ class ClusterCredentials:
         return True
 
     async def close(self) -> None:
-        """End a renewal that is under way; who waits for it is told that it failed."""
+        """End a renewal that is under way; for whoever waits for it, it has failed."""
         if self._renewal is not None:
             self._renewal.cancel()
             await asyncio.wait([self._renewal])

@@ -1,4 +1,4 @@
-"""Events (events.k8s.io/v1): what ``kubectl describe`` shows. Told and forgotten: no caller waits or fails for one.
+"""Events (events.k8s.io/v1): what ``kubectl describe`` shows. No caller waits for one, or fails because of one.
 
 A few background tasks write them. The same event again within six minutes becomes a series: one object with a count.
 """
@@ -28,8 +28,8 @@ CONTROLLER: Final = "curation.dev/operator"
 # client-go (tools/events) ends a series after this time without another one.
 SERIES_SECONDS: Final = 360.0
 CAPACITY: Final = 1024
-REMEMBERED: Final = 4096
-ATTEMPTS: Final = 4
+REMEMBERED_EVENTS: Final = 4096
+EVENT_ATTEMPTS: Final = 4
 # One at a time is some 60 a second on a busy server: a burst of jobs would overrun the queue, and an event that has to
 # be tried again would hold up all others.
 WRITERS: Final = 4
@@ -76,11 +76,11 @@ class EventRecorder:
         self._monotonic = monotonic
         self._retry_delay = retry_delay
         self._filter = SpamFilter(monotonic)
-        self._series: LRUCache[tuple[str, ...], _Series] = LRUCache(REMEMBERED)
+        self._series: LRUCache[tuple[str, ...], _Series] = LRUCache(REMEMBERED_EVENTS)
         self._queue: asyncio.Queue[_Series] = asyncio.Queue(CAPACITY)
         self._tasks: list[asyncio.Task[None]] = []
         self._closed = False
-        self._refusing: LRUCache[str, None] = LRUCache(REMEMBERED)
+        self._refusing: LRUCache[str, None] = LRUCache(REMEMBERED_EVENTS)
         """Namespaces whose Events the API server refuses at present."""
         self.dropped = 0
         """Events lost to the rate limit or to a full queue."""
@@ -101,10 +101,10 @@ class EventRecorder:
         log_fields: Mapping[str, object] | None = None,
         vital: bool = False,
     ) -> None:
-        """Tell an event about an object, which is given with its apiVersion, kind and metadata.
+        """Record an event about an object, which is given with its apiVersion, kind and metadata.
 
         Returns at once and never raises. Call it from the event loop's thread. One that cannot be written is logged,
-        with the `log_fields`. A `vital` one, which the caller tells but once, is written however many there were.
+        with the `log_fields`. A `vital` one, which the caller records only once, is written however many there were.
         """
         try:
             self._record(regarding, reason, message, action, type, log_fields, vital=vital)
@@ -197,7 +197,7 @@ class EventRecorder:
 
     async def _write(self, series: _Series) -> None:
         problem = ""
-        for attempt in range(ATTEMPTS):
+        for attempt in range(EVENT_ATTEMPTS):
             if attempt:
                 await asyncio.sleep(self._retry_delay * 2 ** (attempt - 1))
             answer = await (self._create(series) if series.resource_version is None else self._repeat(series))
@@ -224,7 +224,9 @@ class EventRecorder:
                 case _:
                     problem = str(answer)
         line = _line(series)
-        logger.warning("Gave up an event after %d attempts (%s): %s", ATTEMPTS, problem, line, extra=series.log_fields)
+        logger.warning(
+            "Gave up an event after %d attempts (%s): %s", EVENT_ATTEMPTS, problem, line, extra=series.log_fields
+        )
 
     def _refused(self, series: _Series, message: str) -> None:
         """Say once for each namespace that it takes no Events (a quota, an admission policy); the log has them then."""

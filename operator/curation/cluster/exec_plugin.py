@@ -16,7 +16,7 @@ from typing import Any, Final
 
 from curation.cluster.kubeconfig import Access, ConfigurationError, Exec
 
-MAX_ANSWER: Final = 2**20
+MAX_PLUGIN_ANSWER: Final = 2**20
 # A token is asked for again so long before it expires.
 EARLY: Final = timedelta(minutes=1)
 
@@ -76,8 +76,8 @@ async def _output(plugin: Exec, access: Access) -> bytes:
         code = process.get_returncode()
     finally:
         await _end(process, received)
-    if len(received.said) > MAX_ANSWER:
-        raise ConfigurationError(f"it has said more than {MAX_ANSWER} bytes")
+    if len(received.said) > MAX_PLUGIN_ANSWER:
+        raise ConfigurationError(f"it has said more than {MAX_PLUGIN_ANSWER} bytes")
     if code:
         raise ConfigurationError(f"it ended with code {code}; see its output above")
     return bytes(received.said)
@@ -104,7 +104,7 @@ class _Received(asyncio.SubprocessProtocol):
 
     def pipe_data_received(self, fd: int, data: bytes) -> None:
         self.said += data
-        if len(self.said) > MAX_ANSWER:
+        if len(self.said) > MAX_PLUGIN_ANSWER:
             self.over.set()
 
     def pipe_connection_lost(self, fd: int, exc: Exception | None) -> None:

@@ -1,6 +1,6 @@
 """The answers of the API server on their way in: cut to bounds before anybody parses them.
 
-It stands in place of the content of each answer, kopf's watches included, so that neither kopf nor we make Python
+It replaces the content of each answer, kopf's watches included, so that neither kopf nor we make Python
 objects of what is over its bound. A list comes in pages of a bounded size in bytes: the API server counts objects, and
 500 of them may be 700 MB; so a page that is too long is given up, and asked for again with fewer objects.
 """
@@ -55,7 +55,7 @@ class _Page(msgspec.Struct, omit_defaults=True):
 
 _EVENT: Final = msgspec.json.Decoder(_Event)
 _CHANGE: Final = msgspec.json.Decoder(_Change)
-# How the API server begins a line: so it need not be looked through twice.
+# How the API server begins a line: so it need not be searched twice.
 _OF_OBJECTS: Final = tuple(b'{"type":"%b","object":' % kind for kind in (b"ADDED", b"MODIFIED", b"DELETED"))
 _PAGE: Final = msgspec.json.Decoder(_Page)
 _EXAMINED: Final = msgspec.json.Decoder(Examined)

@@ -15,17 +15,17 @@ from curation.cluster.watching import Watching
 
 # kopf asks again at once after a 401; a server that goes on refusing must not be asked in a loop.
 LOGIN_BACKOFF: Final = (0.0, 1.0, 5.0, 15.0, 30.0)
-CALM: Final = 120.0
+LOGIN_CALM: Final = 120.0
 
 
 async def kopf_login(connection: Connection, watching: Watching) -> kopf.AiohttpSession:
-    """Credentials for kopf: a session of its own over our pool, whose lists and watches `watching` looks after.
+    """Credentials for kopf: a session of its own over our pool, whose lists and watches go through `watching`.
 
     Trap: kopf closes the session that it was given, on a 401 and at its end; so it never gets the one that our own
     calls use, and a session that was refused once is not given again.
     """
     now = time.monotonic()
-    recent = [at for at in connection.logins if at > now - CALM]
+    recent = [at for at in connection.logins if at > now - LOGIN_CALM]
     if recent:
         await connection.credentials.renew()
     await asyncio.sleep(LOGIN_BACKOFF[min(len(recent), len(LOGIN_BACKOFF) - 1)])

@@ -61,7 +61,7 @@ class _Extension(_Entry):
     extension: Any = None
 
 
-class Cluster(_Entry):
+class ClusterEntry(_Entry):
     """A cluster of a kubeconfig."""
 
     server: str = ""
@@ -170,7 +170,7 @@ class Access:
     password: str = ""
     exec: Exec | None = None
     exec_cluster: Mapping[str, Any] = field(default_factory=dict)
-    """What `exec` is told of the cluster, if it asks for that."""
+    """What `exec` gets to know of the cluster, if it asks for that."""
     impersonation: tuple[tuple[str, str], ...] = ()
     """Headers of every request."""
 
@@ -195,9 +195,9 @@ def read(kubeconfig: str, overrides: Overrides | None = None) -> Access:
     cluster_name, user_name = chosen.cluster or context.cluster, chosen.user or context.user
     if not cluster_name and not chosen.server:
         raise ConfigurationError(f"context {context_name} names no cluster")
-    cluster = Cluster()
+    cluster = ClusterEntry()
     if cluster_name:
-        cluster = merged.entry("cluster", cluster_name, Cluster, f"context {context_name}")
+        cluster = merged.entry("cluster", cluster_name, ClusterEntry, f"context {context_name}")
     user = User()
     if user_name:
         user = merged.entry("user", user_name, User, f"context {context_name}")
@@ -327,7 +327,7 @@ def _without_nulls(value: object) -> object:
     return value
 
 
-def _cluster_with(cluster: Cluster, chosen: Overrides) -> Cluster:
+def _cluster_with(cluster: ClusterEntry, chosen: Overrides) -> ClusterEntry:
     changes: dict[str, object] = {}
     if chosen.server:
         changes["server"] = chosen.server
@@ -373,7 +373,7 @@ def _extra(given: Sequence[str]) -> dict[str, list[str]]:
     return extra
 
 
-def _check_cluster(where: str, cluster: Cluster) -> None:
+def _check_cluster(where: str, cluster: ClusterEntry) -> None:
     if not cluster.server:
         raise ConfigurationError(f"{where or 'the kubeconfig'} has no server; give it one, or --server")
     if cluster.ca_file and cluster.ca_data:
@@ -468,13 +468,13 @@ def _server(where: str, server: str) -> str:
 
 
 def _resolved(folder: Path, plugin: Exec | None) -> Exec | None:
-    # A bare name is looked for on the PATH.
+    # A bare name is searched for on the PATH.
     if plugin is None or os.sep not in plugin.command:
         return plugin
     return plugin.model_copy(update={"command": str(folder / plugin.command)})
 
 
-def _for_exec(cluster: Cluster, ca_file: str) -> dict[str, Any]:
+def _for_exec(cluster: ClusterEntry, ca_file: str) -> dict[str, Any]:
     """spec.cluster of an ExecCredential."""
     data = cluster.ca_data
     if ca_file:
@@ -502,7 +502,7 @@ def _impersonation(user: User) -> tuple[tuple[str, str], ...]:
         headers.append(("Impersonate-Uid", user.as_uid))
     headers += [("Impersonate-Group", group) for group in user.as_groups]
     for key, values in user.as_user_extra.items():
-        # What may not stand in a header's name is percent-encoded, the percent sign too.
+        # What a header's name may not hold is percent-encoded, the percent sign too.
         name = quote(key, safe=_IN_HEADER_NAMES)
         headers += [(f"Impersonate-Extra-{name}", value) for value in values]
     return tuple(headers)

@@ -51,7 +51,7 @@ logger = logging.getLogger(__name__)
 DURATION: Final = 15.0
 RENEW_DEADLINE: Final = 10.0
 RETRY_PERIOD: Final = 1.0
-# How often a candidate looks: of the 2 s that a takeover after a stop may take, the stop itself needs most.
+# How often a candidate polls: of the 2 s that a takeover after a stop may take, the stop itself needs most.
 POLL_PERIOD: Final = 0.3
 POLL_SPREAD: Final = 0.2
 # client-go gives a request half of the renew deadline too.
@@ -209,7 +209,7 @@ class LeaseElector:
                 self._hold_from(sent, obj)
                 return True
             case Conflict() | Unknown():
-                # Edited by someone, taken by someone, or renewed by us with the answer lost: reading tells.
+                # Edited by someone, taken by someone, or renewed by us with the answer lost: a read shows which.
                 self._trouble("written", answer, logging.INFO)
                 return await self._still_ours()
             case Gone():
@@ -237,8 +237,8 @@ class LeaseElector:
         before = revision(self._resource_version) if lease["metadata"]["uid"] == self._uid else 0
         self._know(lease)
         if (at := revision(self._resource_version)) < before:
-            # A read of one object is never older than the request. It also tells where the API server itself goes on
-            # from a watch that is deaf, because etcd was restored below it.
+            # A read of one object is never older than the request. It also shows it if the API server itself goes on
+            # from a watch that stays silent, because etcd was restored below it.
             self._lost_history(went_back(f"lease {'/'.join(self._where)}", before, at))
         spec = lease.setdefault("spec", {})
         self.holder = spec.get("holderIdentity") or ""

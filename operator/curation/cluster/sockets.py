@@ -7,7 +7,7 @@ from weakref import WeakSet
 
 import aiohttp
 
-# A watch may be silent for long, so only the network can tell that its peer is gone: 30 + 3 * 10 s.
+# A watch may be silent for long, so only the network can show that its peer is gone: 30 + 3 * 10 s.
 KEEPALIVE: Final = (("TCP_KEEPIDLE", 30), ("TCP_KEEPINTVL", 10), ("TCP_KEEPCNT", 3))
 POLL_SECONDS: Final = 0.005
 CLOSE_SECONDS: Final = 1.0

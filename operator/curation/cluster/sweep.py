@@ -1,7 +1,7 @@
 """The missed-delete sweep: finds objects that were deleted while nobody watched.
 
 A watch that was broken for too long starts anew with a list, and a list does not show what is gone. So then, and now
-and then, the metadata of all objects is listed and compared with the cache. It also tells when the server knows an
+and then, the metadata of all objects is listed and compared with the cache. It also shows that the server knows an
 older version of an object than this process: after a restore of etcd that raises the revision, nothing else does.
 """
 
@@ -21,7 +21,7 @@ from curation.cluster.watching import went_back
 logger = logging.getLogger(__name__)
 
 # It is a net below the watch, not the way that deletions are learnt: at 10,000 jobs it costs 20 pages of metadata.
-INTERVAL: Final = 600.0
+SWEEP_INTERVAL: Final = 600.0
 # Of the other kinds there are few, and one that is gone counts until it is found: a policy, a grant.
 FEW_INTERVAL: Final = 60.0
 # A server whose watches fail is not to be listed at each failure.
@@ -40,7 +40,7 @@ def sweeps(
             api,
             cache,
             namespaces=namespaces if namespaces and kind.namespaced else None,
-            interval=INTERVAL if kind == JOBS else FEW_INTERVAL,
+            interval=SWEEP_INTERVAL if kind == JOBS else FEW_INTERVAL,
             lost=lost,
         )
         for kind, cache in caches.items()
@@ -56,7 +56,7 @@ class MissedDeleteSweep:
         cache: Cache,
         *,
         namespaces: Sequence[str] | None,
-        interval: float = INTERVAL,
+        interval: float = SWEEP_INTERVAL,
         lost: Lost = logger.critical,
     ) -> None:
         self._api = api

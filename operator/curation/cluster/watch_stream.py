@@ -135,7 +135,7 @@ def _problem(line: bytes) -> str | None:
         case "BOOKMARK":
             return None if isinstance(found.get("metadata"), dict) else "a bookmark in it has no resourceVersion"
         case kind if kind in _CHANGES:
-            return None if _is_object(found) else f"an event of it tells of no object: {line[:80]!r}"
+            return None if _is_object(found) else f"an event of it has no object: {line[:80]!r}"
         case _:
-            # kopf passes over it with a warning.
+            # kopf ignores it, with a warning.
             return None

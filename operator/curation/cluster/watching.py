@@ -1,9 +1,9 @@
-"""kopf's lists and watches, so that none of them is deaf for ever, or ends the operator over one bad answer.
+"""kopf's lists and watches, so that none of them stays silent for ever, or ends the operator over one bad answer.
 
-A middleware of kopf's session. kopf goes on with a watch from the resourceVersion that it saw last. After etcd was
-restored from a backup that lies in the server's future: the watch opens, and tells nothing. So each watch that goes on
-is preceded by a look at where the server is. What this process remembers is another history then, and there is no way
-on from it: the process has to end.
+A middleware of kopf's session. kopf continues a watch from the resourceVersion that it saw last. After a restore of
+etcd that version may lie in the server's future: the watch opens, and delivers nothing. So before a watch continues,
+this module reads how far the server is. If the server has gone back, what this process remembers is another history,
+and the process has to end.
 """
 
 import asyncio
@@ -27,7 +27,7 @@ logger = logging.getLogger(__name__)
 # After the first, the second... failure of a list or watch. kopf's own pause is 0.1 s.
 BACKOFF: Final = (0.0, 1.0, 5.0, 15.0, 30.0)
 CALM: Final = 120.0
-# A watch that tells nothing and ends as soon as this was refused by somebody who does not say so.
+# A watch that delivers nothing and ends as soon as this was refused by somebody who does not say so.
 SHORT_SECONDS: Final = 1.0
 # How often a list may begin anew and still count as progress before it gets further than ever.
 BEGINNINGS: Final = 3
@@ -253,12 +253,12 @@ class Watching:
         self._seen[resource] = max(at, self._seen.get(resource, -1))
 
     async def _end(self, sentence: str) -> None:
-        """Tell that the process has to end; does not return."""
+        """Report that the process has to end; does not return."""
         self._lost(sentence)
         await _for_ever()
 
     async def _failed(self, asked: Asked, place: _Place, message: str) -> None:
-        """Tell it, and wait, the longer the more often it has happened."""
+        """Log it, and wait, the longer the more often it has happened."""
         now = self._monotonic()
         if now - place.failed_at > CALM:
             place.failures = 0

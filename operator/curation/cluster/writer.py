@@ -5,7 +5,7 @@ on the status subresource too. A JSON patch with a failed ``test`` answers a bar
 patch; ``metadata.uid`` and ``metadata.generation`` in a status patch are ignored silently. All measured on v1.37.2.
 
 There is no retry in here, and a body is never sent twice: after anything but `Written`, the caller reads the object
-again and judges again.
+again and decides again.
 """
 
 from typing import Final, Literal

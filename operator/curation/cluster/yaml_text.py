@@ -5,7 +5,7 @@ from typing import Any, Final
 
 import yaml
 
-MAX_DEPTH: Final = 100
+MAX_YAML_DEPTH: Final = 100
 """Levels of nesting. Kubernetes' own files have about ten."""
 
 
@@ -16,8 +16,8 @@ class _Loader(yaml.SafeLoader):
 
     def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
         self._depth += 1
-        if self._depth > MAX_DEPTH:
-            raise yaml.YAMLError(f"it is nested more than {MAX_DEPTH} levels deep")
+        if self._depth > MAX_YAML_DEPTH:
+            raise yaml.YAMLError(f"it is nested more than {MAX_YAML_DEPTH} levels deep")
         node = super().compose_node(parent, index)
         self._depth -= 1
         return node

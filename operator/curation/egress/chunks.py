@@ -112,7 +112,7 @@ class ChunkDecoder:
         _check_line(len(raw) - at)
 
     def _many(self, raw: bytes, at: int) -> int:
-        """Decodes many small chunks from here on, if that is what stands there; how many bytes that were."""
+        """Decodes many small chunks from here on, if that is what comes; how many bytes that were."""
         window = raw[at : at + self._try]
         if len(window) < _FEW:
             return 0

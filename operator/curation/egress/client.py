@@ -1,4 +1,4 @@
-"""The one HTTP client for modules' requests: no redirects, no cookies, no proxies, no replays, judged addresses.
+"""The one HTTP client for modules' requests: no redirects, no cookies, no proxies, no replays, checked addresses.
 
 Called by the host functions once the gate has allowed a request. The canonical URL is put on the wire as it is.
 """
@@ -29,7 +29,7 @@ from curation.egress.wire import Wire
 MAX_REQUEST_BODY: Final = 1024 * 1024
 """Bytes of a request's body."""
 CONNECTIONS: Final = 2048
-"""In use at once. More than there can be executions, so that none waits here and is told that its service is slow."""
+"""In use at once. More than there can be executions, so that none waits here and is blamed on a slow service."""
 USER_AGENT: Final = "curation-operator"
 
 SAFE: Final = frozenset({"GET", "HEAD", "OPTIONS"})
@@ -42,7 +42,7 @@ Departure = Callable[[], None]
 
 @dataclass(frozen=True, slots=True)
 class OutboundRequest:
-    """What is sent: the canonical URL that was judged, and the final headers, the host's own included."""
+    """What is sent: the canonical URL that the gate has allowed, and the final headers, the host's own included."""
 
     method: str
     url: CanonicalURL
@@ -72,11 +72,11 @@ class _Held(Exception):
 
 
 class EgressClient:
-    """Sends judged requests. Made anywhere, used and closed in one event loop.
+    """Sends requests that the gate has allowed. Made anywhere, used and closed in one event loop.
 
     ``ca_bundle`` is a PEM file of further authorities to trust beside the system's. ``limit`` bounds the connections
     that are in use; a request over it waits within its timeout. ``resolver`` (None: the system's) is asked for
-    addresses; whatever it answers is judged.
+    addresses; the floor checks whatever it answers.
     """
 
     def __init__(
@@ -104,8 +104,8 @@ class EgressClient:
     ) -> OutboundResponse:
         """Send once and read the answer within ``timeout`` seconds.
 
-        ``on_departure`` is called at the last moment before the first byte of the request is written, on a connection
-        that stands; if it raises, nothing has left, and what it raised is raised. Raises `EgressRefused` (nothing has
+        ``on_departure`` is called at the last moment before the first byte of the request is written, on an open
+        connection; if it raises, nothing has left, and what it raised is raised. Raises `EgressRefused` (nothing has
         left), `Unavailable`, `ResponseTooLarge` and `AnswerOverBounds` (the request may have been carried out).
         """
         headers = checked(request, self._floor)
@@ -181,7 +181,7 @@ class EgressClient:
 
 
 def _depart(wire: Wire, data: bytes, on_departure: Departure | None) -> None:
-    """The last look and the first byte, with nothing in between."""
+    """The last check and the first byte, with nothing in between."""
     if on_departure is not None:
         try:
             on_departure()
@@ -214,6 +214,6 @@ def checked(request: OutboundRequest, floor: AddressFloor) -> dict[str, str]:
     try:
         literal = IPv4Address(request.url.host)
     except ValueError:
-        return headers  # a name: judged when it is resolved
+        return headers  # a name: checked when it is resolved
     floor.check(literal, request.url.host)
     return headers

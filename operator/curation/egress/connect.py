@@ -1,6 +1,6 @@
-"""From a host to a connection: a look-up for each namespace, and a socket to an address that was judged.
+"""From a host to a connection: a look-up for each namespace, and a socket to an address that was checked.
 
-Called by the client. Judging at the socket is what makes it safe: the address in hand there is the one that is
+Called by the client. The check at the socket is what makes it safe: the address in hand there is the one that is
 connected to, so that no second look-up, cache or race of addresses can put another in its place.
 """
 

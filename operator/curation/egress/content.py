@@ -16,7 +16,7 @@ from curation.egress.errors import AnswerOverBounds, ResponseTooLarge, Unavailab
 
 MAX_CODINGS: Final = 4
 """Codings that one body may have, one over the other."""
-MAX_MEMBERS: Final = 1024
+MAX_GZIP_MEMBERS: Final = 1024
 """Members of a gzip body: they may be empty, and each costs as much as a kilobyte."""
 
 _STEP: Final = 16 * 1024
@@ -78,7 +78,7 @@ def _zlib(body: bytearray, *, raw: bool) -> Iterator[bytes]:
     """Every member, as gzip's have any number."""
     wbits = -zlib.MAX_WBITS if raw else zlib.MAX_WBITS | 32
     at = 0
-    for _ in range(MAX_MEMBERS):
+    for _ in range(MAX_GZIP_MEMBERS):
         unpacker = zlib.decompressobj(wbits)
         while not unpacker.eof:
             data = unpacker.unconsumed_tail or bytes(body[at : at + _STEP])
@@ -91,7 +91,7 @@ def _zlib(body: bytearray, *, raw: bool) -> Iterator[bytes]:
         at -= len(unpacker.unused_data)
         if body[at : at + 2] != b"\x1f\x8b":
             return  # whatever else follows, padding for one, is ignored by common clients
-    raise AnswerOverBounds(f"the gzip body of its answer has over {MAX_MEMBERS} members")
+    raise AnswerOverBounds(f"the gzip body of its answer has over {MAX_GZIP_MEMBERS} members")
 
 
 def _brotli(body: bytearray) -> Iterator[bytes]:

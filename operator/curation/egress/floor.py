@@ -38,7 +38,7 @@ NEVER: Final = _table(
         "fd00:100::100:200/128": "a cloud metadata address",  # Alibaba
         "ff00::/8": "a multicast address",
         "100::/64": "a discard-only address",
-        # The prefix length, and so where the IPv4 address stands, is the network's own choice (RFC 8215, RFC 6052).
+        # The prefix length, and so where the IPv4 address is, is the network's own choice (RFC 8215, RFC 6052).
         "64:ff9b:1::/48": "a local translation address",
     }
 )
@@ -72,7 +72,7 @@ _ISATAP: Final = frozenset({0x00005EFE, 0x02005EFE})
 
 
 class AddressFloor:
-    """Judges addresses.
+    """Checks addresses.
 
     ``allow`` lifts the refusal of private and loopback ranges, nothing else. ``deny`` refuses further ones, public or
     allowed.
@@ -83,7 +83,7 @@ class AddressFloor:
         self._deny = tuple(deny)
 
     def refusal(self, address: Address | str) -> str | None:
-        """Why the address may not be connected to; None if it may. An embedded IPv4 address is judged as well."""
+        """Why the address may not be connected to; None if it may. An embedded IPv4 address is checked as well."""
         try:
             checked = ip_address(address) if isinstance(address, str) else address
         except ValueError:
@@ -94,7 +94,7 @@ class AddressFloor:
             why = self._denial(each)
             if why is not None:
                 return f"{shown} is {why}" if each == checked else f"{shown} leads to {each}, {why}"
-        # An address that is only a carrier is as good as what it carries; an IPv6 address is judged by itself, too.
+        # An address that is only a carrier is as good as what it carries; an IPv6 address is checked by itself, too.
         for each in embedded if embedded and _carrier(checked) else (checked, *embedded):
             why = self._refusal(each)
             if why is not None:

@@ -13,7 +13,7 @@ from curation.egress.errors import EgressRefused
 
 MAX_HEADERS: Final = MAX_REQUEST_HEADERS + 32
 """Headers on the wire: a module's, and the host's own (those of the run, Idempotency-Key, up to 16 credentials)."""
-MAX_NAME: Final = 256
+MAX_HEADER_NAME: Final = 256
 MAX_VALUE: Final = 8190
 """Bytes of one value: the field limit of common servers, and of aiohttp's parser."""
 MAX_TOTAL: Final = 32 * 1024
@@ -43,7 +43,7 @@ def module_headers(headers: Mapping[str, str]) -> dict[str, str]:
     """What a module's headers become on the wire. Raises `EgressRefused` naming the header.
 
     Dropped: what the host sets by itself (Connection, Content-Length, Accept-Encoding, TE, Keep-Alive). Refused: all
-    else that frames or routes the request, that says who is calling, that names another method than was judged.
+    else that frames or routes the request, that says who is calling, that names another method than the gate allowed.
     """
     if len(headers) > MAX_REQUEST_HEADERS:
         raise EgressRefused(f"the request has {len(headers)} headers, {MAX_REQUEST_HEADERS} are allowed")
@@ -67,7 +67,7 @@ def wire_headers(headers: Mapping[str, str]) -> dict[str, str]:
     seen: set[str] = set()
     for name, value in headers.items():
         plain = folded(name)
-        if not _NAME.fullmatch(name) or len(name) > MAX_NAME:
+        if not _NAME.fullmatch(name) or len(name) > MAX_HEADER_NAME:
             raise EgressRefused(f"header name {name[:64]!r} is not valid; use letters, digits and hyphens")
         if plain in seen:
             raise EgressRefused(f"header {name!r} is given twice, in different case or with _ for -; give it once")

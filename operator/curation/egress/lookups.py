@@ -1,6 +1,6 @@
 """The system's look-ups of names, each in a thread of its own and bounded in number: a slow name costs only its asker.
 
-A name with a dot is looked up as it stands, never with a search domain behind it: what the policy judged is that name,
+A name with a dot is looked up as it is, never with a search domain behind it: the policy decided about that name,
 and the owner of a namespace that is named like a domain could else answer for every host of that domain.
 
 Called by the resolver. getaddrinfo can neither be interrupted nor given a time, so that a look-up outlives the request
@@ -121,10 +121,10 @@ class SystemResolver(AbstractResolver):
 
 
 def _names(host: str) -> list[str]:
-    """What the system is asked for: the name as it stands.
+    """What the system is asked for: the name as it is.
 
     Trap: the dot at the end, which keeps search domains away, keeps the C library from finding the name in its file of
-    hosts as well (a pod's hostAliases stand there).
+    hosts as well (a pod's hostAliases are there).
     """
     if "." not in host or ":" in host or _NUMBER.search(host):
         return [host]  # without a dot a name is the host's or the pod's own matter; an address needs no look-up

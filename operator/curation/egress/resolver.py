@@ -1,7 +1,7 @@
-"""Names to judged addresses, and sockets to judged addresses only.
+"""Names to checked addresses, and sockets to checked addresses only.
 
-Called by the client's connector. Judging at the socket is what makes it safe: the address in hand there is the one that
-is connected to, so that no second look-up, cache or race of addresses can put another in its place.
+Called by the client's connector. The check at the socket is what makes it safe: the address in hand there is the one
+that is connected to, so that no second look-up, cache or race of addresses can put another in its place.
 """
 
 import socket
@@ -22,7 +22,7 @@ class AddressRefused(OSError):
 
 
 class FloorResolver(AbstractResolver):
-    """Asks another resolver (None: the system's) and passes on the addresses that the floor lets through."""
+    """Asks another resolver (None: the system's) and returns the addresses that the floor lets through."""
 
     def __init__(self, floor: AddressFloor, inner: AbstractResolver | None = None) -> None:
         self._floor = floor
@@ -47,7 +47,7 @@ class FloorResolver(AbstractResolver):
 
 
 class FloorSockets:
-    """Opens the socket for an address, if the floor lets it through: the last look before the connection."""
+    """Opens the socket for an address, if the floor lets it through: the last check before the connection."""
 
     def __init__(self, floor: AddressFloor) -> None:
         self._floor = floor

@@ -53,7 +53,7 @@ class Response:
     codings: list[str]
     """Transfer codings under the chunks, which no request asks for: the last one applied first."""
     ended: bool
-    """The connection stands at the end of this answer, and both sides may use it for another request."""
+    """The connection stays open at the end of this answer, and both sides may use it for another request."""
 
 
 class Exchange:

@@ -37,7 +37,7 @@ class Trust:
         if self._system is None:
             context = ssl.create_default_context()
         else:
-            # Trap: where the library looks for the system's file itself, it says nothing of one that is empty or gone.
+            # Trap: if the library itself searches for the system's file, it says nothing of one that is empty or gone.
             context = ssl.create_default_context(cafile=self._system, capath=ssl.get_default_verify_paths().capath)
         # What is spoken here, for servers that would else choose HTTP/2.
         context.set_alpn_protocols(["http/1.1"])

@@ -1,4 +1,4 @@
-"""One parser and one form for URLs: what the policy judges, what is connected to, and what an approval records.
+"""One parser and one form for URLs: what a policy decides about, what is connected to, and what an approval records.
 
 Called by the host functions before the gate is asked. Strict where leniency has made parsers disagree: what another
 program could read differently is refused, never repaired.
@@ -28,7 +28,7 @@ _UNRESERVED: Final = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz012345
 _PATH_SAFE: Final = "!$&'()*+,;=:@/"
 _QUERY_SAFE: Final = _PATH_SAFE + "?"
 # Reserved characters that servers read alike with and without the escape. Were they two forms, a forbid of "*:delete"
-# would not meet "%3Adelete". Not among them: what separates something ("/" and "?" in a path, ";" and "=" of path
+# would not match "%3Adelete". Not among them: what separates something ("/" and "?" in a path, ";" and "=" of path
 # parameters, "&" and "=" of a query) and "+", which some take for a blank.
 _PATH_PLAIN: Final = "!$&'()*,:@"
 _QUERY_PLAIN: Final = "!$'()*,:@/?"

@@ -191,6 +191,6 @@ class Wire:
                 rest, self._unsent = bytes(self._unsent), bytearray()
                 await self._loop.sock_sendall(self._sock, rest)
         except OSError:
-            pass  # whoever receives is told
+            pass  # whoever receives gets the error
         finally:
             self._sender = None

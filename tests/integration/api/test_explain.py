@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from curation.api.crd import KINDS, Kind
+from curation.api.crd import CRD_KINDS, Kind
 from testing.controlplane.connection import Connection
 from tests.integration.api.objects import API_VERSION, Document
 
@@ -31,7 +31,7 @@ def _walk(schema: Document, where: str) -> Iterator[tuple[str, Document]]:
         yield from _walk(field.get("items", {}), path)
 
 
-@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
+@pytest.mark.parametrize("kind", CRD_KINDS, ids=lambda kind: kind.name)
 def test_every_published_field_has_a_description(installed: Connection, kind: Kind) -> None:
     schema = _published(installed)[kind.name]
     fields = dict(_walk(schema, ""))
@@ -40,7 +40,7 @@ def test_every_published_field_has_a_description(installed: Connection, kind: Ki
     assert schema["description"].strip()
 
 
-@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
+@pytest.mark.parametrize("kind", CRD_KINDS, ids=lambda kind: kind.name)
 def test_kubectl_explain_describes_each_object_and_its_fields(installed: Connection, kind: Kind) -> None:
     schema = _published(installed)[kind.name]
     objects = [path for path, field in _walk(schema, "") if "properties" in {**field, **field.get("items", {})}]

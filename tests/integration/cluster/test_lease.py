@@ -19,7 +19,7 @@ from curation.cluster.resources import LEASES
 from testing.controlplane.connection import Connection as Server
 from testing.controlplane.install import OPERATOR_GROUPS, OPERATOR_USER
 from testing.controlplane.server import ControlPlane
-from tests.faults.proxy import Fault, FaultProxy, answered, held_answer, held_request, lost_answer, reset
+from tests.faults.proxy import FaultProxy, ProxyFault, answered, held_answer, held_request, lost_answer, reset
 
 from .conftest import PATIENCE, Client, client, eventually
 
@@ -433,7 +433,7 @@ async def test_the_operators_own_role_suffices(installed: Server) -> None:
         assert not first.leading
 
 
-def refusal(message: str, code: int = 403, method: str = "POST") -> Fault:
+def refusal(message: str, code: int = 403, method: str = "POST") -> ProxyFault:
     return answered(code, method, body=f'{{"reason": "Forbidden", "message": "{message}"}}')
 
 

@@ -14,7 +14,7 @@ from curation.cluster.request_labels import Asked
 from curation.cluster.resources import JOBS
 from curation.cluster.watching import Watching
 from testing.controlplane.connection import Connection as Server
-from tests.faults.proxy import Fault, FaultProxy, answered
+from tests.faults.proxy import FaultProxy, ProxyFault, answered
 
 from .conftest import Client, client, eventually
 from .shell import Shell
@@ -86,7 +86,7 @@ SPOILT = {
 }
 
 
-async def plays(installed: Server, cluster: Client, folder: Path, fault: Fault, *, jobs: int = 3) -> None:
+async def plays(installed: Server, cluster: Client, folder: Path, fault: ProxyFault, *, jobs: int = 3) -> None:
     """A kopf that meets the fault sees in the end what was there, and what comes later; it was never told to end."""
     for number in range(jobs):
         await cluster.create_job(f"before-{number}")

@@ -11,7 +11,7 @@ import pytest
 
 from testing.controlplane.install import OPERATOR_GROUPS, OPERATOR_USER
 from testing.operator_process import OperatorProcess
-from tests.faults.proxy import Fault, FaultProxy, answered, held_request, lost_answer, reset
+from tests.faults.proxy import FaultProxy, ProxyFault, answered, held_request, lost_answer, reset
 from tests.harness import manifests
 from tests.harness.slow_runs import Point, assert_completions, hold, sessions_of, until_dropped
 from tests.harness.world import JOBS, World
@@ -28,7 +28,9 @@ async def proxy(world: World) -> AsyncIterator[FaultProxy]:
         await world.stop_operators()
 
 
-async def operator_at_its_second_write(world: World, proxy: FaultProxy, folder: Path, fault: Fault) -> OperatorProcess:
+async def operator_at_its_second_write(
+    world: World, proxy: FaultProxy, folder: Path, fault: ProxyFault
+) -> OperatorProcess:
     """job-0 is claimed, and its run has ended with SessionSpawned; the write of that meets the fault."""
     await world.prepare()
     operator = await world.start_operator(kubeconfig=proxy.kubeconfig(folder))

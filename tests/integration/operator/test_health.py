@@ -26,7 +26,7 @@ QUICK = f"""#!{sys.executable}
 from curation.cluster import sweep
 from curation.reconciler.process import handlers
 from curation.reconciler.runtime import health
-sweep.INTERVAL = sweep.FEW_INTERVAL = 1.0
+sweep.SWEEP_INTERVAL = sweep.FEW_INTERVAL = 1.0
 handlers.WATCH_SECONDS = 3
 health.WATCH_STALE_SECONDS = 5.0
 from curation.cli.operator import main

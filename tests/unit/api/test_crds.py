@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 import yaml
 
-from curation.api.crd import KINDS, Kind, crd, crd_yaml, crds
+from curation.api.crd import CRD_KINDS, Kind, crd, crd_yaml, crds
 from hack import generate
 
-_KINDS = pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
+_KINDS = pytest.mark.parametrize("kind", CRD_KINDS, ids=lambda kind: kind.name)
 
 
 def _schema(kind: Kind) -> dict[str, Any]:
@@ -27,7 +27,7 @@ def _nodes(schema: dict[str, Any], where: str = "") -> Iterator[tuple[str, dict[
 
 
 def test_these_are_the_kinds() -> None:
-    assert [(kind.name, kind.plural, kind.short_name, kind.namespaced) for kind in KINDS] == [
+    assert [(kind.name, kind.plural, kind.short_name, kind.namespaced) for kind in CRD_KINDS] == [
         ("CurationJob", "curationjobs", "cjob", True),
         ("CurationModule", "curationmodules", "cmod", True),
         ("CurationPolicy", "curationpolicies", "curpol", True),
@@ -78,13 +78,13 @@ def test_conditions_are_a_map_by_type(kind: Kind) -> None:
 
 
 def test_only_jobs_are_in_the_category_all() -> None:
-    categories = {kind.name: crd(kind)["spec"]["names"]["categories"] for kind in KINDS}
+    categories = {kind.name: crd(kind)["spec"]["names"]["categories"] for kind in CRD_KINDS}
     assert categories.pop("CurationJob") == ["all", "curation"]
     assert set(map(tuple, categories.values())) == {("curation",)}
 
 
 def test_free_form_documents_are_atomic() -> None:
-    properties = _schema(KINDS[0])["properties"]
+    properties = _schema(CRD_KINDS[0])["properties"]
     free = (
         properties["spec"]["properties"]["input"],
         properties["status"]["properties"]["output"],

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
-from curation.api.crd import KINDS, Kind, crd
+from curation.api.crd import CRD_KINDS, Kind, crd
 from curation.api.job import CurationJob, status_to_wire
 from curation.api.policy import CurationPolicy
 from curation.api.reading import Unreadable, mended, read
@@ -32,7 +32,7 @@ def schemas(kind: Kind) -> dict[str, Any]:
     return {part: root[part] for part in ("spec", "status")}
 
 
-@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
+@pytest.mark.parametrize("kind", CRD_KINDS, ids=lambda kind: kind.name)
 @given(data=st.data())
 @settings(max_examples=12, deadline=None, suppress_health_check=list(HealthCheck))
 def test_what_the_schema_of_a_kind_admits_is_read_and_can_be_written_again(kind: Kind, data: st.DataObject) -> None:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from curation.authz.scan import MAX_DEPTH, MAX_IFS, MAX_MEMBERS, MAX_OPERATORS, MAX_SEARCHED, ScanRefused, scan
+from curation.authz.scan import MAX_BRACKETS, MAX_IFS, MAX_MEMBER_CHAIN, MAX_OPERATORS, MAX_SEARCHED, ScanRefused, scan
 
 
 def policy(expression: str) -> str:
@@ -10,11 +10,11 @@ def policy(expression: str) -> str:
 
 
 WITHIN = {
-    "as many brackets as allowed": policy("(" * (MAX_DEPTH - 1) + "true" + ")" * (MAX_DEPTH - 1)),
+    "as many brackets as allowed": policy("(" * (MAX_BRACKETS - 1) + "true" + ")" * (MAX_BRACKETS - 1)),
     "as many ifs as allowed": policy("if true then true else " * MAX_IFS + "true"),
     "as many operators as allowed": policy(" && ".join(["true"] * (MAX_OPERATORS + 1))),
     "as many operators again in a second policy": 2 * policy(" || ".join(["true"] * (MAX_OPERATORS + 1))),
-    "as many members as allowed": policy("context" + ".a" * MAX_MEMBERS),
+    "as many members as allowed": policy("context" + ".a" * MAX_MEMBER_CHAIN),
     "members of many values": policy(" || ".join(['context.labels.hasTag("a")'] * 500)),
     "brackets in a string": policy(f'context.path == "{"(" * 500}"'),
     "brackets in a string after an escaped quote": policy(f'context.path == "\\"{"(" * 500}"'),
@@ -29,9 +29,15 @@ WITHIN = {
 }
 
 OVER = {
-    "brackets": (policy("\n" + "(" * MAX_DEPTH + "true" + ")" * MAX_DEPTH), "line 2: brackets nest deeper than 64"),
+    "brackets": (
+        policy("\n" + "(" * MAX_BRACKETS + "true" + ")" * MAX_BRACKETS),
+        "line 2: brackets nest deeper than 64",
+    ),
     "brackets of all kinds": (policy("([{a:" * 22), "brackets nest deeper"),
-    "brackets after a comment that a carriage return ends": (policy("// \r" + "(" * MAX_DEPTH), "brackets nest deeper"),
+    "brackets after a comment that a carriage return ends": (
+        policy("// \r" + "(" * MAX_BRACKETS),
+        "brackets nest deeper",
+    ),
     "brackets after a string with an escaped backslash": (
         policy('"\\\\" == "" || ' + "(" * 64),
         "brackets nest deeper",
@@ -39,11 +45,11 @@ OVER = {
     "ifs": (policy("if true then true else " * (MAX_IFS + 1) + "true"), "more than 256 `if`"),
     "ifs over several policies": (2 * policy("if true then true else " * 200 + "true"), "more than 256 `if`"),
     "operators": (policy(" && ".join(["true"] * (MAX_OPERATORS + 2))), 'use a set: ["a", "b"].contains(resource.host)'),
-    "members": (policy("context" + ".a" * (MAX_MEMBERS + 1)), "more than 16 members"),
-    "members by index": (policy("context" + '["a"]' * (MAX_MEMBERS + 1)), "more than 16 members"),
-    "members by calls": (policy("context" + '.getTag("a")' * (MAX_MEMBERS + 1)), "more than 16 members"),
-    "members after has": (policy("context has a" + ".a" * (MAX_MEMBERS + 1)), "more than 16 members"),
-    "members behind brackets": (policy("(context.a)" + ".a" * (MAX_MEMBERS + 1)), "more than 16 members"),
+    "members": (policy("context" + ".a" * (MAX_MEMBER_CHAIN + 1)), "more than 16 members"),
+    "members by index": (policy("context" + '["a"]' * (MAX_MEMBER_CHAIN + 1)), "more than 16 members"),
+    "members by calls": (policy("context" + '.getTag("a")' * (MAX_MEMBER_CHAIN + 1)), "more than 16 members"),
+    "members after has": (policy("context has a" + ".a" * (MAX_MEMBER_CHAIN + 1)), "more than 16 members"),
+    "members behind brackets": (policy("(context.a)" + ".a" * (MAX_MEMBER_CHAIN + 1)), "more than 16 members"),
     "patterns that search": (policy(f'context.path like "*{"a" * MAX_SEARCHED}b"'), "after the first * of `like`"),
     "patterns that search, over several policies": (
         3 * policy(f'context.path like // a comment\n "*{"a" * 700}"'),

@@ -22,7 +22,7 @@ from click.testing import CliRunner, Result
 
 from curation.cli import trial_run
 from curation.cli.operator import main
-from curation.wasm.store import builtin_bytes
+from curation.wasm.module_bytes import builtin_bytes
 from testing.sessions import SessionService
 from tests.guests import hostile
 from tests.guests.wat import Script

@@ -72,7 +72,7 @@ def test_a_text_that_fits_is_left_alone(text: str, size: int, expected: str) -> 
 def test_of_more_namespaces_that_take_no_events_than_are_remembered_those_of_late_are_not_told_of_again(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(events, "REMEMBERED", 2)
+    monkeypatch.setattr(events, "REMEMBERED_EVENTS", 2)
     nobody: Any = None
     recorder = EventRecorder(nobody, nobody, identity="o", clock=ServerClock())
     for namespace in ("a", "b", "a", "c", "a", "b"):

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import yaml
 
-from curation.cluster.kubeconfig import Access, Cluster, ConfigurationError, Exec, Overrides, User, read
+from curation.cluster.kubeconfig import Access, ClusterEntry, ConfigurationError, Exec, Overrides, User, read
 
 EXEC = {"apiVersion": "client.authentication.k8s.io/v1", "command": "plugin", "interactiveMode": "Never"}
 PEM = base64.b64encode(b"PEM").decode()
@@ -136,7 +136,7 @@ NEEDS: dict[str, dict[str, object]] = {
 
 
 def test_these_are_all_the_fields_there_are() -> None:
-    for model, honoured in ((Cluster, HONOURED_OF_CLUSTERS), (User, HONOURED_OF_USERS)):
+    for model, honoured in ((ClusterEntry, HONOURED_OF_CLUSTERS), (User, HONOURED_OF_USERS)):
         assert {field.alias or name for name, field in model.model_fields.items()} == set(honoured)
 
 

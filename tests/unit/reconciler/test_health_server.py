@@ -324,16 +324,16 @@ async def test_of_thousands_of_connections_a_few_are_open_at_a_time(health: Heal
     async with serving(health) as server:
         port = port_of(server)
         with flood("hold", HOST, port, "127.0.0.2"), flood("loris", HOST, port, "127.0.0.3"):
-            await until(lambda: server.connections == 2 * health_server.CONNECTIONS_OF_ONE)
+            await until(lambda: server.connections == 2 * health_server.HEALTH_CONNECTIONS_OF_ONE)
             most = max([server.connections for _ in range(10_000)])
-        assert most == 2 * health_server.CONNECTIONS_OF_ONE
+        assert most == 2 * health_server.HEALTH_CONNECTIONS_OF_ONE
         with contextlib.ExitStack() as held:
-            for number in range(2 * health_server.CONNECTIONS // health_server.CONNECTIONS_OF_ONE):
+            for number in range(2 * health_server.HEALTH_CONNECTIONS // health_server.HEALTH_CONNECTIONS_OF_ONE):
                 source = (f"127.0.1.{number + 1}", 0)
-                for _ in range(health_server.CONNECTIONS_OF_ONE):
+                for _ in range(health_server.HEALTH_CONNECTIONS_OF_ONE):
                     made = socket.create_connection((HOST, port), timeout=PATIENCE, source_address=source)
                     held.enter_context(made)
-            await until(lambda: server.connections == health_server.CONNECTIONS)
+            await until(lambda: server.connections == health_server.HEALTH_CONNECTIONS)
             async with aiohttp.ClientSession(server.url) as http:
                 assert await ask(http, "/healthz") == (200, "ok\n")
 

@@ -26,9 +26,9 @@ from curation.reconciler.runtime.listening import listen, url
 
 log = logging.getLogger(__name__)
 
-CONNECTIONS: Final = 256
+HEALTH_CONNECTIONS: Final = 256
 """Open at once. One more takes the place of the oldest of the address that has most."""
-CONNECTIONS_OF_ONE: Final = 64
+HEALTH_CONNECTIONS_OF_ONE: Final = 64
 """Of one address."""
 HEAD_BYTES: Final = 8192
 """Of a request, its first line and headers."""
@@ -47,7 +47,7 @@ _PAGES: Final = {False: choose_encoder(""), True: choose_encoder("application/op
 
 
 @dataclass(frozen=True, slots=True)
-class _Page:
+class _HealthPage:
     status: HTTPStatus
     body: bytes
     content_type: str = "text/plain; charset=utf-8"
@@ -60,9 +60,9 @@ class _Pages:
         self._health = health
         self._registry = registry
         self._monotonic = monotonic
-        self._kept: dict[bool, tuple[float, _Page]] = {}
+        self._kept: dict[bool, tuple[float, _HealthPage]] = {}
 
-    def answer(self, request: h11.Request) -> _Page:
+    def answer(self, request: h11.Request) -> _HealthPage:
         """What this request is answered."""
         path = request.target.partition(b"?")[0]
         page = {b"/healthz": self._healthz, b"/readyz": self._readyz, b"/metrics": self._metrics}.get(path)
@@ -72,21 +72,21 @@ class _Pages:
             return _page(HTTPStatus.METHOD_NOT_ALLOWED, "GET and HEAD are allowed")
         return page(request)
 
-    def _healthz(self, _: h11.Request) -> _Page:
+    def _healthz(self, _: h11.Request) -> _HealthPage:
         return _health_page(self._health.problems())
 
-    def _readyz(self, _: h11.Request) -> _Page:
+    def _readyz(self, _: h11.Request) -> _HealthPage:
         missing = [] if self._health.synced else ["not all kinds have been listed yet"]
         return _health_page(missing + self._health.problems())
 
-    def _metrics(self, request: h11.Request) -> _Page:
+    def _metrics(self, request: h11.Request) -> _HealthPage:
         accepted = b",".join(value for name, value in request.headers if name == b"accept")
         open_metrics = b"application/openmetrics-text" in accepted.lower()
         kept = self._kept.get(open_metrics)
         if kept is None or self._monotonic() >= kept[0]:
             encode, content_type = _PAGES[open_metrics]
             try:
-                made = _Page(HTTPStatus.OK, encode(self._registry), content_type)
+                made = _HealthPage(HTTPStatus.OK, encode(self._registry), content_type)
             except Exception:
                 log.exception("the metrics could not be rendered")
                 made = _page(HTTPStatus.INTERNAL_SERVER_ERROR, "the metrics could not be rendered; the log says why")
@@ -104,9 +104,9 @@ class _Clients:
     def add(self, connection: "_Connection") -> None:
         """One more; at a bound another one is ended before."""
         mine = self._of.get(connection.address)
-        if mine is not None and len(mine) >= CONNECTIONS_OF_ONE:
+        if mine is not None and len(mine) >= HEALTH_CONNECTIONS_OF_ONE:
             next(iter(mine)).abort()
-        elif self.count >= CONNECTIONS:
+        elif self.count >= HEALTH_CONNECTIONS:
             busiest = max(self._of, key=lambda address: len(self._of[address]))
             next(iter(self._of[busiest])).abort()
         self._of.setdefault(connection.address, OrderedDict())[connection] = None
@@ -196,7 +196,7 @@ class _Connection(asyncio.BufferedProtocol):
             what = f"more than {HEAD_BYTES} bytes of headers"
             self._send(_page(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, what))
 
-    def _send(self, answer: _Page) -> None:
+    def _send(self, answer: _HealthPage) -> None:
         assert self._transport is not None
         self._answered = True
         self._give(ANSWER_SECONDS)
@@ -292,9 +292,9 @@ class HealthServer:
             loop.close()
 
 
-def _health_page(problems: list[str]) -> _Page:
+def _health_page(problems: list[str]) -> _HealthPage:
     return _page(HTTPStatus.SERVICE_UNAVAILABLE if problems else HTTPStatus.OK, "\n".join(problems) or "ok")
 
 
-def _page(status: HTTPStatus, text: str) -> _Page:
-    return _Page(status, f"{text}\n".encode())
+def _page(status: HTTPStatus, text: str) -> _HealthPage:
+    return _HealthPage(status, f"{text}\n".encode())

@@ -14,7 +14,7 @@ _IN_FLIGHT = frozenset({Phase.SUBMITTED.value, Phase.RUNNING.value, "Unreadable"
 
 
 _KNOWN = frozenset(phase.value for phase in Phase)
-UNREADABLE = "Unreadable"
+UNREADABLE_PHASE = "Unreadable"
 
 
 class _JobMetadata(BaseModel):
@@ -48,7 +48,7 @@ class _Summary(BaseModel):
     def phase(self) -> str:
         """The phase; of another release, one word for all."""
         phase = self.status.phase or Phase.QUEUED.value
-        return phase if isinstance(phase, str) and phase in _KNOWN else UNREADABLE
+        return phase if isinstance(phase, str) and phase in _KNOWN else UNREADABLE_PHASE
 
     @property
     def may_own_session(self) -> bool:
@@ -64,7 +64,7 @@ def may_own_session(job: Document) -> bool:
         return _UNKNOWN.may_own_session
 
 
-_UNKNOWN = _Summary(status=_JobStatus(phase=UNREADABLE))
+_UNKNOWN = _Summary(status=_JobStatus(phase=UNREADABLE_PHASE))
 
 
 class _Known(NamedTuple):
