@@ -15,6 +15,7 @@ from curation.cli.explain import why
 from curation.cli.follow import watch
 from curation.cli.listing import approvals, logs, runs
 from curation.cli.options import Group, cluster_options
+from curation.cli.policy_test import run_cases
 from curation.cluster.bounds import RECURSION_LIMIT
 
 COMPLETE_VARIABLE = "_KUBECTL_CURATION_COMPLETE"
@@ -44,6 +45,7 @@ for command in (
     watch,
     can_i,
     check_policies,
+    run_cases,
 ):
     cli.add_command(command)
 
