@@ -1,88 +1,211 @@
-"""Slots that namespaces share: what one of them fills with work that hangs never keeps another from its turn."""
+"""Fair turns: what one namespace has waiting, however much it is, keeps no other from its turn.
+
+`Rotation` is a line in which the namespaces take turns. `Turns` gives out so many slots, to those that ask and to those
+that wait in such a line; `AwaitedTurns` is the same for coroutines. Pure: no clock, no I/O. Everything that namespaces
+share waits here: the work queue, the slots of Submit, Observe and Cancel, loads of modules, compilations, Events.
+"""
 
 import asyncio
-from collections import Counter, OrderedDict, deque
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from collections import Counter, OrderedDict
+from collections.abc import AsyncIterator, Callable, Hashable, Iterator
+from contextlib import asynccontextmanager
+from typing import Generic, TypeVar
+
+K = TypeVar("K", bound=Hashable)
 
 
-class Turns:
-    """At most `capacity` at once. For one event loop.
+class Rotation(Generic[K]):
+    """A line of different items: first come, first served within a namespace, and the namespaces in turn."""
 
-    A namespace may hold as many as are free beside its own: half of all if it is alone, half of the rest beside a first
-    one, and so on, so that one that comes later finds some. Those that wait are served in turn, namespace by namespace;
-    the namespace `first` comes before all others.
+    def __init__(self, *, first: str | None = None) -> None:
+        """The namespace `first` comes before all others each time."""
+        self._first = first
+        self._lines: OrderedDict[str, OrderedDict[K, None]] = OrderedDict()
+        self._count = 0
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __iter__(self) -> Iterator[K]:
+        return iter([item for line in self._lines.values() for item in line])
+
+    def count(self, namespace: str) -> int:
+        """How many of this namespace wait."""
+        return len(self._lines.get(namespace, ()))
+
+    def add(self, namespace: str, item: K) -> None:
+        """Join the line of the namespace; who waits already keeps its place."""
+        line = self._lines.get(namespace)
+        if line is None:
+            line = self._lines[namespace] = OrderedDict()
+            if namespace == self._first:
+                self._lines.move_to_end(namespace, last=False)
+        if item not in line:
+            line[item] = None
+            self._count += 1
+
+    def discard(self, namespace: str, item: K) -> None:
+        """Leave the line, if it waits."""
+        line = self._lines.get(namespace)
+        if line is None or item not in line:
+            return
+        del line[item]
+        self._count -= 1
+        if not line:
+            del self._lines[namespace]
+
+    def pop(self, may: Callable[[str], bool] = lambda _: True) -> tuple[str, K] | None:
+        """Take the next one with its namespace, of the namespaces that `may`; None if there is none."""
+        namespace = next((name for name in self._lines if may(name)), None)
+        if namespace is None:
+            return None
+        line = self._lines[namespace]
+        item, _ = line.popitem(last=False)
+        self._count -= 1
+        if not line:
+            del self._lines[namespace]
+        elif namespace != self._first:
+            self._lines.move_to_end(namespace)
+        return namespace, item
+
+
+class Turns(Generic[K]):
+    """At most `capacity` slots, held at once.
+
+    A namespace may hold up to `share` times as many as are free beside its own. With 1 that is half of all if it is
+    alone, half of the rest beside a first one, and so on; with 7 seven of eight. So one that comes later finds some (a
+    dynamic threshold after Choudhury and Hahne, IEEE/ACM Transactions on Networking 6(2), 1998; `share` is its alpha).
+
+    A slot that becomes free is kept for the next one in the line, which is called: it takes it, or leaves.
     """
 
-    def __init__(self, capacity: int, *, first: str | None = None) -> None:
+    def __init__(
+        self,
+        capacity: int,
+        call: Callable[[K], None],
+        namespace_of: Callable[[K], str],
+        *,
+        share: int = 1,
+        first: str | None = None,
+    ) -> None:
+        """`call` says to one that waits that a slot is kept for it. It must not raise."""
         self._capacity = capacity
-        self._first = first
+        self._call = call
+        self._namespace_of = namespace_of
+        self._share = share
         self._held: Counter[str] = Counter()
-        self._waiting: OrderedDict[str, deque[asyncio.Future[None]]] = OrderedDict()
+        self._called: set[K] = set()
+        self._waiting: Rotation[K] = Rotation(first=first)
+
+    @property
+    def waiting(self) -> int:
+        """How many wait and are not called yet."""
+        return len(self._waiting)
+
+    def held(self, namespace: str) -> int:
+        """How many slots the namespace holds; those that are kept for it count."""
+        return self._held[namespace]
+
+    def take(self, key: K) -> bool:
+        """Hold a slot until `release`; False if there is none now: then it waits, and is called."""
+        namespace = self._namespace_of(key)
+        if key in self._called:
+            self._called.remove(key)
+            return True
+        # Who comes when others of its namespace wait does not overtake them.
+        if self._waiting.count(namespace) or not self._may(namespace):
+            self._waiting.add(namespace, key)
+            return False
+        self._held[namespace] += 1
+        return True
+
+    def leave(self, key: K) -> None:
+        """It does not wait any more, nor takes what is kept for it, which the next one has."""
+        if key in self._called:
+            self._called.remove(key)
+            self.release(key)
+        else:
+            self._waiting.discard(self._namespace_of(key), key)
+
+    def decline(self, key: K) -> None:
+        """It does not take the slot that is kept for it, if one is; who is not called yet goes on waiting."""
+        if key in self._called:
+            self.leave(key)
+
+    def release(self, key: K) -> None:
+        """Give a slot of this one's namespace back."""
+        self._held -= Counter([self._namespace_of(key)])  # drops one at zero
+        while (found := self._waiting.pop(self._may)) is not None:
+            namespace, following = found
+            self._held[namespace] += 1
+            self._called.add(following)
+            self._call(following)
+
+    def clear(self) -> list[K]:
+        """Let nobody wait any more; returns who did."""
+        left = [*self._called, *self._waiting]
+        for key in left:
+            self._waiting.discard(self._namespace_of(key), key)
+        return left
+
+    def _may(self, namespace: str) -> bool:
+        return self._held[namespace] < self._share * (self._capacity - self._held.total())
+
+
+class _Ticket:
+    """Who awaits a slot."""
+
+    def __init__(self, namespace: str) -> None:
+        self.namespace = namespace
+        self.called: asyncio.Future[None] | None = None
+        """While it waits."""
+
+
+class AwaitedTurns:
+    """Slots that coroutines wait for, as `Turns` gives them out. For one event loop."""
+
+    def __init__(self, capacity: int, *, share: int = 1, first: str | None = None) -> None:
+        self._turns: Turns[_Ticket] = Turns(capacity, _serve, lambda ticket: ticket.namespace, share=share, first=first)
 
     @property
     def waiting(self) -> int:
         """How many wait for a slot."""
-        return sum(len(turns) for turns in self._waiting.values())
+        return self._turns.waiting
+
+    def held(self, namespace: str) -> int:
+        """How many slots the namespace holds."""
+        return self._turns.held(namespace)
 
     @asynccontextmanager
     async def turn(self, namespace: str) -> AsyncIterator[None]:
         """Wait for a slot, and hold it for the block."""
-        await self.take(namespace)
+        release = await self.take(namespace)
         try:
             yield
         finally:
-            self.release(namespace)
+            release()
 
-    async def take(self, namespace: str) -> None:
-        """Wait for a slot; `release` gives it back. Raises CancelledError when all waiting is ended by `close`."""
-        if namespace not in self._waiting and self._may(namespace):
-            self._held[namespace] += 1
-            return
-        turn = asyncio.get_running_loop().create_future()
-        self._waiting.setdefault(namespace, deque()).append(turn)
-        if namespace == self._first:
-            self._waiting.move_to_end(namespace, last=False)
-        try:
-            await turn
-        except asyncio.CancelledError:
-            if turn.done() and not turn.cancelled():
-                self.release(namespace)  # it had come in the very moment
-            else:
-                self._forget(namespace, turn)
-            raise
-
-    def release(self, namespace: str) -> None:
-        """Give a slot of this namespace back, to the namespace that has waited longest of those that may have it."""
-        self._held -= Counter([namespace])  # drops one at zero
-        while (next_one := next((name for name in self._waiting if self._may(name)), None)) is not None:
-            self._serve(next_one)
+    async def take(self, namespace: str) -> Callable[[], None]:
+        """Wait for a slot; what it returns gives it back. Raises CancelledError once `close` has ended all waiting."""
+        ticket = _Ticket(namespace)
+        if not self._turns.take(ticket):
+            ticket.called = asyncio.get_running_loop().create_future()
+            try:
+                await ticket.called
+            except asyncio.CancelledError:
+                self._turns.leave(ticket)  # called in this very moment or not
+                raise
+            self._turns.take(ticket)
+        return lambda: self._turns.release(ticket)
 
     def close(self) -> None:
         """Cancel all that wait."""
-        for turns in tuple(self._waiting.values()):
-            for turn in turns:
-                turn.cancel()
+        for ticket in self._turns.clear():
+            if ticket.called is not None:
+                ticket.called.cancel()
 
-    def _may(self, namespace: str) -> bool:
-        return self._held[namespace] < self._capacity - self._held.total()
 
-    def _serve(self, namespace: str) -> None:
-        turns = self._waiting[namespace]
-        turn = turns.popleft()
-        if turns:
-            self._waiting.move_to_end(namespace, last=namespace != self._first)
-        else:
-            del self._waiting[namespace]
-        if not turn.cancelled():  # else whoever waited for it was cancelled in this moment, and has not run since
-            self._held[namespace] += 1
-            turn.set_result(None)
-
-    def _forget(self, namespace: str, turn: asyncio.Future[None]) -> None:
-        turns = self._waiting.get(namespace)
-        if turns is None:
-            return
-        with suppress(ValueError):
-            turns.remove(turn)
-        if not turns:
-            del self._waiting[namespace]
+def _serve(ticket: _Ticket) -> None:
+    # Trap: whoever waits may be cancelled in this moment, and has not noticed yet; its `leave` passes the slot on.
+    if ticket.called is not None and not ticket.called.done():
+        ticket.called.set_result(None)

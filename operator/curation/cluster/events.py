@@ -21,13 +21,15 @@ from curation.cluster.clock import ServerClock
 from curation.cluster.event_limits import SpamFilter, fit
 from curation.cluster.resources import EVENTS
 from curation.cluster.writer import Writer
+from curation.turns import Rotation
 
 logger = logging.getLogger(__name__)
 
 CONTROLLER: Final = "curation.dev/operator"
 # client-go (tools/events) ends a series after this time without another one.
 SERIES_SECONDS: Final = 360.0
-CAPACITY: Final = 1024
+# One namespace alone may have half of them.
+CAPACITY: Final = 2048
 REMEMBERED_EVENTS: Final = 4096
 EVENT_ATTEMPTS: Final = 4
 # One at a time is some 60 a second on a busy server: a burst of jobs would overrun the queue, and an event that has to
@@ -39,7 +41,7 @@ WORD: Final = 128
 NAME: Final = 230
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class _Series:
     """One event and its repetitions."""
 
@@ -54,6 +56,32 @@ class _Series:
     """It waits to be written, or is being written."""
     log_fields: Mapping[str, object] | None = None
     """Of a log line about it."""
+
+
+class _SeriesQueue(asyncio.Queue[_Series]):
+    """What is to be written: the namespaces take turns, and what one has waiting leaves room for others.
+
+    A namespace alone may fill half of it, another one half of the rest, and so on. (asyncio.PriorityQueue is made by
+    the same four methods.)
+    """
+
+    def _init(self, _maxsize: int) -> None:
+        self._queue: Rotation[_Series] = Rotation()
+
+    def _qsize(self) -> int:
+        return len(self._queue)
+
+    def _put(self, series: _Series) -> None:
+        self._queue.add(series.namespace, series)
+
+    def _get(self) -> _Series:
+        found = self._queue.pop()
+        assert found is not None
+        return found[1]
+
+    def has_room(self, namespace: str) -> bool:
+        """Whether another one of this namespace may wait."""
+        return self._queue.count(namespace) < CAPACITY - len(self._queue)
 
 
 class EventRecorder:
@@ -77,7 +105,7 @@ class EventRecorder:
         self._retry_delay = retry_delay
         self._filter = SpamFilter(monotonic)
         self._series: LRUCache[tuple[str, ...], _Series] = LRUCache(REMEMBERED_EVENTS)
-        self._queue: asyncio.Queue[_Series] = asyncio.Queue(CAPACITY)
+        self._queue = _SeriesQueue()
         self._tasks: list[asyncio.Task[None]] = []
         self._closed = False
         self._refusing: LRUCache[str, None] = LRUCache(REMEMBERED_EVENTS)
@@ -173,11 +201,10 @@ class EventRecorder:
     def _enqueue(self, series: _Series) -> bool:
         if series.queued:
             return True
-        try:
-            self._queue.put_nowait(series)
-        except asyncio.QueueFull:
+        if not self._queue.has_room(series.namespace):
             logger.warning("Too many events are waiting: lost %s", _line(series), extra=series.log_fields)
             return False
+        self._queue.put_nowait(series)
         series.queued = True
         return True
 

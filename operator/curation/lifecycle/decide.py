@@ -218,7 +218,12 @@ def _claim(job: CurationJob, step: Step, facts: Facts) -> Step:
         if _nothing_to_show(job, status) and facts.now < since + SLOT_PATIENCE:
             return replace(step, wake_at=since + SLOT_PATIENCE)
         return _wait(
-            job, step, facts, Reason.WAITING_FOR_SLOT, "As many runs are in flight as --max-concurrent-runs allows."
+            job,
+            step,
+            facts,
+            Reason.WAITING_FOR_SLOT,
+            "As many runs are in flight as --max-concurrent-runs allows, or as many of this namespace as leave room "
+            "for others.",
         )
     run = _next_run(job, status, facts.module_digest, facts)
     first = run.attempt == 1

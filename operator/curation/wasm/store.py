@@ -19,7 +19,7 @@ from cachetools import LRUCache
 from wasmtime import Engine, WasmtimeError
 from wasmtime.component import Component
 
-from curation.turns import Turns
+from curation.turns import AwaitedTurns
 from curation.wasm.artifacts import Artifact, ArtifactDir, CompileRefusal
 from curation.wasm.compiler import Compiled, Compiler, ModuleFault, NotCompiled
 from curation.wasm.engine import new_engine
@@ -91,7 +91,7 @@ class ModuleStore:
         self._loaded: LRUCache[str, LoadedModule] = LRUCache(MAX_LOADED)
         self._finding: dict[str, asyncio.Task[LoadedModule | CompileRefusal | None]] = {}
         self._compiling: set[asyncio.Task[LoadedModule]] = set()
-        self._turns = Turns(1, first=OURS)
+        self._turns = AwaitedTurns(1, first=OURS)
         self._compiler = Compiler(folder)
         self._files = ThreadPoolExecutor(max_workers=1, thread_name_prefix="wasm-artifacts")
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="wasm-compiler")
@@ -136,10 +136,10 @@ class ModuleStore:
         if module is not None:
             return module
         # Each caller waits in its own line, also for the same bytes: else another namespace could be the one to wait.
-        await self._turns.take(namespace)
+        release = await self._turns.take(namespace)
         task = asyncio.create_task(self._in_turn(digest, fetch, namespace))
         self._compiling.add(task)
-        task.add_done_callback(partial(self._turn_ended, namespace))
+        task.add_done_callback(partial(self._turn_ended, release))
         return await asyncio.shield(task)
 
     async def load_builtin(self, name: str) -> LoadedModule:
@@ -197,9 +197,9 @@ class ModuleStore:
         module = self._loaded[digest] = LoadedModule(digest, artifact)
         return module
 
-    def _turn_ended(self, namespace: str, task: asyncio.Task[LoadedModule]) -> None:
+    def _turn_ended(self, release: Callable[[], None], task: asyncio.Task[LoadedModule]) -> None:
         self._compiling.discard(task)
-        self._turns.release(namespace)
+        release()
         if not task.cancelled():
             task.exception()  # whoever waited has it; if it was cancelled, it is nobody's
 

@@ -228,6 +228,24 @@ async def test_a_full_queue_loses_events_and_not_the_caller(cluster: Client, cap
     await recorder.close()
 
 
+async def test_a_namespace_that_floods_the_queue_loses_its_own_events_and_no_others(cluster: Client) -> None:
+    job = await cluster.create_job()
+    recorder = EventRecorder(cluster.api, cluster.writer, identity="i", clock=cluster.connection.clock)
+    for number in range(5000):
+        noisy = {**job, "metadata": {**job["metadata"], "uid": str(number), "namespace": "noisy"}}
+        recorder.record(noisy, "Submitted", "m", action="Submit")
+    dropped = recorder.dropped
+    recorder.record(job, "Submitted", "the quiet one", action="Submit")
+    assert (dropped > 0, recorder.dropped) == (True, dropped)
+    recorder.start()
+    # It is written long before those that wait: "noisy" does not even exist, and each of them is refused.
+    async with asyncio.timeout(60):
+        while not await events(cluster):  # noqa: ASYNC110 - the API server has no event for us to wait on
+            await asyncio.sleep(0.05)
+    await recorder.close(timeout=0)
+    assert [event["note"] for event in await events(cluster)] == ["the quiet one"]
+
+
 async def test_an_object_that_is_no_object_is_logged(cluster: Client, caplog: pytest.LogCaptureFixture) -> None:
     recorder = EventRecorder(cluster.api, cluster.writer, identity="i", clock=cluster.connection.clock)
     recorder.record({}, "Submitted", "m", action="Submit")

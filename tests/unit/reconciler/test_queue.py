@@ -317,3 +317,18 @@ async def test_delays_that_were_replaced_by_earlier_ones_do_not_pile_up() -> Non
     assert q.delayed <= 200
     assert await q.get() == "a"
     assert now() == pytest.approx(7200, abs=0.1)
+
+
+async def test_thousands_of_keys_of_one_namespace_do_not_hold_up_those_of_another() -> None:
+    queue: WorkQueue[tuple[str, int]] = WorkQueue(namespace_of=lambda key: key[0])
+    for number in range(5000):
+        queue.add(("a", number))
+    for number in range(3):
+        queue.add(("b", number))
+    taken = []
+    for _ in range(6):
+        taken.append(await queue.get())
+        queue.done(taken[-1])
+        queue.add(("a", len(taken) + 10_000))  # the flood goes on
+    assert [key for key in taken if key[0] == "b"] == [("b", 0), ("b", 1), ("b", 2)]
+    assert [key for key in taken if key[0] == "a"] == [("a", 0), ("a", 1), ("a", 2)]

@@ -25,7 +25,7 @@ async def test_a_freed_slot_is_offered_to_the_job_that_waited_longest(tmp_path: 
         assert rig.runs.reserve(key("a"))
         assert not rig.runs.reserve(key("b"))
         assert not rig.runs.reserve(key("c"))
-        rig.runs.release()
+        rig.runs.release(key())
         assert rig.taken() == [key("b")]
         assert rig.runs.reserve(key("b"))
 
@@ -35,11 +35,11 @@ async def test_a_newcomer_does_not_overtake_the_job_that_was_offered_the_slot(tm
     async with disconnected(tmp_path, max_concurrent_runs=1) as rig:
         assert rig.runs.reserve(key("a"))
         assert not rig.runs.reserve(key("waited"))
-        rig.runs.release()
+        rig.runs.release(key())
         assert not rig.runs.reserve(key("newcomer"))
         assert rig.taken() == [key("waited")]
         assert rig.runs.reserve(key("waited"))
-        rig.runs.release()
+        rig.runs.release(key())
         assert rig.taken() == [key("newcomer")]
 
 
@@ -49,7 +49,7 @@ async def test_a_job_that_asks_again_keeps_its_place(tmp_path: Path) -> None:
         rig.runs.reserve(key("a"))
         for name in "bcb":
             assert not rig.runs.reserve(key(name))
-        rig.runs.release()
+        rig.runs.release(key())
         assert rig.taken() == [key("b")]
 
 
@@ -58,7 +58,7 @@ async def test_a_slot_that_its_job_does_not_take_is_offered_to_the_next(tmp_path
     async with disconnected(tmp_path, max_concurrent_runs=1) as rig:
         for name in "abcd":
             rig.runs.reserve(key(name))
-        rig.runs.release()
+        rig.runs.release(key())
         offered = []
         for _ in range(3):
             (woken,) = rig.taken()
@@ -73,7 +73,7 @@ async def test_a_job_that_took_its_slot_passes_none_on(tmp_path: Path) -> None:
     async with disconnected(tmp_path, max_concurrent_runs=1) as rig:
         for name in "abc":
             rig.runs.reserve(key(name))
-        rig.runs.release()
+        rig.runs.release(key())
         (woken,) = rig.taken()
         assert rig.runs.reserve(woken)
         rig.runs.decline(woken)
@@ -95,9 +95,35 @@ async def test_each_of_two_freed_slots_is_offered(tmp_path: Path) -> None:
     async with disconnected(tmp_path, max_concurrent_runs=2) as rig:
         for name in "abcde":
             rig.runs.reserve(key(name))
-        rig.runs.release()
-        rig.runs.release()
+        rig.runs.release(key())
+        rig.runs.release(key())
         assert rig.taken() == [key("c"), key("d")]
+
+
+@in_virtual_time
+async def test_5000_jobs_of_one_namespace_leave_slots_to_others_however_long_its_runs_hang(tmp_path: Path) -> None:
+    async with disconnected(tmp_path, max_concurrent_runs=256) as rig:
+        assert sum(rig.runs.reserve(key(f"job-{number}")) for number in range(5000)) == 224
+        others = [key("quiet")._replace(namespace=f"b{number}") for number in range(10)]
+        assert all(rig.runs.reserve(each) for each in others[:5])
+        # What the flood gives back is the next one's of its own only once there is room beside the others again.
+        rig.runs.release(key())
+        assert rig.taken() == []
+        for each in others[:5]:
+            rig.runs.release(each)
+        assert rig.taken() == [key("job-224")]
+
+
+@in_virtual_time
+async def test_a_job_that_is_gone_waits_for_no_slot_and_keeps_none(tmp_path: Path) -> None:
+    async with disconnected(tmp_path, max_concurrent_runs=1) as rig:
+        for name in "abcd":
+            rig.runs.reserve(key(name))
+        rig.runs.forget(key("c"))
+        rig.runs.release(key("a"))
+        assert rig.taken() == [key("b")]
+        rig.runs.forget(key("b"))
+        assert rig.taken() == [key("d")]
 
 
 @pytest.mark.parametrize("seed", range(20))
@@ -120,7 +146,7 @@ async def test_whatever_jobs_do_with_their_offers_no_slot_stays_free_while_a_job
                 if name in wants and name not in running and rig.runs.reserve(key(name)):
                     await asyncio.sleep(chance.choice((0, 0.02)))  # the claim is written
                     if chance.random() < 0.3:
-                        rig.runs.release()  # and was refused
+                        rig.runs.release(key())  # and was refused
                         rig.queue.add_rate_limited(key(name))
                     else:
                         running.add(name)
@@ -142,7 +168,7 @@ async def test_whatever_jobs_do_with_their_offers_no_slot_stays_free_while_a_job
                     ended = chance.choice(sorted(running))
                     running.discard(ended)
                     wants.discard(ended)
-                    rig.runs.release()
+                    rig.runs.release(key())
                 case _:
                     await asyncio.sleep(0.05)
         await asyncio.sleep(1000)

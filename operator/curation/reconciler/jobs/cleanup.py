@@ -27,7 +27,7 @@ from curation.reconciler.runtime.context import Context
 from curation.reconciler.runtime.key import Key
 from curation.reconciler.runtime.regarding import regarding
 from curation.reconciler.sources.modules import ModuleReconciler
-from curation.turns import Turns
+from curation.turns import AwaitedTurns
 
 log = logging.getLogger(__name__)
 
@@ -90,7 +90,7 @@ class Cleanup:
         self._sample = sample
         self._progress: dict[Key, dict[str, _Progress]] = {}
         self._orphans: set[asyncio.Task[None]] = set()
-        self._turns = Turns(CANCELS_AT_ONCE)
+        self._turns = AwaitedTurns(CANCELS_AT_ONCE)
 
     def cleaned(self, key: Key) -> frozenset[str]:
         """The runs of a job that are cleaned, or were given up."""

@@ -1,7 +1,6 @@
 """When the session of a Running job is observed."""
 
 import random
-from collections import OrderedDict
 from dataclasses import dataclass
 from typing import Final
 
@@ -14,7 +13,8 @@ from curation.reconciler.approvals.waiters import observation_denied
 from curation.reconciler.jobs import orders
 from curation.reconciler.jobs.runs import Runs
 from curation.reconciler.runtime.context import Context
-from curation.reconciler.runtime.key import Key
+from curation.reconciler.runtime.key import Key, namespace_of
+from curation.turns import Turns
 
 MAX_BACKOFF_SECONDS: Final = 300.0
 # A process that finds a job whose last observation was denied observes it within this time, which is less than the
@@ -50,11 +50,8 @@ class Observation:
         self._monotonic = context.clock.monotonic
         self._plans: dict[Key, _Plan] = {}
         self._before: dict[Key, str] = {}
-        self._lines: dict[str, OrderedDict[Key, None]] = {}
-        """By namespace, the jobs whose observation is due and has no room, in the order in which they came."""
-        self._called: set[Key] = set()
-        """The first of a line, called because there was room."""
-        runs.on_observation_ended = self._call_all
+        self._turns: Turns[Key] = Turns(OBSERVATIONS_AT_ONCE, context.queue.add, namespace_of)
+        runs.on_observation_ended = self._turns.release
         context.book.subscribe(self._policies_changed)
 
     def launched(self, key: Key, job: CurationJob) -> None:
@@ -66,20 +63,18 @@ class Observation:
 
     def advance(self, key: Key, job: CurationJob) -> None:
         """Observe the session if that is due, else ask for work on the job when it will be, or when there is room."""
-        called = key in self._called
-        self._called.discard(key)
-        if self._is_due(key, job):
-            self._observe(key, job, called=called)
-            return
-        self._leave(key)
-        if called:
-            self._call(key.namespace)
-
-    def _is_due(self, key: Key, job: CurationJob) -> bool:
-        run = job.status.run
-        if job.status.phase is not Phase.RUNNING or run is None or job.metadata.deletion_timestamp is not None:
+        is_running = job.status.phase is Phase.RUNNING and job.metadata.deletion_timestamp is None
+        run = job.status.run if is_running else None
+        if run is None:
             self._plans.pop(key, None)
-            return False
+            self._turns.leave(key)
+        elif not self._is_due(key, job, run):
+            self._turns.leave(key)
+        elif self._turns.take(key):
+            self._plans[key].revision = self._context.book.revision(key.namespace)
+            self._runs.launch(orders.observe(key, job, run))
+
+    def _is_due(self, key: Key, job: CurationJob, run: Run) -> bool:
         now, interval = self._monotonic(), float(job.spec.observe_interval_seconds)
         asked = _asked(job)
         plan = self._plans.get(key)
@@ -104,41 +99,9 @@ class Observation:
             return False
         return True
 
-    def _observe(self, key: Key, job: CurationJob, *, called: bool) -> None:
-        line = self._lines.get(key.namespace)
-        if self._over_quota(key.namespace) or (line and not called and next(iter(line)) != key):
-            line = self._lines.setdefault(key.namespace, OrderedDict())
-            line[key] = None
-            if called:
-                line.move_to_end(key, last=False)
-            # A net: whoever was called may be kept from answering, by a write that is refused.
-            self._context.queue.add_after(key, random.uniform(30.0, 60.0))  # noqa: S311 - jitter
-            return
-        self._leave(key)
-        self._plans[key].revision = self._context.book.revision(key.namespace)
-        if job.status.run is not None:
-            self._runs.launch(orders.observe(key, job, job.status.run))
-
-    def _leave(self, key: Key) -> None:
-        line = self._lines.get(key.namespace)
-        if line is not None:
-            line.pop(key, None)
-            if not line:
-                del self._lines[key.namespace]
-
-    def _call(self, namespace: str) -> None:
-        """Ask for work on the first of a line, if there is room for it."""
-        line = self._lines.get(namespace)
-        if line and not self._over_quota(namespace):
-            key = next(iter(line))
-            self._leave(key)
-            self._called.add(key)
-            self._context.queue.add(key)
-
-    def _call_all(self) -> None:
-        # The room that one observation leaves is enough for one more, of any namespace.
-        for namespace in tuple(self._lines):
-            self._call(namespace)
+    def decline(self, key: Key) -> None:
+        """The key was worked on; room that is kept for it and that it did not take is for the next one."""
+        self._turns.decline(key)
 
     def ended(self, key: Key, job: CurationJob | None, report: Report) -> None:
         """An observation has ended: plan the next, later if it failed."""
@@ -157,19 +120,7 @@ class Observation:
         """The job is gone."""
         self._plans.pop(key, None)
         self._before.pop(key, None)
-        self._leave(key)
-        if key in self._called:
-            self._called.discard(key)
-            self._call(key.namespace)
-
-    def _over_quota(self, namespace: str) -> bool:
-        """Whether a namespace has its share: as many observations as are still free.
-
-        So one whose service hangs takes half of them, and leaves some to every other (a dynamic threshold after
-        Choudhury and Hahne, IEEE/ACM Transactions on Networking 6(2), 1998, with alpha = 1).
-        """
-        under_way = self._runs.observations
-        return under_way[namespace] >= OBSERVATIONS_AT_ONCE - under_way.total()
+        self._turns.leave(key)
 
     def _policies_changed(self, namespace: str | None) -> None:
         """The reconciler of a job asks the gate whether the change allows what was denied."""

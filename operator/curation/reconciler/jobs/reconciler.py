@@ -61,6 +61,7 @@ class JobReconciler:
             await self._step(key)
         finally:
             self._runs.decline(key)
+            self._observation.decline(key)
 
     async def _step(self, key: Key) -> None:
         stored = self._context.cache(key).get(key.namespace, key.name)
@@ -92,7 +93,7 @@ class JobReconciler:
                 launched = await self._carry_out(key, stored, job, step, versions)
         finally:
             if reserved and not launched:
-                self._runs.release()
+                self._runs.release(key)
         if step.status == job.status and not (step.add_finalizer or step.remove_finalizer or step.delete):
             # Only a job that is as it should be is observed, or waits. Any other is decided again first: the watch
             # shows the write, or the write is tried again.
@@ -104,6 +105,7 @@ class JobReconciler:
     async def _let_go(self, key: Key, stored: Stored) -> None:
         """Of a job that cannot be read only a deletion is dealt with: what it may own is cancelled first."""
         self._approvals.forget(key)
+        self._runs.forget(key)
         self._observation.forget(key)
         self._takeover.forget(key)
         job = remains_of(stored.document())
@@ -244,6 +246,7 @@ class JobReconciler:
     def _forget(self, key: Key) -> None:
         if not self._runs.pending(key):
             self._context.queue.drop(key)
+        self._runs.forget(key)
         self._modules.forget(key)
         self._freed_for.pop(key, None)
         self._observation.forget(key)

@@ -7,7 +7,6 @@ at once, and is dead for good, even if the run looks current again later.
 
 import asyncio
 import logging
-from collections import Counter, OrderedDict
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -25,16 +24,20 @@ from curation.lifecycle.outcome import Calls, Failed, Report
 from curation.reconciler.jobs.completion import Pending
 from curation.reconciler.jobs.orders import Order
 from curation.reconciler.runtime.context import Context
-from curation.reconciler.runtime.key import Key
+from curation.reconciler.runtime.key import Key, namespace_of
 from curation.reconciler.runtime.unreadable import job_of
 from curation.reconciler.sources.module_credentials import CredentialError, ModuleCredentials
 from curation.reconciler.sources.modules import ModuleReconciler
+from curation.turns import Turns
 from curation.wasm.module_errors import ModuleLoadError, ModuleReason, ModuleUnreadable
 
 log = logging.getLogger(__name__)
 
 # Cancels share slots: one that hangs must not hold its own for an hour, which is what a module may set.
 CANCEL_WALL_SECONDS: Final = 120
+# One namespace alone may hold seven of eight Submit slots: the rest is for those that come later, however long the runs
+# of that one hang. With fewer than eight slots it may hold all.
+SUBMIT_SHARE: Final = 7
 # Needed only until a run is cleaned; one that was forgotten is cleaned twice, which is safe.
 REMEMBERED_RUNS: Final = 10_000
 
@@ -83,47 +86,31 @@ class Runs:
         self._unsettled: set[str] = set()  # run ids of the Submit executions among them
         self._ended: FIFOCache[str, Calls] = FIFOCache(REMEMBERED_RUNS)
         self._calmer = asyncio.Event()
-        self.observations: Counter[str] = Counter()
-        """Observations that have not ended, by namespace."""
-        self.on_observation_ended: Callable[[], None] = lambda: None
-        """Called when one has ended."""
+        self.on_observation_ended: Callable[[Key], None] = lambda _: None
+        """Called when one of the job has ended."""
         self.closing = False
         """The process stops: no further run is claimed, which it would only abandon."""
-        self._reserved = 0
-        self._offered: set[Key] = set()
-        self._waiters: OrderedDict[Key, None] = OrderedDict()
+        self._submit_turns: Turns[Key] = Turns(
+            context.settings.max_concurrent_runs, context.queue.add, namespace_of, share=SUBMIT_SHARE
+        )
 
     # -- slots -------------------------------------------------------------------------------------------------------
 
     def reserve(self, key: Key) -> bool:
-        """Take a slot for a Submit run, or be woken when one is free."""
-        self._offered.discard(key)
-        if self.closing:
-            return False
-        # A slot that is offered is kept for whom it was offered to: a newcomer must not overtake those that wait.
-        if self._reserved + len(self._offered) >= self._context.settings.max_concurrent_runs:
-            self._waiters[key] = None
-            return False
-        self._waiters.pop(key, None)
-        self._reserved += 1
-        return True
+        """Take a slot for a Submit run, or be woken when one is kept for it."""
+        return not self.closing and self._submit_turns.take(key)
 
-    def release(self) -> None:
-        """Give a slot back: it is offered to the key that has waited longest."""
-        self._reserved -= 1
-        self._offer()
+    def release(self, key: Key) -> None:
+        """Give a slot back."""
+        self._submit_turns.release(key)
 
     def decline(self, key: Key) -> None:
-        """The key was worked on; if it was offered a slot and did not take it, the next key gets the offer."""
-        if key in self._offered:
-            self._offered.discard(key)
-            self._offer()
+        """The key was worked on; a slot that is kept for it and that it did not take is for the next one."""
+        self._submit_turns.decline(key)
 
-    def _offer(self) -> None:
-        if self._waiters:
-            key, _ = self._waiters.popitem(last=False)
-            self._offered.add(key)
-            self._context.queue.add(key)
+    def forget(self, key: Key) -> None:
+        """The job is gone: it waits for no slot."""
+        self._submit_turns.leave(key)
 
     # -- executions --------------------------------------------------------------------------------------------------
 
@@ -157,7 +144,7 @@ class Runs:
             finally:
                 self._end(live)
                 if order.trigger is Trigger.SUBMIT:
-                    self.release()
+                    self.release(order.key)
             if order.trigger is Trigger.SUBMIT:
                 self._ended[order.run.id] = report.calls
                 self._unsettled.add(order.run.id)
@@ -243,16 +230,13 @@ class Runs:
 
     def _begin(self, order: Order) -> LiveExecution:
         live = LiveExecution(order)
-        if order.trigger is Trigger.OBSERVE:
-            self.observations[order.key.namespace] += 1
         self._alive.setdefault(order.run.uid, set()).add(live)
         return live
 
     def _end(self, live: LiveExecution) -> None:
         uid = live.order.run.uid
         if live.order.trigger is Trigger.OBSERVE:
-            self.observations -= Counter([live.order.key.namespace])  # drops one at zero
-            self.on_observation_ended()
+            self.on_observation_ended(live.order.key)
         alive = self._alive.get(uid, set())
         alive.discard(live)
         if not alive:

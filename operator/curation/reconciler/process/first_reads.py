@@ -10,8 +10,7 @@ from curation.cluster.credentials import ConfigurationError
 from curation.cluster.resources import APPROVALS, CLUSTER_POLICIES, MODULES, POLICIES
 from curation.reconciler.runtime.context import Context
 from curation.reconciler.runtime.key import Key
-from curation.reconciler.sources.module_loads import LOADS_AT_ONCE
-from curation.reconciler.sources.modules import ModuleReconciler
+from curation.reconciler.sources.modules import LOADS_AT_ONCE, ModuleReconciler
 from curation.wasm.module_bytes import builtin_names
 from curation.wasm.module_errors import ModuleLoadError
 from curation.wasm.store import ModuleStore

@@ -37,7 +37,7 @@ from curation.reconciler.runtime.context import Context
 from curation.reconciler.runtime.file_watch import FileWatch, RenewedFiles
 from curation.reconciler.runtime.health import Health
 from curation.reconciler.runtime.health_server import HealthServer
-from curation.reconciler.runtime.key import Key
+from curation.reconciler.runtime.key import Key, namespace_of
 from curation.reconciler.runtime.metrics import MeasuredGate, Metrics
 from curation.reconciler.runtime.queue import WorkQueue
 from curation.reconciler.runtime.settings import Settings
@@ -127,7 +127,7 @@ class Process:
             stack.push_async_callback(close_events)
             book = PolicyBook()
             gate = Gate(book, clock.now)
-            queue: WorkQueue[Key] = WorkQueue(metrics)
+            queue: WorkQueue[Key] = WorkQueue(metrics, namespace_of=namespace_of)
             stack.callback(queue.close)
             context = Context(settings, api, writer, clock, metrics, events, book, gate, queue)
             store = ModuleStore(self._module_cache)

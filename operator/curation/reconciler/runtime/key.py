@@ -20,3 +20,8 @@ class Key(NamedTuple):
     def log_fields(self) -> dict[str, object]:
         """The `extra` of a line about the object."""
         return run_fields(self.namespace, self.name, None) if self.kind is JOBS else {}
+
+
+def namespace_of(key: Key) -> str:
+    """In whose turn the object is worked on; empty for one of the whole cluster."""
+    return key.namespace

@@ -1,5 +1,7 @@
 """The work queue: one key at a time, de-duplicated, delayed and rate-limited, with the semantics of client-go's.
 
+But for the order: namespaces take turns, so that thousands of keys of one do not hold up those of another.
+
 Our own because kopf never retries event handlers, and because a key must not be worked on twice at once: a job's
 decisions are serialised by it. Source of the semantics: k8s.io/client-go/util/workqueue.
 """
@@ -9,9 +11,10 @@ import heapq
 import itertools
 import random
 import time
-from collections import deque
 from collections.abc import Awaitable, Callable, Hashable
 from typing import Generic, Protocol, TypeVar
+
+from curation.turns import Rotation
 
 K = TypeVar("K", bound=Hashable)
 
@@ -34,10 +37,17 @@ class QueueObserver(Protocol):
 class WorkQueue(Generic[K]):
     """Keys that need work. Every method is to be called on the event loop."""
 
-    def __init__(self, observer: QueueObserver | None = None, monotonic: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        observer: QueueObserver | None = None,
+        monotonic: Callable[[], float] = time.monotonic,
+        namespace_of: Callable[[K], str] = lambda _: "",
+    ) -> None:
+        """`namespace_of` gives the namespace of a key, in whose turn it is worked on."""
         self._observer = observer
+        self._namespace_of = namespace_of
         self._monotonic = monotonic
-        self._ready: deque[K] = deque()
+        self._ready: Rotation[K] = Rotation()
         self._since: dict[K, float] = {}  # ready keys, and those that came again while worked on
         self._active: set[K] = set()
         self._failures: dict[K, int] = {}
@@ -89,10 +99,10 @@ class WorkQueue(Generic[K]):
 
     async def get(self) -> K:
         """Take a key; nobody else gets it until `done`."""
-        while not self._ready:
+        while (found := self._ready.pop()) is None:
             self._wakeup.clear()
             await self._wakeup.wait()
-        key = self._ready.popleft()
+        _, key = found
         self._active.add(key)
         waited = self._monotonic() - self._since.pop(key)
         if self._observer is not None:
@@ -144,7 +154,7 @@ class WorkQueue(Generic[K]):
         heapq.heapify(self._heap)
 
     def _push(self, key: K) -> None:
-        self._ready.append(key)
+        self._ready.add(self._namespace_of(key), key)
         self._wakeup.set()
         if self._observer is not None:
             self._observer.depth(len(self._ready))

@@ -1,13 +1,11 @@
-"""Loads of modules under way: a few at once, the namespaces in turn; what is to be compiled, in the background.
+"""Loads of modules under way: what is to be compiled, in the background.
 
 Used by `modules` alone.
 """
 
 import asyncio
 import logging
-from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Iterable
-from typing import Final
 
 from curation.api.module import ModuleSpec
 from curation.cluster.answers import APIError, Unreachable
@@ -17,54 +15,9 @@ from curation.wasm.store import ModuleStore
 
 log = logging.getLogger(__name__)
 
-# Loads that may be under way, of all the workers: a job is never to wait for a source that is slow to be read. What is
-# to be compiled waits in the background.
-LOADS_AT_ONCE: Final = 4
-
 
 class BeingCompiled(Exception):
     """The source is as it should be, and its module waits for the compiler."""
-
-
-class LoadTurns:
-    """At most LOADS_AT_ONCE at once; the namespaces that have modules to load have their turns, each for one."""
-
-    def __init__(self, wake: Callable[[Key], None]) -> None:
-        """`wake` asks for work on a module."""
-        self._wake = wake
-        self._under_way = 0
-        self._to_load: OrderedDict[str, dict[Key, None]] = OrderedDict()  # by namespace
-
-    def begin(self, key: Key) -> bool:
-        """Whether there is room for a load, which is to `end`; else the module is woken when its turn has come."""
-        if self._under_way >= LOADS_AT_ONCE:
-            self._to_load.setdefault(key.namespace, {})[key] = None
-            return False
-        self._under_way += 1
-        return True
-
-    def end(self) -> None:
-        """A load that has begun is over."""
-        self._under_way -= 1
-
-    def forget(self, key: Key) -> None:
-        """The module is gone."""
-        keys = self._to_load.get(key.namespace)
-        if keys is not None:
-            keys.pop(key, None)
-            if not keys:
-                del self._to_load[key.namespace]
-
-    def wake_next(self) -> None:
-        """Wake the next one, if there is room for it."""
-        if not self._to_load or self._under_way >= LOADS_AT_ONCE:
-            return
-        namespace, keys = self._to_load.popitem(last=False)
-        following = next(iter(keys))
-        del keys[following]
-        if keys:
-            self._to_load[namespace] = keys
-        self._wake(following)
 
 
 class Compilations:

@@ -15,11 +15,12 @@ from curation.cluster.cache import Stored
 from curation.cluster.resources import MODULES
 from curation.execution.executor import ModuleBuild
 from curation.reconciler.runtime.context import Context
-from curation.reconciler.runtime.key import Key
+from curation.reconciler.runtime.key import Key, namespace_of
 from curation.reconciler.runtime.writes import module_conditions, write_own_status
 from curation.reconciler.sources.in_use import TERMINATING, InUse
-from curation.reconciler.sources.module_loads import BeingCompiled, Compilations, LoadTurns
+from curation.reconciler.sources.module_loads import BeingCompiled, Compilations
 from curation.reconciler.sources.module_sources import Sources, no_oci, origin
+from curation.turns import Turns
 from curation.wasm.limits import Limits, size_text
 from curation.wasm.module_bytes import builtin_digest
 from curation.wasm.module_errors import ModuleLoadError, ModuleReason, ModuleUnreadable
@@ -29,6 +30,10 @@ log = logging.getLogger(__name__)
 
 # The source may be applied a moment after the module (kubectl apply -f DIR has no order).
 RETRY_SECONDS: Final = (1.0, 2.0, 5.0, 15.0, 60.0)
+# Loads that may be under way, of all the workers: a job is never to wait for a source that is slow to be read. What is
+# to be compiled waits in the background. One namespace alone may have all but one.
+LOADS_AT_ONCE: Final = 5
+LOADS_SHARE: Final = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +74,7 @@ class ModuleReconciler:
         self._states: dict[tuple[str, str], ModuleState] = {}
         self._waiting: dict[tuple[str, str], set[Key]] = {}
         self._failures: dict[Key, int] = {}
-        self._turns = LoadTurns(context.queue.add)
+        self._turns: Turns[Key] = Turns(LOADS_AT_ONCE, context.queue.add, namespace_of, share=LOADS_SHARE)
         self._compilations = Compilations(store, self._sources.read, self._built, context.queue.add)
         self._rechecks: dict[Key, asyncio.Task[None]] = {}
 
@@ -140,15 +145,15 @@ class ModuleReconciler:
         try:
             await self._reconcile(key)
         finally:
-            # Whatever this one came to, even if it took no turn: else those that wait would wait for ever.
-            self._turns.wake_next()
+            # Whatever this one came to: else the turn that is kept for it would be nobody's.
+            self._turns.decline(key)
 
     async def _reconcile(self, key: Key) -> None:
         stored = self._context.cache(key).get(key.namespace, key.name)
         if stored is None:
             self._set((key.namespace, key.name), None)
             self._failures.pop(key, None)
-            self._turns.forget(key)
+            self._turns.leave(key)
             self._sources.forget(key)
             self._compilations.forget(key)
             self._context.queue.drop(key)
@@ -169,12 +174,12 @@ class ModuleReconciler:
         if await self._in_use.advance(key, module.metadata, show=show):
             self._mark_deleted(key, module)
             return
-        if not self._turns.begin(key):
+        if not self._turns.take(key):
             return
         try:
             readiness = await self.load(key)
         finally:
-            self._turns.end()
+            self._turns.release(key)
         if readiness is None:
             return
         status = ModuleStatus(
