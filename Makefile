@@ -39,7 +39,7 @@ unit: $(READY) ## Unit tests only.
 one: $(READY) ## One test, file or folder: make one T=tests/unit/lifecycle/test_fence.py K=word.
 	@$(BIN)/python -m pytest $(T) $(if $(K),-k "$(K)")
 
-gauntlet: $(READY) faces guards ## Fault tests: killed processes, lost answers; the faces in all variants; the guards taken off.
+gauntlet: $(READY) faces guards ## Fault tests: killed processes, lost answers; the faces in all variants; without each guard.
 	@$(BIN)/python -m pytest tests/gauntlet -n $(WORKERS) --dist worksteal
 
 gitops: $(READY) ## The promises about GitOps under Flux' real controllers (built once: 13 minutes of processor time).

@@ -42,7 +42,7 @@ class Rounds:
         self._leader = await self._start()
         await self._until_leading(self._leader)
 
-    async def play(self, number: signal.Signals) -> tuple[float, float, float]:
+    async def measure(self, number: signal.Signals) -> tuple[float, float, float]:
         """End the leader by this signal: seconds until the other works, has claimed, has its jobs Running."""
         self._count += 1
         standby = await self._start()
@@ -91,10 +91,10 @@ async def measure(rounds: int, jobs: int) -> list[Result]:
     async with Stage("--lease-namespace=curation-system") as stage, Client(stage.control_plane.kubeconfig()) as client:
         await fixtures.prepare(client, NAMESPACE)
         await fixtures.allow(client, NAMESPACE)
-        play = Rounds(stage, client, jobs)
-        await play.begin()
+        each = Rounds(stage, client, jobs)
+        await each.begin()
         for number in (signal.SIGTERM, signal.SIGKILL):
-            found[number.name] = [await play.play(number) for _ in range(rounds)]
+            found[number.name] = [await each.measure(number) for _ in range(rounds)]
             options.progress(f"{number.name}: {', '.join(f'{leads:.2f}' for leads, _, _ in found[number.name])} s")
         await stage.stop_operator()
     return [*_results("SIGTERM", found["SIGTERM"], 2.0), *_results("SIGKILL", found["SIGKILL"], DURATION + 2.0)]

@@ -112,7 +112,7 @@ async def edits(stage: Stage, client: Client, count: int) -> list[float]:
                 answer.raise_for_status()
             await client.call("PATCH", f"{path}/{name}", {"spec": {"moduleRef": {"name": fixtures.WITHOUT_SESSION}}})
             edited = time.time()
-            # The answer comes at once: what the old run sends now has passed a fence that had not heard of the edit.
+            # The answer comes at once: what the old run sends now left before its fence had seen the edit.
             async with http.delete(f"/control/rules/{held}") as answer:
                 answer.raise_for_status()
             await _ended(client, f"{path}/{name}")

@@ -82,8 +82,8 @@ def with_all_conditions(status: Document) -> Document:
     for kind in ConditionType:
         reason, message = absent.get(kind, (known["Ready"]["reason"], ""))
         state = silent.get(kind, "False")
-        told = {"type": kind.value, "status": state, "reason": reason, "message": message}
-        full.append(known.get(kind.value) or {**known["Ready"], **told})
+        fields = {"type": kind.value, "status": state, "reason": reason, "message": message}
+        full.append(known.get(kind.value) or {**known["Ready"], **fields})
     return {**status, "conditions": full}
 
 

@@ -8,7 +8,7 @@ from collections import defaultdict
 from bench.client import JOBS_PATH, Client
 
 # A line of a watch is searched, not parsed: parsing would take processor time from what is measured.
-# These three stand together in the metadata, since the API server sorts the keys of a custom resource.
+# These three are together in the metadata, since the API server sorts the keys of a custom resource.
 _OBJECT = re.compile(rb'"name":"([^"]+)","namespace":"[^"]+","resourceVersion":"(\d+)"')
 _PHASE = re.compile(rb'"phase":"(\w+)"')
 _ATTEMPT = re.compile(rb'"attempt":(\d+)')

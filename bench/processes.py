@@ -1,4 +1,4 @@
-"""What a process has used, read from /proc: processor seconds tell more than wall time on a shared machine."""
+"""What a process has used, read from /proc: processor seconds say more than wall time on a shared machine."""
 
 import os
 from pathlib import Path
@@ -16,7 +16,7 @@ def running_in(folder: Path) -> dict[str, int]:
             if (entry / "cwd").readlink() == folder:
                 found[_name((entry / "cmdline").read_bytes().split(b"\0"))] = int(entry.name)
         except (OSError, ValueError):
-            continue  # it has ended, or is not ours to look at
+            continue  # it has ended, or is not ours to read
     return found
 
 

@@ -20,17 +20,17 @@ NAMESPACE = "scale"
 _MEGABYTE = 1e6
 _POLL_SECONDS = 0.1
 _QUIET_SECONDS = 3.0
-"""kopf keeps what it saw of an object for a second; memory is looked at after that."""
+"""kopf keeps what it saw of an object for a second; memory is read after that."""
 
 
 @dataclass
 class Start:
-    """One start of the operator, looked at when it had nothing more to do."""
+    """One start of the operator, measured when it had nothing more to do."""
 
     ready: float
     """Seconds until /readyz."""
     settled: float
-    """Seconds until each job had been looked at."""
+    """Seconds until each job had been reconciled."""
     cpu: float
     """Processor seconds until then."""
     rss: int
@@ -53,14 +53,14 @@ async def finished_jobs(client: Client, first: int, end: int) -> None:
 
 
 async def start(stage: Stage, count: int) -> Start:
-    """Start the operator, wait until it has looked at all jobs, and stop it."""
+    """Start the operator, wait until it has reconciled all jobs, and stop it."""
     began = time.monotonic()
     ready = await stage.start_operator()
     async with asyncio.timeout(600):
         while True:
             metrics = await stage.metrics()
-            looked = metrics.get(("curation_reconcile_seconds_count", 'kind="CurationJob"'), 0)
-            if looked >= count and metrics[("curation_queue_depth", "")] == 0:
+            observed = metrics.get(("curation_reconcile_seconds_count", 'kind="CurationJob"'), 0)
+            if observed >= count and metrics[("curation_queue_depth", "")] == 0:
                 break
             await asyncio.sleep(_POLL_SECONDS)
     known = metrics[("curation_jobs", 'phase="Completed"')]
@@ -95,7 +95,7 @@ async def measure(jobs: int) -> list[Result]:
         Result(f"memory with {jobs} finished jobs", full.rss / _MEGABYTE, "MB", "<= 250 at 10,000"),
         Result("memory of a job at the margin", (full.rss - some.rss) / (jobs - half) / 1e3, "KB", "<= 10"),
         Result(f"restart with {jobs} jobs: ready", full.ready, "s", "<= 10 at 10,000"),
-        Result(f"restart with {jobs} jobs: every job looked at", full.settled, "s"),
+        Result(f"restart with {jobs} jobs: every job reconciled", full.settled, "s"),
         Result("restart: CPU ms per job", 1000 * (full.cpu - none.cpu) / jobs, "ms"),
         Result("restart: writes", some.writes + full.writes, "writes", "0"),
     ]

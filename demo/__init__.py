@@ -1,4 +1,4 @@
-"""`make demo`: the main job of the operator, from nothing, on a real API server, told in one screen.
+"""`make demo`: the main job of the operator, from nothing, on a real API server, in one screen.
 
 Ten jobs are applied at once; the answers of three first attempts arrive only after all ten have been retried. The demo
 shows that these stale completions are dropped and that no running session dies, and fails if that is not so. Everything

@@ -59,7 +59,7 @@ async def perform(stage: Stage, screen: Screen, *, keep: bool) -> None:
         screen.show("")
         screen.say(summary.sentence(evidence, cast.names), "bold green")
         if keep:
-            # Nothing is judged any more: a person may do with these jobs what they like.
+            # Nothing is checked any more: a person may do with these jobs what they like.
             _invite(stage, screen, sessions.url, url)
             raise DemoFailed(await stage.until_one_dies())
     if code := await stage.stop_operator():

@@ -76,7 +76,7 @@ class Board:
         self.changed()
 
     async def until(self, condition: Callable[[], bool], what: str, *, seconds: float = WAIT_SECONDS) -> None:
-        """Wait for `condition`, looked at after every change. Raises DemoFailed when that takes too long."""
+        """Wait for `condition`, checked after every change. Raises DemoFailed when that takes too long."""
         try:
             async with asyncio.timeout(seconds):
                 while not condition():
@@ -103,7 +103,7 @@ class Board:
         return [session for session in self.live() if not {session.id, session.run_id} & named]
 
     def _situation(self) -> str:
-        """Where everything stands, for a message."""
+        """The state of everything, for a message."""
         phases = Counter(f"{job.phase or 'new'} {job.reason}".strip() for job in self.jobs.values())
         said = [f"{count} {phase}" for phase, count in phases.items()] or ["no jobs"]
         said += [f"{job.name} has {len(job.abandoned)} runs to clean" for job in self.jobs.values() if job.abandoned]

@@ -20,7 +20,7 @@ _SECONDS: Final = 120.0
 
 
 class Kubectl:
-    """`await kubectl("apply", "-f", ...)`. `now` is told what runs, `show` also how it ended, in a few words."""
+    """`await kubectl("apply", "-f", ...)`. `now` is called with what runs, `show` also with how it ended."""
 
     def __init__(self, connection: Connection, show: Callable[[str, str], None], now: Callable[[str], None]) -> None:
         self._connection = connection
@@ -42,7 +42,7 @@ class Kubectl:
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
-            # Ctrl-C is for the demo: a kubectl that dies of it would look like a failure.
+            # Ctrl-C is for the demo: a kubectl that dies of it would seem a failure.
             start_new_session=True,
         )
         try:

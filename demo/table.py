@@ -72,9 +72,9 @@ def earlier_attempt(board: Board, job: Job) -> tuple[str, str]:
 
 
 def _runs(board: Board, job: Job) -> Iterator[str]:
-    """All runs of a job that anybody has told of, the oldest first."""
-    told = {version.run_id for version in board.history.get(job.name, ())} | {job.run_id, *job.abandoned}
-    yield from sorted(run for run in told if run)
+    """All known runs of a job, the oldest first."""
+    known = {version.run_id for version in board.history.get(job.name, ())} | {job.run_id, *job.abandoned}
+    yield from sorted(run for run in known if run)
 
 
 def _number(name: str) -> str:

@@ -110,16 +110,16 @@ def _stale_counted(evidence: Evidence) -> Iterator[str]:
         yield f"the operator counted {evidence.stale} stale completions, not {len(evidence.late)}"
 
 
-def _stale_told(evidence: Evidence) -> Iterator[str]:
-    told = {name: list(map(attempt, runs)) for name, runs in evidence.dropped.items()}
+def _stale_recorded(evidence: Evidence) -> Iterator[str]:
+    recorded = {name: list(map(attempt, runs)) for name, runs in evidence.dropped.items()}
     wanted = {name: ["g1.a1"] for name in evidence.late}
-    if told != wanted:
-        yield f"the Events StaleCompletionDropped are about {told}, not {wanted}"
+    if recorded != wanted:
+        yield f"the Events StaleCompletionDropped are about {recorded}, not {wanted}"
 
 
 def _stale_logged(evidence: Evidence) -> Iterator[str]:
     if len(evidence.logged) != len(evidence.late):
-        yield f"the operator's log tells of {len(evidence.logged)} dropped completions, not {len(evidence.late)}"
+        yield f"the operator's log has {len(evidence.logged)} dropped completions, not {len(evidence.late)}"
 
 
 def _ungated(evidence: Evidence) -> Iterator[str]:
@@ -133,9 +133,9 @@ CHECKS: tuple[Callable[[Evidence], Iterator[str]], ...] = (
     _killed,  # and was so ever since it first was
     _wrong_session,  # with one live session, the one in its status
     _orphans,  # and no session lives besides
-    _abandoned,  # nor is one still to be looked for
+    _abandoned,  # nor is one still to be cleaned
     _stale_counted,  # each late completion was dropped: says the metric,
-    _stale_told,  # say the Events,
+    _stale_recorded,  # say the Events,
     _stale_logged,  # says the log
     _ungated,  # and no call went round the gate
 )

@@ -1,4 +1,4 @@
-"""Fills the board: a watch of the jobs, a watch of the Events, and looks at the session service and the metrics."""
+"""Fills the board: a watch of the jobs, a watch of the Events, and reads of the session service and the metrics."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from demo.facts import Metrics
 from demo.service import SessionsClient
 
 _POLL_SECONDS: Final = 0.2
-"""Between two looks at what cannot be watched: a table that a person reads needs no more."""
+"""Between two reads of what cannot be watched: a table that a person reads needs no more."""
 
 
 @asynccontextmanager
@@ -30,7 +30,7 @@ async def watching(
             for work in (
                 _follow(api, "curation.dev", "v1alpha1", namespace, "curationjobs", board.saw_job),
                 _follow(api, "events.k8s.io", "v1", namespace, "events", lambda _, event: board.saw_event(event)),
-                _look(board, sessions, http, metrics_url, alive),
+                _read_once(board, sessions, http, metrics_url, alive),
             )
         ]
         try:
@@ -67,7 +67,7 @@ async def _follow(
         saw(event["type"], event["object"])
 
 
-async def _look(
+async def _read_once(
     board: Board, sessions: SessionsClient, http: aiohttp.ClientSession, metrics_url: str, alive: Callable[[], str]
 ) -> None:
     while True:

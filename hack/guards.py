@@ -111,7 +111,7 @@ def main() -> int:
     """The command line."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("-n", dest="workers", type=int, default=2, help="test workers")
-    parser.add_argument("guards", nargs="*", help="names, or parts of names, of those to be taken off; else all")
+    parser.add_argument("guards", nargs="*", help="names, or parts of names, of those to be removed; else all")
     given = parser.parse_args()
     chosen = [guard for guard in GUARDS if not given.guards or any(part in guard.name for part in given.guards)]
     wrong = 0
@@ -133,7 +133,7 @@ def main() -> int:
                     f"  {'fails ' if outcome.failed else 'PASSES'} {outcome.test}\n         {outcome.why}", flush=True
                 )
             wrong += sum(not outcome.failed for outcome in outcomes)
-    print(f"{len(chosen)} guards taken off; {wrong} tests ended otherwise than they should")
+    print(f"{len(chosen)} guards removed; {wrong} tests ended otherwise than they should")
     return 1 if wrong else 0
 
 

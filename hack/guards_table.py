@@ -1,4 +1,4 @@
-"""The guards of the fence: how each is taken off the real source, and which tests fail then (see `hack.guards`)."""
+"""The guards of the fence: how each is removed from the real source, and which tests fail then (see `hack.guards`)."""
 
 from dataclasses import dataclass
 
@@ -14,7 +14,7 @@ class Guard:
 
     name: str
     changes: tuple[tuple[str, str, str], ...]
-    """(file below operator/curation, what stands there once, what takes its place)."""
+    """(file below operator/curation, what is there once, what replaces it)."""
     tests: tuple[str, ...]
     """Each fails without the guard: the model's, where the model runs this very code, and the real API server's."""
 
@@ -112,7 +112,7 @@ GUARDS = (
         (("reconciler/jobs/runs.py", "            live.kill(against.message)\n", "            pass\n"),),
         (
             "tests/gauntlet/test_dead_fence.py::"
-            "test_no_request_leaves_a_run_of_many_calls_after_the_operator_has_heard_of_its_end[rerun-Submit]",
+            "test_no_request_leaves_a_run_of_many_calls_after_the_operator_has_seen_its_end[rerun-Submit]",
             "tests/gauntlet/test_dead_fence.py::"
             "test_the_answer_of_a_call_on_the_wire_is_awaited_and_no_further_call_is_made",
         ),

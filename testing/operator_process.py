@@ -78,7 +78,7 @@ class OperatorProcess:
         """It serves other tests too: what ends a test does not end it."""
         self.url = ""
         self.log: list[LogLine] = []
-        """Its log, one document a line; a line that is none stands under `message`."""
+        """Its log, one document a line; a line that is none is kept under `message`."""
 
     @property
     def running(self) -> bool:
@@ -158,7 +158,7 @@ class OperatorProcess:
         """Freeze it, as a machine that sleeps does."""
         self._signal(signal.SIGSTOP)
         self._paused = True
-        while not self._is_frozen():  # noqa: ASYNC110 - a signal takes its time, and no event tells
+        while not self._is_frozen():  # noqa: ASYNC110 - a signal takes its time, and no event says
             await asyncio.sleep(_POLL_SECONDS)
 
     def resume(self) -> None:
@@ -200,7 +200,7 @@ class OperatorProcess:
         return code
 
     def _is_frozen(self) -> bool:
-        """Every thread of it, which the process's own state does not tell."""
+        """Every thread of it, which the process's own state does not show."""
         assert self._process is not None
         threads = Path(f"/proc/{self._process.pid}/task").glob("*/stat")
         try:

@@ -16,13 +16,13 @@ from hack.e2e.errors import TargetError
 from hack.e2e.target import ROOT, CurrentCluster, NodeKit, Target
 
 IMAGE_VARIABLE = "CURATION_E2E_IMAGE"
-"""Tells the tests that there is a cluster, and which image to install; `tests/e2e/conftest.py` reads it."""
+"""Says to the tests that there is a cluster, and which image to install; `tests/e2e/conftest.py` reads it."""
 
 NOTHING_GIVEN = """\
 error: the end-to-end tests need a cluster with a real node, and none was given. Give one of
   make e2e NODE=<folder of a node kit>    builds the image and a single node on this machine (root, Linux)
   make e2e IMAGE=<image of the operator>  uses the cluster of the current KUBECONFIG, whose nodes can pull the image
-docs/install.md tells what a node kit is."""
+docs/install.md says what a node kit is."""
 
 _NO_TARGET = 2
 _INTERRUPTED = 130  # 128 + SIGINT, as a shell says it

@@ -86,7 +86,7 @@ class NodeKit:
             self._run("down")
 
     def _run(self, *arguments: str) -> None:
-        """Run one of the kit's programs, which tell of their progress themselves."""
+        """Run one of the kit's programs, which show their progress themselves."""
         print(f"== node kit: {' '.join(arguments)}", flush=True)
         done = subprocess.run([str(self._folder / arguments[0]), *arguments[1:]], check=False)
         if done.returncode:

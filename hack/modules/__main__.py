@@ -32,8 +32,8 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _check() -> None:
     reason = shipped.check()
-    told = "the sources build to the bytes that are kept" if reason is None else f"not compared, since {reason}"
-    print(f"modules: {told}")
+    outcome = "the sources build to the bytes that are kept" if reason is None else f"not compared, since {reason}"
+    print(f"modules: {outcome}")
 
 
 if __name__ == "__main__":

@@ -51,8 +51,8 @@ def modules() -> list[Module]:
     return found
 
 
-def told(component: bytes) -> list[str]:
-    """What the bytes of a component tell of the machine it was built on."""
+def traces_of(component: bytes) -> list[str]:
+    """The traces in a component's bytes of the machine that it was built on."""
     return traces(component, [Path.home(), ROOT, cache_folder(), *_TELLTALE])
 
 
@@ -68,7 +68,7 @@ def build() -> None:
         if loose := unpinned(module.crate):
             raise BuildError(f"{module.name} pins no version of {', '.join(loose)}: add them to its Cargo.toml")
         component = build_component(module.crate, toolchain, cache_folder())
-        if found := told(component):
+        if found := traces_of(component):
             raise BuildError(
                 f"the component of {module.name} names {', '.join(found)}: see the remapping in curation/building/component.py"
             )

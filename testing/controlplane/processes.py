@@ -1,4 +1,4 @@
-"""The owner's side of the supervisor: starts it, and asks it to start, signal and look at servers.
+"""The owner's side of the supervisor: starts it, and asks it to start, signal and check servers.
 
 Called by `server` only. Safe to use from several threads.
 """

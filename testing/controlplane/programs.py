@@ -78,7 +78,7 @@ def apiserver(binaries: Binaries, port: int, *, audit_log: bool, arguments: Sequ
         "--service-account-signing-key-file=service-accounts.key",
         "--service-account-issuer=https://kubernetes.default.svc",
         f"--service-cluster-ip-range={_SERVICE_NETWORK}",
-        # A loopback address may not be an endpoint, and there are no pods that would look for one.
+        # A loopback address may not be an endpoint, and there are no pods that would use one.
         "--endpoint-reconciler-type=none",
         # No Node authorizer: there are no nodes.
         "--authorization-mode=RBAC",

@@ -1,4 +1,4 @@
-"""Tells a person that something slow goes on: what, and for how long.
+"""Shows a person that something slow goes on: what, and for how long.
 
 On a terminal one line counts the seconds; elsewhere (a CI log, a pipe) a line every 30 seconds, so that no time-out for
 silent jobs strikes. Called by `build`.

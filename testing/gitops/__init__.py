@@ -1,4 +1,4 @@
 """The real GitOps controllers, built here: Flux' source-controller and kustomize-controller, and a git server for them.
 
-`make gitops` builds them once (`build`) and plays what docs/gitops.md promises as tests (tests/gitops_kit).
+`make gitops` builds them once (`build`) and tests what docs/gitops.md promises (tests/gitops_kit).
 """

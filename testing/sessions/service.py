@@ -88,7 +88,7 @@ class SessionService:
     async def wait_until(
         self, condition: Callable[[], bool], seconds: float = 30, what: str = "a state of the session service"
     ) -> None:
-        """Returns once the condition, looked at after each change of the service, holds.
+        """Returns once the condition, checked after each change of the service, holds.
 
         :raises TimeoutError: after `seconds`, naming `what`.
         """
@@ -101,7 +101,7 @@ class SessionService:
         return self._store.find(run=run, job=job, state=state)
 
     def live_sessions(self, *, run: str | None = None, job: str | None = None) -> list[Session]:
-        """The sessions in which an agent works now: what each test of a stale run looks at in the end."""
+        """The sessions in which an agent works now: what each test of a stale run checks in the end."""
         return self._store.find(run=run, job=job, live=True)
 
     def live_workspaces(self) -> list[str]:
@@ -123,7 +123,7 @@ class SessionService:
         self._store.end(session, "failed", reason=reason)
 
     def report(self, session: str, progress: Any) -> None:
-        """The agent of the session tells of its progress."""
+        """The agent of the session reports its progress."""
         self._store.report(session, progress)
 
     def cancel(self, session: str) -> None:

@@ -59,7 +59,7 @@ def apply(*documents: Document) -> None:
 
 
 def until(condition: Callable[[], bool], what: str, picture: Callable[[], str] = str) -> None:
-    """Look again and again until the condition holds; after `SECONDS` an AssertionError with the `picture`."""
+    """Check again and again until the condition holds; after `SECONDS` an AssertionError with the `picture`."""
     deadline = time.monotonic() + SECONDS
     while not condition():
         if time.monotonic() > deadline:

@@ -41,11 +41,11 @@ class Action(Enum):
     """What happens to a request that matches."""
 
     DROP_ANSWER = "carried out by the server; its answer is lost, and the connection is reset"
-    RESET = "the connection is reset before the server hears of it"
-    HOLD_REQUEST = "waits, before the server hears of it, until released"
+    RESET = "the connection is reset before the server gets it"
+    HOLD_REQUEST = "waits, before the server gets it, until released"
     HOLD_ANSWER = "carried out by the server; its answer waits until released"
     SILENCE = "carried out by the server; its answer begins, and nothing more of it comes until released"
-    ANSWER = "answered by the proxy with a status of its own; the server does not hear of it"
+    ANSWER = "answered by the proxy with a status of its own; the server does not get it"
 
 
 @dataclass
@@ -81,7 +81,7 @@ def matching(method: str | None = None, path: str = "") -> Predicate:
 
 
 def lost_answer(method: str | None = None, path: str = "", times: int | None = 1) -> ProxyFault:
-    """The write is applied, and nobody hears of it."""
+    """The write is applied, and nobody gets its answer."""
     return ProxyFault(Action.DROP_ANSWER, matching(method, path), times)
 
 
@@ -112,7 +112,7 @@ def answered(status: int, method: str | None = None, path: str = "", times: int 
 
 @dataclass
 class Stall:
-    """Answers that are watches, of paths that match: what the server tells is held back, until it is let pass."""
+    """Answers that are watches, of paths that match: what the server sends is held back, until it is let through."""
 
     matches: Predicate
     waiting: int = 0
@@ -141,7 +141,7 @@ class Stall:
 
 @dataclass(frozen=True)
 class Exchange:
-    """One request that came to the proxy, and the server's status for it (None: it did not hear of it)."""
+    """One request that came to the proxy, and the server's status for it (None: it did not get it)."""
 
     method: str
     path: str

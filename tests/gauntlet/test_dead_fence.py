@@ -34,7 +34,7 @@ def many_calls(url: str, trigger: str) -> bytes:
 
 @pytest.mark.parametrize("trigger", ["Submit", "Observe"])
 @pytest.mark.parametrize("end", ["rerun", "suspend", "delete", "timeout"])
-async def test_no_request_leaves_a_run_of_many_calls_after_the_operator_has_heard_of_its_end(
+async def test_no_request_leaves_a_run_of_many_calls_after_the_operator_has_seen_its_end(
     world: World, end: str, trigger: str, record_property: Callable[[str, object], None]
 ) -> None:
     guest = many_calls(f"{world.service.url}/sessions?live=true", trigger)
@@ -61,9 +61,9 @@ async def test_no_request_leaves_a_run_of_many_calls_after_the_operator_has_hear
     )
     await until_ended(operator, trigger)
 
-    (heard,) = operator.logged("has stopped being current", run_id=run, trigger=trigger)
+    (died,) = operator.logged("has stopped being current", run_id=run, trigger=trigger)
     calls = calls_of_the_first_run(world, trigger)
-    assert len(calls) == heard["requests_left"] < CALLS
+    assert len(calls) == died["requests_left"] < CALLS
     record_property("seconds from the change to the last request", calls[-1].time - changed_at)
 
 

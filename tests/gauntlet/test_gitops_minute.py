@@ -11,4 +11,4 @@ async def test_a_minute_of_reconciliations_every_second_starts_no_run_that_nobod
 ) -> None:
     await world.prepare()
     await world.start_operator()
-    await Minute(world, Plugin(installed, namespace)).play(reconciliations=60, seconds_between=1)
+    await Minute(world, Plugin(installed, namespace)).run(reconciliations=60, seconds_between=1)

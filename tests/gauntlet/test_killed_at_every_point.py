@@ -1,6 +1,6 @@
 """SIGKILL of the operator at every write of a job and at every call of its runs, whatever they are, one after another.
 
-A story is what people do to a job. It is told again and again, each time to a new job, and each time the operator is
+A story is what people do to a job. It is run again and again, each time with a new job, and each time the operator is
 killed one point later: in the first write of that job, the second, and so on, until the story ends before the point
 is reached. The write, or the call, has not arrived, or it was carried out and its answer has not. The next operator
 finds what there is, and what was under way arrives while it works. Each story has the same end wherever it was broken.
@@ -89,7 +89,7 @@ async def timed_out_and_deleted(world: World, name: str) -> None:
 class Story(NamedTuple):
     """What people do to a job, and the points that there are at the least."""
 
-    tell: Callable[[World, str], Awaitable[None]]
+    run: Callable[[World, str], Awaitable[None]]
     writes: int
     calls: int
     policy: str = manifests.PERMIT_LOCAL
@@ -150,7 +150,7 @@ class Point:
 
 
 async def tell_broken(world: World, story: Story, arm: Callable[[str, str, int], Point], kubeconfig: Path) -> int:
-    """Tell a story until no point of it is left; how many there were."""
+    """Run a story until no point of it is left; how many there were."""
     await world.cluster.create(manifests.policy(story.policy))
     operator = await world.start_operator(kubeconfig=kubeconfig)
 
@@ -175,12 +175,12 @@ async def tell_broken(world: World, story: Story, arm: Callable[[str, str, int],
         )
         await world.until_phase("Queued", name, reason="Suspended")
         uid = job["metadata"]["uid"]
-        if story.tell is retried_and_suspended:
+        if story.run is retried_and_suspended:
             world.service.add_rule("fail", path="/sessions/*/configure", job=uid, attempt=1, times=1)
         point = arm(name, uid, number)
         killer = asyncio.create_task(kill_at(point, operator))
         await world.edit(name, suspend=False)
-        await story.tell(world, name)
+        await story.run(world, name)
         if not point.is_reached:
             killer.cancel()
             await asyncio.gather(killer, return_exceptions=True)

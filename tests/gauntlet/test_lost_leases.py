@@ -22,7 +22,7 @@ SECONDS = 60.0
 async def leader_and_standby(
     world: World, lease: Election, kubeconfig: Path | None = None
 ) -> tuple[OperatorProcess, OperatorProcess]:
-    """The first leads, over this kubeconfig; the second stands by."""
+    """The first leads, over this kubeconfig; the second waits."""
     first = await world.start_operator(kubeconfig=kubeconfig, lease=True)
     assert await lease.leader() is first
     return first, await world.start_operator(lease=True)

@@ -32,7 +32,7 @@ WAITING_FAILS = " ".join(re.findall(r"^ +#   (.*)$", SAMPLE.split("# failed: >-"
 
 
 def job_of(name: str, url: str, **spec: Any) -> Document:
-    """A job that looks at its session each second."""
+    """A job that observes its session each second."""
     return manifests.job(name, url, **{"observeIntervalSeconds": 1, **spec})
 
 

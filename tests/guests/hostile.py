@@ -14,7 +14,7 @@ def spins() -> bytes:
 
 
 def breaks_when_it_observes(url: str, how: str) -> bytes:
-    """Names a session, and looks at it by a call; while that has no answer, it does this instead of telling so.
+    """Names a session, and reads it by a call; while that has no answer, it does this instead of saying so.
 
     As soon as the call has an answer, the session has completed.
     """

@@ -79,7 +79,7 @@ def _strings(schema: Schema) -> SearchStrategy[str]:
 
 
 def _is_a_time(text: str) -> bool:
-    """As the API server's format date-time judges it: a day that is in the calendar, and a time of day."""
+    """As the API server's format date-time decides: a day that is in the calendar, and a time of day."""
     try:
         datetime.fromisoformat(text[:10])
     except ValueError:

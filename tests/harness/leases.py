@@ -1,4 +1,4 @@
-"""Replicas that elect a leader: the Lease of a test's namespace, all that ever stood in it, and who leads."""
+"""Replicas that elect a leader: the Lease of a test's namespace, all that was ever in it, and who leads."""
 
 import asyncio
 import sys
@@ -47,7 +47,7 @@ class Election:
         self._history = history
 
     def specs(self) -> list[Document]:
-        """What stood in the Lease, oldest first."""
+        """What was in the Lease, oldest first."""
         return [lease["spec"] for versions in self._history.versions.values() for lease in versions]
 
     def holders(self) -> list[str]:
@@ -95,7 +95,7 @@ async def election(world: World) -> AsyncIterator[Election]:
 
 
 class Polls:
-    """Looks at the Lease as often as a candidate does, and so tells how slow that is on this machine now."""
+    """Polls the Lease as often as a candidate does, and so shows how slow that is on this machine now."""
 
     def __init__(self) -> None:
         self.longest = POLL_PERIOD
@@ -118,9 +118,9 @@ class Polls:
 
 @asynccontextmanager
 async def polling(cluster: AdminClient) -> AsyncIterator[Polls]:
-    """Look at the Lease until the block ends."""
+    """Poll the Lease until the block ends."""
     polls = Polls()
-    task = asyncio.create_task(polls.run(cluster), name="looks at the Lease")
+    task = asyncio.create_task(polls.run(cluster), name="polls the Lease")
     try:
         yield polls
     finally:

@@ -1,6 +1,6 @@
 """Operators that serve many tests, one after another, each test in a namespace of its own.
 
-Starting an operator costs more than most faces that it plays. With `--lend-operators N` each test worker starts one for
+Starting an operator costs more than most tests of faces. With `--lend-operators N` each test worker starts one for
 N namespaces, and lends it to N tests; a test that needs another kind of operator, or kills it, is marked `own_operator`
 and has its own as ever, in a namespace that no lent operator serves.
 """

@@ -23,7 +23,7 @@ async def objection(
 ) -> AsyncIterator[None]:
     """While it is open an admission policy refuses, with these words, an operation on a resource of the namespace.
 
-    The `probe` (method, path, body) is a dry run that it refuses: nothing else tells when a policy works.
+    The `probe` (method, path, body) is a dry run that it refuses: nothing else shows when a policy works.
     """
     name = f"{words.replace(' ', '-')}-{world.namespace}"
     rule = {"apiGroups": [group], "apiVersions": ["*"], "operations": [operation], "resources": [resource]}
@@ -51,7 +51,7 @@ async def objection(
             code, answer = await world.cluster.request("POST", f"{ADMISSION}/{kind}", body)
             assert code == 201, answer
         async with asyncio.timeout(SECONDS):
-            # Nothing tells when an admission policy works.
+            # Nothing shows when an admission policy works.
             while words not in str((await world.cluster.request(method, f"{path}?dryRun=All", document))[1]):  # noqa: ASYNC110
                 await asyncio.sleep(_POLL_SECONDS)
         yield
@@ -77,7 +77,7 @@ async def quota(world: World, counted: str, probe: tuple[str, str, Document]) ->
     assert code == 200, answer
     method, where, document = probe
     async with asyncio.timeout(SECONDS):
-        while "exceeded quota" not in str(  # noqa: ASYNC110 - nothing tells when a quota works
+        while "exceeded quota" not in str(  # noqa: ASYNC110 - nothing shows when a quota works
             (await world.cluster.request(method, f"{where}?dryRun=All", document))[1]
         ):
             await asyncio.sleep(_POLL_SECONDS)

@@ -96,7 +96,7 @@ async def completions(operator: OperatorProcess) -> dict[str, int]:
 async def assert_completions(operator: OperatorProcess, **wanted: int) -> None:
     """The operator counts exactly these completions, by verdict.
 
-    A status is seen by the watch before the operator hears that its write has landed, so as many are waited for.
+    A status is seen by the watch before the operator has the answer to its write, so as many are waited for.
     """
     deadline = time.monotonic() + SECONDS
     while True:
@@ -126,14 +126,14 @@ async def until_stalled(stall: Stall, pieces: int = 1) -> None:
         await asyncio.sleep(_POLL_SECONDS)
 
 
-async def until_heard(operator: OperatorProcess, resource: str, since: float) -> None:
-    """Wait until the operator has worked on something that a watch told after a time (`time.monotonic()`)."""
+async def until_worked_on(operator: OperatorProcess, resource: str, since: float) -> None:
+    """Wait until the operator has worked on something that a watch delivered after a time (`time.monotonic()`)."""
     deadline = time.monotonic() + SECONDS
     while True:
         metrics = await operator.metrics()
         if metrics.value("curation_watch_age_seconds", resource=resource) < time.monotonic() - since:
             return
-        assert time.monotonic() < deadline, f"the operator hears nothing of {resource}"
+        assert time.monotonic() < deadline, f"the operator sees nothing of {resource}"
         await asyncio.sleep(_POLL_SECONDS)
 
 

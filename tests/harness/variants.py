@@ -1,6 +1,6 @@
-"""The variants in which a face is played: where attempt 1 is slow, how many of its runs are stale, how many jobs.
+"""The variants of a test of a face: where attempt 1 is slow, how many of its runs are stale, how many jobs.
 
-A test marked `variants(point, ...)` takes `point`, `stale` and `jobs`. Played are all its points with one stale run and
+A test marked `variants(point, ...)` takes `point`, `stale` and `jobs`. Run are all its points with one stale run and
 with three, for one job, and one variant with fifty jobs; with `--all-variants` all of them with fifty jobs too.
 """
 
@@ -14,12 +14,12 @@ MANY = 50
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """`--all-variants`."""
-    parser.addoption("--all-variants", action="store_true", help="play the faces in all variants with 50 jobs too")
+    parser.addoption("--all-variants", action="store_true", help="run the faces in all variants with 50 jobs too")
 
 
 def pytest_configure(config: pytest.Config) -> None:
     """The marker."""
-    config.addinivalue_line("markers", "variants(*points): a face, played in variants; see tests/harness/variants.py")
+    config.addinivalue_line("markers", "variants(*points): a face, tested in variants; see tests/harness/variants.py")
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -28,10 +28,10 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if marker is None:
         return
     points = marker.args
-    played = [(point, stale, 1) for point, stale in itertools.product(points, STALE)]
+    chosen = [(point, stale, 1) for point, stale in itertools.product(points, STALE)]
     if metafunc.config.getoption("--all-variants"):
-        played += [(point, stale, MANY) for point, stale in itertools.product(points, STALE)]
+        chosen += [(point, stale, MANY) for point, stale in itertools.product(points, STALE)]
     else:
-        played.append((points[-1], 1, MANY))
-    ids = [f"{point}-{stale}-stale-{jobs}-job" for point, stale, jobs in played]
-    metafunc.parametrize(("point", "stale", "jobs"), played, ids=ids)
+        chosen.append((points[-1], 1, MANY))
+    ids = [f"{point}-{stale}-stale-{jobs}-job" for point, stale, jobs in chosen]
+    metafunc.parametrize(("point", "stale", "jobs"), chosen, ids=ids)

@@ -66,7 +66,7 @@ class World:
         With `lease` it elects a leader in this namespace, where `leases.grant` lets it. Another `command` is one
         that ends as the operator.
         """
-        # Trap: the lent operator serves this namespace too, and would play what this one is to play.
+        # Trap: the lent operator serves this namespace too, and would do what this one is to do.
         assert self._lender is None, "a test that starts or kills operators itself is marked own_operator"
         full = self.operator_environment(**(environment or {}))
         if kubeconfig is not None:
@@ -150,7 +150,7 @@ class World:
     # -- waiting -----------------------------------------------------------------------------------------------------
 
     async def until(self, condition: Callable[[], bool], what: str, seconds: float = SECONDS) -> None:
-        """Wait until the condition, looked at after each change of a job, an Event, the service and a log, holds."""
+        """Wait until the condition, checked after each change of a job, an Event, the service and a log, holds."""
         try:
             await self._changes.until(condition, seconds, what)
         except TimeoutError:
@@ -182,7 +182,7 @@ class World:
         await self.until(lambda: not self.problems(), "all jobs are settled and own their sessions", seconds)
 
     def notify(self) -> None:
-        """Let those who wait look again."""
+        """Let those who wait check again."""
         self._changes.notify()
 
     def problems(self) -> list[str]:

@@ -180,7 +180,7 @@ def _delete(both: Both, name: str, random: Random, condition: tuple[Document, Do
     modelled = both.model.delete(
         name, uid=preconditions[1].get("uid"), resource_version=preconditions[1].get("resourceVersion")
     )
-    # The answer to a deletion is the object or a metav1.Status; what is left tells.
+    # The answer to a deletion is the object or a metav1.Status; what is left shows which.
     both.compare(f"delete {preconditions[0]}", name, real, modelled, removed=True)
     both.compare("get", name, both.ask("GET", name), both.model.get(name))
 

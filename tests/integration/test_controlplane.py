@@ -92,7 +92,7 @@ def test_a_certificate_makes_anybody_and_rbac_denies_who_has_no_role(kubectl: Ku
     assert kubectl("get", "configmaps", user="bob", check=False).returncode == 1
 
 
-def test_a_certificate_can_stand_for_a_service_account(kubectl: Kubectl, namespace: str) -> None:
+def test_a_certificate_can_identify_a_service_account(kubectl: Kubectl, namespace: str) -> None:
     user, groups = service_account(namespace, "robot")
     who = json.loads(kubectl("auth", "whoami", "-o", "json", user=user, groups=groups).stdout)
     assert who["status"]["userInfo"]["username"] == f"system:serviceaccount:{namespace}:robot"
@@ -178,7 +178,7 @@ def test_a_role_that_aggregates_into_another_is_added_to_it(
     until(lambda: control_plane.request("GET", path)[1].get("rules") == [rule], "the roles are aggregated")
 
 
-def test_the_audit_log_tells_who_wrote_what(control_plane: Connection, kubectl: Kubectl, namespace: str) -> None:
+def test_the_audit_log_says_who_wrote_what(control_plane: Connection, kubectl: Kubectl, namespace: str) -> None:
     kubectl("create", "rolebinding", "ann", "--clusterrole=edit", "--user=ann")
     until(lambda: kubectl("auth", "can-i", "create", "cm", user="ann", check=False).returncode == 0, "ann may write")
     for name in ("a", "b"):
@@ -315,7 +315,7 @@ def test_the_servers_end_and_the_folder_goes_when_the_owner_is_killed(
     assert not Path(folder).exists()
 
 
-def test_the_servers_end_when_their_supervisor_is_killed_and_the_owner_is_told(
+def test_the_servers_end_when_their_supervisor_is_killed_and_the_owner_gets_an_error(
     private_control_plane: ControlPlane,
 ) -> None:
     folder = private_control_plane.folder

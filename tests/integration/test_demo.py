@@ -77,7 +77,7 @@ def test_the_demo_passes_and_leaves_nothing_behind(folder: Path) -> None:
     assert "Of ten jobs 10 Running, none killed, 3 stale completions dropped, no orphan session left." in printed
     assert printed.count("g1.a1 superseded, unanswered") == 3
     assert "\x1b" not in printed
-    # Standard error is among what was printed: a first build tells of its progress there.
+    # Standard error is among what was printed: a first build shows its progress there.
     assert set(transcript.read_text().splitlines()) <= set(printed.splitlines())
     assert list(folder.iterdir()) == [transcript]
     assert processes(folder) == {}

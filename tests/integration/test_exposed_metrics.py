@@ -17,7 +17,7 @@ async def test_a_pending_approval_and_every_series_that_is_read_are_on_metrics(w
     await world.create_jobs(1)
     await world.until_phase("AwaitingApproval", "job-0")
     async with asyncio.timeout(60):
-        while (await operator.metrics()).value("curation_approval_age_seconds") <= 0:  # noqa: ASYNC110 (no event tells)
+        while (await operator.metrics()).value("curation_approval_age_seconds") <= 0:  # noqa: ASYNC110 (no event says it)
             await asyncio.sleep(0.1)
     metrics = await operator.metrics()
     assert metrics.value("curation_approvals", decision="Pending") == 1

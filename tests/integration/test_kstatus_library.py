@@ -84,7 +84,7 @@ def test_the_oracle_and_the_library_agree_about_every_combination_of_conditions(
 
 
 @pytest.mark.parametrize(("phase", "reason"), documents.EVERY_REASON)
-def test_the_library_tells_the_truth_about_a_job(binary: Path, sample: Path, phase: Phase, reason: str) -> None:
+def test_the_library_shows_the_truth_about_a_job(binary: Path, sample: Path, phase: Phase, reason: str) -> None:
     expected = _expected(phase, reason)
     obj = documents.job(phase, reason)
     computed, deleted = compute(binary, [obj, documents.being_deleted(obj)], sample)

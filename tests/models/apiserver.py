@@ -1,6 +1,6 @@
 """What a real API server does to one kind of custom resource with a status subresource, in one namespace.
 
-Only what the fence stands on: resourceVersion, generation, uid, conditioned merge patches, finalizers, the watch.
+Only what the fence depends on: resourceVersion, generation, uid, conditioned merge patches, finalizers, the watch.
 Sources: k8s.io/apiserver pkg/registry/generic/registry/store.go and pkg/registry/rest/delete.go,
 k8s.io/apiextensions-apiserver pkg/registry/customresource; held against a real server by
 `tests/integration/test_apiserver_model.py`.
@@ -33,7 +33,7 @@ class Reply:
 
 @dataclass(frozen=True)
 class WatchEvent:
-    """A change, as a watch tells it."""
+    """A change, as a watch shows it."""
 
     type: Literal["ADDED", "MODIFIED", "DELETED"]
     obj: Document
@@ -43,7 +43,7 @@ class ApiServer:
     """Keeps objects by name. No document is ever changed in place, so versions share what they have in common."""
 
     def __init__(self, now: Callable[[], str], defaults: Defaults = lambda obj: obj) -> None:
-        """`now` tells the time as a metav1.Time; `defaults` is what the schema fills in."""
+        """`now` gives the time as a metav1.Time; `defaults` is what the schema fills in."""
         self._now = now
         self._defaults = defaults
         self._objects: dict[str, Document] = {}

@@ -54,7 +54,7 @@ class _Context:
     def record_event(self, regarding: object, event: Event, log_fields: dict[str, str]) -> None:
         """An Event; a run that is given up may leave a session."""
         if event.reason is EventReason.CLEANUP_FAILED:
-            self._process.world.judge.given_up.add(log_fields["run_id"])
+            self._process.world.checker.given_up.add(log_fields["run_id"])
 
 
 class _Runs:
@@ -64,7 +64,7 @@ class _Runs:
         self._process = process
 
     def lives(self, uid: str, run_id: str) -> bool:
-        """Whether it still may tell its session."""
+        """Whether it still may report its session."""
         return self._process.lives(run_id)
 
     def ended(self, run_id: str) -> Calls | None:

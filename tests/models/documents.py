@@ -23,7 +23,7 @@ class Request:
     key: str
     creates: bool
     until: datetime
-    """The wall limit of its run: nobody who carries it out later heard of it in time."""
+    """The wall limit of its run: nobody who carries it out later got it in time."""
     carried_out: bool = False
     session: str | None = None
 

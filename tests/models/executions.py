@@ -1,4 +1,4 @@
-"""What a process executes, and how each execution ends: in one completion, which `settlement` judges and writes.
+"""What a process executes, and how each execution ends: in one completion, which `settlement` checks and writes.
 
 Tasks are generators; each `yield` is a place where other tasks, processes, people, faults and crashes come in between.
 """
@@ -101,7 +101,7 @@ def submit(process: "Process", execution: Execution, behaviour: Behaviour) -> Ta
             result = Denied(DENIED_REQUEST, "the call was denied")
             break
         allowed += 1
-        world.judge.departure(process, run_id, Trigger.SUBMIT, execution.since)
+        world.checker.departure(process, run_id, Trigger.SUBMIT, execution.since)
         request = Request(run_id, f"{run_id}/{number}", creates, until=execution.launched + WALL)
         world.wire.append(request)
         left += 1
@@ -124,7 +124,7 @@ def submit(process: "Process", execution: Execution, behaviour: Behaviour) -> Ta
 
 
 def observe(process: "Process", execution: Execution, session: str) -> Task:
-    """Look at a session."""
+    """Observe a session."""
     world = process.world
     yield "about to call"
     result: Result
@@ -133,7 +133,7 @@ def observe(process: "Process", execution: Execution, session: str) -> Task:
     elif not world.allowed:
         result = Denied(DENIED_REQUEST, "the call was denied")
     else:
-        world.judge.departure(process, execution.run.id, Trigger.OBSERVE, execution.since)
+        world.checker.departure(process, execution.run.id, Trigger.OBSERVE, execution.since)
         yield "on its way"
         match world.service.states[session]:
             case State.LIVE:

@@ -1,7 +1,7 @@
 """One operator process: what the reconciler does around `decide`.
 
 Its cache, its rule for takeovers, its clean-up and the way it settles completions are the real ones. The
-guards that are the driver's to keep can be taken off, to show that each of them is needed.
+guards that are the driver's to keep can be removed, to show that each of them is needed.
 """
 
 from dataclasses import dataclass, field
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 @dataclass
 class Process:
-    """Starts with a list, as a real one does, and then hears what is delivered to it."""
+    """Starts with a list, as a real one does, and then gets what is delivered to it."""
 
     world: "World"
     holder: str
@@ -59,7 +59,7 @@ class Process:
     # -- what it knows -----------------------------------------------------------------------------------------------
 
     def deliver(self, index: int | None = None) -> bool:
-        """Hear the next event of the watch; with an index, hear that event again, or out of order."""
+        """Get the next event of the watch; with an index, get that event again, or out of order."""
         events = self.world.api.events
         if index is None:
             if self.position >= len(events):
@@ -117,7 +117,7 @@ class Process:
         return None if self.known is None else parse(self.known)
 
     def lives(self, run_id: str) -> bool:
-        """Whether this process executes a run, or has its completion to judge."""
+        """Whether this process executes a run, or has its completion to settle."""
         return (run_id, Trigger.SUBMIT) in self.executions or run_id in self.concluding
 
     def _ask_fence(self, execution: Execution, job: CurationJob) -> None:
@@ -132,7 +132,7 @@ class Process:
         self.tasks[f"{name} {self._spawned}"] = task
 
     def step(self, name: str) -> str:
-        """Go on with a task up to its next `yield`; tells where it stands."""
+        """Go on with a task up to its next `yield`; returns where it is."""
         try:
             return next(self.tasks[name])
         except StopIteration:
@@ -140,7 +140,7 @@ class Process:
             return ""
 
     def until(self, kind: str, label: str = "") -> None:
-        """Go on with the first task of this kind until it stands at `label`, or to its end."""
+        """Go on with the first task of this kind until it is at `label`, or to its end."""
         name = next(task for task in self.tasks if task.startswith(f"{kind} "))
         while name in self.tasks and self.step(name) != label:
             pass
@@ -155,7 +155,7 @@ class Process:
         raise AssertionError(f"no run: {self.job()}")
 
     def until_ended(self) -> None:
-        """Launch a run that creates its session and makes its other call, and let it end; nothing is judged yet."""
+        """Launch a run that creates its session and makes its other call, and let it end; nothing is settled yet."""
         self.until_launched()
         for _ in Behaviour().calls:
             self.until("submit", "on the wire")
@@ -167,7 +167,7 @@ class Process:
         return any(task.startswith(f"{kind} ") for task in self.tasks)
 
     def work(self) -> bool:
-        """Hear everything, start everything that is due, end everything that can be ended."""
+        """Get everything, start everything that is due, end everything that can be ended."""
         worked = False
         while self.deliver():
             worked = True
@@ -190,7 +190,7 @@ class Process:
     # -- executions --------------------------------------------------------------------------------------------------
 
     def start_observation(self) -> bool:
-        """Look at the session of a Running job."""
+        """Observe the session of a Running job."""
         job = self.job()
         if job is None or job.status.run is None or job.status.session is None or self.busy("observe"):
             return False
@@ -222,7 +222,7 @@ class Process:
 
     def _launch(self, run: Run, claimed: Document, mark: int) -> None:
         """Execute a run. Trap: the watch may have shown its end before the answer to its claim came back."""
-        self.world.judge.launch(run.id)
+        self.world.checker.launch(run.id)
         execution = Execution(run_key(parse(claimed), run), Trigger.SUBMIT, revision(claimed), self.world.now)
         execution.dead = execution.run.uid in self.deleted
         for obj in self.received[mark:]:
@@ -280,7 +280,7 @@ class Process:
         run, early = step.launch, not self.world.guards.claim_before_launch
         mark = len(self.received)
         if run is not None and early:
-            self.world.judge.claim(run, base)
+            self.world.checker.claim(run, base)
             self._launch(run, base, mark)
             yield "launched"
         reply = self.world.write_status(base, step.status, claim=run)
@@ -296,7 +296,7 @@ class Process:
     # -- clean-up ----------------------------------------------------------------------------------------------------
 
     def start_cleaning(self) -> bool:
-        """Clean what is due; tells whether anything came of it."""
+        """Clean what is due; returns whether anything came of it."""
         job = self.job()
         if job is None:
             self.cleanup.forget(KEY)

@@ -26,7 +26,7 @@ class SessionService:
     _buried: set[str] = field(default_factory=set)
 
     def create(self, run_id: str, idempotency_key: str) -> str | None:
-        """Start a session and tell its id; None for a run that is cancelled."""
+        """Start a session and give its id; None for a run that is cancelled."""
         if idempotency_key in self._replayed:
             return self._replayed[idempotency_key]
         if run_id in self._buried:

@@ -1,7 +1,7 @@
 """The operator's own `Completion`, step by step: whatever it waits for, something else may come in between.
 
 What it asks of its process (what is known of the job, a write, a read) the model's process does. Its Events and
-metrics nobody looks at.
+metrics nobody reads.
 """
 
 from dataclasses import dataclass
@@ -33,15 +33,15 @@ M = TypeVar("M", bound=BaseModel)
 
 
 def settle(process: "Process", report: Report) -> Task:
-    """Judge a completion and write it, by compare-and-set (rule 4)."""
+    """Settle a completion: check it and write it, by compare-and-set (rule 4)."""
     context: Any = _Context(process, report)
-    completion = Completion(context, pause=lambda seconds: Step("judging"), sample=lambda: 0.5)
+    completion = Completion(context, pause=lambda seconds: Step("checking"), sample=lambda: 0.5)
     order = Order(KEY, report.run, report.trigger, labels={}, module="module", digest=DIGEST, input={}, config={})
     pending = Pending(report, order)
     settled = None
-    while not isinstance(settled, Settled):  # else it is told to come again later
+    while not isinstance(settled, Settled):  # else it is to come again later
         settled = yield from completion.settle(KEY, pending, process.freed_for).__await__()
-    process.world.judge.ruling(report, settled.verdict.ruling)
+    process.world.checker.ruling(report, settled.verdict.ruling)
     process.settled(report)
     if orphaned(settled.verdict, report) and process.world.guards.cancel_dropped:
         process.cleanup.orphan(KEY, process.job(), order, settled.verdict.orphan)
@@ -81,7 +81,7 @@ class _Context:
         return _Known(known) if known is not None else None
 
     def record_event(self, regarding: Document, event: object, log_fields: object) -> None:
-        """Nobody hears it."""
+        """Nobody listens."""
 
     async def refresh(self, key: Key) -> bool:
         """Read the job anew."""
@@ -96,7 +96,7 @@ class _Context:
         patch = merge_patch(old, new)
         if patch is None:
             return None
-        await Step("judged")
+        await Step("checked")
         reply = self._process.world.write(base, {"status": patch}, "status", report=self._report)
         await Step("written")
         if reply is not None:

@@ -1,6 +1,6 @@
 """The world of one job: an API server, a session service, operator processes, a clock, and what may happen to them.
 
-Its invariants are docs/fence.md, I1 to I5, I8 and I10; I1, I2, I3 and I10 by `tests.oracles`, the others by `Judge`
+Its invariants are docs/fence.md, I1 to I5, I8 and I10; I1, I2, I3, I10 by `tests.oracles`, the others by `Invariants`
 and, at rest, by `drain`.
 """
 
@@ -16,7 +16,7 @@ from curation.lifecycle.outcome import Report
 from tests.models.apiserver import ApiServer, Reply
 from tests.models.documents import NAME, WALL, Document, Request, parse, version, with_defaults
 from tests.models.executions import Behaviour
-from tests.models.judge import Judge, Violation
+from tests.models.invariants import Invariants, Violation
 from tests.models.process import Process
 from tests.models.sessions import SessionService, State
 from tests.oracles.history import check_history
@@ -28,7 +28,7 @@ ROUNDS = 150
 
 @dataclass(frozen=True)
 class Guards:
-    """Those guards that can be taken off where the model uses them; the others are taken off where they are."""
+    """Those guards that can be removed where the model uses them; the others are removed where they are."""
 
     conditioned_writes: bool = True
     claim_before_launch: bool = True
@@ -63,7 +63,7 @@ class World:
 
     def __post_init__(self) -> None:
         self.api = ApiServer(lambda: self.now.strftime("%Y-%m-%dT%H:%M:%SZ"), with_defaults)
-        self.judge = Judge(self.api)
+        self.checker = Invariants(self.api)
 
     # -- what people and other programs do ---------------------------------------------------------------------------
 
@@ -154,9 +154,9 @@ class World:
         before = self.api.get(NAME).obj
         reply = self.api.patch(NAME, body, subresource)
         if reply.code == 200:
-            self.judge.write(base, before, report)
+            self.checker.write(base, before, report)
             if claim is not None:
-                self.judge.claim(claim, reply.written)
+                self.checker.claim(claim, reply.written)
         return None if fault == "lost answer" else reply
 
     # -- the verdict -------------------------------------------------------------------------------------------------
@@ -229,4 +229,6 @@ class World:
 
     def _kept(self, uid: str) -> set[str]:
         """The live sessions of a job, but those of runs that could not be cleaned in time."""
-        return {session for session in self.service.live(uid) if self.service.runs[session] not in self.judge.given_up}
+        return {
+            session for session in self.service.live(uid) if self.service.runs[session] not in self.checker.given_up
+        }

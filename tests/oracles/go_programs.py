@@ -1,4 +1,4 @@
-"""What judges our output and is to be had as a Go module: programs, built once into the user's cache folder, and files.
+"""What checks our output and is to be had as a Go module: programs, built once into the user's cache folder, and files.
 
 Called by tests; each has a folder with a go.mod and a go.sum that pin every byte.
 """

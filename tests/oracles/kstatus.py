@@ -50,11 +50,11 @@ def check_truth(versions: Iterable[Document]) -> None:
         if verdict is Status.TERMINATING:
             continue
         phase = str(status.get("phase"))
-        told = status.get("observedGeneration") == obj["metadata"]["generation"]
+        observed = status.get("observedGeneration") == obj["metadata"]["generation"]
         expected = _ENDS.get(phase, Status.IN_PROGRESS)
         if phase == "Queued" and status.get("reason") == "ModuleUnusable":
             expected = Status.FAILED  # nothing that is under way will mend it; another spec of the module does
-        if verdict is not (expected if told else Status.IN_PROGRESS):
+        if verdict is not (expected if observed else Status.IN_PROGRESS):
             raise AssertionError(f"kstatus says {verdict} of a job that is {phase}: {describe(obj)}")
 
 
@@ -65,7 +65,7 @@ def check_readiness(versions: Iterable[Document]) -> None:
         if not conditions or obj["metadata"].get("deletionTimestamp"):
             continue
         ready = any(condition["type"] == "Ready" and condition["status"] == "True" for condition in conditions)
-        told = obj["status"].get("observedGeneration") == obj["metadata"]["generation"]
+        observed = obj["status"].get("observedGeneration") == obj["metadata"]["generation"]
         verdict = compute(obj)
-        if (verdict is Status.CURRENT) != (ready and told):
+        if (verdict is Status.CURRENT) != (ready and observed):
             raise AssertionError(f"kstatus says {verdict} of an object whose Ready is {ready}: {describe(obj)}")

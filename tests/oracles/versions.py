@@ -11,7 +11,7 @@ def revision(obj: Document) -> int:
 
 
 def describe(obj: Document) -> str:
-    """One line that tells a version from its neighbours."""
+    """One line that distinguishes a version from its neighbours."""
     metadata, status = obj["metadata"], obj.get("status") or {}
     run = status.get("run") or {}
     return (

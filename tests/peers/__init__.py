@@ -1,1 +1,1 @@
-"""Programs that play a peer of the operator, each in a process of its own."""
+"""Programs that act as a peer of the operator, each in a process of its own."""

@@ -1,4 +1,4 @@
-"""`make audit` says what it found, and that it has not looked where it could not; the image holds what was locked."""
+"""`make audit` says what it found, and what it could not check; the image holds what was locked."""
 
 import json
 import re

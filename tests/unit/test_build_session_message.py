@@ -169,7 +169,7 @@ async def test_the_agent_of_the_config_is_named(service: SessionService, job: Ha
     assert [session.agent for session in service.sessions()] == ["curator-2"]
 
 
-async def test_observe_tells_of_a_running_session_and_its_progress(service: SessionService, job: Harness) -> None:
+async def test_observe_reports_a_running_session_and_its_progress(service: SessionService, job: Harness) -> None:
     session = await spawn(job)
     assert await job.run("Observe", session) == (True, {"action": "Running"})
     service.report(session["id"], {"percent": 40})
@@ -180,34 +180,35 @@ async def test_observe_tells_of_a_running_session_and_its_progress(service: Sess
 
 
 @pytest.mark.parametrize(
-    ("output", "told"), [({"rows": 7}, {"rows": 7}), (None, {}), ("done", {"result": "done"}), ([1], {"result": [1]})]
+    ("output", "expected"),
+    [({"rows": 7}, {"rows": 7}), (None, {}), ("done", {"result": "done"}), ([1], {"result": [1]})],
 )
-async def test_observe_tells_the_output_of_a_completed_session(
-    service: SessionService, job: Harness, output: Any, told: Any
+async def test_observe_reports_the_output_of_a_completed_session(
+    service: SessionService, job: Harness, output: Any, expected: Any
 ) -> None:
     session = await spawn(job)
     service.complete(session["id"], output)
-    assert await job.run("Observe", session) == (True, {"action": "Completed", "output": told})
+    assert await job.run("Observe", session) == (True, {"action": "Completed", "output": expected})
 
 
 @pytest.mark.parametrize("reason", ["out of rows", None])
-async def test_observe_tells_why_a_session_failed(service: SessionService, job: Harness, reason: str | None) -> None:
+async def test_observe_reports_why_a_session_failed(service: SessionService, job: Harness, reason: str | None) -> None:
     session = await spawn(job)
     service.fail(session["id"], reason)
-    told = reason or f"The session {session['id']} failed and gave no reason."
-    assert await job.run("Observe", session) == (True, {"action": "Failed", "reason": told})
+    expected = reason or f"The session {session['id']} failed and gave no reason."
+    assert await job.run("Observe", session) == (True, {"action": "Failed", "reason": expected})
 
 
 async def test_observe_says_of_a_cancelled_session_that_it_failed(service: SessionService, job: Harness) -> None:
     session = await spawn(job)
     service.cancel(session["id"])
-    told = f"The session {session['id']} was cancelled at the session service."
-    assert await job.run("Observe", session) == (True, {"action": "Failed", "reason": told})
+    expected = f"The session {session['id']} was cancelled at the session service."
+    assert await job.run("Observe", session) == (True, {"action": "Failed", "reason": expected})
 
 
 async def test_observe_says_of_an_unknown_session_that_it_is_gone(job: Harness) -> None:
-    told = "The session no/such is gone: the session service answered 404."
-    assert await job.run("Observe", {"id": "no/such"}) == (True, {"action": "Failed", "reason": told})
+    expected = "The session no/such is gone: the session service answered 404."
+    assert await job.run("Observe", {"id": "no/such"}) == (True, {"action": "Failed", "reason": expected})
     assert job.calls[0].endswith("/sessions/no%2Fsuch")
 
 

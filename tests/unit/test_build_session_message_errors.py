@@ -26,7 +26,7 @@ def job(service: SessionService) -> Harness:
 
 @pytest.mark.parametrize("trigger", ["Submit", "Observe", "Cancel"])
 @pytest.mark.parametrize(
-    ("config", "told"),
+    ("config", "expected"),
     [
         ({}, "config.api_url is missing: set spec.config.api_url"),
         ({"api_url": ""}, "config.api_url is missing: set spec.config.api_url"),
@@ -48,18 +48,20 @@ def job(service: SessionService) -> Harness:
         ),
     ],
 )
-async def test_a_bad_api_url_is_named_and_nothing_is_called(trigger: str, config: dict[str, Any], told: str) -> None:
+async def test_a_bad_api_url_is_named_and_nothing_is_called(
+    trigger: str, config: dict[str, Any], expected: str
+) -> None:
     job = Harness(config)
     ok, error = await job.run(trigger, {"id": "s"})
     assert not ok
-    assert error["message"].startswith(told)
+    assert error["message"].startswith(expected)
     assert error["class"] == "ModuleError"
     assert job.calls == []
     assert job.logged == [("error", error["message"])]
 
 
 @pytest.mark.parametrize(
-    ("given", "told"),
+    ("given", "expected"),
     [
         ({}, "input.message is missing"),
         ({"title": "T", "rows": 5}, "input.message is missing"),
@@ -72,18 +74,18 @@ async def test_a_bad_api_url_is_named_and_nothing_is_called(trigger: str, config
     ],
 )
 async def test_a_bad_input_is_named_and_makes_nothing(
-    service: SessionService, job: Harness, given: dict[str, Any], told: str
+    service: SessionService, job: Harness, given: dict[str, Any], expected: str
 ) -> None:
     job.input = given
     ok, error = await job.run("Submit")
     assert not ok
-    assert error["message"].startswith(told)
+    assert error["message"].startswith(expected)
     assert error["class"] == "ModuleError"
     assert service.log() == []
 
 
 @pytest.mark.parametrize(
-    ("context", "told"),
+    ("context", "expected"),
     [
         ("", "The context is not JSON."),
         ("[", "The context is not JSON."),
@@ -94,14 +96,14 @@ async def test_a_bad_input_is_named_and_makes_nothing(
         ('{"trigger": "Cancel", "config": {"api_url": "http://x"}}', "run.id is missing."),
     ],
 )
-async def test_a_context_that_makes_no_sense_is_an_error_and_no_trap(job: Harness, context: str, told: str) -> None:
-    assert await job.run_text(context) == (False, {"message": told, "class": "ModuleError"})
+async def test_a_context_that_makes_no_sense_is_an_error_and_no_trap(job: Harness, context: str, expected: str) -> None:
+    assert await job.run_text(context) == (False, {"message": expected, "class": "ModuleError"})
     assert job.calls == []
 
 
 @pytest.mark.parametrize("trigger", ["Submit", "Observe", "Cancel"])
 @pytest.mark.parametrize(
-    ("code", "failure", "told"),
+    ("code", "failure", "expected"),
     [
         ("denied", "Denied", "was denied by policy"),
         ("unavailable", "HTTPUnavailable", "got no answer"),
@@ -112,12 +114,12 @@ async def test_a_context_that_makes_no_sense_is_an_error_and_no_trap(job: Harnes
     ],
 )
 async def test_each_refusal_of_the_host_has_its_class_and_ends_the_run(
-    job: Harness, trigger: str, code: str, failure: str, told: str
+    job: Harness, trigger: str, code: str, failure: str, expected: str
 ) -> None:
     job.refuse = {"code": code, "message": "says the host."}
     ok, error = await job.run(trigger, {"id": "s"})
     assert len(job.calls) == 1
-    assert (ok, error) == (False, {"message": f"{job.calls[0]} {told}: says the host.", "class": failure})
+    assert (ok, error) == (False, {"message": f"{job.calls[0]} {expected}: says the host.", "class": failure})
 
 
 @pytest.mark.parametrize("path", ["/workspaces", "/sessions", "/sessions/*/configure"])
@@ -139,8 +141,8 @@ async def test_a_submit_that_the_service_refuses_names_the_call_and_the_status(
 ) -> None:
     service.add_rule("fail", method="POST", path=path, status=status)
     ok, error = await job.run("Submit")
-    told = f"{job.calls[-1]} answered {status}: the session service was told to fail"
-    assert (ok, error) == (False, {"message": told, "class": failure})
+    expected = f"{job.calls[-1]} answered {status}: the session service was told to fail"
+    assert (ok, error) == (False, {"message": expected, "class": failure})
     assert len(service.sessions()) == (1 if path.endswith("configure") else 0)
 
 
@@ -165,8 +167,8 @@ async def test_a_lost_answer_is_unavailable(service: SessionService, job: Harnes
 
 async def test_a_success_that_is_not_json_is_a_module_error(service: SessionService, job: Harness) -> None:
     service.add_rule("malformed", path="/workspaces")
-    told = f"POST {service.url}/workspaces answered 201 with a body that is not JSON."
-    assert await job.run("Submit") == (False, {"message": told, "class": "ModuleError"})
+    expected = f"POST {service.url}/workspaces answered 201 with a body that is not JSON."
+    assert await job.run("Submit") == (False, {"message": expected, "class": "ModuleError"})
 
 
 async def test_a_malformed_answer_to_configure_does_not_undo_the_session(service: SessionService, job: Harness) -> None:
@@ -180,8 +182,8 @@ async def test_a_malformed_answer_to_configure_does_not_undo_the_session(service
 )
 async def test_an_answer_that_makes_no_sense_is_a_module_error_and_no_trap(job: Harness, body: str) -> None:
     job.answer = body
-    told = f"{job.config['api_url']}/workspaces answered without an id."
-    assert await job.run("Submit") == (False, {"message": f"POST {told}", "class": "ModuleError"})
+    expected = f"{job.config['api_url']}/workspaces answered without an id."
+    assert await job.run("Submit") == (False, {"message": f"POST {expected}", "class": "ModuleError"})
     ok, error = await job.run("Observe", {"id": "s"})
     state = "asleep" if "asleep" in body else ""
     assert (ok, error["class"]) == (False, "ModuleError")

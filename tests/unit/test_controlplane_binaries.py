@@ -1,6 +1,6 @@
 """Where the programs of the control plane come from: the order of the search, the key of the cache, the build's lock.
 
-The build itself runs with a stand-in for the Go compiler; the real one takes minutes, and `make controlplane` runs it.
+The build itself runs with a fake Go compiler; the real one takes minutes, and `make controlplane` runs it.
 """
 
 from __future__ import annotations
@@ -123,7 +123,7 @@ def test_the_shipped_go_mod_names_the_version_and_exactly_the_programs_that_are_
     assert set(PACKAGES) == set(ALL)
 
 
-def test_the_cache_key_tells_the_version_and_changes_with_either_file() -> None:
+def test_the_cache_key_names_the_version_and_changes_with_either_file() -> None:
     key = binaries.cache_key(GO_MOD, b"sums")
     assert re.fullmatch(r"controlplane-v1\.37\.2-[0-9a-f]{12}", key)
     others = [
@@ -158,7 +158,7 @@ def test_the_version_of_go_is_read_from_what_it_says(said: str, version: tuple[i
 
 
 COMPILER = """#!/bin/sh
-# A stand-in for Go: says its version; for a build, writes a program to the folder that -o names, and a line to a log.
+# A substitute for Go: says its version; for a build, writes a program to the folder that -o names, and a line to a log.
 here=$(dirname "$0")
 if [ "$1" = env ]; then cat "$here/version"; exit; fi
 while [ $# -gt 1 ]; do [ "$1" = -o ] && out=$2; shift; done
@@ -239,7 +239,7 @@ def test_a_build_that_fails_shows_why_and_leaves_nothing_that_a_later_one_could_
     assert find_or_build(environ, io.StringIO()).source == "build"
 
 
-def test_progress_tells_a_step_that_failed_from_one_that_is_done() -> None:
+def test_progress_distinguishes_a_step_that_failed_from_one_that_is_done() -> None:
     out = io.StringIO()
     progress = Progress(out)
     with progress.step("one") as step:

@@ -1,4 +1,4 @@
-"""The demo's verdict: a sound ending passes, and each way in which the operator could have failed is told.
+"""The demo's verdict: a sound ending passes, and each way in which the operator could have failed is named.
 
 Matrix: lost, not running, killed, wrong session, second session, orphan, abandoned run, stale count, Events, log, gate.
 """
@@ -66,7 +66,7 @@ def test_a_sound_ending_has_no_problem() -> None:
 
 
 @pytest.mark.parametrize(
-    ("broken", "told"),
+    ("broken", "expected"),
     [
         (lambda e: replace(e, jobs={"dataset-1": job(1)}), "dataset-2 is lost"),
         (lambda e: with_job(e, replace(job(2), phase="Failed", reason="ModuleError")), "dataset-2 is Failed"),
@@ -89,12 +89,12 @@ def test_a_sound_ending_has_no_problem() -> None:
         (lambda e: replace(e, dropped={}), "Events StaleCompletionDropped"),
         (lambda e: replace(e, dropped={"dataset-1": [run(1, "g2.a1")]}), "Events StaleCompletionDropped"),
         (lambda e: replace(e, dropped={**e.dropped, "dataset-2": [run(2, "g1.a1")]}), "Events StaleCompletionDropped"),
-        (lambda e: replace(e, logged=()), "log tells of 0 dropped completions, not 1"),
+        (lambda e: replace(e, logged=()), "log has 0 dropped completions, not 1"),
         (lambda e: replace(e, metrics=metrics(allowed=3)), "allowed 3 calls, the session service received 4"),
     ],
 )
-def test_whatever_is_wrong_is_told(broken: Callable[[Evidence], Evidence], told: str) -> None:
-    assert any(told in said for said in problems(broken(sound()))), problems(broken(sound()))
+def test_whatever_is_wrong_is_named(broken: Callable[[Evidence], Evidence], expected: str) -> None:
+    assert any(expected in said for said in problems(broken(sound()))), problems(broken(sound()))
 
 
 def test_a_running_session_that_is_replaced_was_killed_even_if_the_job_runs_again() -> None:

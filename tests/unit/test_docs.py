@@ -46,7 +46,7 @@ def prose(page: Path) -> str:
 
 
 def words(text: str) -> set[str]:
-    """The paths and words that stand in backquotes: `run.id` counts as run.id."""
+    """The paths and words in backquotes: `run.id` counts as run.id."""
     return {word for quoted in re.findall(r"`([^`]+)`", text) for word in re.split(r"[\s,=:]+", quoted)}
 
 
@@ -68,7 +68,7 @@ def leaves(schema: dict[str, Any], path: str) -> Iterator[str]:
 
 
 def documented(path: str, known: set[str]) -> bool:
-    """Whether the path stands there, or a list or an object that it is in and that is explained as a whole."""
+    """Whether the path is there, or a list or an object that it is in and that is explained as a whole."""
     if path.startswith("conditions[]"):
         return "conditions" in known  # metav1.Condition
     whole = re.fullmatch(r"(abandonedRuns\[\]\.module)\.\w+", path)
@@ -94,7 +94,7 @@ def test_every_reason_outcome_and_condition_of_a_job_is_on_its_page(enum: type[S
     assert [each.value for each in enum if each.value not in known] == []
 
 
-def test_the_defaults_of_the_schema_stand_in_the_row_of_their_field() -> None:
+def test_the_defaults_of_the_schema_are_in_the_row_of_their_field() -> None:
     wrong = []
     for kind in CRD_KINDS:
         page = prose(DOCS / PAGE_OF.get(kind.name, f"{kind.name.lower()}.md"))
@@ -132,7 +132,7 @@ def test_the_page_of_a_kind_begins_with_an_example_and_ends_with_how_to_debug_it
     assert (headings[0], headings[-1]) == ("Example", "Debugging")
 
 
-def test_the_operations_page_tells_of_upgrade_backup_and_capacity() -> None:
+def test_the_operations_page_explains_upgrade_backup_and_capacity() -> None:
     assert anchors(DOCS / "operations.md") >= {"upgrade", "backup-and-restore", "capacity", "alerts"}
 
 

@@ -39,7 +39,7 @@ def test_each_named_test_is_there(guard: Guard) -> None:
 
 
 @pytest.mark.parametrize("name", GUARDS_OF_THE_CONTRACT)
-def test_every_guard_is_taken_off_and_noticed_on_a_real_api_server(name: str) -> None:
+def test_every_guard_is_removed_once_and_missed_on_a_real_api_server(name: str) -> None:
     taken_off = [guard for guard in GUARDS if guard.name.startswith(name)]
     assert taken_off
     for guard in taken_off:

@@ -1,4 +1,4 @@
-"""The harness: who plays with a lent operator has none of its own (`tests.harness.lender`)."""
+"""The harness: a test that borrows an operator has none of its own (`tests.harness.lender`)."""
 
 from pathlib import Path
 from types import SimpleNamespace

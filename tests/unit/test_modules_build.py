@@ -1,4 +1,4 @@
-"""The shipped components are what their sources build to, and tell nothing of the machine that built them.
+"""The shipped components are what their sources build to, and hold no trace of the machine that built them.
 
 The first build of these sources takes half a minute and fetches crates; its result is kept in the user's cache. Without
 Rust, or with another one than the components were built with, the comparison is skipped.
@@ -37,7 +37,7 @@ def test_the_kept_component_is_the_one_recorded_and_small(module: shipped.Module
 @pytest.mark.parametrize("module", MODULES, ids=IDS)
 def test_the_kept_component_names_no_folder_and_no_registry(module: shipped.Module) -> None:
     component = module.component.read_bytes()
-    assert shipped.told(component) == []
+    assert shipped.traces_of(component) == []
     # What a build without the remapping leaves in the bytes.
     for trace in (b"/home/", b"/root/", b"/work/", b"/tmp/", b"/Users/", b".io-", b"registry", b"toolchains"):
         assert trace not in component
@@ -46,7 +46,7 @@ def test_the_kept_component_names_no_folder_and_no_registry(module: shipped.Modu
 @pytest.mark.parametrize("named", [b"/root/me/x.rs", b"x/registry/src/y", b"/a/.cargo/z", b"/b/.rustup/z"])
 def test_a_trace_of_the_machine_is_found(named: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", "/root/me")
-    assert shipped.told(b"\0asm" + named + b"\0") != []
+    assert shipped.traces_of(b"\0asm" + named + b"\0") != []
 
 
 def test_a_root_folder_as_home_is_no_trace() -> None:

@@ -181,7 +181,7 @@ async def test_a_create_of_a_cancelled_run_answers_410(service: SessionService, 
     assert (await client.call("POST", path, body, **later))[0] == 201
 
 
-async def test_the_log_tells_each_call_by_run_in_order_of_arrival(client: Client) -> None:
+async def test_the_log_has_each_call_by_run_in_order_of_arrival(client: Client) -> None:
     session = await client.session()
     await client.call("GET", f"/sessions/{session}", Curation_Run_Id="other.g1.a1", Authorization="Bearer secret")
     _, entries = await client.call("GET", f"/log?run={RUN}")

@@ -11,7 +11,7 @@ from curation.turns import AwaitedTurns, Rotation, Turns
 
 
 class Work:
-    """Work that holds its slot until it is told to end."""
+    """Work that holds its slot until it is ended."""
 
     def __init__(self, turns: AwaitedTurns) -> None:
         self._turns = turns
@@ -128,7 +128,7 @@ async def test_what_is_cancelled_in_the_moment_of_its_turn_breaks_nothing_and_th
         await work.add(name)
     holds, waits, _ = work.tasks
     holds.cancel()
-    waits.cancel()  # hears of it once the slot is given back: whoever holds it was told before
+    waits.cancel()  # runs once the slot is given back: whoever holds it came before
     await work.settle()
     assert work.running == ["c"]
     assert [task.cancelled() for task in (holds, waits)] == [True, True]

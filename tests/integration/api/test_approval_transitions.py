@@ -111,7 +111,7 @@ def test_a_request_cannot_change_even_together_with_the_decision(
 
 
 def test_status_can_be_written_in_every_decision(installed: Connection, namespace: str) -> None:
-    """The rules look at the old object: none of them may stand in the operator's way."""
+    """The rules read the old object: none of them may get in the operator's way."""
     _decided(installed, namespace, "Revoked", decidedBy="alice", expiresAt=_LATER)
     current = read(installed, namespace, "curationapprovals", "approval")
     current["status"] = {"observedGeneration": 3, "waiting": 1, "jobs": ["a"], "requesters": ["bob"]}

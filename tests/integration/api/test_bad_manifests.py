@@ -143,7 +143,7 @@ _BAD: dict[str, tuple[Document, str, str]] = {
         _credential(header="Curation_Run_Id"), "spec.credentials[0].header", "the host itself sets or refuses"),
     "a credential as a header that every request would be refused for": (
         _credential(header="Expect"), "spec.credentials[0].header", "the host itself sets or refuses"),
-    "a credential as a header that would change the judged method": (
+    "a credential as a header that would change the method that the gate decided about": (
         _credential(header="X-HTTP-Method-Override"), "spec.credentials[0].header", "the host itself sets or refuses"),
     "a credential as an identity to a trusting proxy": (
         _credential(header="X_Remote_User"), "spec.credentials[0].header", "tells services who is calling"),
@@ -231,7 +231,7 @@ def test_kubectl_apply_refuses(kubectl: Kubectl, document: Document, field: str,
     assert remedy in result.stderr
 
 
-# A strict client is told of unknown fields; any other has them pruned (test_unknown_fields).
+# A strict client gets an error for unknown fields; any other has them pruned (test_unknown_fields).
 _BAD_FOR_ALL = {name: case for name, case in _BAD.items() if case[2] != "unknown field"}
 
 

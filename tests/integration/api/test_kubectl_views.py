@@ -62,7 +62,7 @@ def test_get_curation_shows_every_kind(kubectl: Kubectl) -> None:
         ("cappr", "curationapproval.curation.dev/approval"),
     ],
 )
-def test_a_short_name_stands_for_its_kind(kubectl: Kubectl, short: str, name: str) -> None:
+def test_a_short_name_names_its_kind(kubectl: Kubectl, short: str, name: str) -> None:
     assert kubectl("get", short, "-o", "name").stdout.split() == [name]
 
 

@@ -61,7 +61,7 @@ class Approvals:
         return self.present.get(name, {}).get("status") or {}
 
     def ready(self, name: str) -> str:
-        """The reason of its condition Ready; empty before the operator has looked at this generation."""
+        """The reason of its condition Ready; empty before the operator has reconciled this generation."""
         approval = self.present.get(name)
         if approval is None or self.status(name).get("observedGeneration") != approval["metadata"]["generation"]:
             return ""
@@ -87,7 +87,7 @@ class Approvals:
         return next(iter(self.present.values()))
 
     def _saying(self, approval: str) -> int:
-        """How many jobs say that they wait for it, or that the last look at their session was denied."""
+        """How many jobs say that they wait for it, or that the last observation of their session was denied."""
         statuses = [job.get("status", {}) for job in self._world.jobs.present.values()]
         return sum(
             status.get("approval", {}).get("name") == approval
@@ -125,15 +125,15 @@ class Approvals:
         return EvaluatedRequest.model_validate({**fields, **changes})
 
     async def _digest(self, module: str) -> str:
-        """The digest of a module, as soon as the operator has told it."""
+        """The digest of a module, as soon as a status shows it."""
         modules = self._others[MODULES].present
 
-        def told() -> str:
+        def shown() -> str:
             found = modules.get(module, {})
             return str(found.get("spec", {}).get("digest") or found.get("status", {}).get("digest") or "")
 
-        await self._world.until(lambda: bool(told()), f"the digest of module {module} is told")
-        return told()
+        await self._world.until(lambda: bool(shown()), f"the digest of module {module} is shown")
+        return shown()
 
     async def ask(self, request: EvaluatedRequest, name: str = "") -> str:
         """Make a Pending approval by hand; the operator removes one that nobody waits for after some seconds."""

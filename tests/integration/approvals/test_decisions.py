@@ -38,7 +38,7 @@ async def test_denying_fails_the_jobs_until_the_approval_is_deleted(world: World
     await world.settled()
 
     await world.cluster.delete(APPROVALS, name)
-    await world.operators[0].stop()  # nothing shows when a running one has heard of that
+    await world.operators[0].stop()  # nothing shows when a running one has seen that
     await world.start_operator()
     await world.edit("job-0", rerun="3")
     await world.until_phase("AwaitingApproval", "job-0", observedGeneration=3)
@@ -77,12 +77,12 @@ async def test_an_approval_that_no_longer_counts_is_replaced_by_a_pending_one(
     if how == "revoked":
         await approvals.curation("revoke", name)
     await approvals.until_ready(name, how.capitalize())
-    spent = approvals.present[name]["metadata"]["uid"]
+    expired = approvals.present[name]["metadata"]["uid"]
 
     names = await world.create_jobs(3)
     await world.until_phase("AwaitingApproval", *names)
     await approvals.until(
-        lambda: name in approvals.present and approvals.present[name]["metadata"]["uid"] != spent, "it is replaced"
+        lambda: name in approvals.present and approvals.present[name]["metadata"]["uid"] != expired, "it is replaced"
     )
     assert (await approvals.one(waiting=3))["spec"]["decision"] == "Pending"
     assert len(approvals.made) == 2
@@ -164,24 +164,24 @@ async def test_the_job_with_the_33rd_request_waits_for_room(world: World, approv
     )
     await world.until_phase("AwaitingApproval", *names)
 
-    def crowded() -> list[str]:
+    def over_quota() -> list[str]:
         return [name for name in names if world.status(name).get("reason") == "TooManyApprovals"]
 
     def waits_at_bound(count: int) -> bool:
         waiting = [name for name in names if world.status(name).get("phase") == "AwaitingApproval"]
         named = [approvals.status(world.status(name)["approval"]["name"]).get("jobs") == [name] for name in waiting]
-        return len(crowded()) == count and named.count(True) == len(waiting) - count
+        return len(over_quota()) == count and named.count(True) == len(waiting) - count
 
     await world.until(lambda: waits_at_bound(2), "two jobs wait for room")
     assert len(approvals.made) == MAX_PENDING
-    first = crowded()
+    first = over_quota()
 
     free = next(name for name in names if name not in first)
     await approvals.decide(world.status(free)["approval"]["name"], "Denied")
     await world.until_phase("Failed", free, reason="ApprovalDenied")
     await world.until(lambda: waits_at_bound(1), "one of them has room")
     assert len(approvals.made) == MAX_PENDING + 1
-    late = next(name for name in first if name not in crowded())
+    late = next(name for name in first if name not in over_quota())
     assert "/workspaces" in world.status(late)["message"]
     await world.cluster.delete("curationjobs", next(name for name in names if name not in (*first, free)))
     await world.until(lambda: waits_at_bound(0), "all have room")

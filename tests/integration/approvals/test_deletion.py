@@ -69,7 +69,7 @@ async def test_an_operator_that_starts_in_the_middle_of_it_takes_nothing_away_be
 
 
 async def eventually(condition: Callable[[], bool]) -> None:
-    """For what nothing tells of."""
+    """For what nothing notifies of."""
     async with asyncio.timeout(3 * SECONDS):  # it begins with the start of a process
         while not condition():  # noqa: ASYNC110 - see above
             await asyncio.sleep(0.02)

@@ -29,7 +29,7 @@ async def assert_stopped_before_configure(world: World) -> None:
 
 
 async def canary(world: World) -> None:
-    """A job that waits for what nobody should allow: it shows when the operator has heard of a change."""
+    """A job that waits for what nobody should allow: it shows when the operator has seen a change."""
     await world.create_job("canary", config={"api_url": f"{world.service.url}/canary"})
     await world.until_phase("AwaitingApproval", "canary")
 
@@ -127,7 +127,7 @@ async def test_an_approval_that_a_denied_observation_asks_for_stays_while_the_se
     assert approvals.present[name]["metadata"]["uid"] == uid
     assert world.status()["phase"] == "Running"
 
-    # Nobody asks for the next look, and its turn would be in an hour.
+    # Nobody asks for the next observation, and its turn would be in an hour.
     world.service.complete(world.status()["session"]["id"])
     await approvals.curation("approve", name)
     await world.until_phase("Completed")

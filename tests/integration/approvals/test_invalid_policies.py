@@ -59,7 +59,7 @@ async def test_a_typing_error_changes_nothing_for_jobs_before_and_after_a_restar
     assert (_ready(broken)["status"], _ready(broken)["reason"]) == ("False", "ParseError")
     assert "Generation 2 is not in force; generation 1, the last valid one, stays in force" in _ready(broken)["message"]
     assert broken["status"]["inForce"] == {**valid["status"]["inForce"], "judgedGeneration": 2}
-    await world.until(lambda: world.event_count("PolicyInvalid", name=NAME) == 1, "an Event tells of it")
+    await world.until(lambda: world.event_count("PolicyInvalid", name=NAME) == 1, "an Event says it")
     metrics = await _until_shown(operator, 'curation_policies{kind="CurationPolicy",ready="False"} 1.0')
     assert f'policy="{NAME}"' not in metrics, "its last valid revision is in force"
     await world.create_job("before")
@@ -87,7 +87,7 @@ async def test_of_a_revision_before_one_that_nobody_saw_only_the_forbids_count(
     operator = await world.start_operator()
     await _until_reviewed(world, approvals)
     await operator.stop()
-    # Withdraws the permit while nobody looks; then a typing error.
+    # Withdraws the permit while no operator runs; then a typing error.
     for cedar in (FORBID, TYPO):
         await world.cluster.patch(POLICIES, NAME, {"spec": {"cedar": cedar}})
     again = await world.start_operator()
@@ -192,7 +192,7 @@ _INVALID: Document = {
 
 
 def _held_up(job: Document) -> Document:
-    """What the release before this one wrote for a job that met an invalid policy."""
+    """What the release before this one wrote for a job whose request met an invalid policy."""
     meta, since = job["metadata"], "2026-11-28T12:00:00.000000Z"
     message = "A policy is invalid, so every call is denied: policy invalid: CurationPolicy/x/broken is invalid: ..."
 

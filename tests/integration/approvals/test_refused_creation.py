@@ -1,4 +1,4 @@
-"""An approval that the API server refuses to make (a quota, an admission policy): told of where the user looks."""
+"""An approval that the API server refuses to make (a quota, an admission policy): reported where the user looks."""
 
 from pathlib import Path
 
@@ -20,7 +20,7 @@ async def test_a_refusal_is_an_event_of_the_job_and_the_approval_is_made_once_it
         await world.start_operator(kubeconfig=proxy.kubeconfig(tmp_path))
         await world.create_job()
         approval = await approvals.one()
-        await world.until(lambda: world.event_count("WriteRefused", note="exceeded quota") > 0, "it is told of")
+        await world.until(lambda: world.event_count("WriteRefused", note="exceeded quota") > 0, "it is reported")
         assert refusal.hits == 6
         assert approval["metadata"]["name"] == world.status()["approval"]["name"]
         await world.stop_operators()

@@ -96,7 +96,7 @@ async def test_a_restart_while_nobody_has_decided(world: World, approvals: Appro
     await assert_same_end(world, approvals, names, (2,))
 
 
-async def test_a_restart_after_a_decision_that_the_operator_has_not_heard(world: World, approvals: Approvals) -> None:
+async def test_a_restart_after_a_decision_that_the_operator_has_not_seen(world: World, approvals: Approvals) -> None:
     operator, names, name = await denied(world, approvals)
     await world.settled()
     await operator.pause()

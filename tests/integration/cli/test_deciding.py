@@ -157,7 +157,7 @@ def test_an_approver_may_decide_and_is_recorded(plugin: Plugin, objects: Objects
     assert objects.get(APPROVALS, name)["spec"]["decidedBy"] == "ada"
 
 
-def test_who_may_only_view_is_told_the_verb_and_the_role_that_are_missing(
+def test_who_may_only_view_learns_the_verb_and_the_role_that_are_missing(
     plugin: Plugin, objects: Objects, kubectl: Kubectl
 ) -> None:
     name = objects.approval(request())
@@ -170,7 +170,7 @@ def test_who_may_only_view_is_told_the_verb_and_the_role_that_are_missing(
         assert f"-n {objects.namespace}" in said
 
 
-def test_who_may_patch_but_not_approve_is_told_the_same_by_admission(
+def test_who_may_patch_but_not_approve_learns_the_same_from_admission(
     plugin: Plugin, objects: Objects, kubectl: Kubectl
 ) -> None:
     name = objects.approval(request())

@@ -69,7 +69,7 @@ def test_suspend_and_resume_write_once_and_then_say_that_it_is_so(plugin: Plugin
         ((), "'kubectl-client-side-apply' (client-side apply)"),
     ],
 )
-def test_a_field_that_was_applied_is_left_alone_and_git_is_told_what_to_say(
+def test_a_field_that_was_applied_is_left_alone_and_the_person_learns_what_to_write_in_git(
     plugin: Plugin,
     objects: Objects,
     kubectl: Kubectl,
@@ -102,7 +102,7 @@ def test_force_changes_an_applied_field_and_says_that_it_will_not_last(
     assert objects.get(JOBS, "build")["spec"]["suspend"] is False
 
 
-def test_a_field_that_was_taken_by_force_is_no_longer_git_s_and_an_apply_without_force_is_told(
+def test_a_field_that_was_taken_by_force_is_no_longer_git_s_and_an_apply_without_force_fails(
     plugin: Plugin, objects: Objects, kubectl: Kubectl
 ) -> None:
     apply = ("apply", "--server-side", "--field-manager=flux", "-f", "-")

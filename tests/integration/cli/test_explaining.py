@@ -1,4 +1,4 @@
-"""why: what a person is told about a job in each of its situations, from statuses such as the operator writes."""
+"""why: what a person learns about a job in each of its situations, from statuses such as the operator writes."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def test_a_denied_job_shows_the_request_and_the_command_that_frees_it(plugin: Pl
     assert "the operator to queue it: its request is allowed by now" in section(screen, "Waits for")
 
 
-def test_a_denial_that_is_judged_now_as_it_was_is_told_once(plugin: Plugin, objects: Objects) -> None:
+def test_a_denial_that_would_be_made_again_now_is_shown_once(plugin: Plugin, objects: Objects) -> None:
     objects.job()
     objects.awaiting("build", request())
     [evaluated] = section(plugin("why", "build").stdout, "Decision").splitlines()[1:]
@@ -65,7 +65,7 @@ def test_a_denial_that_is_judged_now_as_it_was_is_told_once(plugin: Plugin, obje
     assert section(plugin("why", "build").stdout, "Decision") == evaluated
 
 
-def test_a_forbid_that_stands_beside_an_approval_is_named(plugin: Plugin, objects: Objects) -> None:
+def test_a_forbid_beside_an_approval_is_named(plugin: Plugin, objects: Objects) -> None:
     objects.job()
     objects.awaiting("build", request())
     name = objects.approval(request(), ["build"])
@@ -101,7 +101,7 @@ def test_an_invalid_policy_is_named_with_its_error_and_is_to_be_mended_whatever_
     assert "check-policy" in section(screen, "You can").splitlines()[0]
 
 
-def test_who_may_not_read_cluster_policies_is_told_that_the_answer_leaves_them_out(
+def test_who_may_not_read_cluster_policies_learns_that_the_answer_leaves_them_out(
     plugin: Plugin, objects: Objects, kubectl: Kubectl
 ) -> None:
     objects.job()
@@ -157,7 +157,7 @@ def test_a_module_that_is_not_ready_says_why(plugin: Plugin, objects: Objects) -
     assert screen.count("the bytes have another digest") == 1
 
 
-def test_a_module_that_does_not_exist_is_told_once_with_those_that_do(plugin: Plugin, objects: Objects) -> None:
+def test_a_module_that_does_not_exist_is_named_once_with_those_that_do(plugin: Plugin, objects: Objects) -> None:
     objects.module("other")
     objects.module("another")
     objects.job()
@@ -239,7 +239,7 @@ def test_why_as_json_has_the_same_lines(plugin: Plugin, objects: Objects) -> Non
     assert "approve" in document["next"][0]
 
 
-def test_an_edit_that_the_operator_has_not_seen_is_told(plugin: Plugin, objects: Objects) -> None:
+def test_an_edit_that_the_operator_has_not_seen_is_shown(plugin: Plugin, objects: Objects) -> None:
     objects.job()
     objects.status(JOBS, "build", phase="Completed", phaseSince=micro(-5))
     objects.patch(JOBS, "build", {"spec": {"rerun": "1"}})

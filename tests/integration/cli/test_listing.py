@@ -56,13 +56,13 @@ def test_all_namespaces_has_a_column_for_them(installed: Connection, plugin: Plu
         assert lines[0].startswith("NAMESPACE ")
         assert any(line.split()[:2] == [plugin.namespace, mine] for line in lines)
         assert any(line.split()[:2] == [other, theirs] for line in lines)
-        assert theirs in plugin("-n", other, "approvals").stdout, "-n may stand before the verb"
+        assert theirs in plugin("-n", other, "approvals").stdout, "-n may come before the verb"
         assert theirs in plugin("approvals", f"--namespace={other}").stdout, "and after it"
     finally:
         delete(installed, other)
 
 
-def test_an_empty_list_says_where_it_looked_and_is_no_failure(plugin: Plugin) -> None:
+def test_an_empty_list_says_where_it_searched_and_is_no_failure(plugin: Plugin) -> None:
     result = plugin("approvals")
     assert result.stdout == ""
     assert result.stderr == f"No approvals found in namespace {plugin.namespace}.\n"

@@ -35,7 +35,7 @@ def patches(proxy: FaultProxy) -> list[int | None]:
     return [exchange.status for exchange in proxy.exchanges if exchange.method == "PATCH"]
 
 
-async def test_a_decision_that_somebody_else_made_meanwhile_stays_and_is_told(
+async def test_a_decision_that_somebody_else_made_meanwhile_stays_and_is_shown(
     installed: Connection, plugin: Plugin, objects: Objects, tmp_path: Path
 ) -> None:
     name = objects.approval(request())
@@ -102,7 +102,7 @@ async def test_a_rerun_goes_on_over_the_operators_status_writes(
     assert objects.get("curationjobs", "build")["spec"]["rerun"]
 
 
-async def test_a_lost_answer_is_told_and_the_write_is_not_repeated(
+async def test_a_lost_answer_is_reported_and_the_write_is_not_repeated(
     installed: Connection, plugin: Plugin, objects: Objects, tmp_path: Path
 ) -> None:
     name = objects.approval(request())

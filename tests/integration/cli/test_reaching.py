@@ -86,7 +86,7 @@ async def test_of_several_kubeconfigs_the_first_current_context_counts_as_for_ku
         assert "gave no answer" in away.stderr
 
 
-async def test_a_cluster_without_the_crds_is_told_apart_from_a_missing_job(
+async def test_a_cluster_without_the_crds_is_distinguished_from_a_missing_job(
     installed: Connection, plugin: Plugin, tmp_path: Path
 ) -> None:
     async with FaultProxy(installed.kubeconfig()) as proxy:
@@ -97,7 +97,7 @@ async def test_a_cluster_without_the_crds_is_told_apart_from_a_missing_job(
         assert "does not know curationjobs.curation.dev; install the CRDs" in result.stderr
 
 
-def test_a_stranger_is_told_what_the_server_refused(plugin: Plugin, objects: Objects) -> None:
+def test_a_stranger_learns_what_the_server_refused(plugin: Plugin, objects: Objects) -> None:
     objects.job()
     said = plugin("why", "build", user="eve", groups=("nobody",), code=1).stderr
     assert said.startswith(f"error: you may not get CurationJob {objects.namespace}/build:")

@@ -65,7 +65,7 @@ def test_each_change_is_a_line_until_all_jobs_have_finished(plugin: Plugin, obje
         assert process.returncode == 0, errors
         assert "two  Completed" in rest
         assert "other" not in seen + rest
-        assert seen.count("two  Submitted") == 1, "nothing is told twice"
+        assert seen.count("two  Submitted") == 1, "nothing is printed twice"
 
 
 def test_a_failed_job_fails_the_wait(plugin: Plugin, objects: Objects) -> None:

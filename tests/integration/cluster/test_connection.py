@@ -121,7 +121,7 @@ async def test_kopf_logs_in_again_after_a_401_and_our_own_calls_never_notice(
     installed: Server, namespace: str, tmp_path: Path
 ) -> None:
     async with FaultProxy(installed.kubeconfig()) as proxy:
-        # One for the first try and one for the repetition with credentials read anew: only then kopf hears of it.
+        # One for the first try and one for the repetition with credentials read anew: only then kopf gets an answer.
         fault = proxy.inject(answered(401, "GET", "watch=true", times=2, body="{}"))
         async with client(proxy.kubeconfig(tmp_path), namespace) as beyond:
             shell = Shell(beyond.connection, namespace)

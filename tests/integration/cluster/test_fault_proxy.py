@@ -44,7 +44,7 @@ def test_a_proxy_that_ends_in_the_middle_of_watches_leaves_no_connection_open(
         async with client.get(f"{proxy.url}/api/v1/namespaces?watch=1"):
             pass
 
-    async def play() -> None:
+    async def exchange() -> None:
         network = await asyncio.start_server(slow_network, "127.0.0.1", 0)
         cluster["server"] = f"https://127.0.0.1:{network.sockets[0].getsockname()[1]}"
         kubeconfig = tmp_path / "kubeconfig"
@@ -56,5 +56,5 @@ def test_a_proxy_that_ends_in_the_middle_of_watches_leaves_no_connection_open(
                 await until_stalled(stall, 3)
             await asyncio.gather(*filter(None, connections))
 
-    asyncio.run(play())
+    asyncio.run(exchange())
     gc.collect()

@@ -28,7 +28,7 @@ EXEC_VERSION = "client.authentication.k8s.io/v1"
 
 @dataclass
 class Setting:
-    """A folder for kubeconfigs, and what may stand in them."""
+    """A folder for kubeconfigs, and what they may hold."""
 
     folder: Path
     server: Server
@@ -231,7 +231,7 @@ CASES: dict[str, tuple[Case, str | None]] = {
 
 
 def decoded(data: str) -> str:
-    """Base64 as the text that it stands for."""
+    """Base64 as the text that it encodes."""
     return base64.b64decode(data).decode()
 
 

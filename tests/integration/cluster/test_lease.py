@@ -28,7 +28,7 @@ SHORT = {"duration": 3.0, "renew_deadline": 2.0}
 
 
 class Clock:
-    """A clock that stands until it is moved."""
+    """A clock that stays until it is moved."""
 
     def __init__(self) -> None:
         self.now = 1000.0
@@ -154,7 +154,7 @@ async def test_a_released_lease_is_taken_at_once_and_the_transition_is_counted(c
     assert (await spec(cluster)).get("holderIdentity", "") == ""
 
 
-async def test_expiry_is_judged_by_the_own_clock_since_the_last_change_seen(cluster: Client) -> None:
+async def test_expiry_is_decided_by_the_own_clock_since_the_last_change_seen(cluster: Client) -> None:
     """What the times in the lease say does not matter: the other clock may be hours off."""
     holder = elector(cluster, "other", duration=15.0, renew_deadline=10.0)
     assert await holder.try_acquire()
@@ -438,7 +438,7 @@ def refusal(message: str, code: int = 403, method: str = "POST") -> ProxyFault:
 
 
 @pytest.mark.parametrize("held", [False, True], ids=["to be made", "to be renewed"])
-async def test_writes_of_the_lease_that_are_refused_are_told_of_once_for_each_cause(
+async def test_writes_of_the_lease_that_are_refused_are_reported_once_for_each_cause(
     installed: Server, cluster: Client, tmp_path: Path, caplog: pytest.LogCaptureFixture, held: bool
 ) -> None:
     method = "PATCH" if held else "POST"
@@ -459,7 +459,7 @@ async def test_writes_of_the_lease_that_are_refused_are_told_of_once_for_each_ca
     ]
 
 
-async def test_reads_of_the_lease_that_are_refused_are_told_of_once(
+async def test_reads_of_the_lease_that_are_refused_are_reported_once(
     installed: Server, cluster: Client, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with FaultProxy(installed.kubeconfig()) as proxy, client(proxy.kubeconfig(tmp_path), cluster.namespace) as of:
@@ -482,24 +482,24 @@ async def test_a_timing_that_could_have_two_leaders_is_refused(cluster: Client, 
 
 
 async def test_a_lease_that_is_at_an_older_version_than_was_seen_ends_the_process(cluster: Client) -> None:
-    """It is read past the API server's watch cache, so it tells of a restore that the server has not noticed."""
-    told: list[str] = []
-    one = elector(cluster, "one", lost_history=told.append)
+    """It is read past the API server's watch cache, so it shows a restore that the server has not noticed."""
+    reported: list[str] = []
+    one = elector(cluster, "one", lost_history=reported.append)
     assert await one.try_acquire()
     assert await one.try_acquire()
-    assert told == []
+    assert reported == []
     one._resource_version = str(10**15)
     await one.try_acquire()
-    (said,) = told
+    (said,) = reported
     assert f"lease {cluster.namespace}/{NAME} had resourceVersion {10**15}" in said
 
 
 async def test_a_lease_that_was_deleted_and_made_anew_is_no_way_back(cluster: Client) -> None:
-    told: list[str] = []
-    one = elector(cluster, "one", lost_history=told.append)
+    reported: list[str] = []
+    one = elector(cluster, "one", lost_history=reported.append)
     assert await one.try_acquire()
     lease = await cluster.api.get(LEASES, cluster.namespace, NAME)
     assert lease is not None
     one._uid, one._resource_version = "another", str(10**15)
     await one.try_acquire()
-    assert told == []
+    assert reported == []

@@ -25,16 +25,16 @@ async def known(cluster: Client, *names: str) -> Cache:
     return cache
 
 
-async def test_a_missed_deletion_is_found_and_told(cluster: Client) -> None:
+async def test_a_missed_deletion_is_found_and_listeners_are_notified(cluster: Client) -> None:
     cache = await known(cluster, "a", "b")
-    told: list[tuple[Stored | None, Stored | None]] = []
-    cache.listen(lambda old, new: told.append((old, new)))
+    notified: list[tuple[Stored | None, Stored | None]] = []
+    cache.listen(lambda old, new: notified.append((old, new)))
     await cluster.destroy_job("a")
     for namespaces in ([cluster.namespace], None):
         sweep = MissedDeleteSweep(cluster.api, cache, namespaces=namespaces)
         deleted = await sweep.once()
         assert [stored.name for stored in deleted] == (["a"] if namespaces else [])
-    assert [(old.name if old else None, new) for old, new in told] == [("a", None)]
+    assert [(old.name if old else None, new) for old, new in notified] == [("a", None)]
     assert [stored.name for stored in cache] == ["b"]
 
 

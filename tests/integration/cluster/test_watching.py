@@ -86,8 +86,8 @@ SPOILT = {
 }
 
 
-async def plays(installed: Server, cluster: Client, folder: Path, fault: ProxyFault, *, jobs: int = 3) -> None:
-    """A kopf that meets the fault sees in the end what was there, and what comes later; it was never told to end."""
+async def goes_on(installed: Server, cluster: Client, folder: Path, fault: ProxyFault, *, jobs: int = 3) -> None:
+    """A kopf that meets the fault sees in the end what was there, and what comes later; the process goes on."""
     for number in range(jobs):
         await cluster.create_job(f"before-{number}")
     lost: list[str] = []
@@ -99,11 +99,11 @@ async def plays(installed: Server, cluster: Client, folder: Path, fault: ProxyFa
                 for number in range(jobs):
                     await shell.sees(f"before-{number}")
 
-                async def met() -> bool:
+                async def hit() -> bool:
                     assert not shell.task.done(), "kopf has ended"
                     return fault.hits == fault.times
 
-                await eventually(met, "the fault was not met so often")
+                await eventually(hit, "the fault was not met so often")
                 await cluster.create_job("later")
                 await shell.sees("later")
                 assert not shell.task.done()
@@ -118,7 +118,7 @@ async def test_a_watch_that_is_refused_begins_again(
 ) -> None:
     fault = REFUSED[name]
     fault.hits = 0
-    await plays(installed, cluster, tmp_path, fault)
+    await goes_on(installed, cluster, tmp_path, fault)
 
 
 @pytest.mark.parametrize("name", ENDED)
@@ -126,7 +126,7 @@ async def test_a_watch_that_ends_in_whatever_way_begins_again(
     installed: Server, cluster: Client, tmp_path: Path, name: str
 ) -> None:
     headers = {"Content-Type": "application/json"}
-    await plays(installed, cluster, tmp_path, answered(200, "GET", WATCH, times=3, body=ENDED[name], headers=headers))
+    await goes_on(installed, cluster, tmp_path, answered(200, "GET", WATCH, times=3, body=ENDED[name], headers=headers))
 
 
 @pytest.mark.parametrize("name", SPOILT)
@@ -135,7 +135,7 @@ async def test_a_list_that_cannot_be_read_to_its_end_begins_again(
 ) -> None:
     fault = SPOILT[name]
     fault.hits = 0
-    await plays(installed, cluster, tmp_path, fault)
+    await goes_on(installed, cluster, tmp_path, fault)
 
 
 async def test_a_list_whose_pages_lead_back_is_not_followed_for_ever_and_is_no_progress(
@@ -166,7 +166,7 @@ async def test_a_list_whose_pages_lead_back_is_not_followed_for_ever_and_is_no_p
                 await shell.end()
 
 
-async def test_a_long_list_is_progress_page_by_page_and_a_later_list_is_told(
+async def test_a_long_list_is_progress_page_by_page_and_a_later_list_is_reported(
     installed: Server, cluster: Client, tmp_path: Path
 ) -> None:
     for number in range(7):
@@ -180,10 +180,10 @@ async def test_a_long_list_is_progress_page_by_page_and_a_later_list_is_told(
             shell = Shell(beyond.connection, cluster.namespace, watching)
             try:
 
-                async def told() -> bool:
+                async def reported() -> bool:
                     return bool(relisted)
 
-                await eventually(told, "the second list was not told")
+                await eventually(reported, "the second list was not reported")
             finally:
                 await shell.end()
     assert relisted == ["curationjobs"]
@@ -193,7 +193,7 @@ async def test_a_long_list_is_progress_page_by_page_and_a_later_list_is_told(
 async def test_a_server_behind_a_path_is_watched_like_any_other(
     installed: Server, cluster: Client, tmp_path: Path
 ) -> None:
-    """As behind Rancher: its requests are told apart, compared and reported by the path that the server knows."""
+    """As behind Rancher: its requests are distinguished, compared and reported by the path that the server knows."""
     alive: list[tuple[str, str]] = []
     asked: list[tuple[str, str, str]] = []
     await cluster.create_job("a")
@@ -233,10 +233,10 @@ async def said_by(watching: Watching, lost: list[str], kubeconfig: Path, namespa
         shell = Shell(beyond.connection, namespace, watching)
         try:
 
-            async def told() -> bool:
+            async def reported() -> bool:
                 return bool(lost)
 
-            await eventually(told, "nobody was told")
+            await eventually(reported, "nothing was reported")
         finally:
             await shell.end()
     return lost[0]

@@ -1,4 +1,4 @@
-"""F2: the stale run had already created a session. That orphan is cancelled: exactly, where the run told it.
+"""F2: the stale run had already created a session. That orphan is cancelled: exactly, where the run reported it.
 
 Slow in create, the service creates it only after the run was superseded.
 """
@@ -41,5 +41,5 @@ async def test_f2_a_session_that_a_stale_run_had_created_is_cancelled(
             assert cancels == [wanted]
     await world.until(
         lambda: all(world.event_count("SessionCancelled", name=name) == stale for name in names),
-        "the cancelled sessions are told of",
+        "the cancelled sessions have Events",
     )

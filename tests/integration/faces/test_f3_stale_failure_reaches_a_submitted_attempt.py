@@ -29,7 +29,7 @@ async def test_f3_a_stale_failure_leaves_a_submitted_attempt_alone(
     names = await world.create_jobs(jobs)
     await supersede(world, rules, names)
     await until_held(world, newest, jobs)
-    # The service may hear of the newest run before the watch of this test shows its claim.
+    # The service may get a call of the newest run before the watch of this test shows its claim.
     await world.until(
         lambda: all(world.status(name)["run"]["generation"] == stale + 1 for name in names), "the claims are seen"
     )

@@ -125,7 +125,7 @@ async def test_f7_an_observation_that_is_denied_does_not_fail_the_job(world: Wor
     await world.until(lambda: condition(world, "Authorized")["status"] == "False", "the denial is shown")
     assert (world.status()["phase"], world.status()["session"]["id"]) == ("Running", session)
     assert (await operator.metrics()).value("curation_http_calls_total", decision="denied") >= 1
-    # Nobody asks for the next look, and its turn would be in an hour.
+    # Nobody asks for the next observation, and its turn would be in an hour.
     await world.cluster.patch("curationpolicies", "allow", {"spec": {"cedar": manifests.PERMIT_LOCAL}})
     await world.until(lambda: condition(world, "Authorized")["status"] == "True", "it is allowed again")
 

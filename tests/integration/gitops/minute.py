@@ -1,6 +1,6 @@
 """The GitOps minute: ten manifests, reconciled again and again while people and another manager edit some of them.
 
-What each job is called says what is done to it. Played in integration with a few reconciliations, and in the gauntlet
+What each job is called says what is done to it. Run in integration with a few reconciliations, and in the gauntlet
 for a minute.
 """
 
@@ -53,7 +53,7 @@ EXPECTED: dict[str, tuple[list[str], list[str], int]] = {
 
 
 class Minute:
-    """The people and the other manager, and what they are told."""
+    """The people and the other manager, and the answers that they get."""
 
     def __init__(self, world: World, plugin: Plugin) -> None:
         self._world = world
@@ -62,7 +62,7 @@ class Minute:
         self.objections: list[tuple[str, str]] = []
         """What kubectl says at each reconciliation: whose field it does not overwrite."""
 
-    async def play(self, reconciliations: int, seconds_between: float = 0) -> None:
+    async def run(self, reconciliations: int, seconds_between: float = 0) -> None:
         """Reconcile so many times, the edits spread over them."""
         for name, spec in IN_GIT.items():
             self.git.commit(name, **spec)

@@ -10,4 +10,4 @@ async def test_jobs_that_are_reconciled_and_edited_all_the_time_run_as_often_as_
 ) -> None:
     await world.prepare()
     await world.start_operator()
-    await Minute(world, plugin).play(reconciliations=10)
+    await Minute(world, plugin).run(reconciliations=10)

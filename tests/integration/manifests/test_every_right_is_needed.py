@@ -275,7 +275,7 @@ async def events(stage: Stage) -> None:
         await world.create_job("untold")
     await world.until_phase("Running", "untold")
     await world.create_job("denied", moduleRef={"name": OTHER}, onDenied="Fail")
-    await world.until(lambda: world.event_count("Denied", name="denied") == 1, "the denial is told")
+    await world.until(lambda: world.event_count("Denied", name="denied") == 1, "the denial has an Event")
     async with stage.rights.without("patch", "events"):
         await world.edit("denied", rerun="again")
     await world.edit("denied", rerun="and again")

@@ -76,7 +76,7 @@ def test_the_probes_learn_within_90_s_that_a_watch_hangs_or_the_loop_is_blocked(
         probe = container[name]
         assert probe["httpGet"]["path"] == path
         next_answer = probe["periodSeconds"] + probe["timeoutSeconds"]
-        # A hung watch is told by the answer; a blocked loop gives none.
+        # A hung watch is named in the answer; a blocked loop gives none.
         assert WATCH_STALE_SECONDS + next_answer <= 90
         assert next_answer * probe.get("failureThreshold", 3) <= 90
 

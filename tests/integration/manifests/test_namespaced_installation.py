@@ -10,7 +10,7 @@ from tests.harness.world import JOBS, World
 _ROLE = Path(__file__).parents[3] / "manifests" / "components" / "namespaced" / "role.yaml"
 
 
-async def test_the_role_of_the_namespaced_component_is_enough_and_cluster_policies_are_left_out_only_when_told(
+async def test_the_role_of_the_namespaced_component_is_enough_and_cluster_policies_are_left_out_only_on_request(
     world: World,
 ) -> None:
     user = f"operator-of-{world.namespace}"[:64]

@@ -1,4 +1,4 @@
-"""The samples do what their comments tell to expect, with the session service of the test in place of the example."""
+"""The samples do what their comments say, with the session service of the test in place of the example."""
 
 import asyncio
 from pathlib import Path

@@ -98,7 +98,7 @@ def assert_warns_of(event: Document, *, uid: str, run: str, why: str) -> None:
 
 
 @pytest.mark.parametrize("obstacle", OBSTACLES)
-async def test_a_job_that_stays_is_told_that_its_run_was_given_up(
+async def test_a_job_that_stays_has_an_event_that_its_run_was_given_up(
     world: World, tmp_path: Path, obstacle: Obstacle
 ) -> None:
     operator, uid, run = await running_before(world, tmp_path, obstacle)
@@ -123,7 +123,7 @@ async def test_a_deleted_job_goes_when_its_run_is_given_up(world: World, tmp_pat
 
 
 async def test_what_a_job_that_is_gone_had_created_is_given_up_with_an_event_too(world: World, tmp_path: Path) -> None:
-    """Somebody has taken the finalizer off: nothing in the cluster tells of the run any more."""
+    """Somebody has removed the finalizer: nothing in the cluster names the run any more."""
     await prepare(world, service_fails)
     await impatient(world, tmp_path)
     created = hold(world, Point.CREATED)

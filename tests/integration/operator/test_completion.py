@@ -21,7 +21,7 @@ STATUS = r"/curationjobs/[^/]+/status"
 
 @pytest.fixture
 async def proxy(world: World) -> AsyncIterator[FaultProxy]:
-    """What stands between the operator and the API server."""
+    """What is between the operator and the API server."""
     async with FaultProxy(world.cluster.connection.kubeconfig(OPERATOR_USER, OPERATOR_GROUPS)) as proxy:
         yield proxy
         # The operator goes first: it would take the end of the proxy for the end of the API server.
@@ -117,7 +117,7 @@ async def test_a_completion_whose_write_broke_off_is_applied_once(
     operator = await operator_at_its_second_write(world, proxy, tmp_path, fault)
 
     await world.until_phase("Running")
-    await world.until(lambda: world.event_count("SessionSpawned") == 1, "the spawn is told of")
+    await world.until(lambda: world.event_count("SessionSpawned") == 1, "the spawn has an Event")
     await world.settled()
 
     await assert_completions(operator, applied=1)
@@ -181,7 +181,7 @@ async def test_a_server_in_trouble_is_no_bug_of_ours(world: World, proxy: FaultP
     assert len(world.service.sessions()) == 1
 
 
-async def test_a_claim_that_is_refused_is_told_of_once_and_made_when_the_server_takes_it(
+async def test_a_claim_that_is_refused_is_reported_once_and_made_when_the_server_takes_it(
     world: World, proxy: FaultProxy, tmp_path: Path
 ) -> None:
     await world.prepare()

@@ -8,7 +8,7 @@ SESSIONS = [f"session-{number}" for number in range(5)]
 NO_SESSIONS = [f"none-{number}" for number in range(5)]
 
 
-def told(world: World, name: str) -> list[str]:
+def recorded(world: World, name: str) -> list[str]:
     """The reason of each write of an Event about a job: of its creation, and of each repetition."""
     return [
         event["reason"]
@@ -37,10 +37,10 @@ async def test_a_job_that_goes_well_costs_two_events_with_a_session_and_one_with
     await operator.stop()
     last = await world.cluster.list("events")
     await world.until(lambda: len(world.events.present) == len(last), "all Events are seen")
-    assert {name: sorted(told(world, name)) for name in SESSIONS} == {
+    assert {name: sorted(recorded(world, name)) for name in SESSIONS} == {
         name: ["Completed", "SessionSpawned"] for name in SESSIONS
     }
-    assert {name: told(world, name) for name in NO_SESSIONS} == {name: ["Completed"] for name in NO_SESSIONS}
+    assert {name: recorded(world, name) for name in NO_SESSIONS} == {name: ["Completed"] for name in NO_SESSIONS}
     assert writes <= 2 * len(SESSIONS) + len(NO_SESSIONS)
 
 
@@ -50,7 +50,7 @@ async def test_what_happens_to_a_job_again_and_again_is_one_event_with_a_count(w
     await world.start_operator()
     await world.create_jobs(1, onDenied="Fail")
     for number in range(1, 6):
-        await world.until(lambda times=number: world.event_count("Denied") == times, "the denial is told")  # type: ignore[misc]
+        await world.until(lambda times=number: world.event_count("Denied") == times, "the denial has an Event")  # type: ignore[misc]
         if number < 5:
             await world.edit("job-0", rerun=str(number))
     (event,) = (event for event in world.events.present.values() if event["reason"] == "Denied")

@@ -1,6 +1,6 @@
 """etcd is restored, or a CRD removed, under an operator that runs: it says so, and ends, so that it is started again.
 
-Before, everything was healthy then, and nothing worked: a watch that goes on from the future tells nothing.
+Before, everything was healthy then, and nothing worked: a watch that continues from the future delivers nothing.
 """
 
 import asyncio

@@ -23,9 +23,9 @@ from tests.harness.slow_runs import (
     sessions_of,
     until_answered,
     until_dropped,
-    until_heard,
     until_held,
     until_stalled,
+    until_worked_on,
 )
 from tests.harness.world import JOBS, SECONDS, World, open_world
 
@@ -36,7 +36,7 @@ _POLL_SECONDS = 0.05
 
 @pytest.fixture
 async def proxy(world: World) -> AsyncIterator[FaultProxy]:
-    """What stands between the operator and the API server."""
+    """What is between the operator and the API server."""
     async with FaultProxy(world.cluster.connection.kubeconfig(OPERATOR_USER, OPERATOR_GROUPS)) as proxy:
         yield proxy
         # The operator goes first: it would take the end of the proxy for the end of the API server.
@@ -124,7 +124,7 @@ async def test_two_operators_without_a_lease_do_not_take_each_others_runs(world:
     await world.start_operator()
     await until_held(world, rules[1], 1)
 
-    # Both hear of each of these changes, and work on others meanwhile.
+    # Both see each of these changes, and work on others meanwhile.
     for number in (1, 2, 3):
         await world.cluster.patch(JOBS, "job-0", {"metadata": {"labels": {"number": str(number)}}})
         await world.create_job(f"other-{number}")
@@ -140,7 +140,7 @@ async def test_two_operators_without_a_lease_do_not_take_each_others_runs(world:
 async def test_an_edit_that_is_taken_back_before_the_next_claim_ends_the_run_all_the_same(
     world: World, proxy: FaultProxy, tmp_path: Path
 ) -> None:
-    """The death of an execution: the run looks current again, but its calls may have been refused meanwhile."""
+    """The death of an execution: the run seems current again, but its calls may have been refused meanwhile."""
     await world.prepare()
     operator = await world.start_operator(kubeconfig=proxy.kubeconfig(tmp_path))
     rule = hold(world, Point.LAST_ANSWER)
@@ -168,7 +168,7 @@ async def test_an_edit_that_is_taken_back_before_the_next_claim_ends_the_run_all
 async def test_a_late_watch_does_not_end_a_run_that_was_claimed_on_a_newer_version(
     world: World, proxy: FaultProxy, tmp_path: Path
 ) -> None:
-    """The forward-only cache: the watch tells of a change that is older than the claim, which was made after a GET."""
+    """The forward-only cache: the watch shows a change that is older than the claim, which was made after a GET."""
     await world.prepare()
     operator = await world.start_operator(kubeconfig=proxy.kubeconfig(tmp_path))
     rule = hold(world, Point.CREATE)
@@ -184,7 +184,7 @@ async def test_a_late_watch_does_not_end_a_run_that_was_claimed_on_a_newer_versi
 
     began = time.monotonic()
     stall.let_pass()
-    await until_heard(operator, JOBS, began)
+    await until_worked_on(operator, JOBS, began)
     stall.end()
     rule.release()
     await world.until_phase("Running")

@@ -1,4 +1,4 @@
-"""/healthz of a running operator tells the truth: a watch that hangs, a loop that does not turn.
+"""/healthz of a running operator says the truth: a watch that hangs, a loop that does not turn.
 
 A lost lease ends the process: see `tests/gauntlet/test_lost_leases.py`. What is measured against what, by an injected
 clock, is in `tests/unit/reconciler/test_health.py`.
@@ -47,7 +47,7 @@ async def until_healthz(operator: OperatorProcess, status: int) -> list[str]:
 async def until_problem(operator: OperatorProcess, start: str) -> None:
     """Wait until /healthz names a problem that begins so. On a busy machine it may name more."""
     async with asyncio.timeout(SECONDS):
-        while not any(line.startswith(start) for line in await until_healthz(operator, 503)):  # noqa: ASYNC110 - nothing tells of it
+        while not any(line.startswith(start) for line in await until_healthz(operator, 503)):  # noqa: ASYNC110 - nothing shows it
             await asyncio.sleep(0.05)
 
 
@@ -61,7 +61,7 @@ def quick_operator(folder: Path) -> str:
 
 @pytest.mark.parametrize("kind", ["curationjobs", "curationapprovals"])
 @pytest.mark.parametrize("fault", [held_request, silent], ids=["is-never-answered", "goes-silent"])
-async def test_a_watch_that_hangs_is_unhealthy_until_it_is_heard_of_again(
+async def test_a_watch_that_hangs_is_unhealthy_until_it_shows_a_sign_of_life(
     world: World, tmp_path: Path, kind: str, fault: object
 ) -> None:
     program = quick_operator(tmp_path)

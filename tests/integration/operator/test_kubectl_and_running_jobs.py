@@ -1,4 +1,4 @@
-"""What people do with kubectl to jobs that the operator works on: wait, apply again, diff, edit, replace, look."""
+"""What people do with kubectl to jobs that the operator works on: wait, apply again, diff, edit, replace, get."""
 
 import asyncio
 import json
@@ -65,7 +65,7 @@ async def test_wait_returns_when_the_session_runs_and_again_when_the_job_has_fin
         world.service.fail(session, "gave up")
     assert "condition met" in (await finished).stdout
     assert (await world.cluster.get(JOBS, "job-0"))["status"]["phase"] == phase
-    # With a timeout of 0 kubectl looks once.
+    # With a timeout of 0 kubectl checks once.
     await run("wait", f"--for=condition=Succeeded={succeeded}", "cjob/job-0", "--timeout=0")
 
 

@@ -107,7 +107,7 @@ async def test_a_job_nested_as_deep_as_the_server_takes_is_failed_shown_and_dele
     assert "deep" in watched.stdout
     await asyncio.to_thread(kubectl, "delete", "cjob", "deep", "--timeout=120s")
     await world.until_gone("deep")
-    await asyncio.to_thread(kubectl, "create", "-f", str(file))  # told of by the watch
+    await asyncio.to_thread(kubectl, "create", "-f", str(file))  # the watch shows it
     await asyncio.to_thread(kubectl, "wait", "--for=condition=Stalled", "cjob/deep", "--timeout=120s")
     await asyncio.to_thread(kubectl, "delete", "cjob", "deep", "--timeout=120s")
     await world.until_gone("deep")

@@ -30,7 +30,7 @@ LONG_LEASE_SECONDS = 120.0
 async def two_replicas(
     world: World, lease: Election, program: Sequence[str] = (str(PROGRAM),)
 ) -> tuple[OperatorProcess, OperatorProcess]:
-    """The leader, and the one that stands by."""
+    """The leader, and the one that waits."""
     operators = [world.operator(f"--identity=replica-{number}", lease=True, command=program) for number in range(2)]
     await asyncio.gather(*(operator.start() for operator in operators))
     leader = await lease.leader()
@@ -108,7 +108,7 @@ async def test_after_sigkill_the_other_replica_leads_when_the_lease_has_run_out_
         promised, waited = lease.specs()[0]["leaseDurationSeconds"], lease.waited_for_takeover()
         print(f"last renewal to the other replica's lease: {waited:.2f} s; slowness {polls.slowness:.1f}")
         assert waited >= promised - CLOCK_SECONDS
-        # What comes on top of the lease is looks, which the test has made too.
+        # What comes on top of the lease is polls, which the test has made too.
         assert waited <= promised + CLOCK_SECONDS + FAILOVER_SECONDS * polls.slowness
         assert_the_runs_were_claimed_anew(world, first, second)
 
@@ -132,7 +132,7 @@ async def test_a_leader_whose_lease_was_taken_ends_with_3_and_the_next_one_claim
         assert_the_runs_were_claimed_anew(world, first, second)
 
 
-async def test_a_replica_that_stands_by_ends_with_0_and_leaves_the_lease_alone(world: World) -> None:
+async def test_a_replica_that_waits_ends_with_0_and_leaves_the_lease_alone(world: World) -> None:
     async with election(world) as lease:
         first, second = await two_replicas(world, lease)
         await second.stop(code=0)

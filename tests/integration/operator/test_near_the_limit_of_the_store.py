@@ -51,14 +51,14 @@ async def test_a_job_whose_status_does_not_fit_says_so_and_goes_once_it_is_made_
     code, _ = await asked(world, "POST", "", manifests.job("job-0", world.service.url, input={"x": "x" * room}))
     assert code == 201
     operator = await world.start_operator()
-    await world.until(lambda: world.event_count("WriteRefused", name="job-0", note="too large") >= 1, "it is told of")
+    await world.until(lambda: world.event_count("WriteRefused", name="job-0", note="too large") >= 1, "it is reported")
     await world.create_job("other")
     await world.until_phase("Running", "other")
     assert len(operator.logged("request is too large", level="ERROR")) == 1
     plugin = Plugin(world.cluster.connection, world.namespace)
-    told = (await asyncio.to_thread(lambda: plugin("why", "job-0"))).stdout
-    assert "too large" in told
-    assert "kubectl patch curationjob job-0" in told.split("You can:")[1]
+    explained = (await asyncio.to_thread(lambda: plugin("why", "job-0"))).stdout
+    assert "too large" in explained
+    assert "kubectl patch curationjob job-0" in explained.split("You can:")[1]
     await world.cluster.patch(JOBS, "job-0", {"spec": {"input": None}})
     await deleted(world, "job-0")
     await world.until_gone("job-0")

@@ -121,8 +121,8 @@ async def test_progress_is_shown_at_once_and_then_not_sooner_than_30_seconds(wor
     for step in (1, 2):
         world.service.report(session, {"step": step})
         await world.until(lambda step=step: shown() == {"step": step}, f"step {step} is shown")  # type: ignore[misc]
-        looks = (await operator.metrics()).value("curation_run_duration_seconds_count", trigger="Observe")
-        assert looks >= step
+        observations = (await operator.metrics()).value("curation_run_duration_seconds_count", trigger="Observe")
+        assert observations >= step
     first, second = (datetime.fromisoformat(at) for at in _progress_times(world))
     assert second - first >= timedelta(seconds=30)
 
@@ -134,7 +134,7 @@ def _progress_times(world: World) -> list[str]:
     return list(dict.fromkeys(time for time in times if time))
 
 
-async def test_looks_are_an_interval_apart_and_ever_further_while_they_fail(world: World) -> None:
+async def test_observations_are_an_interval_apart_and_ever_further_while_they_fail(world: World) -> None:
     await world.prepare()
     operator = await world.start_operator()
     await world.create_job(observeIntervalSeconds=1)
@@ -144,9 +144,9 @@ async def test_looks_are_an_interval_apart_and_ever_further_while_they_fail(worl
     await until_observed(operator, "Failed", 4)
     world.service.remove_rule(silent)
 
-    looks = [entry for entry in world.service.log() if entry.caller.trigger == "Observe"]
-    good = [entry.time for entry in looks if entry.status == 200]
-    bad = [entry.time for entry in looks if entry.status != 200]
+    observations = [entry for entry in world.service.log() if entry.caller.trigger == "Observe"]
+    good = [entry.time for entry in observations if entry.status == 200]
+    bad = [entry.time for entry in observations if entry.status != 200]
     assert min(after - before for before, after in pairwise(good)) > 0.9
     # 10% of jitter, twice as long after each failure.
     for (before, after), interval in zip(pairwise(bad), (1, 2, 4), strict=False):

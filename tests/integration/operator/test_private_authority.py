@@ -1,4 +1,4 @@
-"""Session services whose certificate a private authority has signed: trusted once the operator is told of it."""
+"""Session services whose certificate a private authority has signed: trusted once the operator is given it."""
 
 import ssl
 from collections.abc import AsyncIterator
@@ -58,9 +58,7 @@ async def until_logged(world: World, operator: OperatorProcess, text: str) -> No
     await world.until(lambda: bool(operator.logged(text)), f"the log says {text!r}")
 
 
-async def test_a_private_authority_is_trusted_only_if_the_operator_is_told_of_it(
-    world: World, service: Service
-) -> None:
+async def test_a_private_authority_is_trusted_only_if_the_operator_is_given_it(world: World, service: Service) -> None:
     await world.cluster.create(manifests.policy())
     for name in ("untold", "told"):
         script = Script().call({"method": "GET", "url": f"{service.url}/{name}"})

@@ -57,7 +57,7 @@ class NoneRuns:
             code, answer = await self._world.cluster.request("POST", f"{ADMISSION}/{kind}", body)
             assert code == 201, answer
         async with asyncio.timeout(SECONDS):
-            while not await self._refuses():  # noqa: ASYNC110 - nothing tells when an admission policy works
+            while not await self._refuses():  # noqa: ASYNC110 - nothing shows when an admission policy works
                 await asyncio.sleep(_POLL_SECONDS)
 
     async def end(self) -> None:
@@ -113,7 +113,7 @@ async def test_an_outcome_that_is_refused_for_a_while_lands_afterwards_and_is_re
     refused = operator.logged(REFUSED)[0]
     assert refused["level"] == "ERROR"
     assert REASON in refused["message"]
-    await world.until(lambda: world.event_count("WriteRefused", note=REASON) == 1, "the refusal is told of")
+    await world.until(lambda: world.event_count("WriteRefused", note=REASON) == 1, "the refusal is reported")
     # Several tries: the report must not be repeated with them.
     async with asyncio.timeout(SECONDS):
         while await refusals(operator) < 3:  # noqa: ASYNC110 - a page that is read

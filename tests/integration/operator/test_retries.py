@@ -1,4 +1,4 @@
-"""A run that failed after it had created its session: cleaned, and tried again at the time that its status tells."""
+"""A run that failed after it had created its session: cleaned, and tried again at the time that its status names."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -67,7 +67,7 @@ async def test_the_time_of_a_retry_outlives_the_operator(world: World) -> None:
     rule = await failing(world, initialDelaySeconds=3600, maxDelaySeconds=3600)
     first = await world.start_operator()
     await world.until_phase("Queued", reason="Backoff")
-    # The delay is drawn from zero on: draw until there is time to look.
+    # The delay is drawn from zero on: draw until there is time to read it.
     while (retry_at := datetime.fromisoformat(world.status()["retryAt"])) < datetime.now(UTC) + FAR:
         generation = (await world.edit("job-0", rerun=str(retry_at)))[0]["metadata"]["generation"]
         await world.until_phase("Queued", reason="Backoff", observedGeneration=generation)
@@ -82,7 +82,7 @@ async def test_the_time_of_a_retry_outlives_the_operator(world: World) -> None:
     assert (world.status()["phase"], world.status()["run"]) == ("Queued", attempt)
     assert datetime.fromisoformat(world.status()["retryAt"]) == retry_at
 
-    # What counts is what the status tells, whoever drew it.
+    # What counts is what the status says, whoever drew it.
     await world.cluster.patch(JOBS, "job-0", {"status": {"retryAt": _now()}}, "status")
     await world.until_phase("Running")
     await world.settled()

@@ -23,7 +23,7 @@ async def test_a_replica_that_waits_for_the_lease_queues_nothing_and_can_go_on_a
     metrics = await standby.metrics()
     assert (metrics.value("curation_leader"), metrics.value("curation_queue_depth")) == (0, 0)
 
-    # The module is newer than the replica, which loads it before it looks at a job: so the run of the holder that is
+    # The module is newer than the replica, which loads it before it reconciles a job: so the run of the holder that is
     # gone is replaced in one write, and the job never waits.
     slow = hold(world, Point.LAST_ANSWER)
     await world.create_job("in-flight")

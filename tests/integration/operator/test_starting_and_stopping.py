@@ -31,7 +31,7 @@ def texts(folder: Path) -> list[str]:
 
 
 async def stop(operator: OperatorProcess) -> None:
-    """Stop it, and tell how long that took (`pytest -rP` shows it)."""
+    """Stop it, and print how long that took (`pytest -rP` shows it)."""
     asked = time.monotonic()
     await operator.stop(code=0, seconds=STOP_SECONDS)
     print(f"SIGTERM to the end of the process: {time.monotonic() - asked:.2f} s")
@@ -98,7 +98,7 @@ async def test_sigterm_stops_an_operator_in_a_run_while_the_api_server_answers_n
     async with FaultProxy(user) as proxy, election(world) as lease:
         operator = await world.start_operator(kubeconfig=proxy.kubeconfig(tmp_path), lease=True)
         assert await lease.leader() is operator
-        # Of a job that runs already: a claim is told by no Event.
+        # Of a job that runs already: a claim has no Event.
         event = proxy.inject(held_request("POST", "/events", times=None))
         await world.create_job("other")
         await event.reached.wait()

@@ -31,7 +31,7 @@ async def rolled_back(private_control_plane: ControlPlane, module_cache: Path) -
             other.may_have_holes = True
         yield world
         await world.stop_operators()
-        # The oracles judge what this release writes.
+        # The oracles check what this release writes.
         world.jobs.versions.clear()
         for other in world.others:
             other.versions.clear()
@@ -50,7 +50,7 @@ async def plugin(world: World, *arguments: str, code: int | None = 0) -> str:
     return result.stdout + result.stderr
 
 
-async def test_after_a_rollback_what_the_newer_release_wrote_is_told_of_skipped_and_deletable(
+async def test_after_a_rollback_what_the_newer_release_wrote_is_reported_skipped_and_deletable(
     rolled_back: World,
 ) -> None:
     world = rolled_back
@@ -89,9 +89,9 @@ async def test_after_a_rollback_what_the_newer_release_wrote_is_told_of_skipped_
     await world.cluster.create(newer)
 
     operator = await world.start_operator()
-    await world.until(lambda: world.event_count("Unreadable", name="job-0") == 1, "job-0 is told of")
-    await world.until(lambda: world.event_count("Unreadable", name="deferred") == 1, "the approval is told of")
-    await world.until(lambda: world.event_count("Unreadable", name="newer") == 1, "the module is told of")
+    await world.until(lambda: world.event_count("Unreadable", name="job-0") == 1, "job-0 is reported")
+    await world.until(lambda: world.event_count("Unreadable", name="deferred") == 1, "the approval is reported")
+    await world.until(lambda: world.event_count("Unreadable", name="newer") == 1, "the module is reported")
     await world.until(lambda: condition(world.job(), "Stalled").get("reason") == "Unreadable", "it says so itself")
     assert condition(world.job(), "Stalled")["status"] == "True"
     assert condition(world.job(), "Ready")["status"] == "False"
@@ -121,14 +121,14 @@ async def test_after_a_rollback_what_the_newer_release_wrote_is_told_of_skipped_
     listed = await plugin(world, "approvals")
     assert "Unreadable" in listed
     assert name in listed
-    told = await plugin(world, "why", "job-0")
-    assert "status.phase" in told
-    assert session in told
-    assert "kubectl delete curationjob job-0" in told
+    explained = await plugin(world, "why", "job-0")
+    assert "status.phase" in explained
+    assert session in explained
+    assert "kubectl delete curationjob job-0" in explained
     assert "job-0" in await plugin(world, "watch", "--timeout", "3s", code=None)
     assert json.loads(await plugin(world, "why", "job-0", "-o", "json"))["unreadable"]
 
-    # Told of once each, however often it was looked at.
+    # Reported once each, however often it was reconciled.
     await world.cluster.patch(JOBS, "job-0", {"metadata": {"labels": {"seen": "again"}}})
     await world.edit("fresh", rerun="again")
     await world.until(lambda: (world.status("fresh").get("run") or {}).get("generation") == 2, "fresh runs again")
@@ -167,7 +167,7 @@ async def test_a_status_that_only_a_person_can_have_written_holds_nothing_up_and
     path = world.cluster.path(JOBS, name, "status")
     code, answer = await world.cluster.request("PATCH", path, {"status": status})
     assert code == 200, answer
-    await world.until(lambda: world.event_count("Unreadable", name=name) >= 1, "it is told of")
+    await world.until(lambda: world.event_count("Unreadable", name=name) >= 1, "it is reported")
     await world.create_job("other")
     await world.until_phase("Running", "other")
     await world.cluster.delete(JOBS, name)

@@ -1,4 +1,4 @@
-"""Writes of ours that a quota or an admission policy refuses: told of once, on the object, until it may be written."""
+"""Writes of ours that a quota or an admission policy refuses: reported once, on the object, until they may be made."""
 
 import asyncio
 
@@ -62,10 +62,10 @@ async def test_a_quota_of_approvals_shows_on_the_jobs_and_they_ask_once_there_is
             message = world.status(name)["message"]
             assert "exceeded quota: none" in message
             assert "Waits for CurationApproval" not in message
-        await world.until(lambda: world.event_count("WriteRefused", note="exceeded quota") > 0, "it is told of")
-        told = await why(world, "job-0")
-        assert "quota" in told.split("You can:")[1]
-        assert "kubectl curation approve" not in told
+        await world.until(lambda: world.event_count("WriteRefused", note="exceeded quota") > 0, "it is reported")
+        explained = await why(world, "job-0")
+        assert "quota" in explained.split("You can:")[1]
+        assert "kubectl curation approve" not in explained
         assert len(operator.logged("exceeded quota", level="ERROR")) == 1
         await operator.until_metric(1, "curation_refused_writes", kind="CurationApproval")
     await world.until_phase("AwaitingApproval", "job-0", "job-1", "job-2", reason="Denied")
@@ -77,7 +77,7 @@ async def test_a_quota_of_approvals_shows_on_the_jobs_and_they_ask_once_there_is
     await world.settled()
 
 
-async def test_a_deletion_that_is_refused_is_told_of_once_and_done_once_it_may_be(world: World) -> None:
+async def test_a_deletion_that_is_refused_is_reported_once_and_done_once_it_may_be(world: World) -> None:
     await world.prepare()
     await world.create_job("probe", suspend=True)
     probe = ("DELETE", world.cluster.path(JOBS, "probe"), None)
@@ -88,7 +88,7 @@ async def test_a_deletion_that_is_refused_is_told_of_once_and_done_once_it_may_b
         )
         await world.until_phase("Failed")
         await world.until(
-            lambda: world.event_count("WriteRefused", note="nothing is thrown away") == 1, "it is told of"
+            lambda: world.event_count("WriteRefused", note="nothing is thrown away") == 1, "it is reported"
         )
         await until_refused(operator, 3, verb="delete", resource=JOBS)
         assert len(operator.logged("nothing is thrown away")) == 1
@@ -97,7 +97,7 @@ async def test_a_deletion_that_is_refused_is_told_of_once_and_done_once_it_may_b
     assert len(operator.logged("nothing is thrown away")) == 1
 
 
-async def test_a_finalizer_that_may_not_be_taken_off_is_told_of_once_and_goes_once_it_may(world: World) -> None:
+async def test_a_finalizer_that_may_not_be_removed_is_reported_once_and_goes_once_it_may(world: World) -> None:
     await world.prepare()
     await world.create_job("probe", suspend=True)
     probe = ("PATCH", world.cluster.path(JOBS, "probe"), {"metadata": {"finalizers": ["a.b/c"]}})
@@ -107,7 +107,7 @@ async def test_a_finalizer_that_may_not_be_taken_off_is_told_of_once_and_goes_on
         await world.create_jobs(1)
         await world.until_phase("Running")
         await world.cluster.delete(JOBS, "job-0")
-        await world.until(lambda: world.event_count("WriteRefused", note="finalizers stay") == 1, "it is told of")
+        await world.until(lambda: world.event_count("WriteRefused", note="finalizers stay") == 1, "it is reported")
         await until_refused(operator, 3, verb="patch", resource=JOBS)
         assert not world.service.live_sessions()
         assert len(operator.logged("finalizers stay")) == 1
@@ -138,7 +138,7 @@ async def test_events_that_are_refused_are_in_the_log_and_that_is_said_once(worl
     await world.until(lambda: world.event_count("SessionSpawned", name="later") == 1, "events are taken again")
 
 
-async def test_a_status_of_an_approval_that_is_refused_is_told_of_once(world: World) -> None:
+async def test_a_status_of_an_approval_that_is_refused_is_reported_once(world: World) -> None:
     await world.cluster.create(manifests.module())
     await world.cluster.create(an_approval())
     probe = ("PATCH", world.cluster.path(APPROVALS, "probe", "status"), {"status": {"waiting": 3}})
@@ -148,7 +148,7 @@ async def test_a_status_of_an_approval_that_is_refused_is_told_of_once(world: Wo
         await world.until_phase("AwaitingApproval")
         name = world.status()["approval"]["name"]
         await world.until(
-            lambda: world.event_count("WriteRefused", name=name, note="approvals are silent") == 1, "it is told of"
+            lambda: world.event_count("WriteRefused", name=name, note="approvals are silent") == 1, "it is reported"
         )
         await until_refused(operator, 4, verb="patch", resource=f"{APPROVALS}/status")
         assert len([line for line in operator.logged("approvals are silent") if name in line["message"]]) == 1

@@ -1,7 +1,7 @@
 """Policy texts made to break a parser, and the program that feeds them to Cedar in a process of its own.
 
 ``python hostile_texts.py STACK_KIB [FAMILY]...`` takes each family to the largest size that the scan lets pass, checks
-it, parses it and judges a request with it in a thread of that stack, and prints one line for each. A crash ends the
+it, parses it and authorizes a request with it in a thread of that stack, and prints one line for each. A crash ends the
 process: the last line names the family before. ``python hostile_texts.py raw`` parses 20000 brackets without the scan.
 """
 
@@ -176,7 +176,7 @@ def texts(families: list[str]) -> Iterator[tuple[str, str]]:
 
 
 def feed(families: list[str]) -> None:
-    """Check, parse and judge with every text."""
+    """Check, parse and authorize with every text."""
     for name, text in texts(families):
         book = PolicyBook()
         check = book.put_policy("ns", "hostile", text)

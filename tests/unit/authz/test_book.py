@@ -213,19 +213,19 @@ def test_revisions_rise_for_those_concerned_only() -> None:
 
 def test_listeners_hear_of_each_change_until_they_unsubscribe() -> None:
     book = PolicyBook()
-    heard: list[str | None] = []
-    unsubscribe = book.subscribe(heard.append)
+    notified: list[str | None] = []
+    unsubscribe = book.subscribe(notified.append)
     book.put_policy("ns", "p", ALL)
     book.put_policy("ns", "p", ALL)
     book.put_policy(None, "c", ALL)
     book.put_grant(grant())
     book.remove_grant("ns", "m-0")
     book.remove_policy("ns", "p")
-    assert heard == ["ns", None, "ns", "ns", "ns"]
+    assert notified == ["ns", None, "ns", "ns", "ns"]
     unsubscribe()
     unsubscribe()
     book.remove_policy(None, "c")
-    assert len(heard) == 5
+    assert len(notified) == 5
 
 
 def test_a_listener_may_ask_the_book() -> None:

@@ -187,7 +187,7 @@ def test_names_that_are_cedar_stay_names() -> None:
     assert authorize(ALL, request=request).allowed
 
 
-def test_a_decision_stands_until_what_is_in_force_in_its_namespace_changes() -> None:
+def test_a_decision_is_valid_until_what_is_in_force_in_its_namespace_changes() -> None:
     book = PolicyBook()
     book.put_policy("ns", "p", ALL)
     gate = Gate(book, lambda: NOW)
@@ -198,7 +198,7 @@ def test_a_decision_stands_until_what_is_in_force_in_its_namespace_changes() -> 
     assert not gate.is_still_valid("ns", GET, decision)
 
 
-def test_a_decision_stands_until_a_grant_expires() -> None:
+def test_a_decision_is_valid_until_a_grant_expires() -> None:
     now = [NOW]
     book, expires = PolicyBook(), NOW + timedelta(seconds=1)
     book.put_grant(Grant("ns", "a", GET, Scope.HOST, expires))
@@ -210,7 +210,7 @@ def test_a_decision_stands_until_a_grant_expires() -> None:
     assert not gate.authorize("ns", GET, JOB).allowed
 
 
-def test_a_denial_never_stands() -> None:
+def test_a_denial_is_never_still_valid() -> None:
     book = PolicyBook()
     gate = Gate(book, lambda: NOW)
     assert not gate.is_still_valid("ns", GET, gate.authorize("ns", GET, JOB))

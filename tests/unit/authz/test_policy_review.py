@@ -114,7 +114,7 @@ def test_a_watch_that_leaves_out_a_revision_is_a_gap() -> None:
         ("beyond what the scan admits", {"cedar": "(" * 100, "digest": cedar_digest("(" * 100)}),
         ("of this very generation", {"generation": 2}),
         ("of a generation to come", {"generation": 7}),
-        ("judged to a generation to come", {"judgedGeneration": 3}),
+        ("reviewed to a generation to come", {"judgedGeneration": 3}),
     ],
 )
 def test_a_record_that_cannot_be_ours_does_not_count(why: str, changes: dict[str, Any]) -> None:
@@ -130,9 +130,9 @@ def test_an_object_that_was_made_anew_inherits_nothing() -> None:
 def test_what_another_operator_has_recorded_fills_a_gap_and_is_kept() -> None:
     blind = review_all(policy(3, TYPO, recorded(1)))
     assert counts(blind) == (1, False)
-    told = review(policy(3, TYPO, recorded(2, NARROW, judgedGeneration=3)), blind)
-    assert counts(told) == (2, True)
-    assert counts(review(policy(3, TYPO), told)) == (2, True)
+    later = review(policy(3, TYPO, recorded(2, NARROW, judgedGeneration=3)), blind)
+    assert counts(later) == (2, True)
+    assert counts(review(policy(3, TYPO), later)) == (2, True)
 
 
 def test_an_operator_that_knows_more_does_not_give_way_to_a_record_that_knows_less() -> None:
@@ -161,6 +161,6 @@ def test_objects_of_an_earlier_release_count_by_their_text_alone() -> None:
     assert counts(review_all(policy(4, TYPO))) is None
 
 
-def test_a_record_that_a_rollback_left_behind_tells_nothing_of_the_revisions_after_it() -> None:
+def test_a_record_that_a_rollback_left_behind_says_nothing_of_the_revisions_after_it() -> None:
     # The older release acted on generation 3, which was valid, and wrote no record.
     assert counts(review_all(policy(4, TYPO, recorded(2)))) == (2, False)

@@ -34,7 +34,7 @@ def operator(*arguments: str | Path) -> Result:
     return done
 
 
-def test_a_module_that_fits_is_told_with_the_digest_that_its_spec_needs(tmp_path: Path) -> None:
+def test_a_module_that_fits_is_shown_with_the_digest_that_its_spec_needs(tmp_path: Path) -> None:
     wasm = Script().ok("{}")
     file = tmp_path / "good.wasm"
     file.write_bytes(wasm)
@@ -81,7 +81,7 @@ def test_a_module_that_no_config_map_can_hold_fits_and_is_warned_of(tmp_path: Pa
         "too-large",
     ],
 )
-def test_a_file_that_does_not_fit_is_told_with_what_is_wrong_and_what_helps(
+def test_a_file_that_does_not_fit_is_refused_with_what_is_wrong_and_what_helps(
     tmp_path: Path, wasm: Callable[[], bytes], wrong: str, remedy: str
 ) -> None:
     file = tmp_path / "bad.wasm"

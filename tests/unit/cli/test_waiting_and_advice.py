@@ -227,18 +227,18 @@ def test_the_denial_that_failed_a_job_is_named_though_neither_speaks_of_the_othe
 
 
 @pytest.mark.parametrize("approvals", [(), (approval(ASKED),), (approval(asking(path="/other"), "Denied", "build"),)])
-def test_a_denial_that_is_gone_or_asked_anew_is_looked_for_by_the_person(
+def test_a_denial_that_is_gone_or_asked_anew_is_for_the_person_to_find(
     approvals: tuple[CurationApproval, ...],
 ) -> None:
     what = among(failed_by_a_denial(), *approvals)
     assert next_steps(what)[0].startswith("kubectl get cappr -n demo ")
 
 
-LOOK = asking(trigger=Trigger.OBSERVE, method="GET", path="/sessions/1", module_digest="x")
+OBSERVED = asking(trigger=Trigger.OBSERVE, method="GET", path="/sessions/1", module_digest="x")
 
 
-def looked_at(asked: EvaluatedRequest, authorized: str = "False") -> Known:
-    """A Running job, the last look at whose session was decided so, as the operator records it."""
+def running_denied(asked: EvaluatedRequest, authorized: str = "False") -> Known:
+    """A Running job, the last observation of whose session was decided so, as the operator records it."""
     said = Gate(PolicyBook(), lambda: NOW).authorize("demo", asked, CallContext("build")).reason
     condition = {
         "type": "Authorized",
@@ -250,10 +250,10 @@ def looked_at(asked: EvaluatedRequest, authorized: str = "False") -> Known:
     return known(Phase.RUNNING, Reason.SESSION_SPAWNED, run=RUN, conditions=[condition])
 
 
-@pytest.mark.parametrize("asked", [LOOK, LOOK.model_copy(update={"query": "q" * 1000})], ids=["short", "cut"])
-def test_a_denied_look_can_be_approved_though_ten_other_jobs_are_listed(asked: EvaluatedRequest) -> None:
+@pytest.mark.parametrize("asked", [OBSERVED, OBSERVED.model_copy(update={"query": "q" * 1000})], ids=["short", "cut"])
+def test_a_denied_observation_can_be_approved_though_ten_other_jobs_are_listed(asked: EvaluatedRequest) -> None:
     first_ten = [f"a{n}" for n in range(10)]
-    steps = next_steps(among(looked_at(asked), approval(asked, "Pending", *first_ten)))
+    steps = next_steps(among(running_denied(asked), approval(asked, "Pending", *first_ten)))
     assert len(steps) == 2
     assert steps[1].startswith(f"kubectl curation approve {approval_name(asked)} -n demo ")
 
@@ -261,17 +261,17 @@ def test_a_denied_look_can_be_approved_though_ten_other_jobs_are_listed(asked: E
 @pytest.mark.parametrize(
     ("authorized", "found"),
     [
-        ("True", approval(LOOK)),
-        ("False", approval(LOOK, "Denied")),
-        ("False", approval(LOOK.model_copy(update={"module_digest": "y"}))),
-        ("False", approval(LOOK.model_copy(update={"trigger": Trigger.CANCEL}))),
-        ("False", approval(LOOK.model_copy(update={"path": "/sessions/2"}))),
-        ("False", approval(LOOK.model_copy(update={"path": "/sessions/"}))),
+        ("True", approval(OBSERVED)),
+        ("False", approval(OBSERVED, "Denied")),
+        ("False", approval(OBSERVED.model_copy(update={"module_digest": "y"}))),
+        ("False", approval(OBSERVED.model_copy(update={"trigger": Trigger.CANCEL}))),
+        ("False", approval(OBSERVED.model_copy(update={"path": "/sessions/2"}))),
+        ("False", approval(OBSERVED.model_copy(update={"path": "/sessions/"}))),
     ],
     ids=["allowed since", "decided", "another build", "another trigger", "another session", "a shorter path"],
 )
 def test_an_approval_of_another_call_is_no_advice_for_a_running_job(authorized: str, found: CurationApproval) -> None:
-    assert len(next_steps(among(looked_at(LOOK, authorized), found))) == 1
+    assert len(next_steps(among(running_denied(OBSERVED, authorized), found))) == 1
 
 
 @pytest.mark.parametrize("phase", [Phase.QUEUED, Phase.SUBMITTED, Phase.AWAITING_APPROVAL, Phase.RUNNING, Phase.FAILED])
@@ -279,7 +279,7 @@ def test_an_invalid_policy_is_to_be_mended_whatever_the_job_does(phase: Phase) -
     assert "mend the invalid policy" in next_steps(known(phase, invalid=("CurationPolicy demo/p: ParseError",)))[0]
 
 
-def test_a_module_that_does_not_exist_is_told_with_those_that_do_and_once() -> None:
+def test_a_module_that_does_not_exist_is_named_with_those_that_do_and_once() -> None:
     missing = known(Q, Reason.WAITING_FOR_MODULE)
     assert module_state(missing).endswith("; there are: build, test")
     assert waits_for(missing) == ["CurationModule m to be Ready"]

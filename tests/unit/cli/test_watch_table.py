@@ -75,15 +75,15 @@ def test_at_eighty_columns_short_names_leave_room_for_a_message_and_wide_termina
 
 
 @pytest.mark.parametrize(
-    ("session", "told"),
+    ("session", "expected"),
     [
         (_session(), ""),
         (_session(url="https://s.example/1"), "https://s.example/1"),
         (_session(url="https://s.example/1", progress={"done": 3, "of": 7}), '{"done": 3, "of": 7}'),
     ],
 )
-def test_the_message_of_a_running_job_tells_what_its_session_column_does_not(session: Any, told: str) -> None:
+def test_the_message_of_a_running_job_shows_what_its_session_column_does_not(session: Any, expected: str) -> None:
     jobs = _jobs(_job("build", "Running", "Session s-0123456789abcdef runs, started by attempt 1.", session=session))
     _, row = screen_rows(jobs, NOW, False, 200)
     assert row[4] == "s-0123456789abcdef"
-    assert row[-1] == told
+    assert row[-1] == expected

@@ -104,41 +104,41 @@ def test_tombstones_are_bounded_and_the_oldest_go_first() -> None:
     assert cache.put(job(13, uid="u1"))
 
 
-def test_listeners_hear_of_each_accepted_change_before_put_returns() -> None:
+def test_listeners_are_notified_of_each_accepted_change_before_put_returns() -> None:
     cache = Cache(JOBS)
-    heard: list[tuple[int | None, int | None]] = []
+    notified: list[tuple[int | None, int | None]] = []
 
     def listen(old: Stored | None, new: Stored | None) -> None:
         assert cache.get("ns", "a") == new
-        heard.append((old.resource_version if old else None, new.resource_version if new else None))
+        notified.append((old.resource_version if old else None, new.resource_version if new else None))
 
     stop = cache.listen(listen)
     cache.put(job(10))
-    assert heard == [(None, 10)]
+    assert notified == [(None, 10)]
     cache.put(job(10))
     cache.put(job(11))
     cache.put(job(12, uid="u2"))
     cache.delete(job(13, uid="u1"))
     cache.delete(job(14, uid="u2"))
-    assert heard == [(None, 10), (10, 11), (11, 12), (12, None)]
+    assert notified == [(None, 10), (10, 11), (11, 12), (12, None)]
     stop()
     cache.put(job(15, uid="u3"))
-    assert len(heard) == 4
+    assert len(notified) == 4
 
 
 def test_a_listener_that_raises_keeps_neither_the_change_nor_the_other_listeners_from_happening(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     cache = Cache(JOBS)
-    heard: list[Stored | None] = []
+    notified: list[Stored | None] = []
 
     def broken(_old: Stored | None, _new: Stored | None) -> None:
         raise RuntimeError("broken listener")
 
     cache.listen(broken)
-    cache.listen(lambda _old, new: heard.append(new))
+    cache.listen(lambda _old, new: notified.append(new))
     assert cache.put(job(10))
-    assert len(heard) == 1
+    assert len(notified) == 1
     assert "broken listener" in caplog.text
 
 

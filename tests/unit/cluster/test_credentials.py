@@ -147,7 +147,7 @@ async def server() -> AsyncIterator[TokenServer]:
 
 
 def slow_plugin(tmp_path: Path) -> dict[str, object]:
-    """A user whose plugin takes 0.1 s to tell what is in the file ``token``, and counts in ``runs``."""
+    """A user whose plugin takes 0.1 s to print what is in the file ``token``, and counts in ``runs``."""
     answer = {"apiVersion": "client.authentication.k8s.io/v1", "kind": "ExecCredential", "status": {"token": "$t"}}
     plugin = tmp_path / "plugin"
     plugin.write_text(
@@ -190,7 +190,7 @@ async def test_a_server_that_goes_on_refusing_is_asked_twice_and_no_more(tmp_pat
 
 
 class Reading:
-    """Takes the place of `Credentials._read`: it lasts until it is told to end."""
+    """Takes the place of `Credentials._read`: it lasts until it is ended."""
 
     def __init__(self) -> None:
         self.begun = 0
@@ -238,7 +238,7 @@ async def test_a_renewal_that_does_not_end_is_given_up_and_tried_again_later(
     assert await credentials.renew()
 
 
-async def test_the_end_of_the_connection_ends_a_renewal_and_those_that_wait_for_it_are_told_no(
+async def test_the_end_of_the_connection_ends_a_renewal_and_fails_those_that_wait_for_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     connection = await connect(environ={"KUBECONFIG": write_kubeconfig(tmp_path / "k", {"token": "t"})})

@@ -13,7 +13,7 @@ from curation.cluster.events import EventRecorder
 
 
 class Clock:
-    """A clock that stands until it is moved."""
+    """A clock that stays until it is moved."""
 
     def __init__(self) -> None:
         self.now = 1000.0
@@ -41,7 +41,7 @@ def test_a_long_silence_earns_no_more_than_the_burst() -> None:
     assert [spam.allows("u") for _ in range(26)] == [True] * 25 + [False]
 
 
-def test_one_object_does_not_use_up_what_another_may_tell() -> None:
+def test_one_object_does_not_use_up_the_events_of_another() -> None:
     spam = SpamFilter(Clock())
     while spam.allows("u1"):
         pass
@@ -69,7 +69,7 @@ def test_a_text_that_fits_is_left_alone(text: str, size: int, expected: str) -> 
     assert fit(text, size) == expected
 
 
-def test_of_more_namespaces_that_take_no_events_than_are_remembered_those_of_late_are_not_told_of_again(
+def test_of_more_namespaces_that_take_no_events_than_are_remembered_those_of_late_are_not_reported_again(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(events, "REMEMBERED_EVENTS", 2)
@@ -79,5 +79,5 @@ def test_of_more_namespaces_that_take_no_events_than_are_remembered_those_of_lat
         metadata = {"name": "j", "namespace": namespace, "uid": namespace}
         regarding = {"apiVersion": "v1", "kind": "CurationJob", "metadata": metadata}
         recorder._refused(recorder._begin(regarding, "Submitted", "m", "Submit", "Normal", 0.0), "exceeded quota")
-    told = [line.getMessage().split()[7].rstrip(",") for line in caplog.records if line.levelname == "WARNING"]
-    assert told == ["a", "b", "c", "b"]
+    logged = [line.getMessage().split()[7].rstrip(",") for line in caplog.records if line.levelname == "WARNING"]
+    assert logged == ["a", "b", "c", "b"]

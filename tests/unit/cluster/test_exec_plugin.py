@@ -1,4 +1,4 @@
-"""Credentials from a program: what it is told, what it may answer, and that each failure is an error with the hint."""
+"""Credentials from a program: what it is given, what it may answer, and that each failure is an error with the hint."""
 
 import asyncio
 import json
@@ -49,7 +49,7 @@ async def refusal(command: object, **more: Any) -> str:
     return said
 
 
-async def test_it_is_told_what_client_go_tells_it(tmp_path: Path) -> None:
+async def test_it_gets_what_client_go_gives_it(tmp_path: Path) -> None:
     answering(tmp_path, {"token": "t"})
     command = program(
         tmp_path,

@@ -28,8 +28,8 @@ def change(name: str, **more: Any) -> bytes:
     return json.dumps({"type": "ADDED", "object": {"metadata": meta, **more}}, separators=(",", ":")).encode() + b"\n"
 
 
-async def told(*pieces: bytes) -> list[str]:
-    """The names of the objects that are told of, and the codes of the errors."""
+async def taken_in(*pieces: bytes) -> list[str]:
+    """The names of the objects that are taken in, and the codes of the errors."""
     content = Intake(cast(aiohttp.StreamReader, Content(*pieces)), JOBS, "watch")
     found = []
     async for line in content.iter_chunked(1):
@@ -43,7 +43,7 @@ async def test_events_come_whole_in_whatever_pieces_they_are_sent() -> None:
     stream = change("a") + change("b") + change("c")
     for size in (1, 7, 100, len(stream)):
         pieces = [stream[at : at + size] for at in range(0, len(stream), size)]
-        assert await told(*pieces) == ["a", "b", "c"]
+        assert await taken_in(*pieces) == ["a", "b", "c"]
 
 
 @pytest.mark.parametrize(
@@ -59,7 +59,7 @@ async def test_events_come_whole_in_whatever_pieces_they_are_sent() -> None:
     ],
 )
 async def test_what_is_no_event_makes_the_watch_begin_anew(line: bytes) -> None:
-    assert await told(change("a"), line, change("b")) == ["a", "410", "b"]
+    assert await taken_in(change("a"), line, change("b")) == ["a", "410", "b"]
 
 
 async def test_an_event_longer_than_any_object_makes_the_watch_begin_anew(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -67,8 +67,8 @@ async def test_an_event_longer_than_any_object_makes_the_watch_begin_anew(monkey
     long = change("long", spec={"x": "y" * 2000})
     for size in (100, 999, len(long)):
         pieces = [long[at : at + size] for at in range(0, len(long), size)]
-        assert await told(change("a"), *pieces, change("b")) == ["a", "410", "b"]
+        assert await taken_in(change("a"), *pieces, change("b")) == ["a", "410", "b"]
 
 
 async def test_what_was_cut_off_is_left_to_the_next_watch() -> None:
-    assert await told(change("a"), change("b")[:-10]) == ["a"]
+    assert await taken_in(change("a"), change("b")[:-10]) == ["a"]

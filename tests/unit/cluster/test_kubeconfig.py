@@ -80,7 +80,7 @@ def test_relative_paths_begin_at_the_folder_of_the_file_that_names_them(tmp_path
     assert Path(merged.exec.command).resolve() == tmp_path / "b" / "plugin"
 
 
-def test_a_plugin_without_a_slash_is_looked_for_on_the_path(tmp_path: Path) -> None:
+def test_a_plugin_without_a_slash_is_searched_for_on_the_path(tmp_path: Path) -> None:
     found = read(write(tmp_path / "k", user={"exec": EXEC})).exec
     assert found is not None
     assert found.command == "plugin"
@@ -289,12 +289,12 @@ def test_a_server_alone_is_enough(tmp_path: Path) -> None:
     assert (access.server, access.token) == ("http://host:6443", "t"), "client-go takes it for http"
 
 
-def test_a_plugin_that_asks_for_it_is_told_of_the_cluster(tmp_path: Path) -> None:
+def test_a_plugin_that_asks_for_it_gets_the_cluster(tmp_path: Path) -> None:
     extension = {"name": "client.authentication.k8s.io/exec", "extension": {"audience": "a"}}
     cluster = {"certificate-authority-data": PEM, "tls-server-name": "n", "extensions": [extension]}
     user = {"exec": {**EXEC, "provideClusterInfo": True}}
-    told = read(write(tmp_path / "k", cluster=cluster, user=user)).exec_cluster
-    assert json.loads(json.dumps(told)) == {
+    document = read(write(tmp_path / "k", cluster=cluster, user=user)).exec_cluster
+    assert json.loads(json.dumps(document)) == {
         "server": "https://c",
         "tls-server-name": "n",
         "certificate-authority-data": PEM,

@@ -44,7 +44,7 @@ def test_before_the_first_answer_it_is_the_local_wall_clock() -> None:
 
 
 @pytest.mark.parametrize("ahead", [0.0, 0.4, 37.9, -3600.25])
-def test_one_answer_tells_the_offset_to_half_a_second(ahead: float) -> None:
+def test_one_answer_shows_the_offset_to_half_a_second(ahead: float) -> None:
     world = World(ahead)
     world.ask()
     assert abs(world.error()) <= 0.51
@@ -52,7 +52,7 @@ def test_one_answer_tells_the_offset_to_half_a_second(ahead: float) -> None:
 
 
 @pytest.mark.parametrize("ahead", [0.0, 0.4, 0.999, 37.9, -3600.25])
-def test_many_answers_tell_it_to_a_round_trip_without_bias(ahead: float) -> None:
+def test_many_answers_show_it_to_a_round_trip_without_bias(ahead: float) -> None:
     world = World(ahead)
     for _ in range(300):
         world.mono += 0.0173
@@ -97,12 +97,12 @@ def test_a_step_of_the_server_clock_is_followed_by_the_next_answer() -> None:
 def test_it_never_goes_back_while_it_learns() -> None:
     for ahead in (0.05, 0.5, 0.95):
         world = World(ahead)
-        told = []
+        times = []
         for _ in range(200):
             world.mono += 0.011
             world.ask()
-            told.append(world.clock.now())
-        assert told == sorted(told)
+            times.append(world.clock.now())
+        assert times == sorted(times)
         assert abs(world.error()) <= 0.02
 
 
@@ -122,5 +122,5 @@ def test_a_missing_or_broken_header_changes_nothing(header: str | None) -> None:
     assert world.clock.uncertainty == float("inf")
 
 
-def test_it_tells_aware_utc_times() -> None:
+def test_it_gives_aware_utc_times() -> None:
     assert World(ahead=0).clock.now().utcoffset() is not None

@@ -1,4 +1,4 @@
-"""The address that was judged is the address connected to, whatever DNS answers, and when."""
+"""The address that was checked is the address connected to, whatever DNS answers, and when."""
 
 import socket
 
@@ -71,7 +71,7 @@ async def test_a_name_that_leads_under_the_floor_is_refused(floor: AddressFloor,
     await client.close()
 
 
-async def test_of_several_addresses_only_the_judged_ones_are_tried(floor: AddressFloor) -> None:
+async def test_of_several_addresses_only_the_allowed_ones_are_tried(floor: AddressFloor) -> None:
     client = EgressClient(floor, resolver=ScriptedResolver([METADATA, "::1", "127.0.0.1", "10.0.0.1"]))
     async with raw_server() as server:
         assert await fetch(client, server) == 200
@@ -103,7 +103,7 @@ async def test_dns_that_changes_after_the_check_changes_nothing(
     await client.close()
 
 
-async def test_the_socket_is_judged_even_if_the_resolver_lies(
+async def test_the_socket_is_checked_even_if_the_resolver_lies(
     floor: AddressFloor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     lying = ScriptedResolver([METADATA], ["10.0.0.1", METADATA, "::1"])

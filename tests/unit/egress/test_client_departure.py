@@ -1,4 +1,4 @@
-"""on_departure: called once, on a connection that stands, before the first byte; what it refuses never leaves."""
+"""on_departure: called once, on an open connection, before the first byte; what it refuses never leaves."""
 
 import asyncio
 
@@ -61,7 +61,7 @@ async def test_it_is_called_once_when_connected_and_before_the_request_arrives(c
     assert server.connections == 1
 
 
-async def test_it_is_not_called_when_no_connection_stands(client: EgressClient) -> None:
+async def test_it_is_not_called_without_an_open_connection(client: EgressClient) -> None:
     called: list[bool] = []
     async with raw_server() as server:
         pass

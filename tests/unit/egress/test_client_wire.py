@@ -35,7 +35,7 @@ TARGETS = [
 
 
 @pytest.mark.parametrize("target", TARGETS)
-async def test_what_was_judged_is_what_is_sent(client: EgressClient, target: str) -> None:
+async def test_what_the_gate_allowed_is_what_is_sent(client: EgressClient, target: str) -> None:
     async with raw_server() as server:
         url = parse_url(f"http://127.0.0.1:{server.port}{target}")
         assert (await send(client, OutboundRequest("GET", url))).body == b"ok"

@@ -23,7 +23,7 @@ GENEROUS = 60
 
 
 class Held:
-    """A system whose look-ups under `slow.test` end when told, and whose other names of .test are the loopback's."""
+    """A system whose look-ups under `slow.test` end when released; other names of .test are the loopback's."""
 
     def __init__(self) -> None:
         self.go_on = threading.Event()
@@ -146,7 +146,7 @@ def test_a_loop_that_is_closed_meanwhile_is_no_error_and_no_exit_waits(held: Hel
 
 
 @pytest.mark.parametrize("host", ["sessions.com", "a.b.example.com", "team-a.svc", "3com.example"])
-async def test_a_name_with_a_dot_is_looked_up_as_it_stands(monkeypatch: pytest.MonkeyPatch, host: str) -> None:
+async def test_a_name_with_a_dot_is_looked_up_as_it_is(monkeypatch: pytest.MonkeyPatch, host: str) -> None:
     asked: list[str] = []
 
     def getaddrinfo(name: str, *_: Any, **__: Any) -> Any:

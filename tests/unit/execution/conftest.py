@@ -45,7 +45,7 @@ class Seen:
 
 
 class Peer:
-    """An HTTP server that keeps what it was asked, and answers /hold only when told."""
+    """An HTTP server that keeps what it was asked, and answers /hold only when released."""
 
     def __init__(self) -> None:
         self.seen: list[Seen] = []
@@ -87,7 +87,7 @@ class Peer:
 
 
 class Names(AbstractResolver):
-    """Resolves every name to the loopback address; `slow.test` only when told."""
+    """Resolves every name to the loopback address; `slow.test` only when released."""
 
     def __init__(self) -> None:
         self.asked = asyncio.Event()
@@ -104,7 +104,7 @@ class Names(AbstractResolver):
 
 
 class Notes:
-    """An observer that keeps what it is told."""
+    """An observer that keeps what it is notified of."""
 
     def __init__(self) -> None:
         self.started: list[Invocation] = []

@@ -1,6 +1,6 @@
 """Whole runs whose service answers more than the bounds allow: `limit`, and no Cancel that was carried out has failed.
 
-| over a bound      | Submit          | Cancel, asks for a change | Cancel, only looks |
+| over a bound      | Submit          | Cancel, asks for a change | Cancel, only reads |
 |-------------------|-----------------|---------------------------|--------------------|
 | the head          | `LimitExceeded` | by its status             | `LimitExceeded`    |
 | the body          | `LimitExceeded` | by its status             | `LimitExceeded`    |
@@ -99,7 +99,7 @@ async def test_a_cancel_that_the_service_failed_is_tried_again_whatever_the_head
 
 
 @pytest.mark.parametrize("name", OVER)
-async def test_what_a_cancel_only_looks_at_may_not_lose_its_content(rig: Rig, name: str) -> None:
+async def test_what_a_cancel_only_reads_may_not_lose_its_content(rig: Rig, name: str) -> None:
     async with raw_server(answering(over(name), close=True)) as server:
         script = Script().call({"method": "GET", "url": f"http://127.0.0.1:{server.port}/"})
         report = await rig.run(script.answer(), Trigger.CANCEL)

@@ -158,7 +158,7 @@ async def test_credentials_go_to_exactly_their_origin_and_win_over_the_modules_h
     assert "secret" not in repr(token)
 
 
-async def test_an_answer_that_repeats_a_credential_does_not_tell_it_to_the_module(rig: Rig) -> None:
+async def test_an_answer_that_repeats_a_credential_does_not_reveal_it_to_the_module(rig: Rig) -> None:
     token = OriginCredential("http", "127.0.0.1", rig.peer.port, "Authorization", "Bearer tell-nobody-of-this")
     report = await rig.run(Script().call(post(rig.peer.url("/echo"))).log_answer().ok(DONE), credentials=(token,))
     assert rig.peer.seen[0].headers["Authorization"] == "Bearer tell-nobody-of-this"
@@ -181,7 +181,7 @@ REPEATING = {
 
 
 @pytest.mark.parametrize("answer", REPEATING.values(), ids=REPEATING.keys())
-async def test_an_answer_that_repeats_a_credential_where_none_belongs_does_not_tell_it_either(
+async def test_an_answer_that_repeats_a_credential_where_none_belongs_does_not_reveal_it_either(
     rig: Rig, answer: bytes, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with raw_server(answering(answer, close=True)) as server:
@@ -193,7 +193,7 @@ async def test_an_answer_that_repeats_a_credential_where_none_belongs_does_not_t
     assert TOKEN.lower() not in f"{report.log} {report.result} {caplog.text}".lower()
 
 
-async def test_a_failed_call_tells_why_without_the_credential(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_failed_call_says_why_without_the_credential(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
     async def quoting(*_: object, **__: object) -> OutboundResponse:
         raise Unavailable(f"http://127.0.0.1:1: it said Bearer {TOKEN}")
 

@@ -53,7 +53,7 @@ def test_error_codes_are_those_of_the_design() -> None:
         (Trigger.OBSERVE, {"Running", "Completed", "Failed"}),
     ],
 )
-def test_results_are_told_apart_by_their_action(trigger: Trigger, actions: set[str]) -> None:
+def test_results_are_distinguished_by_their_action(trigger: Trigger, actions: set[str]) -> None:
     assert set(result_adapter(trigger).json_schema()["discriminator"]["mapping"]) == actions
 
 

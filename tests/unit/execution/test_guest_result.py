@@ -47,7 +47,7 @@ def error(claimed: str) -> Returned:
     return Returned(False, f'{{"message": "it broke", "class": "{claimed}"}}')
 
 
-def judged(end: GuestEnd, last: CallResult | None = None, denied: DeniedCall | None = None) -> Result:
+def result_of(end: GuestEnd, last: CallResult | None = None, denied: DeniedCall | None = None) -> Result:
     return guest_result(Trigger.SUBMIT, end, last, denied, Limits())
 
 
@@ -63,7 +63,7 @@ def judged(end: GuestEnd, last: CallResult | None = None, denied: DeniedCall | N
     ],
 )
 def test_a_failed_run_is_denied(why: str, end: GuestEnd, last: CallResult, denied: DeniedCall) -> None:
-    assert judged(end, last, denied) == Denied(REQUEST, "no policy permits GET https://h/"), why
+    assert result_of(end, last, denied) == Denied(REQUEST, "no policy permits GET https://h/"), why
 
 
 @pytest.mark.parametrize(
@@ -93,31 +93,31 @@ def test_a_failed_run_is_denied(why: str, end: GuestEnd, last: CallResult, denie
 def test_a_failed_run_has_its_class(
     why: str, end: GuestEnd, last: CallResult | None, denied: DeniedCall | None, expected: FailureClass
 ) -> None:
-    result = judged(end, last, denied)
+    result = result_of(end, last, denied)
     assert isinstance(result, Failed), why
     assert result.failure_class is expected, why
 
 
 @pytest.mark.parametrize("last", [None, RESPONSE, DENIED, UNAVAILABLE, REFUSED, OVER])
 def test_a_run_that_succeeded_is_never_failed_by_its_calls(last: CallResult | None) -> None:
-    assert judged(OK, last, DENIED_CALL) == Completed({})
+    assert result_of(OK, last, DENIED_CALL) == Completed({})
 
 
 def test_the_message_of_a_limit_names_it_and_what_the_module_said() -> None:
-    result = judged(PLAIN, OVER)
+    result = result_of(PLAIN, OVER)
     assert isinstance(result, Failed)
     assert "httpCalls was hit: used 65, allowed 64" in result.message
     assert "it broke" in result.message
 
 
 def test_the_message_of_a_trap_has_its_function() -> None:
-    result = judged(Trapped("unreachable", "main!give_up"))
+    result = result_of(Trapped("unreachable", "main!give_up"))
     assert isinstance(result, Failed)
     assert result.message == "the module trapped: unreachable (in main!give_up)"
 
 
 def test_words_of_a_module_are_cut_to_a_bound() -> None:
-    result = judged(Returned(False, '{"message": "' + "x" * 30_000 + '"}'))
+    result = result_of(Returned(False, '{"message": "' + "x" * 30_000 + '"}'))
     assert isinstance(result, Failed)
     assert len(result.message) < 1100
 

@@ -63,22 +63,22 @@ async def test_a_result_is_reported_for_its_run(
     assert not report.dead
 
 
-async def test_a_result_is_judged_outside_of_the_event_loop(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_result_is_parsed_outside_of_the_event_loop(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
     """One that is as long as it may be takes a second."""
-    judging: list[threading.Thread] = []
+    parsing: list[threading.Thread] = []
 
     def authorize(*arguments: Any) -> Result:
-        judging.append(threading.current_thread())
+        parsing.append(threading.current_thread())
         return guest_result(*arguments)
 
     monkeypatch.setattr(in_process, "guest_result", authorize)
     report = await ended(rig.start(Script().ok(DONE), Trigger.OBSERVE))
     assert report.result == Completed({"n": 1})
-    assert len(judging) == 1
-    assert judging[0] is not threading.main_thread()
+    assert len(parsing) == 1
+    assert parsing[0] is not threading.main_thread()
 
 
-async def test_the_module_is_told_all_of_its_context(rig: Rig) -> None:
+async def test_the_module_gets_all_of_its_context(rig: Rig) -> None:
     invocation = Invocation(
         trigger=Trigger.OBSERVE,
         run=RunKey("u", "u.g7.a2", 7, 2, "v1:d"),
@@ -212,7 +212,7 @@ async def test_a_fetch_that_fails_is_unavailable_with_its_reason(rig: Rig, caplo
     assert invocation.log_fields.items() <= vars(record).items()
 
 
-async def test_a_module_that_is_missing_is_told_from_one_that_cannot_be_read_now(
+async def test_a_module_that_is_missing_is_distinguished_from_one_that_cannot_be_read_now(
     rig: Rig, caplog: pytest.LogCaptureFixture
 ) -> None:
     for error, absent in [
@@ -277,7 +277,7 @@ async def test_what_is_started_after_the_close_ends_at_once_and_is_dead(rig: Rig
     assert isinstance(report.result, Failed)
 
 
-async def test_the_observer_is_told_of_every_start_call_and_end(rig: Rig) -> None:
+async def test_the_observer_is_notified_of_every_start_call_and_end(rig: Rig) -> None:
     script = Script().call({"method": "GET", "url": rig.peer.url("/")}, times=2).ok(DONE)
     execution = rig.start(script)
     report = await ended(execution)
@@ -296,8 +296,8 @@ async def test_an_observer_that_fails_harms_no_run(
         monkeypatch.setattr(rig.notes, name, fails)
     report = await rig.run(Script().call({"method": "GET", "url": rig.peer.url("/")}).ok(DONE))
     assert report.result == Completed({"n": 1})
-    told = [each for each in caplog.records if each.message == "an observer of executions failed"]
-    assert [(vars(each)["job"], vars(each)["run_id"]) for each in told] == [(f"{NAMESPACE}/job-1", report.run.id)] * 3
+    logged = [each for each in caplog.records if each.message == "an observer of executions failed"]
+    assert [(vars(each)["job"], vars(each)["run_id"]) for each in logged] == [(f"{NAMESPACE}/job-1", report.run.id)] * 3
 
 
 @pytest.mark.parametrize("number", [0, 4097])

@@ -132,7 +132,7 @@ async def test_after_the_cancel_of_a_run_that_created_nothing_its_submit_is_refu
     assert template.service.live_workspaces() == []
 
 
-async def test_observe_tells_the_progress_of_a_live_session(template: Template) -> None:
+async def test_observe_reports_the_progress_of_a_live_session(template: Template) -> None:
     session = await template.spawned()
     assert await template.observed(session) == StillRunning(None)
     template.service.report(session.id, {"step": 2})
@@ -142,7 +142,7 @@ async def test_observe_tells_the_progress_of_a_live_session(template: Template) 
     assert [entry.method for entry in template.service.log() if entry.caller.trigger == "Observe"] == ["GET"] * 3
 
 
-async def test_observe_tells_how_a_session_ended(template: Template) -> None:
+async def test_observe_reports_how_a_session_ended(template: Template) -> None:
     done, bare, failed_, silent, cancelled = [
         SessionRef((await template.run(attempt=n)).result.session.id)  # type: ignore[union-attr]
         for n in range(1, 6)

@@ -2,7 +2,7 @@
 
 Its runtime is gopher-lua, which is Lua 5.1, with the base, package and table libraries and an os of date and time;
 the string and math libraries are off for scripts that come from argocd-cm. An action's result is merged over the
-object as its cleanReturnedObj does it: Lua cannot tell an empty map from an empty list.
+object as its cleanReturnedObj does it: Lua cannot distinguish an empty map from an empty list.
 """
 
 from collections.abc import Callable

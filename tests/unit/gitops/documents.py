@@ -90,7 +90,7 @@ def walked() -> dict[str, Document]:
     return {name: document(make()) for name, make in IN_EVERY_PHASE.items()}
 
 
-def judged(
+def reviewed(
     kind: str, spec: Document, ready: str, reason: str, message: str, *, generation: int = 2, seen: int = 2
 ) -> Document:
     """An object of another kind whose Ready condition the operator has written; `ready` empty: it has not yet."""
@@ -137,22 +137,22 @@ OTHER_KINDS: list[tuple[str, Document, str, str, str]] = [
     # name, object, Argo CD's health, Flux's status, kstatus
     (
         "a loaded module",
-        judged("CurationModule", MODULE_SPEC, "True", "Compiled", "The module can be run."),
+        reviewed("CurationModule", MODULE_SPEC, "True", "Compiled", "The module can be run."),
         "Healthy",
         "Current",
         "Current",
     ),
-    ("a new module", judged("CurationModule", MODULE_SPEC, "", "", ""), "Progressing", "InProgress", "InProgress"),
+    ("a new module", reviewed("CurationModule", MODULE_SPEC, "", "", ""), "Progressing", "InProgress", "InProgress"),
     (
         "an edited module",
-        judged("CurationModule", MODULE_SPEC, "True", "Compiled", "Old.", generation=3),
+        reviewed("CurationModule", MODULE_SPEC, "True", "Compiled", "Old.", generation=3),
         "Progressing",
         "InProgress",
         "InProgress",
     ),
     (
         "a module without its source",
-        judged("CurationModule", MODULE_SPEC, "False", "NotFound", "No ConfigMap."),
+        reviewed("CurationModule", MODULE_SPEC, "False", "NotFound", "No ConfigMap."),
         "Progressing",
         "InProgress",
         "InProgress",
@@ -160,7 +160,7 @@ OTHER_KINDS: list[tuple[str, Document, str, str, str]] = [
     *(
         (
             f"a module with {reason}",
-            judged("CurationModule", MODULE_SPEC, "False", reason, "Wrong."),
+            reviewed("CurationModule", MODULE_SPEC, "False", reason, "Wrong."),
             "Degraded",
             "Failed",
             "Failed" if reason != "DigestMismatch" else "InProgress",
@@ -173,15 +173,15 @@ OTHER_KINDS: list[tuple[str, Document, str, str, str]] = [
         for row in (
             (
                 f"a valid {kind}",
-                judged(kind, POLICY_SPEC, "True", "Valid", "1 policies are in force."),
+                reviewed(kind, POLICY_SPEC, "True", "Valid", "1 policies are in force."),
                 "Healthy",
                 "Current",
                 "Current",
             ),
-            (f"a new {kind}", judged(kind, POLICY_SPEC, "", "", ""), "Progressing", "InProgress", "InProgress"),
+            (f"a new {kind}", reviewed(kind, POLICY_SPEC, "", "", ""), "Progressing", "InProgress", "InProgress"),
             (
                 f"an edited {kind}",
-                judged(kind, POLICY_SPEC, "True", "Valid", "Old.", generation=3),
+                reviewed(kind, POLICY_SPEC, "True", "Valid", "Old.", generation=3),
                 "Progressing",
                 "InProgress",
                 "InProgress",
@@ -189,7 +189,7 @@ OTHER_KINDS: list[tuple[str, Document, str, str, str]] = [
             *(
                 (
                     f"a {kind} with {reason}",
-                    judged(kind, POLICY_SPEC, "False", reason, "Wrong."),
+                    reviewed(kind, POLICY_SPEC, "False", reason, "Wrong."),
                     "Degraded",
                     "Failed",
                     "InProgress",
@@ -200,49 +200,49 @@ OTHER_KINDS: list[tuple[str, Document, str, str, str]] = [
     ),
     (
         "a new approval",
-        judged("CurationApproval", approval_spec("Pending"), "", "", ""),
+        reviewed("CurationApproval", approval_spec("Pending"), "", "", ""),
         "Suspended",
         "InProgress",
         "InProgress",
     ),
     (
         "a pending approval",
-        judged("CurationApproval", approval_spec("Pending"), "False", "Pending", "Decide."),
+        reviewed("CurationApproval", approval_spec("Pending"), "False", "Pending", "Decide."),
         "Suspended",
         "InProgress",
         "InProgress",
     ),
     (
         "an approved approval",
-        judged("CurationApproval", approval_spec("Approved", decidedBy="ann"), "True", "Approved", "In force."),
+        reviewed("CurationApproval", approval_spec("Approved", decidedBy="ann"), "True", "Approved", "In force."),
         "Healthy",
         "Current",
         "Current",
     ),
     (
         "an approval just decided",
-        judged("CurationApproval", approval_spec("Approved"), "False", "Pending", "Old.", generation=3),
+        reviewed("CurationApproval", approval_spec("Approved"), "False", "Pending", "Old.", generation=3),
         "Progressing",
         "InProgress",
         "InProgress",
     ),
     (
         "an expired approval",
-        judged("CurationApproval", approval_spec("Approved"), "False", "Expired", "Over."),
+        reviewed("CurationApproval", approval_spec("Approved"), "False", "Expired", "Over."),
         "Healthy",
         "Current",
         "InProgress",
     ),
     (
         "a denied approval",
-        judged("CurationApproval", approval_spec("Denied"), "False", "Denied", "No."),
+        reviewed("CurationApproval", approval_spec("Denied"), "False", "Denied", "No."),
         "Healthy",
         "Current",
         "InProgress",
     ),
     (
         "a revoked approval",
-        judged("CurationApproval", approval_spec("Revoked"), "False", "Revoked", "Over."),
+        reviewed("CurationApproval", approval_spec("Revoked"), "False", "Revoked", "Over."),
         "Healthy",
         "Current",
         "InProgress",

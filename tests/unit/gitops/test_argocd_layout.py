@@ -67,7 +67,7 @@ def test_each_kind_has_test_data_of_every_health_it_can_have() -> None:
     }
 
 
-def test_both_kinds_of_policies_are_judged_alike() -> None:
+def test_both_kinds_of_policies_have_the_same_health() -> None:
     scripts = {
         (CUSTOMIZATIONS / kind / "health.lua").read_text("utf-8")
         for kind in ("CurationPolicy", "ClusterCurationPolicy")

@@ -1,4 +1,4 @@
-"""The Flux sample, judged without Flux; its own library judges in tests/integration/test_kstatus_library.py."""
+"""The Flux sample, checked without Flux; its own library checks it in tests/integration/test_kstatus_library.py."""
 
 from pathlib import Path
 

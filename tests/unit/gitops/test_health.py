@@ -88,7 +88,7 @@ def test_a_job_whose_spec_is_suspended_is_suspended(phase: Phase) -> None:
     assert health(obj)[0] == "Suspended"
 
 
-def test_a_status_without_reason_and_message_is_told_by_its_phase() -> None:
+def test_a_status_without_reason_and_message_is_shown_by_its_phase() -> None:
     obj = documents.job(Phase.RUNNING, Reason.SESSION_SPAWNED)
     for field in ("reason", "message"):
         obj["status"].pop(field)

@@ -109,14 +109,14 @@ def report(job: CurationJob, result: Result, trigger: Trigger = Trigger.SUBMIT, 
     return Report(trigger, key(job), result, **{"calls": ANSWERED, **fields})
 
 
-def judged(job: CurationJob | None, told: Report, now: datetime = NOW, **moment: Any) -> Verdict:
-    return complete(job, told, Moment(now, **moment))
+def verdict_of(job: CurationJob | None, given: Report, now: datetime = NOW, **moment: Any) -> Verdict:
+    return complete(job, given, Moment(now, **moment))
 
 
 def completed(job: CurationJob, result: Result, trigger: Trigger = Trigger.SUBMIT, **fields: Any) -> CurationJob:
     """The job after the outcome of its current run was applied."""
     now = fields.pop("now", NOW)
-    verdict = judged(job, report(job, result, trigger, **fields), now)
+    verdict = verdict_of(job, report(job, result, trigger, **fields), now)
     assert verdict.ruling is Ruling.APPLIED
     assert verdict.status is not None
     return stored(job, verdict.status)

@@ -1,4 +1,4 @@
-"""Takes off one guard of the fence at a time, to show that it is needed."""
+"""Removes one guard of the fence at a time, to show that it is needed."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -11,7 +11,7 @@ from curation.reconciler.jobs.takeover import Takeover
 from tests.models.world import Guards
 
 Disable = Callable[[pytest.MonkeyPatch], Guards]
-"""Takes a guard off while the patch lasts; the guards that are left to the driver."""
+"""Removes a guard while the patch lasts; the guards that are left to the driver."""
 
 
 def without_check(reason: str) -> Disable:

@@ -59,7 +59,7 @@ class JobMachine(RuleBasedStateMachine):
 
     @rule(there=st.sampled_from("ABC"), back=st.sampled_from("ABC"), received=st.booleans())
     def edit_and_edit_back(self, there: str, back: str, received: bool) -> None:
-        """Two changes in a row, which all operators have heard of before anything else happens, or not."""
+        """Two changes in a row, which all operators have seen before anything else happens, or not."""
         for work in (there, back):
             self.world.edit_template(work)
             for process in self.world.processes if received else ():

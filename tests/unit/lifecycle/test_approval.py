@@ -15,7 +15,6 @@ from tests.unit.lifecycle.builders import (
     denied,
     edited,
     facts,
-    judged,
     new_job,
     report,
     request,
@@ -23,6 +22,7 @@ from tests.unit.lifecycle.builders import (
     settled,
     stepped,
     stored,
+    verdict_of,
 )
 
 TOO_MANY = Problem(Reason.TOO_MANY_APPROVALS, "As many as allowed are Pending; decide some of them.")
@@ -115,7 +115,7 @@ def test_a_second_denial_of_the_request_that_a_job_was_freed_for_backs_off() -> 
     freed = claimed(stepped(awaiting(), request_allowed=True))
     job = awaiting(freed)
     assert job.status.retry_at is None  # not known to be the second
-    verdict = judged(freed, report(freed, denied()), freed_for=request_digest(request()), sample=0.75)
+    verdict = verdict_of(freed, report(freed, denied()), freed_for=request_digest(request()), sample=0.75)
     assert verdict.status is not None
     job = stored(freed, verdict.status)
     assert job.status.phase == "AwaitingApproval"
@@ -133,7 +133,7 @@ def test_a_second_denial_of_the_request_that_a_job_was_freed_for_backs_off() -> 
 
 def test_a_denial_of_another_request_does_not_back_off() -> None:
     freed = claimed(stepped(awaiting(), request_allowed=True))
-    verdict = judged(freed, report(freed, denied("/other")), freed_for=request_digest(request()))
+    verdict = verdict_of(freed, report(freed, denied("/other")), freed_for=request_digest(request()))
     assert verdict.status is not None
     assert verdict.status.retry_at is None
 

@@ -41,7 +41,7 @@ def test_a_cancel_that_fails_is_repeated() -> None:
     assert world.service.states["session-1"] is State.LIVE
     world.drain()
     assert list(world.service.states.values()) == [State.CANCELLED, State.LIVE]
-    assert not world.judge.given_up
+    assert not world.checker.given_up
 
 
 def test_a_process_that_dies_after_a_cancel_leaves_the_entry_to_the_next() -> None:

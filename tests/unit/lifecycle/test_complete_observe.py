@@ -24,7 +24,6 @@ from tests.unit.lifecycle.builders import (
     denied,
     edited,
     failed,
-    judged,
     report,
     request,
     running,
@@ -33,13 +32,14 @@ from tests.unit.lifecycle.builders import (
     stepped,
     stored,
     suspended,
+    verdict_of,
 )
 
 LATER = NOW + seconds(60)
 
 
 def observed(job: CurationJob, result: Result, at: float = 60) -> Verdict:
-    return judged(job, report(job, result, Trigger.OBSERVE), NOW + seconds(at))
+    return verdict_of(job, report(job, result, Trigger.OBSERVE), NOW + seconds(at))
 
 
 def test_a_completed_session_completes_the_job() -> None:
@@ -68,7 +68,7 @@ def test_an_output_that_is_too_large_is_left_out_and_the_job_completes_all_the_s
     assert str(MAX_OUTPUT_BYTES) in job.status.message
 
 
-def test_why_an_output_was_left_out_is_told() -> None:
+def test_why_an_output_was_left_out_is_shown() -> None:
     job = completed(running(), Completed({}, "Its output of 9 bytes is over outputSize 8 bytes."), Trigger.OBSERVE)
     assert (job.status.phase, job.status.output) == ("Completed", {})
     assert job.status.message == "The session completed. Its output of 9 bytes is over outputSize 8 bytes."
@@ -84,7 +84,7 @@ def test_why_an_output_was_left_out_is_told() -> None:
     ],
     ids=lambda result: f"{type(result).__name__} {getattr(result, 'failure_class', '')}",
 )
-def test_an_observation_that_tells_nothing_never_fails_the_job(result: Result) -> None:
+def test_a_failed_observation_never_fails_the_job(result: Result) -> None:
     job = running()
     verdict = observed(job, result)
     assert verdict.ruling is Ruling.APPLIED
@@ -154,14 +154,14 @@ def test_a_denied_observation_is_shown_over_an_edit_of_a_control_until_one_is_al
     ],
 )
 @pytest.mark.parametrize("result", [failed(FailureClass.HTTP_UNAVAILABLE), Cancelled()], ids=["failed", "unfit"])
-def test_a_look_that_told_nothing_is_no_longer_shown_as_denied_if_its_calls_were_allowed(
+def test_a_failed_observation_is_no_longer_shown_as_denied_if_its_calls_were_allowed(
     result: Result, calls: Calls, authorized: str
 ) -> None:
     """Else its approval would go on counting the job as one that waits for it."""
     refused = observed(running(), denied())
     assert refused.status is not None
     job = stored(running(), refused.status)
-    verdict = judged(job, report(job, result, Trigger.OBSERVE, calls=calls), LATER)
+    verdict = verdict_of(job, report(job, result, Trigger.OBSERVE, calls=calls), LATER)
     assert verdict.status is not None
     shown = find(verdict.status.conditions, "Authorized")
     assert shown is not None
@@ -184,7 +184,7 @@ def test_the_first_progress_is_shown_at_once_and_the_next_after_thirty_seconds()
     assert second.status.session.progress == {"step": 2}
 
 
-def test_a_look_that_failed_in_between_does_not_show_progress_sooner() -> None:
+def test_an_observation_that_failed_in_between_does_not_show_progress_sooner() -> None:
     first = observed(running(), StillRunning({"step": 1}), at=2)
     assert first.status is not None
     job = stored(running(), first.status)
@@ -203,7 +203,7 @@ def test_a_look_that_failed_in_between_does_not_show_progress_sooner() -> None:
 )
 def test_an_observation_of_a_run_that_is_no_longer_current_is_dropped(result: Result) -> None:
     was = running()
-    told = report(was, result, Trigger.OBSERVE)
+    given = report(was, result, Trigger.OBSERVE)
     ended = completed(was, Completed({"first": True}), Trigger.OBSERVE)
     for job in (
         ended,
@@ -215,11 +215,11 @@ def test_an_observation_of_a_run_that_is_no_longer_current_is_dropped(result: Re
         deleted(was),
         stepped(was, now=NOW + seconds(7200)),
     ):
-        verdict = judged(job, told)
+        verdict = verdict_of(job, given)
         assert (verdict.ruling, verdict.status, verdict.orphan) == (Ruling.STALE, None, None)
 
 
 def test_an_observation_whose_fence_died_is_dropped() -> None:
     job = running()
-    verdict = judged(job, report(job, SessionFailed("x"), Trigger.OBSERVE, dead=True))
+    verdict = verdict_of(job, report(job, SessionFailed("x"), Trigger.OBSERVE, dead=True))
     assert (verdict.ruling, verdict.status) == (Ruling.STALE, None)

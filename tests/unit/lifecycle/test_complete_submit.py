@@ -29,7 +29,6 @@ from tests.unit.lifecycle.builders import (
     edited,
     failed,
     finished,
-    judged,
     key,
     new_job,
     report,
@@ -38,6 +37,7 @@ from tests.unit.lifecycle.builders import (
     settled,
     stepped,
     suspended,
+    verdict_of,
 )
 
 LATER = NOW + seconds(3)
@@ -73,7 +73,7 @@ def test_a_module_that_needs_no_session_completes_the_job() -> None:
 @pytest.mark.parametrize("failure", RETRYABLE)
 def test_a_failure_that_may_pass_is_tried_again_after_a_backoff(failure: FailureClass) -> None:
     job = claimed()
-    verdict = judged(job, report(job, failed(failure, "the service was away"), log="line"), sample=0.5)
+    verdict = verdict_of(job, report(job, failed(failure, "the service was away"), log="line"), sample=0.5)
     status = verdict.status
     assert status is not None
     assert (status.phase, status.reason) == ("Queued", "Backoff")
@@ -140,8 +140,8 @@ def test_a_run_that_came_to_nothing_is_abandoned_with_what_its_cancel_needs() ->
     "result", [SessionSpawned(SessionRef("s1")), Completed({})], ids=["SessionSpawned", "Completed"]
 )
 def test_a_run_that_succeeded_is_never_denied(result: Result) -> None:
-    told = denied()
-    job = completed(claimed(), result, calls=Calls(left=2, answered=2, allowed=2, last_denied=told.request))
+    given = denied()
+    job = completed(claimed(), result, calls=Calls(left=2, answered=2, allowed=2, last_denied=given.request))
     assert job.status.phase in ("Running", "Completed")
     assert job.status.approval is None
 
@@ -198,7 +198,7 @@ def test_an_outcome_does_not_advance_observed_generation() -> None:
 
 def test_a_control_edit_does_not_stop_an_outcome() -> None:
     before = edited(claimed(), observe_interval_seconds=5)
-    assert judged(before, report(before, Completed({}))).ruling is Ruling.APPLIED
+    assert verdict_of(before, report(before, Completed({}))).ruling is Ruling.APPLIED
 
 
 def test_the_current_retry_limit_counts() -> None:
@@ -212,17 +212,17 @@ def test_the_current_retry_limit_counts() -> None:
 
 def test_an_outcome_whose_write_was_applied_with_a_lost_answer_is_a_duplicate() -> None:
     before = claimed()
-    told = report(before, SessionSpawned(SessionRef("s1", "https://s/s1")))
+    given = report(before, SessionSpawned(SessionRef("s1", "https://s/s1")))
     for job in (running(before), edited(running(before), rerun="1"), deleted(running(before))):
-        verdict = judged(job, told)
+        verdict = verdict_of(job, given)
         assert (verdict.ruling, verdict.status, verdict.orphan) == (Ruling.DUPLICATE, None, None)
 
 
 @pytest.mark.parametrize("result", [failed(FailureClass.TRAP), denied(), Completed({}), failed(FailureClass.TIMEOUT)])
 def test_an_outcome_that_was_applied_changes_nothing_a_second_time(result: Result) -> None:
     before = claimed()
-    told = report(before, result)
-    verdict = judged(completed(before, result), told)
+    given = report(before, result)
+    verdict = verdict_of(completed(before, result), given)
     assert verdict.ruling is not Ruling.APPLIED
     assert verdict.status is None
 
@@ -232,23 +232,23 @@ def test_an_outcome_that_was_applied_changes_nothing_a_second_time(result: Resul
 
 def test_a_dropped_completion_gives_its_session_to_be_cancelled_unless_the_job_owns_it() -> None:
     first = claimed()
-    told = report(first, SessionSpawned(SessionRef("mine", "https://s/mine")))
-    stale = judged(claimed(first), told)
+    given = report(first, SessionSpawned(SessionRef("mine", "https://s/mine")))
+    stale = verdict_of(claimed(first), given)
     assert (stale.ruling, stale.orphan) == (Ruling.STALE, SessionRef("mine", "https://s/mine"))
-    owned = judged(running(claimed(first), "mine"), told)
+    owned = verdict_of(running(claimed(first), "mine"), given)
     assert (owned.ruling, owned.orphan) == (Ruling.STALE, None)
 
 
 @pytest.mark.parametrize("result", [failed(FailureClass.TRAP), denied(), Completed({})])
 def test_a_dropped_completion_without_a_session_leaves_nothing_to_cancel(result: Result) -> None:
     first = claimed()
-    verdict = judged(claimed(first), report(first, result))
+    verdict = verdict_of(claimed(first), report(first, result))
     assert (verdict.ruling, verdict.status, verdict.orphan) == (Ruling.STALE, None, None)
 
 
 def test_a_completion_of_a_job_that_is_gone_is_dropped_and_its_session_cancelled() -> None:
-    told = report(claimed(), SessionSpawned(SessionRef("s1")))
-    verdict = judged(None, told)
+    given = report(claimed(), SessionSpawned(SessionRef("s1")))
+    verdict = verdict_of(None, given)
     assert (verdict.ruling, verdict.orphan) == (Ruling.GONE, SessionRef("s1"))
     assert verdict.objection is not None
     assert verdict.objection.reason == "Gone"
@@ -259,7 +259,7 @@ def test_a_completion_of_a_job_that_is_gone_is_dropped_and_its_session_cancelled
 )
 def test_nothing_of_an_execution_whose_fence_died_is_applied_even_if_its_run_is_current_again(result: Result) -> None:
     job = claimed()
-    verdict = judged(job, report(job, result, dead=True))
+    verdict = verdict_of(job, report(job, result, dead=True))
     assert (verdict.ruling, verdict.status) == (Ruling.STALE, None)
     assert verdict.objection is not None
     assert verdict.objection.reason == "FenceDied"
@@ -270,15 +270,15 @@ def test_nothing_of_an_execution_whose_fence_died_is_applied_even_if_its_run_is_
 @pytest.mark.parametrize(
     "moved_on", [awaiting, running, finished, suspended], ids=["AwaitingApproval", "Running", "Completed", "Suspended"]
 )
-def test_a_submit_outcome_is_judged_in_submitted_only(moved_on: object) -> None:
+def test_a_submit_outcome_is_applied_in_submitted_only(moved_on: object) -> None:
     first = claimed()
     job = moved_on(first)  # type: ignore[operator]
-    told = report(first, failed(FailureClass.TRAP))
-    assert key(job) == told.run
-    verdict = judged(job, told)
+    given = report(first, failed(FailureClass.TRAP))
+    assert key(job) == given.run
+    verdict = verdict_of(job, given)
     assert (verdict.ruling, verdict.status) == (Ruling.STALE, None)
 
 
 def test_an_observation_of_another_trigger_is_stale_in_submitted() -> None:
     job = claimed()
-    assert judged(job, report(job, StillRunning(), Trigger.OBSERVE)).ruling is Ruling.STALE
+    assert verdict_of(job, report(job, StillRunning(), Trigger.OBSERVE)).ruling is Ruling.STALE

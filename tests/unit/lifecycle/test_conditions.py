@@ -1,4 +1,4 @@
-"""Conditions follow from the status, and tell kstatus and Flux the truth in every phase."""
+"""Conditions follow from the status, and show kstatus and Flux the truth in every phase."""
 
 from collections.abc import Callable
 from typing import Any
@@ -115,7 +115,7 @@ def test_every_condition_carries_a_reason_a_time_and_the_observed_generation(mak
 
 
 @pytest.mark.parametrize("make", IN_EVERY_PHASE.values(), ids=IN_EVERY_PHASE)
-def test_kstatus_is_told_the_truth_in_every_phase_and_after_every_edit(make: Callable[[], CurationJob]) -> None:
+def test_kstatus_sees_the_truth_in_every_phase_and_after_every_edit(make: Callable[[], CurationJob]) -> None:
     job = make()
     verdict = kstatus.compute(raw(job))
     wanted = {"Completed": Status.CURRENT, "Failed": Status.FAILED}.get(str(job.status.phase), Status.IN_PROGRESS)

@@ -1,4 +1,4 @@
-"""The nine faces of a stale completion, each as one judgement (docs/fence.md)."""
+"""The nine faces of a stale completion, each as one completion (docs/fence.md)."""
 
 import pytest
 
@@ -18,7 +18,6 @@ from tests.unit.lifecycle.builders import (
     edited,
     facts,
     failed,
-    judged,
     new_job,
     report,
     running,
@@ -27,6 +26,7 @@ from tests.unit.lifecycle.builders import (
     stepped,
     stored,
     suspended,
+    verdict_of,
     waiting,
 )
 
@@ -37,7 +37,7 @@ FAILURES: list[Result] = [failed(FailureClass.TRAP), failed(FailureClass.TIMEOUT
 def test_f1_a_stale_spawn_does_not_touch_a_running_job() -> None:
     first = claimed()
     job = running(claimed(edited(first, rerun="1")), "healthy")
-    verdict = judged(job, report(first, SPAWNED))
+    verdict = verdict_of(job, report(first, SPAWNED))
     assert (verdict.ruling, verdict.status) == (Ruling.STALE, None)
     assert verdict.orphan != SessionRef("healthy", "https://s/healthy")
 
@@ -45,7 +45,7 @@ def test_f1_a_stale_spawn_does_not_touch_a_running_job() -> None:
 def test_f2_the_session_of_the_stale_run_is_cancelled() -> None:
     first = claimed()
     job = running(claimed(edited(first, rerun="1")), "healthy")
-    assert judged(job, report(first, SPAWNED)).orphan == SPAWNED.session
+    assert verdict_of(job, report(first, SPAWNED)).orphan == SPAWNED.session
     assert job.status.abandoned_runs[0].id == report(first, SPAWNED).run.id  # and its run is cleaned by id
 
 
@@ -53,7 +53,7 @@ def test_f2_the_session_of_the_stale_run_is_cancelled() -> None:
 def test_f3_a_stale_failure_does_not_touch_a_newer_attempt_that_is_submitted(result: Result) -> None:
     first = claimed()
     for newer in (stepped(first), claimed(edited(first, rerun="1"))):
-        verdict = judged(newer, report(first, result))
+        verdict = verdict_of(newer, report(first, result))
         assert (verdict.ruling, verdict.status) == (Ruling.STALE, None)
 
 
@@ -67,7 +67,7 @@ def test_f4_a_stale_failure_does_not_touch_a_queued_job(result: Result) -> None:
         stepped(first, slot=False),
     ):
         assert queued.status.phase == "Queued"
-        verdict = judged(queued, report(first, result))
+        verdict = verdict_of(queued, report(first, result))
         assert (verdict.ruling, verdict.status) == (Ruling.STALE, None)
 
 
@@ -75,8 +75,8 @@ def test_f4_a_stale_failure_does_not_touch_a_queued_job(result: Result) -> None:
 def test_f5_a_stale_success_does_not_win_over_the_new_attempt(result: Result) -> None:
     first = claimed()
     second = stepped(first)
-    assert judged(second, report(first, result)).ruling is Ruling.STALE
-    own = judged(second, report(second, SessionSpawned(SessionRef("own"))))
+    assert verdict_of(second, report(first, result)).ruling is Ruling.STALE
+    own = verdict_of(second, report(second, SessionSpawned(SessionRef("own"))))
     assert own.ruling is Ruling.APPLIED
     assert own.status is not None
     assert own.status.session is not None
@@ -95,9 +95,9 @@ def test_f6_a_denial_alone_fails_no_run() -> None:
 def test_f7_once_a_session_is_recorded_its_run_can_no_longer_fail_the_job(result: Result) -> None:
     submitted = claimed()
     job = running(submitted)
-    verdict = judged(job, report(submitted, result))
+    verdict = verdict_of(job, report(submitted, result))
     assert (verdict.ruling, verdict.status) == (Ruling.STALE, None)
-    broken = judged(job, report(job, Failed(FailureClass.TRAP, "boom"), Trigger.OBSERVE))
+    broken = verdict_of(job, report(job, Failed(FailureClass.TRAP, "boom"), Trigger.OBSERVE))
     assert broken.status is not None
     assert broken.status.phase == "Running"
 
@@ -110,14 +110,14 @@ def test_f8_the_run_of_a_dead_operator_is_abandoned_and_the_next_claimed_in_one_
     assert died.status.run is not None
     (entry,) = step.status.abandoned_runs
     assert (entry.id, entry.session) == (died.status.run.id, None)  # whatever the run id has created
-    verdict = judged(stored(died, step.status), report(died, SPAWNED))  # it was not dead after all
+    verdict = verdict_of(stored(died, step.status), report(died, SPAWNED))  # it was not dead after all
     assert (verdict.ruling, verdict.status, verdict.orphan) == (Ruling.STALE, None, SPAWNED.session)
 
 
 @pytest.mark.parametrize("result", [SPAWNED, Completed({}), *FAILURES])
 def test_f9_every_way_to_supersede_a_run_makes_its_completion_stale(result: Result) -> None:
     first = claimed()
-    told = report(first, result)
+    given = report(first, result)
     for job in (
         stepped(first, now=NOW + seconds(900)),  # timed out
         edited(first, rerun="1"),
@@ -128,7 +128,7 @@ def test_f9_every_way_to_supersede_a_run_makes_its_completion_stale(result: Resu
         deleted(first),
         stepped(edited(first, input={"n": 2**60})),  # InvalidSpec
     ):
-        verdict = judged(job, told)
+        verdict = verdict_of(job, given)
         assert (verdict.ruling, verdict.status) == (Ruling.STALE, None)
         assert (verdict.orphan is not None) == (result is SPAWNED)
 
@@ -161,10 +161,10 @@ def test_a_run_that_had_to_be_cleaned_takes_one_write_more() -> None:
 def test_a_good_life_makes_two_events() -> None:
     step = decide(new_job(), facts())
     job = stored(new_job(), step.status)
-    spawned = judged(job, Report(Trigger.SUBMIT, report(job, SPAWNED).run, SPAWNED, ANSWERED))
+    spawned = verdict_of(job, Report(Trigger.SUBMIT, report(job, SPAWNED).run, SPAWNED, ANSWERED))
     assert spawned.status is not None
     job = stored(job, spawned.status)
-    done = judged(job, report(job, Completed({}), Trigger.OBSERVE))
+    done = verdict_of(job, report(job, Completed({}), Trigger.OBSERVE))
     assert [event.reason for event in (*step.events, *spawned.events, *done.events)] == ["SessionSpawned", "Completed"]
 
 

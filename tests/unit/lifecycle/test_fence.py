@@ -100,7 +100,7 @@ def test_a_job_that_has_no_run_yet_objects_to_every_run() -> None:
     assert against(new_job(), run) == "Superseded"
 
 
-def test_an_edit_and_its_reversal_make_the_run_look_current_again() -> None:
+def test_an_edit_and_its_reversal_make_the_run_seem_current_again() -> None:
     job = claimed()
     there = edited(job, rerun="1")
     assert against(there, key(job)) == "TemplateChanged"
@@ -114,7 +114,7 @@ def test_a_run_is_known_by_its_whole_id() -> None:
 
 
 @pytest.mark.parametrize("phase", ["Submitted", "Running"])
-def test_each_trigger_is_judged_in_its_own_phase_only(phase: str) -> None:
+def test_each_trigger_is_current_in_its_own_phase_only(phase: str) -> None:
     job = claimed() if phase == "Submitted" else running()
     assert (against(job, key(job), SUBMIT) is None) == (phase == "Submitted")
     assert (against(job, key(job), OBSERVE) is None) == (phase == "Running")

@@ -20,7 +20,7 @@ import pytest
 
 from curation.api.names import FailureClass
 from tests.models.executions import Behaviour
-from tests.models.judge import Violation
+from tests.models.invariants import Violation
 from tests.models.world import World
 from tests.unit.lifecycle.disabled_guards import (
     Disable,
@@ -55,10 +55,10 @@ def test_the_run_id_check_keeps_a_late_failure_from_a_newer_attempt() -> None:
         world.carry_out()
         slow.until("submit", "on the wire")
         world.carry_out()
-        slow.until("submit")  # has failed, and has not heard of attempt 2
+        slow.until("submit")  # has failed, and has not seen attempt 2
         slow.until("settle")
         world.drain()
-        assert world.judge.rulings == [("uid-1.g1.a1", "stale"), ("uid-1.g1.a2", "applied")]
+        assert world.checker.rulings == [("uid-1.g1.a1", "stale"), ("uid-1.g1.a2", "applied")]
 
     _run(without_check("Superseded"), scenario, "a stale completion of uid-1.g1.a1 was applied")
 
@@ -71,7 +71,7 @@ def test_the_template_check_keeps_an_old_outcome_from_a_new_template() -> None:
         world.edit_template("B")  # between the run's end and the write of its outcome
         process.until("settle")
         world.drain()
-        assert world.judge.rulings == [("uid-1.g1.a1", "stale"), ("uid-1.g2.a1", "applied")]
+        assert world.checker.rulings == [("uid-1.g1.a1", "stale"), ("uid-1.g2.a1", "applied")]
 
     _run(without_check("TemplateChanged"), scenario, "a stale completion of uid-1.g1.a1 was applied")
 
@@ -89,7 +89,7 @@ def test_the_uid_check_keeps_an_outcome_from_another_object_of_the_same_name() -
         assert restored is not None
         world.api.patch("job", {"status": restored["status"]}, "status")
         process.until("settle")
-        assert dict(world.judge.rulings) == {"uid-1.g1.a1": "gone"}
+        assert dict(world.checker.rulings) == {"uid-1.g1.a1": "gone"}
         assert process.busy("orphan")
         process.until("orphan")
         assert world.service.live("uid-1") == set()
@@ -102,11 +102,11 @@ def test_the_resource_version_condition_keeps_a_write_from_a_version_it_was_not_
         world.create("A")
         process = world.start()
         process.until_ended()
-        process.until("settle", "judged")
-        world.edit_template("B")  # between the judgement and the write
+        process.until("settle", "checked")
+        world.edit_template("B")  # between the check and the write
         process.until("settle")
         world.drain()
-        assert world.judge.rulings == [("uid-1.g1.a1", "stale"), ("uid-1.g2.a1", "applied")]
+        assert world.checker.rulings == [("uid-1.g1.a1", "stale"), ("uid-1.g2.a1", "applied")]
 
     _run(without("conditioned_writes"), scenario, "I4")
 
@@ -193,7 +193,7 @@ def test_a_cache_that_only_moves_forward_drops_no_good_completion() -> None:
         process.until("submit", "on the wire")
         process.deliver(0)  # the watch is late: this version is older than the claim
         world.drain()
-        assert world.judge.rulings == [("uid-1.g1.a1", "applied")]
+        assert world.checker.rulings == [("uid-1.g1.a1", "applied")]
 
     _run(without("forward_only"), scenario, "a good completion of uid-1.g1.a1 was dropped")
 
@@ -206,6 +206,6 @@ def test_the_cancel_of_a_dropped_session_leaves_no_orphan() -> None:
         world.delete()
         world.strip_finalizers()  # someone would not wait: nothing on the API server names the run any more
         world.drain()
-        assert dict(world.judge.rulings) == {"uid-1.g1.a1": "gone"}
+        assert dict(world.checker.rulings) == {"uid-1.g1.a1": "gone"}
 
     _run(without("cancel_dropped"), scenario, "I8")

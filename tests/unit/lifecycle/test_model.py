@@ -4,7 +4,7 @@ import pytest
 from hypothesis import settings
 from hypothesis.stateful import run_state_machine_as_test
 
-from tests.models.judge import Violation
+from tests.models.invariants import Violation
 from tests.unit.lifecycle.disabled_guards import (
     Disable,
     without,
@@ -26,7 +26,7 @@ def test_the_invariants_hold_on_random_walks() -> None:
     for number in range(150):
         machine = JobMachine()
         walk(machine, number)
-        rulings.update(ruling for _, ruling in machine.world.judge.rulings)
+        rulings.update(ruling for _, ruling in machine.world.checker.rulings)
     assert rulings == {"applied", "stale", "duplicate", "gone"}, "the walks do not come far"
 
 

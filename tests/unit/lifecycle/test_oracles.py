@@ -139,9 +139,9 @@ def test_a_run_that_was_replaced_and_is_not_to_be_cleaned_is_found(
 
 
 def _replaces(obj: Document, before: Document) -> bool:
-    """Whether this version is the first that tells of a replaced run."""
-    told = [[entry["outcome"] for entry in version["status"].get("history") or []] for version in (before, obj)]
-    return "Superseded" in told[1] and "Superseded" not in told[0]
+    """Whether this version is the first that shows a replaced run."""
+    recorded = [[entry["outcome"] for entry in version["status"].get("history") or []] for version in (before, obj)]
+    return "Superseded" in recorded[1] and "Superseded" not in recorded[0]
 
 
 def test_a_lie_to_kstatus_is_found(sound: list[Document]) -> None:
@@ -167,7 +167,7 @@ def test_a_lie_about_a_module_is_found() -> None:
     for fine in (module, {**module, "status": {}}):
         flux.check_conditions([fine])
         kstatus.check_readiness([fine])
-    for told, match in (
+    for recorded, match in (
         ({"observedGeneration": 2, "conditions": [ready, ready]}, "twice"),
         ({"observedGeneration": 2, "conditions": [{**ready, "type": "Valid"}]}, "no Ready condition"),
         ({"observedGeneration": 3, "conditions": [ready]}, "above the generation"),
@@ -179,7 +179,7 @@ def test_a_lie_about_a_module_is_found() -> None:
         ({"observedGeneration": 2}, "no Ready condition"),
     ):
         with pytest.raises(AssertionError, match=match):
-            flux.check_conditions([{**module, "status": told}])
+            flux.check_conditions([{**module, "status": recorded}])
     with pytest.raises(AssertionError, match="kstatus says Current"):
         kstatus.check_readiness([{**module, "status": {"conditions": [ready]}}])
 

@@ -19,7 +19,7 @@ def ended(world: World) -> Process:
     world.create()
     process = world.start()
     process.until_ended()
-    process.until("settle", "judged")
+    process.until("settle", "checked")
     return process
 
 
@@ -29,10 +29,10 @@ def test_a_session_whose_write_goes_wrong_is_applied_all_the_same_and_once(fault
     process = ended(world)
     world.fault = fault
     process.until("settle")
-    assert world.judge.rulings == [(RUN, "applied")]
+    assert world.checker.rulings == [(RUN, "applied")]
     world.drain()
     assert list(world.service.states.values()) == [State.LIVE]
-    assert world.judge.launched == {RUN}
+    assert world.checker.launched == {RUN}
 
 
 @pytest.mark.parametrize("fault", FAULTS)
@@ -41,9 +41,9 @@ def test_a_failure_whose_write_goes_wrong_costs_one_attempt(fault: Fault) -> Non
     process = ended(world)
     world.fault = fault
     process.until("settle")
-    assert world.judge.rulings == [(RUN, "applied")]
+    assert world.checker.rulings == [(RUN, "applied")]
     world.drain()
-    assert world.judge.launched == {RUN, "uid-1.g1.a2"}
+    assert world.checker.launched == {RUN, "uid-1.g1.a2"}
 
 
 @pytest.mark.parametrize("fault", [*FAULTS, None])
@@ -55,7 +55,7 @@ def test_a_write_that_goes_wrong_after_an_edit_of_the_template_is_dropped_and_it
     world.edit_template("B")
     world.fault = fault
     process.until("settle")
-    assert world.judge.rulings == [(RUN, "stale")]
+    assert world.checker.rulings == [(RUN, "stale")]
     world.drain()
     assert list(world.service.states.values()) == [State.CANCELLED, State.LIVE]
 
@@ -67,7 +67,7 @@ def test_a_label_that_comes_in_between_costs_a_run_nothing(fault: Fault | None) 
     world.label()
     world.fault = fault
     process.until("settle")
-    assert world.judge.rulings == [(RUN, "applied")]
+    assert world.checker.rulings == [(RUN, "applied")]
     world.drain()
     assert list(world.service.states.values()) == [State.LIVE]
 
@@ -80,6 +80,6 @@ def test_a_failure_whose_answer_is_lost_counts_as_applied_when_another_operator_
     world.now += timedelta(hours=1)  # the retry is due
     world.start("other").until_launched()
     slow.until("settle")
-    assert world.judge.rulings == [(RUN, "applied")]
+    assert world.checker.rulings == [(RUN, "applied")]
     world.drain()
-    assert world.judge.launched == {RUN, "uid-1.g1.a2"}
+    assert world.checker.launched == {RUN, "uid-1.g1.a2"}

@@ -81,7 +81,7 @@ def test_submitted_and_running_have_limits_by_default() -> None:
     assert settled(running()).wake_at == NOW + seconds(7200)
 
 
-def test_the_queued_timeout_stands_still_while_suspended() -> None:
+def test_the_queued_timeout_is_paused_while_suspended() -> None:
     job = limited(suspended())
     assert settled(job, now=NOW + seconds(10_000)).wake_at is None
     resumed = edited(job, suspend=False)
@@ -90,7 +90,7 @@ def test_the_queued_timeout_stands_still_while_suspended() -> None:
     assert settled(job, now=NOW + seconds(10_000), **NOT_READY).wake_at == NOW + seconds(10_030)
 
 
-def test_the_queued_timeout_stands_still_before_retry_at() -> None:
+def test_the_queued_timeout_is_paused_before_retry_at() -> None:
     job = limited(backing_off())
     at = NOW + seconds(100)
     job = stored(job, job.status.model_copy(update={"retry_at": at}))
@@ -101,7 +101,7 @@ def test_the_queued_timeout_stands_still_before_retry_at() -> None:
     assert stepped(job, now=at + seconds(30), **NOT_READY).status.reason == "DeadlineExceeded"
 
 
-def test_the_queued_timeout_stands_still_while_waiting_for_clean_up() -> None:
+def test_the_queued_timeout_is_paused_while_waiting_for_clean_up() -> None:
     job = claimed(limited(new_job()))
     for _ in range(20):
         job = stepped(job)

@@ -63,7 +63,7 @@ def test_what_every_replica_reports_is_never_summed() -> None:
             assert expression.startswith("max"), where
 
 
-def test_stale_completions_stand_out() -> None:
+def test_stale_completions_are_conspicuous() -> None:
     [panel] = [panel for panel in PANELS if panel["title"] == "Completions by verdict"]
     colours = {item["matcher"]["options"]: item["properties"][0]["value"]["fixedColor"] for item in _overrides(panel)}
     assert set(colours) == VALUES["verdict"]

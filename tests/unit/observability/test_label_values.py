@@ -39,7 +39,7 @@ def test_the_one_metric_with_names_has_a_bounded_number_of_them() -> None:
 
 def test_a_service_that_answers_any_status_makes_few_series() -> None:
     metrics = Metrics()
-    invocation: Any = None  # on_call does not look at it
+    invocation: Any = None  # on_call does not read it
     for status in range(100, 1000):
         metrics.on_call(invocation, "allowed", str(status), 0.1)
     metrics.on_call(invocation, "denied", "denied", 0.1)

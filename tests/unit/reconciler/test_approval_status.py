@@ -24,20 +24,20 @@ from tests.unit.lifecycle.builders import request
 from tests.unit.reconciler.disconnected import NAMESPACE, disconnected, document, job, key, run_status
 from tests.unit.reconciler.virtual_time import in_virtual_time
 
-LOOK = request().model_copy(update={"trigger": Trigger.OBSERVE})
-PLACE = Key(APPROVALS, NAMESPACE, approval_name(LOOK))
+OBSERVED = request().model_copy(update={"trigger": Trigger.OBSERVE})
+PLACE = Key(APPROVALS, NAMESPACE, approval_name(OBSERVED))
 AUTHORIZED = {
     "type": "Authorized",
     "status": "False",
     "reason": "Denied",
-    "message": "the look was denied",
+    "message": "the observation was denied",
     "lastTransitionTime": "2026-01-01T00:00:00Z",
     "observedGeneration": 1,
 }
 
 
 @in_virtual_time
-async def test_the_approval_of_a_denied_look_outlasts_a_restart_however_long_the_interval(
+async def test_the_approval_of_a_denied_observation_outlasts_a_restart_however_long_the_interval(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with disconnected(tmp_path) as rig:
@@ -55,14 +55,14 @@ async def test_the_approval_of_a_denied_look_outlasts_a_restart_however_long_the
                     "resourceVersion": "7",
                     "generation": 1,
                 },
-                "spec": {"request": LOOK.to_wire(), "requestDigest": request_digest(LOOK)},
+                "spec": {"request": OBSERVED.to_wire(), "requestDigest": request_digest(OBSERVED)},
                 "status": {"observedGeneration": 1, "waiting": 1, "jobs": ["job"], "requesters": ["alice"]},
             }
         )
         status = {**run_status("Running"), "templateDigest": template_digest(job().spec), "conditions": [AUTHORIZED]}
         context.caches[JOBS].put(document(status=status, spec={"observeIntervalSeconds": 3600}))
         written: list[Any] = []
-        looked = asyncio.Event()
+        observed = asyncio.Event()
 
         async def write(_key: Key, _version: int, body: Any, *_: object) -> Written:
             written.append(body["status"])
@@ -72,13 +72,13 @@ async def test_the_approval_of_a_denied_look_outlasts_a_restart_however_long_the
             raise AssertionError("it is removed though its job goes on asking for it")
 
         def launch(order: Order, **_: object) -> None:
-            result = Denied(LOOK, "no policy permits it")
+            result = Denied(OBSERVED, "no policy permits it")
             found = context.caches[JOBS].get(NAMESPACE, "job")
             assert found is not None
-            asking = approvals.ask(order.key, job(status=status), LOOK)
+            asking = approvals.ask(order.key, job(status=status), OBSERVED)
             tasks.append(asyncio.create_task(asking))
             jobs._observation.ended(order.key, job(status=status), Report(order.trigger, order.run, result))
-            looked.set()
+            observed.set()
 
         async def reconcile(woken: Key) -> None:
             await (jobs if woken.kind is JOBS else statuses).reconcile(woken)
@@ -94,7 +94,7 @@ async def test_the_approval_of_a_denied_look_outlasts_a_restart_however_long_the
         for woken in (PLACE, key()):  # as at a start, an approval may be first
             context.queue.add(woken)
         async with asyncio.timeout(3600):
-            await looked.wait()
+            await observed.wait()
         await asyncio.sleep(60)
         assert not worker.done()
         worker.cancel()

@@ -229,15 +229,15 @@ async def test_a_read_that_fails_is_tried_again_though_the_namespace_terminates(
 
 
 @in_virtual_time
-async def test_who_waits_for_a_deletion_is_told_why_at_the_second_failure_and_then_ever_less_often(
+async def test_an_event_says_why_a_deletion_waits_at_the_second_failure_and_then_ever_less_often(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with disconnected(tmp_path) as rig:
-        told: list[tuple[float, Event]] = []
-        monkeypatch.setattr(rig.context, "record_event", lambda _about, event, _fields: told.append((now(), event)))
+        recorded: list[tuple[float, Event]] = []
+        monkeypatch.setattr(rig.context, "record_event", lambda _about, event, _fields: recorded.append((now(), event)))
         cleaning = Cleaning(rig, monkeypatch, fails)
         at = await cleaning.over(deleted())
-        *waiting, (last, given_up) = told
+        *waiting, (last, given_up) = recorded
         assert 4 <= len(waiting) <= 5
         recorded_at = [cleaning.tries[number - 1] for number in (2, 4, 8, 16, 32) if number <= len(cleaning.tries)]
         assert [when for when, _ in waiting] == recorded_at[: len(waiting)]
@@ -251,16 +251,16 @@ async def test_what_a_run_of_a_deleted_job_had_created_is_given_up_with_an_event
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with disconnected(tmp_path) as rig:
-        told: list[tuple[Document, Event]] = []
-        monkeypatch.setattr(rig.context, "record_event", lambda about, event, _fields: told.append((about, event)))
+        recorded: list[tuple[Document, Event]] = []
+        monkeypatch.setattr(rig.context, "record_event", lambda about, event, _fields: recorded.append((about, event)))
         cleaning = Cleaning(rig, monkeypatch, fails)
         found = job(status=run_status("Submitted"))
         assert found.status.run is not None
         cleaning.cleanup.orphan(key(), None, orders.submit(key(), found, found.status.run), None)
         await asyncio.sleep(BOUND - 1)
-        assert not told
+        assert not recorded
         await asyncio.sleep(60)
-        ((about, event),) = told
+        ((about, event),) = recorded
         assert cleaning.given_up
         metadata = {"name": "job", "namespace": NAMESPACE, "uid": "uid-job"}
         assert about == {"apiVersion": "curation.dev/v1alpha1", "kind": "CurationJob", "metadata": metadata}
@@ -270,7 +270,7 @@ async def test_what_a_run_of_a_deleted_job_had_created_is_given_up_with_an_event
 
 
 @in_virtual_time
-async def test_each_session_that_is_given_up_is_told_by_an_event_however_many_retries_were(
+async def test_each_session_that_is_given_up_has_an_event_however_many_retries_were(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with disconnected(tmp_path) as rig:
@@ -321,12 +321,12 @@ async def test_each_line_about_a_cleaned_run_has_its_fields(
 @pytest.mark.parametrize(
     ("phase", "tries"),
     [
-        pytest.param("Running", 1, id="it told of a session"),
+        pytest.param("Running", 1, id="it reported a session"),
         pytest.param("Submitted", 0, id="it came to nothing"),
     ],
 )
 @in_virtual_time
-async def test_a_run_that_made_no_call_is_cancelled_if_it_told_of_a_session(
+async def test_a_run_that_made_no_call_is_cancelled_if_it_reported_a_session(
     phase: str, tries: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A module may know the session without a call, from its config: the job owns it as any other."""
@@ -338,7 +338,7 @@ async def test_a_run_that_made_no_call_is_cancelled_if_it_told_of_a_session(
 
 
 @in_virtual_time
-async def test_a_run_that_made_no_call_is_cancelled_if_its_dropped_completion_told_of_a_session(
+async def test_a_run_that_made_no_call_is_cancelled_if_its_dropped_completion_reported_a_session(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with disconnected(tmp_path) as rig:

@@ -18,7 +18,7 @@ from tests.unit.reconciler.virtual_time import in_virtual_time
 
 
 @in_virtual_time
-async def test_the_approval_of_a_denied_look_is_asked_for_though_the_answer_to_the_write_was_lost(
+async def test_the_approval_of_a_denied_observation_is_asked_for_though_the_answer_to_the_write_was_lost(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with disconnected(tmp_path) as rig:

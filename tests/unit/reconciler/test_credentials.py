@@ -255,7 +255,7 @@ async def test_a_failure_that_may_pass_withdraws_nothing() -> None:
             assert await case.header(last_known=True) == "one"
 
 
-async def test_a_secret_of_more_keys_than_are_read_is_told_of_by_name() -> None:
+async def test_a_secret_of_more_keys_than_are_read_is_named() -> None:
     case = Case()
     case.secrets.answer = {EXCESS_FIELD: True}
     with pytest.raises(CredentialError, match="Secret token has more than 4096 keys"):

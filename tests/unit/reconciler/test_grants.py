@@ -33,8 +33,8 @@ def expired(seconds: float) -> Document:
 
 
 def revoked(seconds: float) -> Document:
-    told = {"type": "Ready", "status": "False", "reason": "Revoked", "lastTransitionTime": before_start(seconds)}
-    return approval(decision="Revoked", status={"conditions": [told]})
+    ready = {"type": "Ready", "status": "False", "reason": "Revoked", "lastTransitionTime": before_start(seconds)}
+    return approval(decision="Revoked", status={"conditions": [ready]})
 
 
 def approval(*, status: Document | None = None, **spec: Any) -> Document:
@@ -94,7 +94,7 @@ async def test_a_grant_that_ended_long_before_the_start_counts_for_nothing(
 
 
 @in_virtual_time
-async def test_a_revocation_that_nobody_has_told_of_yet_counts_for_cancel_from_now_on(tmp_path: Path) -> None:
+async def test_a_revocation_that_no_status_shows_yet_counts_for_cancel_from_now_on(tmp_path: Path) -> None:
     async with disconnected(tmp_path) as rig:
         found = started(rig, approval(decision="Revoked"))
         assert allowed(rig) == (False, True)

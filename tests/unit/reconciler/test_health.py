@@ -43,7 +43,7 @@ def beat(health: Health) -> None:
     asyncio.run(turn(health))
 
 
-def test_a_watch_that_is_not_heard_of_for_long_is_stale(health: Health, clock: Clock) -> None:
+def test_a_watch_without_a_sign_of_life_for_long_is_stale(health: Health, clock: Clock) -> None:
     clock.now += WATCH_STALE_SECONDS - 1
     health.seen("curationjobs")
     clock.now += 2

@@ -142,7 +142,7 @@ ASK = "import sys, urllib.request as u\ntry: print(u.urlopen(sys.argv[1]).read()
 ASK += "except u.HTTPError as e: print(e.code, e.read().decode())"
 
 
-async def test_a_blocked_work_loop_is_answered_for_and_told(health: Health, clock: Clock) -> None:
+async def test_a_blocked_work_loop_is_answered_for_and_named(health: Health, clock: Clock) -> None:
     """Another process asks while nothing of the work's loop turns."""
     async with serving(health) as server:
         await asyncio.sleep(0)
@@ -373,7 +373,7 @@ async def test_the_metrics_are_those_that_the_outside_interface_names(health: He
         assert f'curation_completions_total{{verdict="{verdict}"}} 0.0' in text
 
 
-async def test_no_series_tells_when_another_one_began(health: Health) -> None:
+async def test_no_series_says_when_another_one_began(health: Health) -> None:
     """`_created`, a series beside each counter and histogram, which nobody asks for and each server stores."""
     metrics = Metrics()
     metrics.completions.labels(verdict="applied").inc()

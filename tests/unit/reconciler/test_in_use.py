@@ -25,7 +25,7 @@ class Held:
         self.rig = rig
         self.needed = True
         self.left: list[str] | None = None
-        """The finalizers that were left when it was taken off."""
+        """The finalizers that were left when it was removed."""
         self.in_use = InUse(rig.context, JobIndex(rig.context.metrics))
         self.meta = ObjectMeta(
             name="m",

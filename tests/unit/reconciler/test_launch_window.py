@@ -1,4 +1,4 @@
-"""What is heard of a job while its claim is being answered: it may end the run before the run is known here."""
+"""The versions of a job that arrive while its claim is being answered: one may end the run before it is known here."""
 
 from pathlib import Path
 from typing import Any
@@ -29,7 +29,7 @@ EDIT, REVERSAL = edited(6, 2, rerun="2"), edited(7, 3)
 
 
 async def launched(rig: Rig, *versions: Any, gone: bool = False) -> bool:
-    """Launch a claimed run after these versions were heard; whether its fence is dead."""
+    """Launch a claimed run after these versions arrived; whether its fence is dead."""
     cache = rig.context.caches[JOBS]
     cache.listen(rig.runs.on_change)
     cache.put(document(version=CLAIMED - 1))
@@ -52,7 +52,7 @@ async def launched(rig: Rig, *versions: Any, gone: bool = False) -> bool:
 @pytest.mark.parametrize(
     ("versions", "gone", "dead"),
     [
-        pytest.param([], False, False, id="nothing was heard"),
+        pytest.param([], False, False, id="nothing arrived"),
         pytest.param([LABELLED], False, False, id="a label was edited"),
         pytest.param([EDIT], False, True, id="the template was edited"),
         pytest.param([EDIT, REVERSAL], False, True, id="the template was edited and edited back"),

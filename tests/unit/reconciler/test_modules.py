@@ -59,13 +59,13 @@ async def test_a_builtin_is_ready_without_the_api_server_and_wakes_those_that_wa
         await rig.modules.load(module_key())
         assert rig.taken() == []
         build, spec = rig.modules.build(NAMESPACE, "m", "sha256:a-build-that-is-gone")
-        assert build.digest == verdict.digest, "the present build stands in for one that is gone"
+        assert build.digest == verdict.digest, "the present build replaces one that is gone"
         assert spec.source.builtin == BUILTIN
 
 
 @pytest.mark.parametrize("restarted", [False, True])
 @in_virtual_time
-async def test_the_present_build_of_a_deleted_module_stands_in_for_one_that_is_gone(
+async def test_the_present_build_of_a_deleted_module_replaces_one_that_is_gone(
     restarted: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """kubectl delete -k takes the module too; what its earlier build has started is cancelled all the same."""
@@ -123,7 +123,7 @@ async def test_an_oci_source_is_refused_even_if_another_module_has_brought_the_s
 
 
 @in_virtual_time
-async def test_a_source_that_the_server_could_not_tell_is_asked_for_again_ever_less_often(tmp_path: Path) -> None:
+async def test_a_source_that_the_server_did_not_give_is_asked_for_again_ever_less_often(tmp_path: Path) -> None:
     async with disconnected(tmp_path) as rig:
         put(rig, {"source": {"configMap": {"name": "c", "key": "k"}}, "digest": f"sha256:{'1' * 64}"})
         for seconds in (*RETRY_SECONDS, RETRY_SECONDS[-1]):
@@ -190,7 +190,7 @@ async def test_a_module_that_is_there_is_never_said_to_be_missing(tmp_path: Path
         state = rig.modules.state(NAMESPACE, "m")
         assert state.digest is None
         assert state.message.startswith("CurationModule m is not ready: its source cannot be read: ")
-        assert rig.taken() == [key("waits")], "what it waits for is told"
+        assert rig.taken() == [key("waits")], "what it waits for is shown"
 
 
 @in_virtual_time

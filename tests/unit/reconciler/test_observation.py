@@ -1,6 +1,6 @@
-"""When the session of a Running job is looked at: spread, at its interval, rarer after failures, at once on request.
+"""When the session of a Running job is observed: spread, at its interval, rarer after failures, at once on request.
 
-And at once when a change of the policies allows the request for which the last look was denied.
+And at once when a change of the policies allows the request for which the last observation was denied.
 """
 
 import asyncio
@@ -21,7 +21,7 @@ from tests.unit.reconciler.virtual_time import in_virtual_time, now
 ASK = "curation.dev/observe-requested-at"
 RUN = RunKey("uid-job", "uid-job.g1.a1", 1, 1, "v1:x")
 BROKEN = Failed(FailureClass.HTTP_UNAVAILABLE, "connection refused")
-LOOK = EvaluatedRequest(
+OBSERVED = EvaluatedRequest(
     module="m",
     module_digest=DIGEST,
     trigger=Trigger.OBSERVE,
@@ -31,7 +31,7 @@ LOOK = EvaluatedRequest(
     port=443,
     path="/sessions/s-1",
 )
-DENIED = Denied(LOOK, "no policy permits it")
+DENIED = Denied(OBSERVED, "no policy permits it")
 PERMIT = "permit(principal, action, resource);"
 UNRELATED = 'permit(principal, action, resource) when { context.trigger == "Submit" };'
 
@@ -80,7 +80,7 @@ class Planned:
 
 
 @in_virtual_time
-async def test_a_restart_spreads_the_first_looks_over_the_interval(
+async def test_a_restart_spreads_the_first_observations_over_the_interval(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with disconnected(tmp_path) as rig:
@@ -100,7 +100,7 @@ async def test_a_restart_spreads_the_first_looks_over_the_interval(
 
 
 @in_virtual_time
-async def test_a_session_is_looked_at_once_in_its_interval_with_jitter(
+async def test_a_session_is_observed_once_in_its_interval_with_jitter(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with disconnected(tmp_path) as rig:
@@ -132,7 +132,7 @@ async def test_a_new_interval_counts_at_once(tmp_path: Path, monkeypatch: pytest
 
 
 @in_virtual_time
-async def test_failed_looks_become_rarer_to_a_cap_and_a_good_one_starts_over(
+async def test_failed_observations_become_rarer_to_a_cap_and_a_good_one_starts_over(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with disconnected(tmp_path) as rig:
@@ -152,7 +152,7 @@ async def test_failed_looks_become_rarer_to_a_cap_and_a_good_one_starts_over(
 
 
 @in_virtual_time
-async def test_a_new_value_of_the_annotation_asks_for_a_look_at_once_and_only_once(
+async def test_a_new_value_of_the_annotation_asks_for_an_observation_at_once_and_only_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with disconnected(tmp_path) as rig:
@@ -178,7 +178,7 @@ async def test_the_value_that_a_restart_finds_asks_for_nothing(tmp_path: Path, m
 
 
 @in_virtual_time
-async def test_a_look_asked_for_before_the_first_is_planned_is_not_taken_for_an_old_one(
+async def test_an_observation_asked_for_before_the_first_is_planned_is_not_taken_for_an_old_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with disconnected(tmp_path) as rig:
@@ -199,7 +199,9 @@ async def test_the_value_from_before_the_run_asks_for_nothing(tmp_path: Path, mo
 
 
 @in_virtual_time
-async def test_a_look_asked_for_during_another_follows_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_an_observation_asked_for_during_another_follows_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     async with disconnected(tmp_path) as rig:
         planned = Planned(rig, monkeypatch)
         planned.observation.advance(key(), running(interval=3600))
@@ -208,11 +210,11 @@ async def test_a_look_asked_for_during_another_follows_it(tmp_path: Path, monkey
         assert len(planned.launched) == 1, "one at a time"
         planned.end("job", StillRunning())
         planned.observation.advance(key(), running(interval=3600, asked="2"))
-        assert len(planned.launched) == 2, "what was asked for during a look may be newer than what it saw"
+        assert len(planned.launched) == 2, "what was asked for during an observation may be newer than what it saw"
 
 
 @in_virtual_time
-async def test_only_so_many_sessions_are_looked_at_at_once_and_none_is_forgotten(
+async def test_only_so_many_sessions_are_observed_at_once_and_none_is_forgotten(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with disconnected(tmp_path) as rig:
@@ -284,7 +286,7 @@ async def test_room_that_was_offered_to_a_job_which_no_longer_needs_it_goes_to_t
 
 
 @in_virtual_time
-async def test_a_namespace_whose_sessions_never_answer_keeps_no_other_from_being_looked_at(
+async def test_a_namespace_whose_sessions_never_answer_keeps_no_other_from_being_observed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with disconnected(tmp_path) as rig:
@@ -310,7 +312,7 @@ async def test_a_namespace_whose_sessions_never_answer_keeps_no_other_from_being
 
 @pytest.mark.parametrize("phase", ["Queued", "Submitted", "Completed", "Failed"])
 @in_virtual_time
-async def test_only_running_jobs_are_looked_at(phase: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_only_running_jobs_are_observed(phase: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async with disconnected(tmp_path) as rig:
         planned = Planned(rig, monkeypatch)
         planned.observation.advance(key(), running(interval=3600))
@@ -319,7 +321,7 @@ async def test_only_running_jobs_are_looked_at(phase: str, tmp_path: Path, monke
 
 
 @in_virtual_time
-async def test_a_job_that_is_being_deleted_is_not_looked_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_job_that_is_being_deleted_is_not_observed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async with disconnected(tmp_path) as rig:
         planned = Planned(rig, monkeypatch)
         planned.observation.advance(key(), running(interval=3600))
@@ -328,7 +330,7 @@ async def test_a_job_that_is_being_deleted_is_not_looked_at(tmp_path: Path, monk
 
 
 async def denied_once(rig: Rig, planned: Planned) -> None:
-    """A Running job whose look was denied just now; the next is an hour away."""
+    """A Running job whose observation was denied just now; the next is an hour away."""
     planned.observation.advance(key(), running(interval=3600))
     planned.observation.advance(key(), running(interval=3600, asked="1"))
     planned.end("job", DENIED)
@@ -338,7 +340,7 @@ async def denied_once(rig: Rig, planned: Planned) -> None:
 
 
 async def look_when_woken(rig: Rig, planned: Planned) -> int:
-    """Work on the job if it is to be worked on now; how many looks there were."""
+    """Work on the job if it is to be worked on now; how many observations there were."""
     for woken in rig.taken():
         planned.observation.advance(woken, running(interval=3600, asked="1"))
     return len(planned.launched)
@@ -346,7 +348,7 @@ async def look_when_woken(rig: Rig, planned: Planned) -> int:
 
 @pytest.mark.parametrize("how", ["policy", "cluster policy", "approval"])
 @in_virtual_time
-async def test_what_was_denied_is_looked_at_again_as_soon_as_it_is_allowed(
+async def test_what_was_denied_is_observed_again_as_soon_as_it_is_allowed(
     how: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with disconnected(tmp_path) as rig:
@@ -354,7 +356,7 @@ async def test_what_was_denied_is_looked_at_again_as_soon_as_it_is_allowed(
         await denied_once(rig, planned)
         match how:
             case "approval":
-                book.put_grant(Grant(NAMESPACE, "m-1", LOOK, Scope.REQUEST, None))
+                book.put_grant(Grant(NAMESPACE, "m-1", OBSERVED, Scope.REQUEST, None))
             case "cluster policy":
                 book.put_policy(None, "theirs", PERMIT)
             case _:
@@ -364,7 +366,9 @@ async def test_what_was_denied_is_looked_at_again_as_soon_as_it_is_allowed(
 
 
 @in_virtual_time
-async def test_a_change_during_a_denied_look_is_not_missed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_change_during_a_denied_observation_is_not_missed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     async with disconnected(tmp_path) as rig:
         planned = Planned(rig, monkeypatch)
         planned.observation.advance(key(), running(interval=3600))
@@ -376,7 +380,7 @@ async def test_a_change_during_a_denied_look_is_not_missed(tmp_path: Path, monke
 
 
 @in_virtual_time
-async def test_a_change_that_does_not_allow_what_was_denied_asks_for_no_look(
+async def test_a_change_that_does_not_allow_what_was_denied_asks_for_no_observation(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with disconnected(tmp_path) as rig:
@@ -388,7 +392,7 @@ async def test_a_change_that_does_not_allow_what_was_denied_asks_for_no_look(
 
 
 @in_virtual_time
-async def test_a_look_that_is_denied_although_allowed_keeps_to_its_backoff(
+async def test_an_observation_that_is_denied_although_allowed_keeps_its_backoff(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with disconnected(tmp_path) as rig:

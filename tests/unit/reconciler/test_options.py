@@ -200,7 +200,7 @@ def test_a_holder_is_the_identity_and_something_that_no_other_process_has() -> N
 
 
 def test_no_execution_waits_for_a_connection_behind_others_whatever_the_options_say() -> None:
-    """It would be told that its service is slow."""
+    """Its service would be blamed as slow."""
     (option,) = [each for each in operator.run.params if each.name == "max_concurrent_runs"]
     assert isinstance(option.type, click.IntRange)
     assert option.type.max is not None

@@ -1,4 +1,4 @@
-"""Writes that another refuses are told of once, by an Event again every half an hour, and until they are taken."""
+"""Writes that another refuses are reported once, by an Event again every half an hour, and until they are taken."""
 
 import logging
 from typing import Any
@@ -15,7 +15,7 @@ QUOTA = Refused(403, "Forbidden", "exceeded quota: few")
 
 
 class Rig:
-    """Refusals with a clock that is set, and what they told."""
+    """Refusals with a clock that is set, and what they reported."""
 
     def __init__(self) -> None:
         self.now = 0.0
@@ -29,7 +29,7 @@ class Rig:
         return self.registry.get_sample_value("refused", {"kind": "CurationJob"})
 
 
-def test_a_refusal_is_logged_once_and_told_once_however_often_it_is_tried(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_refusal_is_logged_once_and_has_one_event_however_often_it_is_tried(caplog: pytest.LogCaptureFixture) -> None:
     rig = Rig()
     about: dict[str, Any] = {}
     for used in range(20):
@@ -41,7 +41,7 @@ def test_a_refusal_is_logged_once_and_told_once_however_often_it_is_tried(caplog
     assert rig.count == 1
 
 
-def test_an_event_is_told_again_while_it_lasts_since_events_are_forgotten(caplog: pytest.LogCaptureFixture) -> None:
+def test_an_event_is_recorded_again_while_it_lasts_since_events_are_forgotten(caplog: pytest.LogCaptureFixture) -> None:
     rig = Rig()
     rig.refusals.report(key(), {}, "its status", QUOTA)
     rig.now = REPORT_AGAIN_SECONDS
@@ -50,7 +50,7 @@ def test_an_event_is_told_again_while_it_lasts_since_events_are_forgotten(caplog
     assert len(caplog.records) == 1
 
 
-def test_once_it_is_taken_nothing_is_refused_any_more_and_the_next_refusal_is_told_of() -> None:
+def test_once_it_is_taken_nothing_is_refused_any_more_and_the_next_refusal_is_reported() -> None:
     rig = Rig()
     rig.refusals.report(key(), {}, "its status", QUOTA)
     rig.refusals.ended(key(), "its finalizers")
@@ -78,5 +78,5 @@ def test_once_it_is_taken_nothing_is_refused_any_more_and_the_next_refusal_is_to
         (503, "unavailable", False),
     ],
 )
-def test_who_objects_is_told_from_a_server_in_trouble(code: int, message: str, refuses: bool) -> None:
+def test_who_objects_is_distinguished_from_a_server_in_trouble(code: int, message: str, refuses: bool) -> None:
     assert (APIError(code, "Reason", message).refusal is not None) == refuses

@@ -1,4 +1,4 @@
-"""Files that were named at start and change: what is in them is used, what is no use is refused, and both are told."""
+"""Files that were named at start and change: their content is used, what is no use is refused, both are reported."""
 
 import asyncio
 import logging
@@ -31,8 +31,10 @@ class Text:
 
 
 def watch(made: Text) -> tuple[FileWatch, list[tuple[str, bool]]]:
-    told: list[tuple[str, bool]] = []
-    return FileWatch({"it": RenewedFiles(lambda: made.paths, made.renew)}, lambda *each: told.append(each)), told
+    reported: list[tuple[str, bool]] = []
+    return FileWatch(
+        {"it": RenewedFiles(lambda: made.paths, made.renew)}, lambda *each: reported.append(each)
+    ), reported
 
 
 def rewrite(path: Path, text: str) -> None:
@@ -55,13 +57,13 @@ async def test_a_changed_file_is_used_once_it_has_changed(tmp_path: Path, change
     file = tmp_path / "file"
     file.write_text("1")
     made = Text(file)
-    files, told = watch(made)
+    files, reported = watch(made)
     await files.check()
-    assert (made.reads, told) == (0, [])
+    assert (made.reads, reported) == (0, [])
     change(file, "22")
     await files.check()
     await files.check()
-    assert (made.text, made.reads, told) == ("22", 1, [("it", True)])
+    assert (made.text, made.reads, reported) == ("22", 1, [("it", True)])
 
 
 def mounted(folder: Path, version: str, text: str) -> None:
@@ -77,10 +79,10 @@ def mounted(folder: Path, version: str, text: str) -> None:
 async def test_a_volume_of_kubernetes_that_is_renewed_is_seen_though_size_and_time_are_the_same(tmp_path: Path) -> None:
     mounted(tmp_path, "..v1", "1")
     made = Text(tmp_path / "ca.crt")
-    files, told = watch(made)
+    files, reported = watch(made)
     mounted(tmp_path, "..v2", "2")
     await files.check()
-    assert (made.text, told) == ("2", [("it", True)])
+    assert (made.text, reported) == ("2", [("it", True)])
 
 
 async def test_what_is_no_use_is_refused_loudly_once_and_the_old_stays(
@@ -89,19 +91,19 @@ async def test_what_is_no_use_is_refused_loudly_once_and_the_old_stays(
     file = tmp_path / "file"
     file.write_text("1")
     made = Text(file)
-    files, told = watch(made)
+    files, reported = watch(made)
     file.write_text("bad")
     for _ in range(3):
         await files.check()
-    assert (made.text, told) == ("1", [("it", False)])
+    assert (made.text, reported) == ("1", [("it", False)])
     (line,) = [record for record in caplog.records if record.levelno == logging.ERROR]
     assert line.getMessage() == "it has changed and cannot be used, going on with what was read before: it is bad"
     file.unlink()
     await files.check()
-    assert (made.text, told[1:]) == ("1", [("it", False)])
+    assert (made.text, reported[1:]) == ("1", [("it", False)])
     file.write_text("good")
     await files.check()
-    assert (made.text, told[2:]) == ("good", [("it", True)])
+    assert (made.text, reported[2:]) == ("good", [("it", True)])
 
 
 async def test_a_file_that_is_named_only_from_now_on_is_watched_too(tmp_path: Path) -> None:
@@ -123,17 +125,17 @@ async def test_one_that_cannot_be_renewed_does_not_keep_another_from_it(tmp_path
     for file in (bad, good):
         file.write_text("1")
     texts = Text(bad), Text(good)
-    told: list[tuple[str, bool]] = []
+    reported: list[tuple[str, bool]] = []
     sources = {each.paths[0].name: RenewedFiles(lambda each=each: each.paths, each.renew) for each in texts}  # type: ignore[misc]
-    files = FileWatch(sources, lambda *each: told.append(each))
+    files = FileWatch(sources, lambda *each: reported.append(each))
     bad.write_text("bad")
     good.write_text("good")
     await files.check()
-    assert told == [("bad", False), ("good", True)]
+    assert reported == [("bad", False), ("good", True)]
 
 
 @in_virtual_time
-async def test_it_looks_again_and_again() -> None:
+async def test_it_checks_again_and_again() -> None:
     checks = 0
 
     def files() -> list[Path]:
@@ -149,7 +151,7 @@ async def test_it_looks_again_and_again() -> None:
     assert checks == 11
 
 
-def test_the_metrics_tell_that_an_old_version_is_in_use() -> None:
+def test_the_metrics_show_that_an_old_version_is_in_use() -> None:
     metrics = Metrics()
     metrics.file_renewed("ca-bundle", False)
     assert 'curation_file_refused{source="ca-bundle"} 1.0' in text_of(metrics.registry)

@@ -99,7 +99,7 @@ async def test_an_approval_that_cannot_be_made_is_tried_again_ever_less_often(
 
 
 @in_virtual_time
-async def test_a_session_is_not_looked_at_again_while_what_was_seen_cannot_be_written(tmp_path: Path) -> None:
+async def test_a_session_is_not_observed_again_while_what_was_seen_cannot_be_written(tmp_path: Path) -> None:
     async with disconnected(tmp_path) as rig:
         async with working(rig, document(status=status("Running"))):
             await asyncio.sleep(HALF_A_MINUTE)
@@ -107,7 +107,9 @@ async def test_a_session_is_not_looked_at_again_while_what_was_seen_cannot_be_wr
 
 
 @in_virtual_time
-async def test_looks_whose_news_cannot_be_written_keep_no_other_session_from_being_looked_at(tmp_path: Path) -> None:
+async def test_observations_whose_news_cannot_be_written_keep_no_other_session_from_being_observed(
+    tmp_path: Path,
+) -> None:
     async with disconnected(tmp_path) as rig:
         names = [f"job-{number}" for number in range(OBSERVATIONS_AT_ONCE + 10)]
         found = [document(name, status=status("Running")) for name in names]

@@ -24,7 +24,7 @@ SECRET_KEY = "somebody-elses-key"
 
 
 class ConfigMaps:
-    """ConfigMaps as the API server tells them, and how often their metadata and their bytes were read."""
+    """ConfigMaps as the API server gives them, and how often their metadata and their bytes were read."""
 
     def __init__(self, rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
         self.held: dict[tuple[str, str], dict[str, Any]] = {}
@@ -103,9 +103,9 @@ async def test_a_digest_that_another_namespace_has_loaded_makes_no_module_ready(
             verdict = await loaded(rig, put(rig, namespace))
             assert (verdict.digest, verdict.reason) == (None, reason)
             assert rig.modules.state(namespace, "m").digest is None
-            for told in (verdict.message, rig.modules.state(namespace, "m").message):
-                assert digest_of(OTHER)[7:] not in told
-                assert SECRET_KEY not in told
+            for shown in (verdict.message, rig.modules.state(namespace, "m").message):
+                assert digest_of(OTHER)[7:] not in shown
+                assert SECRET_KEY not in shown
 
 
 @in_virtual_time
@@ -120,7 +120,7 @@ async def test_bytes_that_change_in_place_are_seen_and_mended_again_without_bein
         reads = maps.reads
         for _ in range(3):
             assert (await loaded(rig, key)).reason == "Compiled"
-        assert maps.reads == reads, "the version tells that the bytes are the same"
+        assert maps.reads == reads, "the version shows that the bytes are the same"
         maps.put("ns", OTHER)
         for _ in range(3):
             assert (await loaded(rig, key)).reason == "DigestMismatch"
@@ -148,7 +148,7 @@ async def test_a_server_that_does_not_answer_says_nothing_about_a_source(
 
 
 @in_virtual_time
-async def test_a_claim_needs_a_young_look_which_all_jobs_of_the_module_share(
+async def test_a_claim_needs_a_recent_check_which_all_jobs_of_the_module_share(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with disconnected(tmp_path) as rig:
@@ -221,7 +221,7 @@ async def test_a_module_whose_compilation_fails_inside_the_operator_is_compiled_
 
 
 @in_virtual_time
-async def test_a_config_map_of_more_keys_than_are_read_is_told_of(
+async def test_a_config_map_of_more_keys_than_are_read_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with disconnected(tmp_path) as rig:
@@ -237,7 +237,7 @@ async def test_a_config_map_of_more_keys_than_are_read_is_told_of(
     ("of_the_namespace", "others", "seconds"),
     [(1, 0, 5.0), (50, 0, 5.0), (1000, 0, 100.0), (1, 9, 5.0), (1, 99, 10.0), (1000, 1, 200.0)],
 )
-def test_sources_are_looked_at_in_equal_shares_between_namespaces(
+def test_sources_are_checked_in_equal_shares_between_namespaces(
     of_the_namespace: int, others: int, seconds: float
 ) -> None:
     known = sources.Sources(None, lambda: 0.0, lambda: 0.5)  # type: ignore[arg-type]

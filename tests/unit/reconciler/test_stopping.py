@@ -32,12 +32,12 @@ def test_all_that_a_failover_after_a_stop_waits_for_is_less_than_2_seconds() -> 
 
 
 def test_a_candidate_adds_less_than_2_seconds_to_a_lease_that_runs_out() -> None:
-    # It may see the last renewal a look late, and again the end.
+    # It may see the last renewal a poll late, and again the end.
     assert 2 * lease.POLL_PERIOD * (1 + lease.POLL_SPREAD) < 2
 
 
 class Clock:
-    """Stands until it is moved."""
+    """Stays until it is moved."""
 
     def __init__(self) -> None:
         self.now = 1000.0
@@ -137,15 +137,15 @@ async def fails_at_its_end():
 
 @pytest.mark.parametrize("what", ["task", "generator"])
 @pytest.mark.parametrize(
-    ("of_kopf", "ends", "told"),
+    ("of_kopf", "ends", "logged"),
     [
         pytest.param(True, True, False, id="kopf's, when it ends"),
         pytest.param(True, False, True, id="kopf's, while it works"),
         pytest.param(False, True, True, id="our own"),
     ],
 )
-def test_what_fails_in_the_background_is_told_unless_kopf_leaves_it_behind(
-    what: str, of_kopf: bool, ends: bool, told: bool, caplog: pytest.LogCaptureFixture
+def test_what_fails_in_the_background_is_logged_unless_kopf_leaves_it_behind(
+    what: str, of_kopf: bool, ends: bool, logged: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
     made = define(Path(kopf.__file__ if of_kopf else process.__file__).parent / "made.py")
     kept: list[Any] = []
@@ -163,4 +163,4 @@ def test_what_fails_in_the_background_is_told_unless_kopf_leaves_it_behind(
     with asyncio.Runner() as runner:
         runner.run(leave_behind())
         gc.collect()
-    assert ("the session is closed" in caplog.text) is told
+    assert ("the session is closed" in caplog.text) is logged

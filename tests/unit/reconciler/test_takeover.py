@@ -21,7 +21,7 @@ def foreign(version: int = 5) -> CurationJob:
 
 
 @in_virtual_time
-async def test_a_run_that_stood_there_when_this_process_began_to_lead_is_taken_over_at_once(tmp_path: Path) -> None:
+async def test_a_run_that_was_there_when_this_process_began_to_lead_is_taken_over_at_once(tmp_path: Path) -> None:
     async with disconnected(tmp_path) as rig:
         assert takeover(rig, 5).may_adopt(key(), foreign(version=5))
         assert not takeover(rig, 5).may_adopt(key(), foreign(version=6))

@@ -69,12 +69,12 @@ def test_what_is_no_module_is_refused_with_the_reason_and_the_remedy(wasm: Calla
     assert all("\n" not in problem for problem in problems)
 
 
-def test_all_problems_are_told_at_once() -> None:
+def test_all_problems_are_named_at_once() -> None:
     problems = check_module(hostile.imports_log_of_another_type().replace(b"run", b"ran"))
     assert len(problems) == 2, problems
 
 
-def test_a_module_that_never_finishes_to_start_is_let_through_and_its_runs_tell() -> None:
+def test_a_module_that_never_finishes_to_start_is_let_through_and_its_runs_show_it() -> None:
     assert check_module(hostile.spins_at_start()) == []
 
 

@@ -60,7 +60,7 @@ def test_lines_that_a_guest_logs_reach_the_host_in_order() -> None:
         (hostile.returns_bad_utf8, "utf-8", None),
     ],
 )
-def test_a_trap_is_told_by_its_first_line_and_its_function(
+def test_a_trap_is_named_by_its_first_line_and_its_function(
     wasm: Callable[[], bytes], message: str, function: str | None
 ) -> None:
     end = run(wasm())
@@ -81,7 +81,7 @@ MISLEADING = {
 
 
 @pytest.mark.parametrize("name", MISLEADING.values(), ids=MISLEADING.keys())
-def test_what_a_guest_calls_its_functions_does_not_change_how_its_end_is_told(name: str) -> None:
+def test_what_a_guest_calls_its_functions_does_not_change_how_its_end_is_reported(name: str) -> None:
     end = run(component("(call $x) (i32.const 0)", functions=f'(func $x (@name "{name}") unreachable)'))
     assert isinstance(end, Trapped)
     assert end.message == "wasm `unreachable` instruction executed"
@@ -93,9 +93,7 @@ def test_a_giant_name_of_a_function_holds_nobody_up(part: str) -> None:
     wasm = component("(call $x) (i32.const 0)", functions=f'(func $x (@name "{name}") unreachable)')
     started = time.perf_counter()
     assert isinstance(run(wasm), Trapped)
-    assert time.perf_counter() - started < 5, (
-        "what searches the text of a trap holds the GIL: the operator stands still"
-    )
+    assert time.perf_counter() - started < 5, "what searches the text of a trap holds the GIL: the operator stops"
 
 
 def test_a_guest_that_calls_wasi_traps_and_the_trap_names_the_import() -> None:
@@ -105,7 +103,7 @@ def test_a_guest_that_calls_wasi_traps_and_the_trap_names_the_import() -> None:
     assert "no clock" in end.message
 
 
-def test_a_guest_that_needs_too_much_memory_to_begin_is_told_how_much() -> None:
+def test_a_guest_that_needs_too_much_memory_to_begin_is_reported_with_how_much() -> None:
     end = run(hostile.starts_with(pages=64), limits=Limits(memory=2 << 20))
     assert isinstance(end, Exceeded)
     assert end.hit.name is LimitName.MEMORY

@@ -101,7 +101,7 @@ async def test_a_bad_module_is_refused_by_reason_and_leaves_nothing_behind(
     assert {path.suffix for path in entries(tmp_path / "cache")} <= {".refused"}
 
 
-async def test_bytes_of_another_digest_are_refused_and_theirs_is_not_told(modules: ModuleStore) -> None:
+async def test_bytes_of_another_digest_are_refused_and_theirs_is_not_shown(modules: ModuleStore) -> None:
     wanted = digest_of(b"what was reviewed")
     with pytest.raises(ModuleLoadError) as caught:
         await modules.load(wanted, Source().fetch, "ns")

@@ -16,7 +16,7 @@ LONG = Limits(cpu_seconds=60, wall_seconds=60)
 
 
 class Waiting(Echo):
-    """A host whose call waits until it is told to go on."""
+    """A host whose call waits until it is released."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -181,7 +181,7 @@ def test_the_first_cause_of_an_interrupt_stays(watchdog: Watchdog) -> None:
     assert guest.watch.interruption.cause is StopCause.WALL
 
 
-def test_the_clock_of_a_machine_without_thread_clocks_stands_still_while_paused() -> None:
+def test_the_clock_of_a_machine_without_thread_clocks_stops_while_paused() -> None:
     now = 100.0
     clock = WallClock(lambda: now)
     before = clock()

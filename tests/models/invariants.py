@@ -1,4 +1,4 @@
-"""Judges what the processes do, and is independent of the fence.
+"""Checks what the processes do, and is independent of the fence.
 
 It compares raw documents, and knows for each run with which template and at which version it was claimed. What it
 forbids is docs/fence.md, I4 and I5, that a run id is executed twice, that a good completion is dropped, and that a
@@ -33,8 +33,8 @@ class Claim:
 
 
 @dataclass
-class Judge:
-    """Is told of every act, and raises Violation."""
+class Invariants:
+    """Is called for every act, and raises Violation."""
 
     api: ApiServer
     claims: dict[str, Claim] = field(default_factory=dict)
