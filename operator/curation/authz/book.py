@@ -1,10 +1,9 @@
 """What is in force: the policies of each namespace, those of the cluster, and the grants of approvals.
 
-The policy and approval reconcilers write it, the gate reads it, from any thread. A namespace's policies, the cluster's
-and its grants form one Cedar set, parsed when it is first asked for after a change and kept until the next one.
+The policy and approval reconcilers write it, and the gate reads it, in one thread. A namespace's policies, the
+cluster's and its grants form one Cedar set, parsed when it is first asked for after a change and kept until the next.
 """
 
-import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -35,13 +34,12 @@ class _Scope:
 
 
 class PolicyBook:
-    """Policies and grants in force. Every method is synchronous and thread-safe.
+    """Policies and grants in force. Every method is synchronous; for one thread.
 
     An invalid text is never in force, and puts nothing out of force: the `PolicyReview` of its object decides that.
     """
 
     def __init__(self) -> None:
-        self._lock = threading.RLock()
         self._scopes: dict[str | None, _Scope] = {}
         self._listeners: list[PolicyListener] = []
         self._cache: LRUCache[tuple[str, bool], EffectiveSet] = LRUCache(MAX_CACHED)
@@ -62,8 +60,7 @@ class PolicyBook:
         ``check`` is what `check_policy` said of this text, if that is known. ``cancel_only`` is for a policy that is
         being deleted: it goes on counting for Cancel requests. With ``forbids_only`` its permits do not count.
         """
-        with self._lock:
-            known = self._scope(namespace).policies.get(name)
+        known = self._scope(namespace).policies.get(name)
         if known is not None and (known.given, known.cancel_only, known.forbids_only) == (
             text,
             cancel_only,
@@ -75,8 +72,7 @@ class PolicyBook:
         if not check.valid:
             return check
         source = Source.of_policy(namespace, name, text, check, cancel_only=cancel_only, forbids_only=forbids_only)
-        with self._lock:
-            self._changed(namespace).policies[name] = source
+        self._changed(namespace).policies[name] = source
         self._notify(namespace)
         return check
 
@@ -85,70 +81,53 @@ class PolicyBook:
 
         ``flaw`` continues a sentence whose subject is the object, as in "is invalid".
         """
-        with self._lock:
-            if self._scope(namespace).flaws.get(name, "") == flaw:
-                return
-            flaws = self._changed(namespace).flaws
-            if flaw:
-                flaws[name] = flaw
-            else:
-                del flaws[name]
+        if self._scope(namespace).flaws.get(name, "") == flaw:
+            return
+        flaws = self._changed(namespace).flaws
+        if flaw:
+            flaws[name] = flaw
+        else:
+            del flaws[name]
 
     def remove_policy(self, namespace: str | None, name: str) -> None:
         """Take a policy out of force. One that is not there is no error."""
         self.note_flaw(namespace, name, "")
-        with self._lock:
-            if self._scope(namespace).policies.pop(name, None) is None:
-                return
-            self._changed(namespace)
+        if self._scope(namespace).policies.pop(name, None) is None:
+            return
+        self._changed(namespace)
         self._notify(namespace)
 
     def put_grant(self, grant: Grant) -> None:
         """Put an approved approval in force in its namespace. Raises ValueError if Cedar cannot express it."""
         text = grant.to_cedar_text()
-        with self._lock:
-            if self._scope(grant.namespace).grants.get(grant.name) == (grant, text):
-                return
-            self._changed(grant.namespace).grants[grant.name] = (grant, text)
+        if self._scope(grant.namespace).grants.get(grant.name) == (grant, text):
+            return
+        self._changed(grant.namespace).grants[grant.name] = (grant, text)
         self._notify(grant.namespace)
 
     def remove_grant(self, namespace: str, name: str) -> None:
         """Take a grant out of force: the next call of a run in flight no longer has it."""
-        with self._lock:
-            if self._scope(namespace).grants.pop(name, None) is None:
-                return
-            self._changed(namespace)
+        if self._scope(namespace).grants.pop(name, None) is None:
+            return
+        self._changed(namespace)
         self._notify(namespace)
 
     def revision(self, namespace: str) -> int:
         """Rises whenever what is in force in the namespace may have changed, but not when a grant expires."""
-        with self._lock:
-            return max(self._scope(namespace).revision, self._scope(_CLUSTER).revision)
+        return max(self._scope(namespace).revision, self._scope(_CLUSTER).revision)
 
-    def subscribe(self, listener: PolicyListener) -> Callable[[], None]:
-        """Call ``listener(namespace)`` after every change, None for every namespace, in the thread that changed it.
-
-        Returns what ends the subscription.
-        """
-        with self._lock:
-            self._listeners.append(listener)
-
-        def unsubscribe() -> None:
-            with self._lock:
-                if listener in self._listeners:
-                    self._listeners.remove(listener)
-
-        return unsubscribe
+    def subscribe(self, listener: PolicyListener) -> None:
+        """Call ``listener(namespace)`` after every change, None for every namespace, before the change returns."""
+        self._listeners.append(listener)
 
     def effective(self, namespace: str, trigger: Trigger, now: datetime) -> EffectiveSet:
         """What is in force in a namespace for a trigger at a time; parsed only if something changed or expired."""
         key = (namespace, trigger is Trigger.CANCEL)
-        with self._lock:
-            revision = self.revision(namespace)
-            found = self._cache.get(key)
-            if found is None or found.revision != revision or not found.covers(now):
-                found = self._cache[key] = self._build(namespace, trigger, now, revision)
-            return found
+        revision = self.revision(namespace)
+        found = self._cache.get(key)
+        if found is None or found.revision != revision or not found.covers(now):
+            found = self._cache[key] = self._build(namespace, trigger, now, revision)
+        return found
 
     def _build(self, namespace: str, trigger: Trigger, now: datetime, revision: int) -> EffectiveSet:
         scopes = (self._scope(namespace), self._scope(_CLUSTER))
@@ -173,7 +152,5 @@ class PolicyBook:
         return scope
 
     def _notify(self, namespace: str | None) -> None:
-        with self._lock:
-            listeners = tuple(self._listeners)
-        for listener in listeners:
+        for listener in self._listeners:
             listener(namespace)

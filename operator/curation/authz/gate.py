@@ -8,7 +8,7 @@ from typing import Any, Final
 import cedarpy
 
 from curation.api.approval import EvaluatedRequest
-from curation.api.text import clip
+from curation.api.clipping import clip
 from curation.authz.book import PolicyBook
 from curation.authz.cedar_schema import ACTION, AGENT, ENDPOINT, HTTP_CALL_ACTION, LABELS, schema
 from curation.authz.effective import EffectiveSet
@@ -46,7 +46,7 @@ class Decision:
 
 
 class Gate:
-    """Decides by what is in force in the book. Synchronous, thread-safe; under half a millisecond at 100 policies."""
+    """Decides by what is in force in the book. Synchronous, in one thread; under 0.5 ms at 100 policies."""
 
     def __init__(self, book: PolicyBook, clock: Callable[[], datetime]) -> None:
         self._book = book

@@ -13,7 +13,7 @@ from typing import Final, Literal
 
 import cedarpy
 
-from curation.api.text import clip
+from curation.api.clipping import clip
 from curation.authz.cedar_schema import schema
 from curation.authz.lexer import Token, tokens
 from curation.authz.scan import ScanRefused, Statement, scan

@@ -8,13 +8,11 @@ No I/O; called by the policy reconciler and by `kubectl curation why` and `can-i
 
 import hashlib
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Literal
 
 from curation.api.policy import ClusterCurationPolicy, CurationPolicy, PolicyInForce
 from curation.authz.book import PolicyBook
 from curation.authz.policy_check import PolicyCheck, check_policy
-
-REVISIONS_MISSED: Final = "RevisionsMissed"
 
 ReviewReason = Literal["Valid", "ParseError", "ValidationError", "RevisionsMissed"]
 

@@ -6,11 +6,11 @@ from typing import Any
 
 import click
 
+from curation.api.clipping import clip
 from curation.api.job import CurationJob
 from curation.api.names import ANNOTATION_CREATED_BY, ANNOTATION_EDITED_BY, ANNOTATION_REQUESTED_BY, Phase
 from curation.api.reading import Unreadable, read
 from curation.api.remains import remains_of
-from curation.api.text import clip
 from curation.authz.gate import Decision
 from curation.cli import advice, waiting
 from curation.cli.access import Cluster

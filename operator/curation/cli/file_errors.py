@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from curation.api.text import clip
+from curation.api.clipping import clip
 from curation.cli.policy_files import documents_of
 
 M = TypeVar("M", bound=BaseModel)

@@ -17,11 +17,11 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from curation.api.clipping import clip
 from curation.api.job import CurationJob
 from curation.api.names import ConditionType, EventReason, Phase
 from curation.api.reading import Unreadable, read
 from curation.api.remains import remains_of
-from curation.api.text import clip
 from curation.cli.access import Cluster
 from curation.cli.errors import PluginError
 from curation.cli.options import all_namespaces_option, with_cluster

@@ -6,9 +6,9 @@ from typing import Final
 import click
 
 from curation.api.approval import ApprovalDecision, CurationApproval
+from curation.api.clipping import clip
 from curation.api.job import CurationJob
 from curation.api.names import Phase
-from curation.api.text import clip
 from curation.cli.access import Cluster, parse, parse_all
 from curation.cli.decided import decider
 from curation.cli.errors import PluginError

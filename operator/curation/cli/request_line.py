@@ -1,7 +1,7 @@
 """A denied request in one line."""
 
 from curation.api.approval import EvaluatedRequest
-from curation.api.text import clip
+from curation.api.clipping import clip
 from curation.authz.gate import request_url
 from curation.cli.text import safe
 

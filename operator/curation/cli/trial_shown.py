@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterator
 from typing import Any, Final
 
-from curation.api.text import clip
+from curation.api.clipping import clip
 from curation.cli.text import plural, safe, table
 from curation.cli.trial_run import Trial, TriedCall
 from curation.lifecycle.outcome import (

@@ -178,19 +178,18 @@ class Cache:
     def __len__(self) -> int:
         return sum(map(len, self._objects.values()))
 
-    def listen(self, listener: Listener) -> Callable[[], None]:
+    def listen(self, listener: Listener) -> None:
         """Call it after each accepted change, before `put` or `delete` returns: a fence must die at once.
 
-        It must not wait and must not raise; what it raises is logged. Returns what ends the listening.
+        It must not wait and must not raise; what it raises is logged.
         """
         self._listeners.append(listener)
-        return lambda: self._listeners.remove(listener)
 
     def _bury(self, uid: str) -> None:
         self._deleted[uid] = None
 
     def _notify(self, old: Stored | None, new: Stored | None) -> None:
-        for listener in tuple(self._listeners):
+        for listener in self._listeners:
             try:
                 listener(old, new)
             except Exception:

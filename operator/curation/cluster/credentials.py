@@ -20,8 +20,9 @@ from kubernetes.aio.config import incluster_config
 
 from curation.cluster import exec_plugin, kubeconfig, tls
 from curation.cluster.exec_plugin import ExecCredential
-from curation.cluster.kubeconfig import Access, Exec, Overrides
-from curation.cluster.kubeconfig import ConfigurationError as ConfigurationError
+from curation.cluster.kubeconfig import Access, Overrides
+from curation.cluster.kubeconfig_entries import ConfigurationError as ConfigurationError
+from curation.cluster.kubeconfig_entries import Exec
 from curation.cluster.proxies import ProxyUnusable, proxy_for
 
 logger = logging.getLogger(__name__)

@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
-from curation.cluster.kubeconfig import Access, ConfigurationError, Exec
+from curation.cluster.kubeconfig import Access
+from curation.cluster.kubeconfig_entries import ConfigurationError, Exec
 
 MAX_PLUGIN_ANSWER: Final = 2**20
 # A token is asked for again so long before it expires.

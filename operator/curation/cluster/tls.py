@@ -6,7 +6,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from curation.cluster.kubeconfig import ConfigurationError
+from curation.cluster.kubeconfig_entries import ConfigurationError
 
 
 def make_context(*, ca_file: str = "", ca_data: bytes = b"", insecure: bool = False) -> ssl.SSLContext:

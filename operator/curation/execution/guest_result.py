@@ -6,6 +6,7 @@ from typing import Any
 import pydantic_core
 from pydantic import ValidationError
 
+from curation.api.clipping import clip
 from curation.api.contract import (
     CancelledResult,
     CompletedResult,
@@ -17,7 +18,6 @@ from curation.api.contract import (
 )
 from curation.api.digest import json_size, without_nulls
 from curation.api.schema import JsonObject
-from curation.api.text import clip
 from curation.execution.calls import CallResult, DeniedCall
 from curation.lifecycle.outcome import (
     Cancelled,

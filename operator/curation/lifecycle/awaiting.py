@@ -4,9 +4,9 @@ from dataclasses import replace
 from typing import Final
 
 from curation.api.approval import ApprovalDecision
+from curation.api.clipping import clip
 from curation.api.job import CurationJob
 from curation.api.names import EventReason, Phase, Reason
-from curation.api.text import clip
 from curation.lifecycle import draft
 from curation.lifecycle.event import Event
 from curation.lifecycle.step import Facts, Step

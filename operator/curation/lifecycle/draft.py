@@ -3,6 +3,7 @@
 from datetime import datetime
 from typing import Any
 
+from curation.api.clipping import clip
 from curation.api.job import (
     MAX_HISTORY,
     MAX_LOG_BYTES,
@@ -15,7 +16,6 @@ from curation.api.job import (
     SessionReference,
 )
 from curation.api.names import Phase, RunOutcome
-from curation.api.text import clip
 from curation.lifecycle import table
 from curation.lifecycle.table import Cause
 

@@ -17,7 +17,8 @@ import yaml
 
 from curation.cluster.answers import Failure, Unreachable
 from curation.cluster.connection import connect
-from curation.cluster.kubeconfig import ConfigurationError, Overrides
+from curation.cluster.kubeconfig import Overrides
+from curation.cluster.kubeconfig_entries import ConfigurationError
 from testing.controlplane.connection import Connection as Server
 
 from .shell import Shell

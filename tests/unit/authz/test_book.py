@@ -1,7 +1,6 @@
 """The policy book: revisions, listeners, deletion, expiry, and that nothing is parsed twice without need."""
 
 from datetime import UTC, datetime, timedelta
-from threading import Thread
 
 import cedarpy
 import pytest
@@ -211,10 +210,10 @@ def test_revisions_rise_for_those_concerned_only() -> None:
     assert book.revision("ns") > before[0]
 
 
-def test_listeners_hear_of_each_change_until_they_unsubscribe() -> None:
+def test_listeners_are_notified_of_each_change() -> None:
     book = PolicyBook()
     notified: list[str | None] = []
-    unsubscribe = book.subscribe(notified.append)
+    book.subscribe(notified.append)
     book.put_policy("ns", "p", ALL)
     book.put_policy("ns", "p", ALL)
     book.put_policy(None, "c", ALL)
@@ -222,10 +221,6 @@ def test_listeners_hear_of_each_change_until_they_unsubscribe() -> None:
     book.remove_grant("ns", "m-0")
     book.remove_policy("ns", "p")
     assert notified == ["ns", None, "ns", "ns", "ns"]
-    unsubscribe()
-    unsubscribe()
-    book.remove_policy(None, "c")
-    assert len(notified) == 5
 
 
 def test_a_listener_may_ask_the_book() -> None:
@@ -235,27 +230,6 @@ def test_a_listener_may_ask_the_book() -> None:
     book.put_policy("ns", "p", ALL)
     book.remove_policy("ns", "p")
     assert answers == [True, False]
-
-
-def test_threads_that_change_and_judge_at_once_end_in_the_last_state() -> None:
-    book = PolicyBook()
-    errors: list[str] = []
-
-    def change() -> None:
-        for number in range(100):
-            book.put_policy("ns", "p", ALL if number % 2 else "forbid (principal, action, resource);")
-
-    def authorize() -> None:
-        for _ in range(300):
-            errors.extend(Gate(book, lambda: NOW).authorize("ns", GET, CallContext("j")).errors)
-
-    threads = [Thread(target=change), *(Thread(target=authorize) for _ in range(3))]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert errors == []
-    assert allowed(book)
 
 
 def test_cedar_numbers_policies_in_the_order_of_the_text() -> None:

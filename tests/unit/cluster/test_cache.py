@@ -112,7 +112,7 @@ def test_listeners_are_notified_of_each_accepted_change_before_put_returns() -> 
         assert cache.get("ns", "a") == new
         notified.append((old.resource_version if old else None, new.resource_version if new else None))
 
-    stop = cache.listen(listen)
+    cache.listen(listen)
     cache.put(job(10))
     assert notified == [(None, 10)]
     cache.put(job(10))
@@ -121,9 +121,6 @@ def test_listeners_are_notified_of_each_accepted_change_before_put_returns() -> 
     cache.delete(job(13, uid="u1"))
     cache.delete(job(14, uid="u2"))
     assert notified == [(None, 10), (10, 11), (11, 12), (12, None)]
-    stop()
-    cache.put(job(15, uid="u3"))
-    assert len(notified) == 4
 
 
 def test_a_listener_that_raises_keeps_neither_the_change_nor_the_other_listeners_from_happening(

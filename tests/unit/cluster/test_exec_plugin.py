@@ -15,7 +15,8 @@ import uvloop
 
 from curation.cluster.credentials import load
 from curation.cluster.exec_plugin import run
-from curation.cluster.kubeconfig import Access, ConfigurationError, Exec
+from curation.cluster.kubeconfig import Access
+from curation.cluster.kubeconfig_entries import ConfigurationError, Exec
 from tests.unit.cluster.test_kubeconfig import write
 
 VERSION = "client.authentication.k8s.io/v1"

@@ -14,7 +14,8 @@ from typing import Any
 import pytest
 import yaml
 
-from curation.cluster.kubeconfig import Access, ClusterEntry, ConfigurationError, Exec, Overrides, User, read
+from curation.cluster.kubeconfig import Access, Overrides, read
+from curation.cluster.kubeconfig_entries import ClusterEntry, ConfigurationError, Exec, User
 
 EXEC = {"apiVersion": "client.authentication.k8s.io/v1", "command": "plugin", "interactiveMode": "Never"}
 PEM = base64.b64encode(b"PEM").decode()

@@ -4,9 +4,9 @@ import logging
 from collections.abc import Callable
 from datetime import datetime
 
+from curation.api.clipping import clip
 from curation.api.job import status_to_wire
 from curation.api.schema import Condition, Model
-from curation.api.text import clip
 from curation.cluster.answers import Conflict, Document, Gone, Refused, Throttled, Unknown, WriteAnswer, Written
 from curation.cluster.cache import Stored
 from curation.lifecycle import conditions
