@@ -105,7 +105,7 @@ def _listed(value: Any) -> Any:
     return [value] if isinstance(value, str) else value
 
 
-# Not a union: its mistakes would be told of each member.
+# Not a union: its mistakes would be listed for each member.
 PolicyNames = Annotated[
     list[PolicyName],
     BeforeValidator(_listed, json_schema_input_type=PolicyName | list[PolicyName]),

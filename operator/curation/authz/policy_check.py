@@ -23,7 +23,7 @@ CheckReason = Literal["Valid", "ParseError", "ValidationError"]
 MAX_ERRORS: Final = 5
 """How many errors a message lists."""
 MAX_PINPOINTED: Final = 8192
-"""Characters of a statement in which the line of an error is looked for; of a longer one the first line is named."""
+"""Characters of a statement in which the line of an error is searched for; of a longer one the first line is named."""
 MAX_ERROR_CHARS: Final = 300
 """Of one error: Cedar prints whole types."""
 

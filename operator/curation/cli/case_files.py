@@ -42,7 +42,7 @@ class ValidPolicy:
 
     @property
     def keys(self) -> Iterator[tuple[str, ...]]:
-        """What tells each of its policies from all others; the last part is its @id or index."""
+        """What distinguishes each of its policies from all others; the last part is its @id or index."""
         text = self.text
         for statement in self.statements:
             yield os.path.normpath(text.file), text.kind or "", text.namespace or "", text.name, statement
@@ -67,7 +67,7 @@ class LoadedCase:
 
 @dataclass(slots=True)
 class CaseFolder:
-    """Reads a folder. Every mistake is kept, so that one go tells them all."""
+    """Reads a folder. Every mistake is kept, so that one go lists them all."""
 
     folder: Path
     mistakes: list[str] = field(default_factory=list)
@@ -157,7 +157,7 @@ class CaseFolder:
         return tuple(policy for path in dict.fromkeys(paths) for policy in self._valid(path))
 
     def _valid(self, path: str) -> tuple[ValidPolicy, ...]:
-        """The policies of a file; a mistake of it is told once."""
+        """The policies of a file; a mistake of it is listed once."""
         path = os.path.normpath(path)
         if path not in self._found:
             self._found[path] = ()

@@ -14,7 +14,7 @@ from curation.cli.policy_files import documents_of
 M = TypeVar("M", bound=BaseModel)
 
 MAX_PROBLEMS = 20
-"""Of one document that are told."""
+"""Of one document that are listed."""
 _MAX_SHOWN = 80
 
 

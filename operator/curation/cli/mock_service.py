@@ -1,6 +1,6 @@
 """Answers from a file in the place of services: the sender of `curation-operator try --mock`.
 
-Only the network is left out. What must not leave is refused, the last look is taken, and what an answer is allowed to
+Only the network is left out. What must not leave is refused, the last check is made, and what an answer is allowed to
 be is bounded, all as the client does it.
 """
 

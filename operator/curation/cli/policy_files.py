@@ -33,7 +33,7 @@ class PolicyText:
 
     @property
     def label(self) -> str:
-        """Where it stands, for messages."""
+        """Where it is, for messages."""
         return self.file if self.kind is None else f"{self.file}: {self.kind}/{self.name}"
 
     @property
@@ -102,7 +102,7 @@ def with_items(documents: list[Any]) -> list[dict[str, Any]]:
 
 
 def _manifests(file: str, text: str) -> list[dict[str, Any]] | None:
-    """The manifests in the text; None if it is Cedar text. Standard input is told apart by what is in it."""
+    """The manifests in the text; None if it is Cedar text. For standard input its content decides."""
     named = file.endswith((".yaml", ".yml", ".json"))
     if not named and file != "-":
         return None

@@ -73,7 +73,7 @@ class Trial:
 
 @dataclass(slots=True)
 class Recorder:
-    """Stands between the executor and the gate, and between it and the sender; sees the guest's calls end."""
+    """Sits between the executor and the gate, and between it and the sender; sees the guest's calls end."""
 
     gate: Authorizer
     sender: Sender

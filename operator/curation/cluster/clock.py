@@ -68,7 +68,7 @@ class ServerClock:
     def now(self) -> datetime:
         """The server's time now, in UTC.
 
-        It stands still rather than go back while the offset is learnt; a real step back of the server is followed.
+        It stops rather than go back while the offset is learnt; a real step back of the server is followed.
         """
         now = self.monotonic() + self.offset
         if self._last_reading - MAX_CORRECTION < now < self._last_reading:

@@ -1,8 +1,8 @@
 """The conditioned writer: every patch of the operator passes here, and none leaves without a resourceVersion.
 
 A merge patch with ``metadata.resourceVersion`` in it is answered 409 when the object is no longer at that version,
-on the status subresource too. A JSON patch with a failed ``test`` answers a bare 422 that looks like an invalid
-patch; ``metadata.uid`` and ``metadata.generation`` in a status patch are ignored silently. All measured on v1.37.2.
+on the status subresource too. A JSON patch with a failed ``test`` answers a bare 422, as an invalid patch
+does; ``metadata.uid`` and ``metadata.generation`` in a status patch are ignored silently. All measured on v1.37.2.
 
 There is no retry in here, and a body is never sent twice: after anything but `Written`, the caller reads the object
 again and decides again.

@@ -10,7 +10,7 @@ from curation.wasm.guest import GuestEnd
 
 
 class GuestProbe(Protocol):
-    """Told of what a guest does. It must not raise, nor take long: the guest's time goes on."""
+    """Notified of what a guest does. It must not raise, nor take long: the guest's time goes on."""
 
     def on_guest_call(self, request: str, answer: CallResult | None, seconds: float) -> None:
         """A call ended: the guest's own document, unchecked and of any size, and its answer; None: it was cut short."""

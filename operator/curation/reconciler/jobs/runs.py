@@ -2,7 +2,7 @@
 
 A live execution is known from the moment its claim is written to the moment its completion is settled. Its fence is
 asked on every accepted change of its job, in the same call that receives the change: a dead fence stops side effects
-at once, and is dead for good, even if the run looks current again later.
+at once, and is dead for good, even if the run seems current again later.
 """
 
 import asyncio
