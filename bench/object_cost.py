@@ -152,7 +152,7 @@ async def measure(rounds: int, jobs: int) -> list[Result]:
 async def _until_served(client: Client) -> None:
     path = JOBS_PATH.format(namespace=NAMESPACE).replace("/curation.dev/", f"/{_OLD_GROUP}/")
     for _ in range(600):
-        async with client.request("GET", path) as answer:
+        async with client.send("GET", path) as answer:
             if answer.status == 200:
                 return
         await asyncio.sleep(0.1)
@@ -173,7 +173,7 @@ async def _turn(stage: Stage, client: Client, forms: dict[str, _Form], prefix: s
 
 
 async def _allocations(client: Client) -> tuple[float, float]:
-    async with client.request("GET", "/metrics") as answer:
+    async with client.send("GET", "/metrics") as answer:
         text = await answer.text()
     found = [pattern.search(text) for pattern in (_MALLOCS, _BYTES)]
     assert all(found)

@@ -55,7 +55,7 @@ class Phases:
     async def _watch(self, version: str) -> None:
         while True:
             path = f"{self._path}?watch=1&resourceVersion={version}"
-            async with self._client.request("GET", path, timeout=None) as answer:
+            async with self._client.send("GET", path, seconds=None) as answer:
                 answer.raise_for_status()
                 pending = b""
                 async for chunk in answer.content.iter_any():

@@ -1,17 +1,10 @@
 """The API server as the test sees it: as admin, in one namespace, without blocking the test's event loop."""
 
-import base64
 import json
-import ssl
-import tempfile
 from collections.abc import AsyncIterator
-from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
-import aiohttp
-
-from curation.cluster.sockets import Sockets
+from testing.api_client import ApiClient
 from testing.controlplane.connection import Connection
 
 Document = dict[str, Any]
@@ -40,7 +33,6 @@ _PLURALS = {
     "Role": "roles",
     "RoleBinding": "rolebindings",
 }
-_SECONDS = 60.0
 
 
 class RefusedError(AssertionError):
@@ -51,27 +43,13 @@ class RefusedError(AssertionError):
         self.code = code
 
 
-class AdminClient:
+class AdminClient(ApiClient):
     """Admin's access to the objects of one namespace; an async context manager."""
 
     def __init__(self, connection: Connection, namespace: str) -> None:
+        super().__init__(connection.kubeconfig())
         self.connection = connection
         self.namespace = namespace
-        self._tls = tls_of(connection.kubeconfig())
-        self._session: aiohttp.ClientSession | None = None
-        self._sockets = Sockets()
-
-    async def __aenter__(self) -> Self:
-        connector = aiohttp.TCPConnector(limit=0, ssl=self._tls, socket_factory=self._sockets)
-        self._session = aiohttp.ClientSession(connector=connector)
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        assert self._session is not None
-        await self._session.close()
-        await self._sockets.all_closed(_SECONDS)
 
     def path(self, plural: str, name: str = "", subresource: str = "") -> str:
         """The URL path of an object, or of all of its kind in the namespace."""
@@ -80,15 +58,7 @@ class AdminClient:
 
     async def request(self, method: str, path: str, body: object = None) -> tuple[int, Any]:
         """One request; HTTP status and decoded answer. A PATCH is a merge patch."""
-        assert self._session is not None
-        kind = "application/merge-patch+json" if method == "PATCH" else "application/json"
-        async with self._session.request(
-            method,
-            self.connection.url + path,
-            data=None if body is None else json.dumps(body),
-            headers={"Content-Type": kind, "Accept": "application/json"},
-            timeout=aiohttp.ClientTimeout(total=_SECONDS),
-        ) as answer:
+        async with self.send(method, path, body) as answer:
             return answer.status, await answer.json(content_type=None)
 
     async def get(self, plural: str, name: str) -> Document:
@@ -119,11 +89,8 @@ class AdminClient:
 
     async def watch(self, plural: str, since: str) -> AsyncIterator[Document]:
         """Watch events of all objects after a resourceVersion, until the server ends the watch."""
-        assert self._session is not None
         query = f"?watch=1&allowWatchBookmarks=true&resourceVersion={since}&timeoutSeconds=600"
-        async with self._session.get(
-            self.connection.url + self.path(plural) + query, timeout=aiohttp.ClientTimeout(total=None)
-        ) as answer:
+        async with self.send("GET", self.path(plural) + query, seconds=None) as answer:
             answer.raise_for_status()
             try:
                 rest = b""
@@ -142,17 +109,3 @@ class AdminClient:
             raise RefusedError(f"{method} {path}", code, answer.get("message", "") if answer else "")
         result: Document = answer
         return result
-
-
-def tls_of(kubeconfig: Path) -> ssl.SSLContext:
-    """The TLS context of a kubeconfig's only user."""
-    document = json.loads(kubeconfig.read_text())
-    cluster, user = document["clusters"][0]["cluster"], document["users"][0]["user"]
-    context = ssl.create_default_context(cadata=base64.b64decode(cluster["certificate-authority-data"]).decode())
-    # The ssl module reads certificates from files only.
-    with tempfile.NamedTemporaryFile() as pair:
-        for part in ("client-certificate-data", "client-key-data"):
-            pair.write(base64.b64decode(user[part]) + b"\n")
-        pair.flush()
-        context.load_cert_chain(pair.name)
-    return context

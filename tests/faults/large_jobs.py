@@ -14,7 +14,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from testing.admin_client import GROUP, tls_of
+from testing.admin_client import GROUP
+from testing.api_client import tls_of
 
 _SECONDS = 300.0
 _AT_ONCE = 3

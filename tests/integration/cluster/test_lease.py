@@ -16,6 +16,7 @@ import pytest
 from curation.cluster.answers import Document, Written
 from curation.cluster.lease import LeaseElector
 from curation.cluster.resources import LEASES
+from testing.clock import SetClock
 from testing.controlplane.connection import Connection as Server
 from testing.controlplane.install import OPERATOR_GROUPS, OPERATOR_USER
 from testing.controlplane.server import ControlPlane
@@ -25,16 +26,6 @@ from .conftest import PATIENCE, Client, client, eventually
 
 NAME = "curation-operator"
 SHORT = {"duration": 3.0, "renew_deadline": 2.0}
-
-
-class Clock:
-    """A clock that stays until it is moved."""
-
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 def elector(of: Client, identity: str, **more: Any) -> LeaseElector:
@@ -126,7 +117,7 @@ async def test_the_first_candidate_makes_the_lease_and_says_who_holds_it(cluster
 
 async def test_a_second_candidate_waits_while_the_first_renews(cluster: Client) -> None:
     history: list[str] = []
-    clock = Clock()
+    clock = SetClock()
     second = elector(cluster, "b", monotonic=clock)
     async with candidate(elector(cluster, "a"), history) as first:
         await soon(first.started)
@@ -159,7 +150,7 @@ async def test_expiry_is_decided_by_the_own_clock_since_the_last_change_seen(clu
     holder = elector(cluster, "other", duration=15.0, renew_deadline=10.0)
     assert await holder.try_acquire()
     await edit(cluster, lambda _: {"spec": {"renewTime": "1999-01-01T00:00:00.000000Z"}})
-    clock = Clock()
+    clock = SetClock()
     waiting = elector(cluster, "me", duration=15.0, renew_deadline=10.0, monotonic=clock)
     assert not await waiting.try_acquire()
     clock.now += 14.9
@@ -176,7 +167,7 @@ async def test_expiry_is_decided_by_the_own_clock_since_the_last_change_seen(clu
 
 async def test_the_promise_of_the_holder_counts_not_the_candidates_own_duration(cluster: Client) -> None:
     assert await elector(cluster, "other", duration=60.0, renew_deadline=50.0).try_acquire()
-    clock = Clock()
+    clock = SetClock()
     hasty = elector(cluster, "me", monotonic=clock, **SHORT)
     assert not await hasty.try_acquire()
     clock.now += 59.0
@@ -188,7 +179,7 @@ async def test_the_promise_of_the_holder_counts_not_the_candidates_own_duration(
 async def test_of_many_candidates_for_an_expired_lease_exactly_one_wins(cluster: Client) -> None:
     assert await elector(cluster, "other").try_acquire()
     for number in range(5):
-        clock = Clock()
+        clock = SetClock()
         candidates = [elector(cluster, f"c{number}.{index}", monotonic=clock) for index in range(8)]
         assert not any([await one.try_acquire() for one in candidates])
         clock.now += 30.1
@@ -376,7 +367,7 @@ async def test_a_deleted_lease_is_made_again_by_its_holder(cluster: Client) -> N
 
 async def test_past_the_deadline_it_does_not_lead_even_if_nothing_could_run(cluster: Client) -> None:
     """As when the process was stopped, or its event loop blocked: no callback came, and it must not act."""
-    clock = Clock()
+    clock = SetClock()
     first = elector(cluster, "a", monotonic=clock)
     assert await first.try_acquire()
     clock.now += 19.9

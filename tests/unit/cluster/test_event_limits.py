@@ -10,20 +10,11 @@ from curation.cluster import events
 from curation.cluster.clock import ServerClock
 from curation.cluster.event_limits import SpamFilter, fit
 from curation.cluster.events import EventRecorder
-
-
-class Clock:
-    """A clock that stays until it is moved."""
-
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
+from testing.clock import SetClock
 
 
 def test_an_object_has_a_burst_of_25_and_then_one_in_five_minutes() -> None:
-    clock = Clock()
+    clock = SetClock()
     spam = SpamFilter(clock)
     assert [spam.allows("u") for _ in range(30)] == [True] * 25 + [False] * 5
     clock.now += 299
@@ -34,7 +25,7 @@ def test_an_object_has_a_burst_of_25_and_then_one_in_five_minutes() -> None:
 
 
 def test_a_long_silence_earns_no_more_than_the_burst() -> None:
-    clock = Clock()
+    clock = SetClock()
     spam = SpamFilter(clock)
     spam.allows("u")
     clock.now += 1e7
@@ -42,14 +33,14 @@ def test_a_long_silence_earns_no_more_than_the_burst() -> None:
 
 
 def test_one_object_does_not_use_up_the_events_of_another() -> None:
-    spam = SpamFilter(Clock())
+    spam = SpamFilter(SetClock())
     while spam.allows("u1"):
         pass
     assert spam.allows("u2")
 
 
 def test_the_buckets_are_bounded() -> None:
-    spam = SpamFilter(Clock(), burst=1, objects=2)
+    spam = SpamFilter(SetClock(), burst=1, objects=2)
     assert spam.allows("u1")
     assert not spam.allows("u1")
     spam.allows("u2")

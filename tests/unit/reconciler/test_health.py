@@ -7,23 +7,16 @@ import pytest
 from curation.cluster.request_labels import Asked
 from curation.reconciler.process.handlers import WATCH_SECONDS
 from curation.reconciler.runtime.health import LOOP_STALE_SECONDS, WATCH_STALE_SECONDS, Health
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
+from testing.clock import SetClock
 
 
 @pytest.fixture
-def clock() -> Clock:
-    return Clock()
+def clock() -> SetClock:
+    return SetClock()
 
 
 @pytest.fixture
-def health(clock: Clock) -> Health:
+def health(clock: SetClock) -> Health:
     made = Health(clock)
     made.expect("curationjobs")
     made.expect("curationmodules")
@@ -43,7 +36,7 @@ def beat(health: Health) -> None:
     asyncio.run(turn(health))
 
 
-def test_a_watch_without_a_sign_of_life_for_long_is_stale(health: Health, clock: Clock) -> None:
+def test_a_watch_without_a_sign_of_life_for_long_is_stale(health: Health, clock: SetClock) -> None:
     clock.now += WATCH_STALE_SECONDS - 1
     health.seen("curationjobs")
     clock.now += 2
@@ -51,7 +44,9 @@ def test_a_watch_without_a_sign_of_life_for_long_is_stale(health: Health, clock:
     assert health.problems() == [f"the watch of curationmodules was last alive {WATCH_STALE_SECONDS + 1:.0f} s ago"]
 
 
-def test_a_watch_that_the_server_ends_in_time_and_that_is_opened_again_is_healthy(health: Health, clock: Clock) -> None:
+def test_a_watch_that_the_server_ends_in_time_and_that_is_opened_again_is_healthy(
+    health: Health, clock: SetClock
+) -> None:
     for _ in range(10):
         clock.now += WATCH_SECONDS
         for resource in ("curationjobs", "curationmodules"):
@@ -74,7 +69,7 @@ def test_a_watch_that_the_server_ends_in_time_and_that_is_opened_again_is_health
     ],
 )
 def test_no_other_request_keeps_a_watch_alive(
-    health: Health, clock: Clock, verb: str, resource: str, code: str
+    health: Health, clock: SetClock, verb: str, resource: str, code: str
 ) -> None:
     """Nor do lists: those that are made now and then beside the watch come on time when it hangs."""
     health.request(Asked("watch", "curationmodules"), "200", 0.01)
@@ -85,7 +80,7 @@ def test_no_other_request_keeps_a_watch_alive(
     assert [problem.split()[3] for problem in health.problems()] == ["curationmodules"]
 
 
-def test_a_first_list_may_be_as_long_as_its_pages_come(health: Health, clock: Clock) -> None:
+def test_a_first_list_may_be_as_long_as_its_pages_come(health: Health, clock: SetClock) -> None:
     for _ in range(50):
         clock.now += WATCH_STALE_SECONDS - 1
         for resource in ("curationjobs", "curationmodules"):
@@ -96,7 +91,7 @@ def test_a_first_list_may_be_as_long_as_its_pages_come(health: Health, clock: Cl
 
 
 def test_a_watch_that_may_not_be_opened_is_stale_though_its_kind_is_listed_again_and_again(
-    health: Health, clock: Clock
+    health: Health, clock: SetClock
 ) -> None:
     """By the sweep: a Role may have list and not watch."""
     until = clock.now + WATCH_STALE_SECONDS + 61
@@ -110,7 +105,7 @@ def test_a_watch_that_may_not_be_opened_is_stale_though_its_kind_is_listed_again
     assert not health.synced
 
 
-def test_one_namespaces_watch_does_not_hide_that_anothers_hangs(clock: Clock) -> None:
+def test_one_namespaces_watch_does_not_hide_that_anothers_hangs(clock: SetClock) -> None:
     health = Health(clock)
     for namespace in ("a", "b"):
         health.expect("curationjobs", namespace)
@@ -126,7 +121,7 @@ def test_one_namespaces_watch_does_not_hide_that_anothers_hangs(clock: Clock) ->
     assert health.synced
 
 
-def test_what_the_watch_of_all_namespaces_delivers_keeps_it_alive(health: Health, clock: Clock) -> None:
+def test_what_the_watch_of_all_namespaces_delivers_keeps_it_alive(health: Health, clock: SetClock) -> None:
     clock.now += 7
     health.seen("curationjobs", "a")
     assert health.ages() == {"curationjobs": 0, "curationmodules": 7}
@@ -137,7 +132,7 @@ def test_requests_for_kinds_that_are_not_watched_are_of_no_interest(health: Heal
     assert sorted(health.ages()) == ["curationjobs", "curationmodules"]
 
 
-def test_a_blocked_event_loop_is_unhealthy_until_it_turns_again(health: Health, clock: Clock) -> None:
+def test_a_blocked_event_loop_is_unhealthy_until_it_turns_again(health: Health, clock: SetClock) -> None:
     clock.now += LOOP_STALE_SECONDS + 5
     for resource in ("curationjobs", "curationmodules"):
         health.seen(resource)

@@ -27,8 +27,9 @@ from curation.reconciler.runtime import health_server
 from curation.reconciler.runtime.health import LOOP_STALE_SECONDS, WATCH_STALE_SECONDS, Health
 from curation.reconciler.runtime.health_server import HEAD_BYTES, HealthServer
 from curation.reconciler.runtime.metrics import Metrics, WatchAge
+from testing.clock import SetClock
 from tests.faults.flood import KINDS, flood
-from tests.unit.reconciler.test_health import Clock, turn
+from tests.unit.reconciler.test_health import turn
 from tests.unit.reconciler.virtual_time import in_virtual_time, loop
 
 # Long, as other tests share the machine: what is awaited must come, never how fast.
@@ -37,12 +38,12 @@ HOST = "127.0.0.1"
 
 
 @pytest.fixture
-def clock() -> Clock:
-    return Clock()
+def clock() -> SetClock:
+    return SetClock()
 
 
 @pytest.fixture
-def health(clock: Clock) -> Health:
+def health(clock: SetClock) -> Health:
     made = Health(clock)
     made.expect("curationjobs")
     made.expect("curationmodules")
@@ -123,7 +124,7 @@ async def test_a_closed_server_leaves_no_thread_and_no_connection(health: Health
     assert "health" not in {thread.name for thread in threading.enumerate()}
 
 
-async def test_the_probes_say_what_is_wrong(health: Health, clock: Clock) -> None:
+async def test_the_probes_say_what_is_wrong(health: Health, clock: SetClock) -> None:
     async with served(health) as http:
         assert await ask(http, "/healthz") == (200, "ok\n")
         assert await ask(http, "/readyz") == (503, "not all kinds have been listed yet\n")
@@ -142,7 +143,7 @@ ASK = "import sys, urllib.request as u\ntry: print(u.urlopen(sys.argv[1]).read()
 ASK += "except u.HTTPError as e: print(e.code, e.read().decode())"
 
 
-async def test_a_blocked_work_loop_is_answered_for_and_named(health: Health, clock: Clock) -> None:
+async def test_a_blocked_work_loop_is_answered_for_and_named(health: Health, clock: SetClock) -> None:
     """Another process asks while nothing of the work's loop turns."""
     async with serving(health) as server:
         await asyncio.sleep(0)
@@ -251,7 +252,7 @@ async def test_a_client_that_does_not_read_its_page_is_ended(health: Health, mon
 
 
 async def test_a_render_is_kept_for_a_second_in_each_of_two_formats_whatever_a_client_invents(health: Health) -> None:
-    clock, registry, heavy = Clock(), CollectorRegistry(), Heavy(3)
+    clock, registry, heavy = SetClock(), CollectorRegistry(), Heavy(3)
     registry.register(heavy)
     heavy.rendered = 0
     server = HealthServer(health, registry, clock)
@@ -338,7 +339,7 @@ async def test_of_thousands_of_connections_a_few_are_open_at_a_time(health: Heal
                 assert await ask(http, "/healthz") == (200, "ok\n")
 
 
-async def test_the_metrics_are_those_that_the_outside_interface_names(health: Health, clock: Clock) -> None:
+async def test_the_metrics_are_those_that_the_outside_interface_names(health: Health, clock: SetClock) -> None:
     metrics = Metrics()
     metrics.registry.register(WatchAge(health.ages))
     clock.now += 7

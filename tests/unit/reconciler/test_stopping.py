@@ -17,6 +17,7 @@ from curation.reconciler.process.lifetime import Exit, Process
 from curation.reconciler.runtime import health_server
 from curation.reconciler.runtime.key import Key
 from curation.reconciler.runtime.settings import Settings
+from testing.clock import SetClock
 from tests.unit.reconciler.disconnected import disconnected, document
 from tests.unit.reconciler.virtual_time import in_virtual_time, loop
 
@@ -36,16 +37,6 @@ def test_a_candidate_adds_less_than_2_seconds_to_a_lease_that_runs_out() -> None
     assert 2 * lease.POLL_PERIOD * (1 + lease.POLL_SPREAD) < 2
 
 
-class Clock:
-    """Stays until it is moved."""
-
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
 @pytest.mark.parametrize(
     ("seconds", "left"),
     [
@@ -55,7 +46,7 @@ class Clock:
     ],
 )
 def test_what_is_only_tidy_is_waited_for_as_long_as_the_stop_may_still_take(seconds: float, left: float) -> None:
-    clock = Clock()
+    clock = SetClock()
     stopping = Process(Settings(), monotonic=clock)
     stopping.stop()
     clock.now += seconds
@@ -69,7 +60,7 @@ def test_what_is_only_tidy_is_not_waited_for_when_another_process_is_about_to_le
 
 
 def test_a_second_signal_gives_a_stop_no_more_time() -> None:
-    clock = Clock()
+    clock = SetClock()
     stopping = Process(Settings(), monotonic=clock)
     stopping.stop()
     clock.now += process.STOP_SECONDS
