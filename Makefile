@@ -12,7 +12,7 @@ FACES ?= 1
 # One event loop for all tests, so that an operator can serve several of them.
 LENT := --lend-operators 25 -o asyncio_default_test_loop_scope=session -o asyncio_default_fixture_loop_scope=session
 
-.PHONY: help demo test unit one controlplane lint format generate verify audit modules bench gauntlet faces guards gitops e2e compat lock clean
+.PHONY: help demo test unit one controlplane lint format generate verify audit modules bench gauntlet faces guards gitops chart release e2e compat lock clean
 
 help: ## List the targets.
 	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -26,11 +26,11 @@ $(READY): requirements/dev.txt pyproject.toml
 	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
 
-demo: $(READY) ## Run the main job on a real local API server (KEEP=1 leaves it up).
-	@$(BIN)/python -m demo $(if $(KEEP),--keep)
+demo: $(READY) ## Run the main job on a real local API server (KEEP=1 leaves it up; CLUSTER=current: on your cluster).
+	@$(BIN)/python -m demo $(if $(KEEP),--keep) $(if $(CLUSTER),--cluster "$(CLUSTER)")
 
 test: $(READY) ## Unit and integration tests, the latter on a real local API server.
-	@$(BIN)/python -m testing.controlplane build > /dev/null
+	@$(BIN)/python -m testing.controlplane build --tests > /dev/null
 	@$(BIN)/python -m pytest $(TESTS) -n $(WORKERS) --dist worksteal
 
 unit: $(READY) ## Unit tests only.
@@ -43,18 +43,25 @@ gauntlet: $(READY) faces guards ## Fault tests: killed processes, lost answers; 
 	@$(BIN)/python -m pytest tests/gauntlet -n $(WORKERS) --dist worksteal
 
 gitops: $(READY) ## The promises about GitOps under Flux' real controllers (built once: 13 minutes of processor time).
-	@$(BIN)/python -m testing.controlplane build > /dev/null
+	@$(BIN)/python -m testing.controlplane build --tests > /dev/null
 	@$(BIN)/python -m testing.gitops build > /dev/null
 	@$(BIN)/python -m pytest tests/gitops_kit -o asyncio_default_fixture_loop_scope=session \
 		-o asyncio_default_test_loop_scope=session
 
+chart: $(READY) ## Helm chart, overlays and one-file manifests on a real API server, by the real Helm (built once: 4 minutes).
+	@$(BIN)/python -m testing.controlplane build --tests > /dev/null
+	@$(BIN)/python -m pytest tests/chart -n 2
+
+release: $(READY) ## Make in dist/ what of a release needs no registry: manifests, chart, wheel (IMAGE=NAME:TAG).
+	@$(BIN)/python -m hack.release $(if $(IMAGE),--image "$(IMAGE)")
+
 faces: $(READY) ## The nine faces in all variants, FACES=50 times in a row.
-	@$(BIN)/python -m testing.controlplane build > /dev/null
+	@$(BIN)/python -m testing.controlplane build --tests > /dev/null
 	@$(BIN)/python -m pytest tests/integration/faces --all-variants --count $(FACES) --repeat-scope session \
 		-n $(WORKERS) --maxfail 1 $(LENT)
 
 guards: $(READY) ## Take each guard of the fence off the source, and see a test fail.
-	@$(BIN)/python -m testing.controlplane build > /dev/null
+	@$(BIN)/python -m testing.controlplane build --tests > /dev/null
 	@$(BIN)/python -m hack.guards -n $(WORKERS)
 
 # NODE=<folder of a node kit> (KEEP=1 leaves the node up), or IMAGE=<image> for the cluster of the current KUBECONFIG.
@@ -65,14 +72,14 @@ e2e: $(READY) ## The operator as it is installed, on a real node: NODE=... or IM
 # K8S=1.35.4: an API server of that version, built once; without it the pinned one. PLAIN=1: only as the version comes,
 # without feature gates. COMPAT holds options of pytest.
 compat: $(READY) ## The tests of a Kubernetes version: K8S=1.35.4 (TO=1.36.3: the one to upgrade it to).
-	@$(BIN)/python -m testing.controlplane build $(if $(K8S),--release $(K8S)) > /dev/null
+	@$(BIN)/python -m testing.controlplane build --controllers $(if $(K8S),--release $(K8S)) > /dev/null
 	@CURATION_COMPAT="$(K8S)" CURATION_COMPAT_TO="$(TO)" CURATION_COMPAT_WITHOUT_SWITCHES="$(PLAIN)" $(BIN)/python -m pytest tests/compat $(COMPAT)
 
 bench: $(READY) ## Throughput, latency, scale and failover, as ratios to what was measured in the same run.
-	@$(BIN)/python -m testing.controlplane build > /dev/null
+	@$(BIN)/python -m testing.controlplane build --tests > /dev/null
 	@$(BIN)/python -m bench $(BENCH)
 
-controlplane: $(READY) ## Build or find etcd, kube-apiserver and kubectl; the last line is their folder.
+controlplane: $(READY) ## Find, fetch or build etcd, kube-apiserver and kubectl; the last line is their folder.
 	@$(BIN)/python -m testing.controlplane build
 
 lint: $(READY) ## ruff, mypy and the layers.
@@ -85,7 +92,7 @@ format: $(READY) ## Format and fix what can be fixed.
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-generate: $(READY) ## Write the CRDs and the JSON Schemas from the models.
+generate: $(READY) ## Write the CRDs and JSON Schemas from the models, the chart from the manifests.
 	@$(BIN)/python -m hack.generate
 	@$(BIN)/python -m hack.metrics_reference
 

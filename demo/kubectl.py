@@ -11,8 +11,9 @@ from collections.abc import Callable, Mapping
 from typing import Final
 
 from demo.board import DemoFailed
+from demo.reach import Reach
 from demo.stage import PROGRAMS, ROOT
-from testing.controlplane.connection import ADMIN, Connection
+from testing.controlplane.connection import ADMIN
 
 NAMESPACE: Final = "demo"
 MANIFESTS: Final = "demo/manifests"
@@ -22,7 +23,7 @@ _SECONDS: Final = 120.0
 class Kubectl:
     """`await kubectl("apply", "-f", ...)`. `now` is called with what runs, `show` also with how it ended."""
 
-    def __init__(self, connection: Connection, show: Callable[[str, str], None], now: Callable[[str], None]) -> None:
+    def __init__(self, connection: Reach, show: Callable[[str, str], None], now: Callable[[str], None]) -> None:
         self._connection = connection
         self._show = show
         self._now = now

@@ -7,6 +7,7 @@ removes their folder.
 from __future__ import annotations
 
 import asyncio
+import os
 import re
 import shutil
 import signal
@@ -21,9 +22,9 @@ from typing import Final, Self, TypeVar
 import aiohttp
 
 from demo.board import WAIT_SECONDS, DemoFailed
+from demo.reach import Reach
 from testing.controlplane.install import OPERATOR_GROUPS, OPERATOR_USER
 from testing.controlplane.processes import Processes
-from testing.controlplane.server import ControlPlane
 
 ROOT: Final = Path(__file__).parents[1]
 PROGRAMS: Final = Path(sys.executable).parent
@@ -42,10 +43,10 @@ T = TypeVar("T")
 
 
 class Stage:
-    """Starts and stops both; a context manager. The control plane must run for longer."""
+    """Starts and stops both; a context manager. The cluster must be there for longer."""
 
-    def __init__(self, control_plane: ControlPlane) -> None:
-        self.control_plane = control_plane
+    def __init__(self, cluster: Reach) -> None:
+        self.cluster = cluster
         self.folder = Path(tempfile.mkdtemp(prefix="curation-demo-"))
         self._processes = Processes(self.folder, keep=False)
         self._started: list[str] = []
@@ -69,9 +70,9 @@ class Stage:
 
     async def start_operator(self) -> str:
         """Start the operator as its shipped service account, and wait until it is ready; returns its URL."""
-        kubeconfig = self.control_plane.kubeconfig(OPERATOR_USER, OPERATOR_GROUPS)
+        kubeconfig = self.cluster.kubeconfig(OPERATOR_USER, OPERATOR_GROUPS)
         options = ("--allow-cidr=127.0.0.0/8", "--http-bind=127.0.0.1:0", "--identity=demo")
-        self._start(OPERATOR, [f"KUBECONFIG={kubeconfig}", str(PROGRAMS / OPERATOR), "run", *options])
+        self._start(OPERATOR, [f"KUBECONFIG={kubeconfig}", *_home(), str(PROGRAMS / OPERATOR), "run", *options])
         url = await self._read(OPERATOR, re.compile(r"serving .* on (http://\S+)"))
         async with aiohttp.ClientSession() as http:
             await self._until(OPERATOR, "is ready", lambda: _ready(http, url))
@@ -140,6 +141,11 @@ class Stage:
                 raise DemoFailed(f"waited {WAIT_SECONDS:.0f} s in vain until the {name} {what}; its log:\n{last}")
             await asyncio.sleep(_POLL_SECONDS)
         return found
+
+
+def _home() -> list[str]:
+    """Programs that a kubeconfig names for its credentials keep theirs in the person's home folder."""
+    return [f"HOME={os.environ['HOME']}"] if "HOME" in os.environ else []
 
 
 async def _ready(http: aiohttp.ClientSession, url: str) -> bool | None:

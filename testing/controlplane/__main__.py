@@ -8,12 +8,13 @@ import sys
 import threading
 from pathlib import Path
 
+from testing.controlplane.binaries import OLDEST, OLDEST_OF_DEFAULT_OVERLAY
 from testing.controlplane.build import find_or_build
 from testing.controlplane.errors import ControlPlaneError
 
 
-def _build(release: str | None) -> None:
-    binaries = find_or_build(release=release)
+def _build(release: str | None, *, controllers: bool, oldest: tuple[int, int]) -> None:
+    binaries = find_or_build(release=release, controllers=controllers, oldest=oldest)
     if binaries.other_apiserver:
         print(f"kube-apiserver {binaries.version}: {binaries.other_apiserver}", file=sys.stderr)
     print(f"The control plane's programs ({binaries.source}):", file=sys.stderr)
@@ -44,7 +45,11 @@ def main() -> int:
         prog="python -m testing.controlplane", description="A local Kubernetes control plane"
     )
     commands = parser.add_subparsers(dest="command", required=True)
-    build = commands.add_parser("build", help="build the programs if necessary; the last line is their folder")
+    build = commands.add_parser("build", help="find, fetch or build the programs; the last line is their folder")
+    build.add_argument(
+        "--controllers", action="store_true", help="with kube-controller-manager, which is never fetched"
+    )
+    build.add_argument("--tests", action="store_true", help="as the tests need them: --controllers, and no old version")
     up = commands.add_parser("up", help="run a control plane with the CRDs and manifests until Ctrl-C")
     up.add_argument("--dir", type=Path, help="keep the data here, and find them again (default: temporary)")
     up.add_argument("--bare", action="store_true", help="install no CRDs and manifests")
@@ -53,7 +58,8 @@ def main() -> int:
     arguments = parser.parse_args()
     try:
         if arguments.command == "build":
-            _build(arguments.release)
+            oldest = OLDEST_OF_DEFAULT_OVERLAY if arguments.tests else OLDEST
+            _build(arguments.release, controllers=arguments.controllers or arguments.tests, oldest=oldest)
         else:
             _up(arguments.dir, arguments.release, bare=arguments.bare)
     except ControlPlaneError as error:

@@ -1,16 +1,18 @@
-"""Where the programs of the control plane come from.
+"""The programs of the control plane that are there already, and whether they will do.
 
-Called by `server` and by `make controlplane`. In this order: the folder named by KUBEBUILDER_ASSETS (what
-`setup-envtest` prints), a build in the user's cache folder, a new build from Go modules (`build`).
+Called by `build`, which says in which order it looks: the folder that KUBEBUILDER_ASSETS names, our own builds and
+downloads in the user's cache folder, what `setup-envtest` has fetched.
 """
 
 from __future__ import annotations
 
 import hashlib
 import os
+import platform
 import re
 import subprocess
-from collections.abc import Mapping
+import sys
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -28,17 +30,22 @@ BUILD_FLAGS = ("-mod=readonly", "-buildvcs=false", "-trimpath")
 VERSION_PACKAGES = ("k8s.io/component-base/version", "k8s.io/client-go/pkg/version")
 """Where a Kubernetes program keeps its version; unset, a server says v0.0.0-master, which clients misjudge."""
 
+OLDEST = (1, 32)
+"""The oldest Kubernetes that the operator works on (docs/install.md)."""
+OLDEST_OF_DEFAULT_OVERLAY = (1, 36)
+"""The oldest that manifests/overlays/default works on: what the tests install."""
+
 _SECONDS_TO_ANSWER = 60
 
-Source = Literal["KUBEBUILDER_ASSETS", "cache", "build"]
+Source = Literal["KUBEBUILDER_ASSETS", "cache", "setup-envtest", "release", "build"]
 
 
 @dataclass(frozen=True)
 class Binaries:
     """The programs of one control plane: all in one folder, but for the API server of another release.
 
-    `version` is the API server's, as it says it itself. `controller_manager` is None where KUBEBUILDER_ASSETS has none
-    (`setup-envtest` does not fetch it): such a control plane works, but nothing in it collects garbage, ends namespaces
+    `version` is the API server's, as it says it itself. `controller_manager` is None where there is none (released
+    archives for tests do not have it): such a control plane works, but nothing in it collects garbage, ends namespaces
     or aggregates roles.
     """
 
@@ -99,30 +106,101 @@ def _executable(path: Path) -> bool:
     return path.is_file() and os.access(path, os.X_OK)
 
 
-def find(environ: Mapping[str, str], module: Path = MODULE) -> Binaries | None:
-    """The programs that are already there, or None when they have to be built.
+def minor_of(version: str) -> tuple[int, int]:
+    """`(1, 37)` of `v1.37.2`; (0, 0) of what is no version."""
+    found = re.match(r"v?(\d+)\.(\d+)", version)
+    return (int(found[1]), int(found[2])) if found else (0, 0)
 
-    KUBEBUILDER_ASSETS is an order, not a hint: if it is set and a program is missing there, this raises
-    ControlPlaneError, rather than quietly test something else than what was asked for.
+
+def find(
+    environ: Mapping[str, str], module: Path = MODULE, *, controllers: bool = True, oldest: tuple[int, int] = OLDEST
+) -> Binaries | None:
+    """The programs that KUBEBUILDER_ASSETS names, or our own build of them, or None.
+
+    `controllers` says whether a build counts only with kube-controller-manager. KUBEBUILDER_ASSETS is an order, not a
+    hint: if it is set and will not do, this raises ControlPlaneError, rather than quietly test something else than what
+    was asked for. It may lack the controllers.
     """
-    assets = environ.get("KUBEBUILDER_ASSETS", "")
-    if assets:
-        folder = Path(assets).absolute()
-        missing = [name for name in REQUIRED if not _executable(folder / name)]
-        if missing:
-            raise ControlPlaneError(
-                f"KUBEBUILDER_ASSETS is {assets}, which has no executable {', '.join(missing)}: "
-                "set it to the folder that `setup-envtest use -p path` prints, or unset it to build them"
-            )
-        manager = folder / CONTROLLER_MANAGER
-        version = _said_version(folder / APISERVER)
-        return Binaries(folder, "KUBEBUILDER_ASSETS", manager if _executable(manager) else None, version)
+    if assets := environ.get("KUBEBUILDER_ASSETS", ""):
+        return _ordered(assets, oldest)
     folder = built_folder(environ, module)
-    if all(_executable(folder / name) for name in (*REQUIRED, CONTROLLER_MANAGER)):
-        return Binaries(
-            folder, "cache", folder / CONTROLLER_MANAGER, kubernetes_version((module / "go.mod").read_text())
+    if missing_in(folder, controllers=controllers):
+        return None
+    return Binaries(folder, "cache", manager_in(folder), kubernetes_version((module / "go.mod").read_text()))
+
+
+def _ordered(assets: str, oldest: tuple[int, int]) -> Binaries:
+    folder = Path(assets).absolute()
+    remedy = "set it to the folder that `setup-envtest use -p path` prints, or unset it"
+    if missing := missing_in(folder, controllers=False):
+        raise ControlPlaneError(
+            f"KUBEBUILDER_ASSETS is {assets}, which has no executable {', '.join(missing)}: {remedy}"
         )
+    version = said_version(folder / APISERVER)
+    if not version:
+        raise ControlPlaneError(
+            f"KUBEBUILDER_ASSETS is {assets}, whose {APISERVER} does not say its version (is it for another platform "
+            f"than {platform_name()}?): {remedy}"
+        )
+    if minor_of(version) < oldest:
+        wanted = ".".join(map(str, oldest))
+        raise ControlPlaneError(
+            f"KUBEBUILDER_ASSETS is {assets}, with Kubernetes {version}, and this needs {wanted} or newer: "
+            f"set it to the folder that `setup-envtest use {wanted}.x -p path` prints, or unset it"
+        )
+    return Binaries(folder, "KUBEBUILDER_ASSETS", manager_in(folder), version)
+
+
+def missing_in(folder: Path, *, controllers: bool) -> list[str]:
+    """The programs that a control plane needs and this folder does not have."""
+    wanted = (*REQUIRED, CONTROLLER_MANAGER) if controllers else REQUIRED
+    return [name for name in wanted if not _executable(folder / name)]
+
+
+def manager_in(folder: Path) -> Path | None:
+    """The controllers in a folder, if they are there."""
+    manager = folder / CONTROLLER_MANAGER
+    return manager if _executable(manager) else None
+
+
+def platform_name() -> str:
+    """This machine as Go and the released archives name it, such as `linux-amd64`."""
+    machine = platform.machine().lower()
+    return f"{sys.platform}-{ {'x86_64': 'amd64', 'aarch64': 'arm64'}.get(machine, machine) }"
+
+
+def setup_envtest(
+    environ: Mapping[str, str], wanted: Callable[[tuple[int, int]], bool], why: str, say: Callable[[str], None]
+) -> Binaries | None:
+    """The newest programs that setup-envtest has fetched and that are `wanted`; `say` is told why others are not.
+
+    `why` says in words what is wanted.
+    """
+    for folder in _fetched_by_setup_envtest(environ):
+        if missing := missing_in(folder, controllers=False):
+            say(f"Passed over {folder}: it has no executable {', '.join(missing)}.")
+        elif not wanted(minor_of(folder.name)):
+            say(f"Passed over {folder}: {why}. Set KUBEBUILDER_ASSETS to use it anyway.")
+        elif not (version := said_version(folder / APISERVER)):
+            say(f"Passed over {folder}: its {APISERVER} does not say its version.")
+        else:
+            return Binaries(folder, "setup-envtest", manager_in(folder), version)
     return None
+
+
+def _fetched_by_setup_envtest(environ: Mapping[str, str]) -> Iterator[Path]:
+    home = Path(environ.get("HOME") or Path.home())
+    if sys.platform == "darwin":
+        store = home / "Library/Application Support/io.kubebuilder.envtest"
+    else:
+        store = Path(environ.get("XDG_DATA_HOME") or home / ".local/share") / "kubebuilder-envtest"
+    ending = f"-{platform_name()}"
+    # Folders are named VERSION-OS-ARCHITECTURE.
+    folders = {path: path.name.removesuffix(ending) for path in store.glob(f"k8s/*{ending}")}
+    known = {
+        path: tuple(map(int, name.split("."))) for path, name in folders.items() if re.fullmatch(r"[\d.]+\d", name)
+    }
+    yield from sorted(known, key=lambda path: known[path], reverse=True)
 
 
 def of_release(pinned: Binaries, release: str, folder: Path) -> Binaries | None:
@@ -131,7 +209,7 @@ def of_release(pinned: Binaries, release: str, folder: Path) -> Binaries | None:
     return replace(pinned, version=release, other_apiserver=program) if _executable(program) else None
 
 
-def _said_version(program: Path) -> str:
+def said_version(program: Path) -> str:
     """`v1.35.4` of what a Kubernetes program answers to --version; empty if it does not answer."""
     try:
         said = subprocess.run(

@@ -1,36 +1,45 @@
-"""Builds the programs of the control plane from Go modules into the user's cache folder, once per version.
+"""Finds the programs of the control plane, fetches them, or builds them from Go modules into the user's cache folder.
 
-Called by `server` and `__main__` when nothing is there yet. It takes minutes, so it says what it does and how long it
-has been at it. Two processes never build at once, and a build that was cut short is never taken for a whole one.
+Called by `server` and `__main__`. In this order: the folder that KUBEBUILDER_ASSETS names, an earlier build, an earlier
+fetch, what setup-envtest has fetched, a released archive (`archive`), a build. A build takes minutes, so it says what
+it does and how long it has been at it. Two processes never build at once, and a build that was cut short is never
+taken for a whole one.
 """
 
 from __future__ import annotations
 
 import fcntl
 import os
+import re
 import shutil
 import subprocess
 import tempfile
 import threading
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TextIO
 
-from testing.controlplane import releases
+from testing.controlplane import archive, releases
 from testing.controlplane.binaries import (
     APISERVER,
     BUILD_FLAGS,
+    CONTROLLER_MANAGER,
     MODULE,
+    OLDEST,
     VERSION_PACKAGES,
     Binaries,
     built_folder,
     cache_folder,
     find,
     kubernetes_version,
+    manager_in,
+    minor_of,
+    missing_in,
     of_release,
+    setup_envtest,
 )
 from testing.controlplane.errors import ControlPlaneError
 from testing.controlplane.golang import find_go
@@ -46,15 +55,23 @@ PACKAGES = {
 
 
 def find_or_build(
-    environ: Mapping[str, str] | None = None, out: TextIO | None = None, *, release: str | None = None
+    environ: Mapping[str, str] | None = None,
+    out: TextIO | None = None,
+    *,
+    release: str | None = None,
+    controllers: bool = True,
+    oldest: tuple[int, int] = OLDEST,
 ) -> Binaries:
-    """The programs of the control plane, built first where necessary; progress goes to `out` (default: stderr).
+    """The programs of the control plane, fetched or built first where necessary; progress goes to `out` (stderr).
 
     `release` (such as 1.35.4) asks for the API server of that Kubernetes release, beside the other programs of the
-    pinned one. Raises ControlPlaneError with the end of the compiler's output when the build fails.
+    pinned one. Without `controllers` any version of at least `oldest` will do, and kube-controller-manager is not
+    built. With them there is a build, since no released archive has them, and all programs are of the pinned minor
+    version unless KUBEBUILDER_ASSETS says otherwise. Raises ControlPlaneError with the end of the compiler's output
+    when the build fails.
     """
     environ = os.environ if environ is None else environ
-    pinned = _pinned(environ, out)
+    pinned = _pinned(environ, out, controllers=controllers or release is not None, oldest=oldest)
     if release is None or (wanted := releases.parse(release)) == pinned.version:
         return pinned
     if pinned.source == "KUBEBUILDER_ASSETS":
@@ -79,18 +96,59 @@ def _of_release(pinned: Binaries, release: str, environ: Mapping[str, str], out:
     return found
 
 
-def _pinned(environ: Mapping[str, str], out: TextIO | None) -> Binaries:
-    if found := find(environ):
-        return found
+def _pinned(environ: Mapping[str, str], out: TextIO | None, *, controllers: bool, oldest: tuple[int, int]) -> Binaries:
     progress = Progress(out)
+    if found := _there(environ, progress, controllers=controllers, oldest=oldest):
+        return found
     with only_one(cache_folder(environ) / "controlplane.lock", "the control plane", progress):
         # Whoever held the lock before us has probably built it.
-        if found := find(environ):
+        if found := _there(environ, Progress(out, quiet=True), controllers=controllers, oldest=oldest):
             return found
-        _build(built_folder(environ), environ, progress)
-    found = find(environ)
+        if not controllers:
+            try:
+                archive.fetch(environ, progress)
+            except archive.NotFetched as why:
+                progress.say(f"No released programs: {why}.")
+            else:
+                found = archive.find(environ)
+                assert found, "what was fetched is found"
+                return replace(found, source="release")
+        given = _of_setup_envtest(environ, Progress(out, quiet=True), controllers=controllers, oldest=oldest)
+        _build(built_folder(environ), [CONTROLLER_MANAGER] if given else _wanted(controllers), environ, progress)
+    found = _there(environ, Progress(out, quiet=True), controllers=controllers, oldest=oldest)
     assert found, "a finished build is found"
-    return replace(found, source="build")
+    return replace(found, source=found.source if given else "build")
+
+
+def _there(
+    environ: Mapping[str, str], progress: Progress, *, controllers: bool, oldest: tuple[int, int]
+) -> Binaries | None:
+    """What needs neither a network nor a compiler."""
+    if found := find(environ, controllers=controllers, oldest=oldest):
+        return found
+    if not controllers and (found := archive.find(environ)) and minor_of(found.version) >= oldest:
+        return found
+    found = _of_setup_envtest(environ, progress, controllers=controllers, oldest=oldest)
+    return None if found and controllers and found.controller_manager is None else found
+
+
+def _of_setup_envtest(
+    environ: Mapping[str, str], progress: Progress, *, controllers: bool, oldest: tuple[int, int]
+) -> Binaries | None:
+    """What setup-envtest has fetched, with the controllers of our own build beside it if that has them."""
+    pinned = minor_of(kubernetes_version((MODULE / "go.mod").read_text()))
+    if not controllers:
+        why = f"it is older than Kubernetes {oldest[0]}.{oldest[1]}"
+        return setup_envtest(environ, lambda version: version >= oldest, why, progress.say)
+    why = f"the tests are for Kubernetes {pinned[0]}.{pinned[1]}"
+    found = setup_envtest(environ, lambda version: version == pinned, why, progress.say)
+    if found and found.controller_manager is None:
+        return replace(found, controller_manager=manager_in(built_folder(environ)))
+    return found
+
+
+def _wanted(controllers: bool) -> list[str]:
+    return [name for name in PACKAGES if controllers or name != CONTROLLER_MANAGER]
 
 
 @contextmanager
@@ -107,19 +165,18 @@ def only_one(lock: Path, what: str, progress: Progress) -> Iterator[None]:
         yield
 
 
-def _build(target: Path, environ: Mapping[str, str], progress: Progress) -> None:
+def _build(target: Path, names: Sequence[str], environ: Mapping[str, str], progress: Progress) -> None:
     version = kubernetes_version((MODULE / "go.mod").read_text())
+    names = [name for name in names if name in missing_in(target, controllers=True)]
     progress.say(
-        f"Building a local control plane ({', '.join(PACKAGES)}) of Kubernetes {version} from Go modules.\n"
+        f"Building {', '.join(names)} of Kubernetes {version} from Go modules.\n"
         f"This happens once: the programs are kept in {target}.\n"
         "With an empty Go cache it takes about 10 minutes on 2 cores, 5 GB of disk and some downloads; later, seconds."
     )
     with progress.step("Looking for Go"):
         go = find_go(cache_folder(environ))
-    with whole_or_nothing(target) as scratch:
-        for number, (name, package) in enumerate(PACKAGES.items(), 1):
-            task = _Task(go, MODULE, BUILD_FLAGS, version, scratch / name, package)
-            _compile(task, progress, f"[{number}/{len(PACKAGES)}] {name}")
+    with whole_or_nothing(target, add=True) as scratch:
+        _compile(_Task(go, MODULE, BUILD_FLAGS, version, scratch, names), progress, ", ".join(names))
 
 
 def _build_release(release: str, target: Path, environ: Mapping[str, str], progress: Progress) -> None:
@@ -133,17 +190,23 @@ def _build_release(release: str, target: Path, environ: Mapping[str, str], progr
     with whole_or_nothing(target) as scratch:
         with progress.step(f"Fetching Kubernetes {release}"):
             releases.write_module(go, release, scratch, _go_environment())
-        task = _Task(go, scratch, releases.BUILD_FLAGS, release, scratch / APISERVER, PACKAGES[APISERVER])
-        _compile(task, progress, APISERVER)
+        _compile(_Task(go, scratch, releases.BUILD_FLAGS, release, scratch, [APISERVER]), progress, APISERVER)
 
 
 @contextmanager
-def whole_or_nothing(target: Path) -> Iterator[Path]:
-    """A folder that takes the name `target` when the block ends well, and goes when it does not."""
+def whole_or_nothing(target: Path, *, add: bool = False) -> Iterator[Path]:
+    """A folder that takes the name `target` when the block ends well, and goes when it does not.
+
+    With `add`, a target that is there keeps what it has, and each file of the new folder is moved into it.
+    """
     scratch = Path(tempfile.mkdtemp(prefix=".building-", dir=target.parent))
     try:
         yield scratch
         scratch.chmod(0o755)
+        if add and target.is_dir():
+            for made in scratch.iterdir():
+                made.replace(target / made.name)
+            return
         shutil.rmtree(target, ignore_errors=True)
         scratch.rename(target)
     finally:
@@ -152,19 +215,31 @@ def whole_or_nothing(target: Path) -> Iterator[Path]:
 
 @dataclass(frozen=True)
 class _Task:
-    """One program to compile."""
+    """Programs to compile, all by one command: one links while another compiles."""
 
     go: str
     module: Path
     flags: tuple[str, ...]
     version: str
-    output: Path
-    package: str
+    folder: Path
+    names: Sequence[str]
+
+    @property
+    def packages(self) -> list[str]:
+        """What Go calls them."""
+        return [PACKAGES[name] for name in self.names]
 
     def command(self) -> list[str]:
-        """What compiles it."""
-        options = [*self.flags, "-ldflags", _link_flags(self.version), "-o", str(self.output)]
-        return [self.go, "build", "-v", *options, self.package]
+        """What compiles them."""
+        options = [*self.flags, "-ldflags", _link_flags(self.version), "-o", f"{self.folder}/"]
+        return [self.go, "build", "-v", *options, *self.packages]
+
+    def name_programs(self) -> None:
+        """Give each program its own name where Go has named it after its package's folder."""
+        for name in self.names:
+            # A last part such as v3 is a version, and no name.
+            made = re.sub(r"/v\d+$", "", PACKAGES[name]).rpartition("/")[2]
+            (self.folder / made).rename(self.folder / name)
 
 
 def _go_environment() -> dict[str, str]:
@@ -206,7 +281,8 @@ def _compile(task: _Task, progress: Progress, title: str) -> None:
             reader.join()
     if process.returncode:
         raise ControlPlaneError(
-            f"`go build {task.package}` failed ({process.returncode}); the end of what it said:\n"
+            f"`go build {' '.join(task.packages)}` failed ({process.returncode}); the end of what it said:\n"
             f"{''.join(last).rstrip()}\n"
             "Check the disk space and the Go module proxy (`go env GOPROXY`), or set KUBEBUILDER_ASSETS."
         )
+    task.name_programs()

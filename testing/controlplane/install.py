@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from testing.controlplane.binaries import OLDEST_OF_DEFAULT_OVERLAY, minor_of
 from testing.controlplane.connection import Connection, service_account
 from testing.controlplane.errors import ControlPlaneError
 
@@ -21,12 +22,19 @@ OPERATOR_USER, OPERATOR_GROUPS = service_account("curation-system", "curation-op
 MANIFESTS = Path("manifests/overlays/default")
 """What a user installs: the operator for the whole cluster, its roles and its admission policies."""
 
+_WITHOUT_MUTATION = Path("manifests/overlays/default-validating")
+
 MARKER = "installed"
 """A file in the control plane's folder; a start removes it, since a kept folder may meet newer CRDs."""
 
 _JOBS = "/apis/curation.dev/v1alpha1/namespaces/default/curationjobs"
 _EFFECTIVE_SECONDS = 60.0
 _POLL_SECONDS = 0.05
+
+
+def overlay_for(version: str) -> Path:
+    """The overlay for a control plane of this Kubernetes version, as it comes (docs/install.md)."""
+    return MANIFESTS if minor_of(version) >= OLDEST_OF_DEFAULT_OVERLAY else _WITHOUT_MUTATION
 
 
 def install(connection: Connection, root: Path = ROOT, overlay: Path = MANIFESTS) -> None:

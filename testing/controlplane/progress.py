@@ -27,14 +27,17 @@ class Step:
 
 
 class Progress:
-    """Writes to `out`, by default to stderr as it is now."""
+    """Writes to `out`, by default to stderr as it is now; a quiet one `say`s nothing."""
 
-    def __init__(self, out: TextIO | None = None) -> None:
+    def __init__(self, out: TextIO | None = None, *, quiet: bool = False) -> None:
         self._out = sys.stderr if out is None else out
         self._terminal = self._out.isatty()
+        self._quiet = quiet
 
     def say(self, text: str) -> None:
         """Write a line."""
+        if self._quiet:
+            return
         self._out.write(text + "\n")
         self._out.flush()
 

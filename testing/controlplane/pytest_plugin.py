@@ -15,6 +15,8 @@ from typing import Any
 import pytest
 
 from testing.controlplane import namespaces
+from testing.controlplane.binaries import OLDEST_OF_DEFAULT_OVERLAY
+from testing.controlplane.build import find_or_build
 from testing.controlplane.connection import Connection, Kubectl
 from testing.controlplane.install import install
 from testing.controlplane.server import ControlPlane
@@ -26,7 +28,7 @@ _INVITATION = "curation_control_plane"
 
 def _make() -> ControlPlane:
     # The audit log costs about 0.15 ms of CPU a write, of 1.1 (measured); counting the writes of a user is worth it.
-    return ControlPlane(audit_log=True)
+    return ControlPlane(binaries=find_or_build(oldest=OLDEST_OF_DEFAULT_OVERLAY), audit_log=True)
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -108,7 +108,7 @@ class ControlPlane:
         """Start all servers and wait until they work; builds the programs first where necessary."""
         if self._processes:
             raise ControlPlaneError("this control plane is started already")
-        binaries = self._binaries or find_or_build()
+        binaries = self._binaries or find_or_build(controllers=self._wants_manager)
         self._binaries = binaries
         if self._wants_manager and binaries.controller_manager is None:
             print(

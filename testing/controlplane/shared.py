@@ -44,8 +44,8 @@ class SharedControlPlane:
             if self._failure:
                 raise ControlPlaneError(self._failure)
             if self._control_plane is None:
-                control_plane = self._make()
                 try:
+                    control_plane = self._make()
                     control_plane.start()
                 except ControlPlaneError as error:
                     self._failure = str(error)

@@ -15,6 +15,10 @@ from pathlib import Path
 
 import pytest
 
+from testing.controlplane.connection import Connection
+from testing.controlplane.ports import free_port
+from testing.controlplane.server import ControlPlane
+
 ROOT = Path(__file__).parents[2]
 SECONDS = 300.0
 
@@ -28,11 +32,11 @@ def folder() -> Iterator[Path]:
 
 
 @contextmanager
-def demo(folder: Path, *arguments: str) -> Iterator["subprocess.Popen[str]"]:
+def demo(folder: Path, *arguments: str, **environment: str) -> Iterator["subprocess.Popen[str]"]:
     process = subprocess.Popen(
         [sys.executable, "-u", "-m", "demo", *arguments],
         cwd=ROOT,
-        env={**os.environ, "TMPDIR": str(folder)},
+        env={**os.environ, "TMPDIR": str(folder), **environment},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -109,3 +113,94 @@ def test_a_demo_whose_operator_dies_fails_and_says_why(folder: Path) -> None:
     assert f"The logs are kept in {kept}" in " ".join(printed.split())
     assert "launching run" in (kept / "curation-operator.log").read_text()
     assert processes(folder) == {}
+
+
+def everything(cluster: Connection) -> set[str]:
+    """All that the demo could leave in a cluster."""
+    kinds = "customresourcedefinitions,namespaces,clusterroles,clusterrolebindings,validatingadmissionpolicies,"
+    kinds += "validatingadmissionpolicybindings,mutatingadmissionpolicies,mutatingadmissionpolicybindings"
+    return set(cluster.kubectl("get", kinds, "-o", "name").stdout.split())
+
+
+def current(cluster: Connection) -> dict[str, str]:
+    """The environment of somebody whose current cluster this is."""
+    own = cluster.environment()
+    return {"KUBECONFIG": own["KUBECONFIG"], "PATH": own["PATH"]}
+
+
+def test_a_demo_on_the_current_cluster_says_what_it_does_and_removes_all_of_it(folder: Path) -> None:
+    with ControlPlane() as server:
+        cluster = server.connection
+        cluster.kubectl("create", "configmap", "mine", "--from-literal=a=b")
+        before = everything(cluster)
+        with demo(folder, "--cluster", "current", **current(cluster)) as process:
+            read_until(process, "manifests/jobs.yaml")
+            assert {"namespace/demo", "namespace/curation-system"} <= everything(cluster)
+            assert not cluster.kubectl("get", "deployments,pods", "-A", "-o", "name").stdout
+            process.send_signal(signal.SIGTERM)
+            printed, _ = process.communicate(timeout=SECONDS)
+            assert process.returncode == 130, printed
+        assert "failed" not in printed
+        assert everything(cluster) == before
+        with demo(folder, "--cluster", "current", **current(cluster)) as process:
+            printed, _ = process.communicate(timeout=SECONDS)
+            assert process.returncode == 0, printed
+        said = " ".join(printed.split())
+        assert f"The cluster of context local ({cluster.url}) runs Kubernetes" in said
+        assert "It gets the objects of manifests/overlays/default but for the operator's pods" in said
+        assert "Of ten jobs 10 Running, none killed, 3 stale completions dropped, no orphan session left." in said
+        assert "failed" not in said.partition("Deleting the jobs")[2]
+        assert everything(cluster) == before
+        assert cluster.kubectl("get", "configmap", "mine", "-o", "jsonpath={.data.a}").stdout == "b"
+        assert list(folder.iterdir()) == []
+        assert processes(folder) == {}
+
+
+def refused(folder: Path, **environment: str) -> str:
+    """What a demo says that starts nothing."""
+    with demo(folder, "--cluster", "current", **environment) as process:
+        printed, _ = process.communicate(timeout=SECONDS)
+        assert process.returncode == 1, printed
+    assert list(folder.iterdir()) == []
+    return " ".join(printed.partition("FAILED: ")[2].split())
+
+
+def test_a_demo_without_a_current_cluster_says_how_to_get_one(folder: Path, control_plane: Connection) -> None:
+    there = {**current(control_plane), "KUBECONFIG": str(folder / "none")}
+    said = refused(folder, **there)
+    assert said.startswith("there is no current cluster in the kubeconfig (")
+    assert "`kind create cluster`, or run `make demo` without CLUSTER" in said
+
+
+def test_a_demo_on_a_cluster_that_does_not_answer_says_so(
+    folder: Path, control_plane: Connection, tmp_path: Path
+) -> None:
+    gone = tmp_path / "gone.yaml"
+    text = control_plane.kubeconfig().read_text()
+    gone.write_text(text.replace(control_plane.url, f"https://127.0.0.1:{free_port()}"))
+    said = refused(folder, **{**current(control_plane), "KUBECONFIG": str(gone)})
+    assert said.startswith("the cluster of context local does not answer (")
+
+
+def test_a_demo_refuses_a_cluster_that_has_the_operators_kinds_and_changes_nothing_there(
+    folder: Path, installed: Connection
+) -> None:
+    policies = "validatingadmissionpolicies,mutatingadmissionpolicies"
+    before = installed.kubectl("get", policies, "-o", "jsonpath={.items[*].metadata.resourceVersion}").stdout
+    said = refused(folder, **current(installed))
+    assert "customresourcedefinition.apiextensions.k8s.io/" in said
+    assert "already. The demo removes what it installs, so it never uses what is there." in said
+    assert installed.kubectl("get", policies, "-o", "jsonpath={.items[*].metadata.resourceVersion}").stdout == before
+
+
+def test_a_demo_of_somebody_who_is_no_administrator_names_what_they_may_not_do(
+    folder: Path, control_plane: Connection
+) -> None:
+    kubeconfig = str(control_plane.kubeconfig("eve", ("system:authenticated",)))
+    said = refused(folder, **{**current(control_plane), "KUBECONFIG": kubeconfig})
+    assert "you may not create customresourcedefinitions, create clusterroles" in said
+
+
+def test_a_demo_on_the_current_cluster_needs_a_kubectl(folder: Path) -> None:
+    python = Path(sys.executable).parent
+    assert "there is none on the PATH: install it" in refused(folder, PATH=str(python))

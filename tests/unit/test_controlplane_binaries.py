@@ -1,5 +1,7 @@
 """Where the programs of the control plane come from: the order of the search, the key of the cache, the build's lock.
 
+test_controlplane_archive.py has what is fetched.
+
 The build itself runs with a fake Go compiler; the real one takes minutes, and `make controlplane` runs it.
 """
 
@@ -8,12 +10,13 @@ from __future__ import annotations
 import io
 import os
 import re
+import sys
 import threading
 from pathlib import Path
 
 import pytest
 
-from testing.controlplane import binaries, golang, releases
+from testing.controlplane import archive, binaries, golang, releases
 from testing.controlplane.build import PACKAGES, find_or_build
 from testing.controlplane.errors import ControlPlaneError
 from testing.controlplane.progress import Progress
@@ -22,10 +25,10 @@ ALL = (*binaries.REQUIRED, binaries.CONTROLLER_MANAGER)
 GO_MOD = b"module x\n\nrequire (\n\tk8s.io/kubernetes v1.37.2 // indirect\n)\n"
 
 
-def programs(folder: Path, names: tuple[str, ...] = ALL) -> Path:
+def programs(folder: Path, names: tuple[str, ...] = ALL, version: str = "v1.37.0") -> Path:
     folder.mkdir(parents=True)
     for name in names:
-        (folder / name).write_text("#!/bin/sh\n")
+        (folder / name).write_text(f"#!/bin/sh\necho Kubernetes {version}\n")
         (folder / name).chmod(0o755)
     return folder
 
@@ -41,7 +44,8 @@ def module(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def environ(tmp_path: Path) -> dict[str, str]:
-    return {"XDG_CACHE_HOME": str(tmp_path / "cache")}
+    """Nothing is there, and nothing can be fetched."""
+    return {"XDG_CACHE_HOME": str(tmp_path / "cache"), "HOME": str(tmp_path), archive.SITE: "off"}
 
 
 def test_the_folder_that_kubebuilder_assets_names_comes_before_the_cache(
@@ -50,7 +54,7 @@ def test_the_folder_that_kubebuilder_assets_names_comes_before_the_cache(
     programs(binaries.built_folder(environ, module))
     assets = programs(tmp_path / "assets")
     found = binaries.find({**environ, "KUBEBUILDER_ASSETS": str(assets)}, module)
-    assert found == binaries.Binaries(assets, "KUBEBUILDER_ASSETS", assets / "kube-controller-manager", "")
+    assert found == binaries.Binaries(assets, "KUBEBUILDER_ASSETS", assets / "kube-controller-manager", "v1.37.0")
 
 
 def test_the_cache_is_used_when_kubebuilder_assets_is_unset_or_empty(module: Path, environ: dict[str, str]) -> None:
@@ -88,6 +92,106 @@ def test_kubebuilder_assets_may_lack_the_controller_manager(
     assert found
     assert found.controller_manager is None
     assert (found.etcd, found.apiserver, found.kubectl) == tuple(assets / name for name in binaries.REQUIRED)
+
+
+def test_kubebuilder_assets_that_are_too_old_are_an_error_that_names_what_is_needed(
+    tmp_path: Path, environ: dict[str, str]
+) -> None:
+    old = {**environ, "KUBEBUILDER_ASSETS": str(programs(tmp_path / "old", version="v1.31.9"))}
+    with pytest.raises(
+        ControlPlaneError, match=r"with Kubernetes v1\.31\.9, and this needs 1\.32 .*setup-envtest use 1\.32"
+    ):
+        find_or_build(old, controllers=False)
+    enough = {**environ, "KUBEBUILDER_ASSETS": str(programs(tmp_path / "enough", version="v1.35.4"))}
+    assert find_or_build(enough, controllers=False).version == "v1.35.4"
+    with pytest.raises(
+        ControlPlaneError, match=r"with Kubernetes v1\.35\.4, and this needs 1\.36 .*setup-envtest use 1\.36"
+    ):
+        find_or_build(enough, oldest=binaries.OLDEST_OF_DEFAULT_OVERLAY)
+
+
+@pytest.mark.parametrize("content", ["#!/bin/sh\nexit 1\n", "\x7fELF of another machine"])
+def test_kubebuilder_assets_that_do_not_run_here_are_an_error_that_names_the_platform(
+    content: str, tmp_path: Path, environ: dict[str, str]
+) -> None:
+    assets = programs(tmp_path / "assets")
+    (assets / "kube-apiserver").write_text(content)
+    with pytest.raises(ControlPlaneError, match=rf"does not say its version .*{binaries.platform_name()}"):
+        find_or_build({**environ, "KUBEBUILDER_ASSETS": str(assets)})
+
+
+def store(environ: dict[str, str], name: str, names: tuple[str, ...] = binaries.REQUIRED) -> Path:
+    """What `setup-envtest use` leaves, on Linux."""
+    folder = Path(environ["HOME"]) / f".local/share/kubebuilder-envtest/k8s/{name}-{binaries.platform_name()}"
+    return programs(folder, names, f"v{name}")
+
+
+@pytest.fixture
+def linux(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "platform", "linux")
+
+
+@pytest.mark.usefixtures("linux")
+def test_the_newest_complete_version_that_setup_envtest_has_fetched_is_used_and_others_are_explained(
+    go: Path, environ: dict[str, str]
+) -> None:
+    store(environ, "1.31.0")
+    store(environ, "1.37.10", ("etcd", "kubectl"))
+    store(environ, "nonsense")
+    newest = store(environ, "1.37.9")
+    out = io.StringIO()
+    found = find_or_build(environ, out, controllers=False)
+    assert found == binaries.Binaries(newest, "setup-envtest", None, "v1.37.9")
+    assert "1.37.10" in out.getvalue()
+    assert "has no executable kube-apiserver" in out.getvalue()
+    assert not (go / "log").exists()
+
+
+@pytest.mark.usefixtures("linux")
+def test_another_folder_of_setup_envtest_is_named_by_the_xdg_variable(tmp_path: Path, environ: dict[str, str]) -> None:
+    newest = store(environ, "1.37.0")
+    moved = Path(tmp_path / "data" / "kubebuilder-envtest")
+    moved.parent.mkdir()
+    newest.parents[1].rename(moved)
+    found = find_or_build({**environ, "XDG_DATA_HOME": str(tmp_path / "data")}, controllers=False)
+    assert found.folder == moved / "k8s" / newest.name
+
+
+@pytest.mark.usefixtures("linux")
+def test_what_setup_envtest_has_is_passed_over_with_the_reason_when_it_is_too_old(
+    go: Path, environ: dict[str, str]
+) -> None:
+    store(environ, "1.31.0")
+    out = io.StringIO()
+    assert find_or_build(environ, out, controllers=False).source == "build"
+    assert "it is older than Kubernetes 1.32. Set KUBEBUILDER_ASSETS to use it anyway." in out.getvalue()
+
+
+@pytest.mark.usefixtures("linux")
+def test_the_tests_take_the_pinned_minor_version_and_build_only_the_controllers_beside_it(
+    go: Path, environ: dict[str, str]
+) -> None:
+    store(environ, "1.38.0")
+    pinned = store(environ, "1.37.0")
+    out = io.StringIO()
+    first = find_or_build(environ, out)
+    manager = binaries.built_folder(environ) / "kube-controller-manager"
+    assert first == binaries.Binaries(pinned, "setup-envtest", manager, "v1.37.0")
+    assert manager.exists()
+    assert (go / "log").read_text().split() == [PACKAGES["kube-controller-manager"]]
+    assert out.getvalue().count("the tests are for Kubernetes 1.37") == 1
+    assert find_or_build(environ, out) == first
+
+
+def test_a_build_without_the_controllers_is_completed_by_one_with_them(go: Path, environ: dict[str, str]) -> None:
+    small = find_or_build(environ, io.StringIO(), controllers=False)
+    assert small.controller_manager is None
+    assert small.source == "build"
+    assert find_or_build(environ, io.StringIO(), controllers=False).source == "cache"
+    whole = find_or_build(environ, io.StringIO())
+    assert whole.controller_manager == small.folder / "kube-controller-manager"
+    assert (go / "log").read_text().split() == list(PACKAGES.values())
+    assert (go / "builds").read_text().split() == ["3", "1"]
 
 
 def test_a_file_that_cannot_be_executed_does_not_count(module: Path, environ: dict[str, str]) -> None:
@@ -158,13 +262,18 @@ def test_the_version_of_go_is_read_from_what_it_says(said: str, version: tuple[i
 
 
 COMPILER = """#!/bin/sh
-# A substitute for Go: says its version; for a build, writes a program to the folder that -o names, and a line to a log.
+# A substitute for Go: says its version; for a build, writes programs to the folder that -o names, and lines to logs.
 here=$(dirname "$0")
 if [ "$1" = env ]; then cat "$here/version"; exit; fi
-while [ $# -gt 1 ]; do [ "$1" = -o ] && out=$2; shift; done
-echo "$1" >> "$here/log"
-if [ "$1" = "$(cat "$here/broken" 2>/dev/null)" ]; then echo "cannot compile this" >&2; exit 3; fi
-printf '#!/bin/sh\\n' > "$out"; chmod +x "$out"
+while [ "$1" != -o ]; do shift; done
+out=$2; shift 2
+echo $# >> "$here/builds"
+for package; do
+  echo "$package" >> "$here/log"
+  if [ "$package" = "$(cat "$here/broken" 2>/dev/null)" ]; then echo "cannot compile this" >&2; exit 3; fi
+  name=$(basename "${package%/v3}")
+  printf '#!/bin/sh\\necho Kubernetes v1.37.2\\n' > "$out$name"; chmod +x "$out$name"
+done
 """
 
 
@@ -223,15 +332,14 @@ def test_the_build_says_what_it_does_and_that_it_happens_once(go: Path, environ:
     find_or_build(environ, out)
     said = out.getvalue()
     assert "This happens once" in said
-    for number, name in enumerate(PACKAGES, 1):
-        assert re.search(rf"\[{number}/4\] {name}  0:\d\d  done\n", said)
+    assert re.search(rf"  {', '.join(PACKAGES)}  0:\d\d  done\n", said)
 
 
 def test_a_build_that_fails_shows_why_and_leaves_nothing_that_a_later_one_could_take_for_whole(
     go: Path, environ: dict[str, str]
 ) -> None:
     (go / "broken").write_text(PACKAGES["kubectl"])
-    with pytest.raises(ControlPlaneError, match=r"(?s)cmd/kubectl` failed \(3\).*cannot compile this"):
+    with pytest.raises(ControlPlaneError, match=r"(?s)`go build .*cmd/kubectl .*failed \(3\).*cannot compile this"):
         find_or_build(environ, io.StringIO())
     assert binaries.find(environ) is None
     assert [path.name for path in binaries.cache_folder(environ).iterdir()] == ["controlplane.lock"]
