@@ -1,4 +1,6 @@
-"""Writes what is generated from the models: `crds/` and `docs/schemas/`. ``--check`` writes nothing and shows a diff.
+"""Writes what is generated: `crds/` and `docs/schemas/` from the models, the chart's templates from `manifests/`.
+
+``--check`` writes nothing and shows a diff.
 
 Run by `make generate` and `make verify` as ``python -m hack.generate [--check]``.
 """
@@ -13,6 +15,7 @@ from pathlib import Path
 from curation.api.contract import contract_schemas
 from curation.api.crd import CRD_KINDS, crd, crd_yaml
 from curation.api.files import file_schemas
+from hack import chart
 
 ROOT = Path(__file__).resolve().parent.parent
 _HEADER = "# Generated from operator/curation/api by `make generate`; do not edit.\n"
@@ -22,6 +25,7 @@ def generated() -> dict[str, str]:
     """Every generated file: its path from the root, and its text."""
     files = {f"crds/{kind.plural}.yaml": _HEADER + crd_yaml(crd(kind)) for kind in CRD_KINDS}
     files["crds/Kustomization"] = _HEADER + _kustomization(files)
+    files |= chart.templates(files)
     for name, schema in {**contract_schemas(), **file_schemas()}.items():
         files[f"docs/schemas/{name}.json"] = json.dumps(schema, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
     return files

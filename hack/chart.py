@@ -1,0 +1,279 @@
+"""Writes the Helm chart's templates from the manifests that kustomize uses, so that there is one source for both.
+
+`hack.generate` calls it. It knows of kustomize only what these manifests need: resources, components, labels, and
+patches that delete an object or are JSON patches. A test renders chart and overlays with the real programs, and
+compares the objects.
+"""
+
+from __future__ import annotations
+
+import copy
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final
+
+import yaml
+
+ROOT: Final = Path(__file__).resolve().parent.parent
+TEMPLATES: Final = "manifests/chart/templates/generated"
+_HEADER: Final = "{{- /* Generated from manifests/ by `make generate`; do not edit. */}}\n"
+_PART_OF: Final = {"app.kubernetes.io/part-of": "curation-operator"}
+_NAME: Final = {"app.kubernetes.io/name": "curation-operator"}
+_SYSTEM: Final = "curation-system"
+_JOBS: Final = "curation-jobs"
+
+Object = dict[str, Any]
+
+
+def templates(crds: dict[str, str], root: Path = ROOT) -> dict[str, str]:
+    """Each generated template: its path from the root, and its text. `crds` holds the text of each CRD, by its path."""
+    manifests = root / "manifests"
+    base = _read(manifests / "base", _NAME | _PART_OF)
+    people = _read(manifests / "rbac", _PART_OF)
+    definitions = [
+        _labelled(yaml.safe_load(text), _PART_OF) for path, text in sorted(crds.items()) if path.endswith("yaml")
+    ]
+    files = {
+        "crds": _if(".Values.crds.install", "".join(_crd(each) for each in definitions)),
+        "operator": _operator(base),
+        "people": _documents(people),
+        "namespaced": _for_each_namespace(_component(manifests, "namespaced")),
+        "secrets": _for_each_secret(_component(manifests, "secrets")),
+        "grafana": _if(".Values.grafana.enabled", _documents([_dashboard(manifests / "components" / "grafana")])),
+        "prometheus": _if(".Values.prometheus.enabled", _monitoring(_component(manifests, "prometheus"))),
+        "admission-no-self-approval": _if(
+            ".Values.admission.noSelfApproval", _documents(_component(manifests, "admission-no-self-approval"))
+        ),
+    }
+    for mode, component in _MODES.items():
+        chosen = f'eq (include "curation.admission" .) "{mode}"'
+        files[f"admission-{mode}"] = _if(chosen, _documents(_component(manifests, component)))
+    return {f"{TEMPLATES}/{name}.yaml": _HEADER + text for name, text in files.items()}
+
+
+_MODES: Final = {"v1": "admission", "v1beta1": "admission-v1beta1", "validating": "admission-validating"}
+"""The values of `admission.mode`, and the component that each is."""
+
+
+# What kustomize does.
+
+
+def _read(folder: Path, labels: dict[str, str]) -> list[Object]:
+    kustomization = yaml.safe_load((folder / "kustomization.yaml").read_text())
+    return [
+        _labelled(each, labels)
+        for resource in kustomization["resources"]
+        for each in yaml.safe_load_all((folder / resource).read_text())
+        if each
+    ]
+
+
+def _component(manifests: Path, name: str) -> list[Object]:
+    """The objects of a component, and those of the components that it changes, as it changes them."""
+    folder = manifests / "components" / name
+    kustomization = yaml.safe_load((folder / "kustomization.yaml").read_text())
+    if "resources" in kustomization:
+        return _read(folder, _PART_OF)
+    objects = [each for other in kustomization["components"] for each in _component(manifests, Path(other).name)]
+    for patch in kustomization["patches"]:
+        changes = yaml.safe_load(patch["patch"])
+        chosen = [each for each in objects if _chosen(each, patch["target"])]
+        if not chosen:
+            raise ValueError(f"{folder}: no object is {patch['target']}")
+        if isinstance(changes, dict):
+            if changes.get("$patch") != "delete":
+                raise ValueError(f"{folder}: this patch neither deletes nor is a JSON patch: {changes}")
+            objects = [each for each in objects if each not in chosen]
+        else:
+            for each in chosen:
+                for change in changes:
+                    _apply(each, change)
+    return objects
+
+
+def _chosen(item: Object, target: dict[str, str]) -> bool:
+    name: str = item["metadata"]["name"]
+    return bool(item["kind"] == target["kind"]) and target.get("name", name) == name
+
+
+def _apply(item: Object, change: dict[str, Any]) -> None:
+    """One operation of a JSON patch (RFC 6902)."""
+    *parents, last = change["path"].lstrip("/").split("/")
+    place: Any = item
+    for key in parents:
+        place = place[int(key) if isinstance(place, list) else key]
+    key = int(last) if isinstance(place, list) else last
+    if change["op"] == "remove":
+        del place[key]
+    elif change["op"] == "replace":
+        place[key]  # Must be there.
+        place[key] = change["value"]
+    elif change["op"] != "test" or place[key] != change["value"]:
+        raise ValueError(f"this JSON patch cannot be applied: {change}")
+
+
+def _labelled(item: Object, labels: dict[str, str]) -> Object:
+    item = copy.deepcopy(item)
+    item["metadata"]["labels"] = {**item["metadata"].get("labels", {}), **labels}
+    return item
+
+
+def _dashboard(folder: Path) -> Object:
+    generator = yaml.safe_load((folder / "kustomization.yaml").read_text())["configMapGenerator"][0]
+    data = {name: (folder / name).read_text() for name in generator["files"]}
+    labels = {**generator["options"]["labels"], **_PART_OF}
+    metadata = {"name": generator["name"], "namespace": generator["namespace"], "labels": labels}
+    return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": data}
+
+
+# What Helm adds: conditions and values.
+
+
+class _Dumper(yaml.SafeDumper):
+    """Long texts as blocks, so that a diff of a template can be read."""
+
+
+def _text(dumper: yaml.SafeDumper, text: str) -> yaml.Node:
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, "|" if "\n" in text else None)
+
+
+_Dumper.add_representer(str, _text)
+_Dumper.ignore_aliases = lambda self, data: True  # type: ignore[method-assign]
+
+
+def _document(item: Object, inline: dict[str, str] | None = None, blocks: dict[str, str] | None = None) -> str:
+    """One object as a template: braces of its own are kept, and each placeholder becomes its value.
+
+    An inline value takes the place of `__NAME__`, a block that of the whole line that has it.
+    """
+    text = yaml.dump(item, Dumper=_Dumper, sort_keys=False, width=10**6, allow_unicode=True)
+    # Whatever else has braces is text for somebody else: Prometheus, Grafana. Closing ones mean nothing alone.
+    text = text.replace("{{", '{{ "{{" }}')
+    text = re.sub(rf"(?m): {_SYSTEM}$", ": {{ $.Release.Namespace | quote }}", text)
+    text = text.replace(_SYSTEM, "{{ $.Release.Namespace }}")
+    for name, value in (inline or {}).items():
+        text = text.replace(f"__{name}__", value)
+    for name, value in (blocks or {}).items():
+        text = re.sub(rf"(?m)^.*__{name}__.*$", lambda _, value=value: value, text)  # type: ignore[misc]
+    if left := re.search(r"__[A-Z]+__", text):
+        raise ValueError(f"{item['kind']} {item['metadata']['name']}: nothing is put in the place of {left[0]}")
+    return f"---\n{text}"
+
+
+def _documents(objects: list[Object]) -> str:
+    return "".join(_document(each) for each in objects)
+
+
+def _if(condition: str, text: str) -> str:
+    return f"{{{{- if {condition} }}}}\n{text}{{{{- end }}}}\n"
+
+
+def _crd(item: Object) -> str:
+    if "annotations" in item["metadata"]:
+        raise ValueError(f"{item['metadata']['name']} has annotations of its own: put the policy beside them")
+    item["metadata"] = {**item["metadata"], "__KEEP__": None}
+    keep = "{{- if $.Values.crds.keep }}\n  annotations:\n    helm.sh/resource-policy: keep\n{{- end }}"
+    return _document(item, blocks={"KEEP": keep})
+
+
+def _operator(base: list[Object]) -> str:
+    """The namespace is Helm's own, and the ClusterRole goes where the operator is limited to namespaces."""
+    makers: dict[str, Callable[[Object], str]] = {
+        "Namespace": lambda _: "",
+        "Deployment": _deployment,
+        "ClusterRole": lambda item: _if("not .Values.namespaces", _document(item)),
+        "ClusterRoleBinding": lambda item: _if("not .Values.namespaces", _document(item)),
+        "PodDisruptionBudget": lambda item: _if("gt (int .Values.replicas) 1", _document(item)),
+        "NetworkPolicy": lambda item: _if(".Values.networkPolicy.enabled", _document(item)),
+    }
+    return "".join(makers.get(each["kind"], _document)(each) for each in base)
+
+
+_POD: Final = """\
+{{- with .Values.imagePullSecrets }}
+      imagePullSecrets:
+{{ toYaml . | indent 8 }}
+{{- end }}
+{{- with .Values.nodeSelector }}
+      nodeSelector:
+{{ toYaml . | indent 8 }}
+{{- end }}
+{{- with .Values.tolerations }}
+      tolerations:
+{{ toYaml . | indent 8 }}
+{{- end }}
+{{- with .Values.affinity }}
+      affinity:
+{{ toYaml . | indent 8 }}
+{{- end }}
+{{- with .Values.priorityClassName }}
+      priorityClassName: {{ . | quote }}
+{{- end }}"""
+_ARGUMENTS: Final = """\
+{{- if ne .Values.log.level "info" }}
+        - {{ printf "--log-level=%s" .Values.log.level | quote }}
+{{- end }}
+{{- range .Values.namespaces }}
+        - -n
+        - {{ . | quote }}
+{{- end }}
+{{- if and .Values.namespaces (not .Values.clusterPolicies) }}
+        - --without-cluster-policies
+{{- end }}
+{{- range .Values.options }}
+        - {{ . | quote }}
+{{- end }}"""
+
+
+def _deployment(item: Object) -> str:
+    item["spec"]["replicas"] = "__REPLICAS__"
+    pod = item["spec"]["template"]
+    pod["metadata"]["__PODANNOTATIONS__"] = None
+    pod["spec"]["__POD__"] = None
+    (container,) = pod["spec"]["containers"]
+    container["image"] = "__IMAGE__"
+    container["__PULL__"] = None
+    del container["resources"]
+    container["__RESOURCES__"] = None
+    args = container["args"]
+    args[args.index("--log-format=json")] = "__LOGFORMAT__"
+    args.append("__ARGUMENTS__")
+    return _document(
+        item,
+        inline={
+            "REPLICAS": "{{ .Values.replicas }}",
+            "IMAGE": '{{ include "curation.image" . | quote }}',
+            "LOGFORMAT": '{{ printf "--log-format=%s" .Values.log.format | quote }}',
+        },
+        blocks={
+            "ARGUMENTS": _ARGUMENTS,
+            "PULL": "{{- with .Values.image.pullPolicy }}\n        imagePullPolicy: {{ . }}\n{{- end }}",
+            "RESOURCES": "        resources:\n{{ toYaml .Values.resources | indent 10 }}",
+            "PODANNOTATIONS": (
+                "{{- with .Values.podAnnotations }}\n      annotations:\n{{ toYaml . | indent 8 }}\n{{- end }}"
+            ),
+            "POD": _POD,
+        },
+    )
+
+
+def _for_each_namespace(objects: list[Object]) -> str:
+    text = _documents(objects).replace(f": {_JOBS}\n", ": {{ $namespace | quote }}\n")
+    return f"{{{{- range $namespace := .Values.namespaces }}}}\n{text}{{{{- end }}}}\n"
+
+
+def _for_each_secret(objects: list[Object]) -> str:
+    (role,) = (each for each in objects if each["kind"] == "Role")
+    (rule,) = role["rules"]
+    rule["resourceNames"] = "__NAMES__"
+    text = "".join(_document(each, inline={"NAMES": "{{ toJson .names }}"}) for each in objects)
+    text = text.replace(f": {_JOBS}\n", ": {{ .namespace | quote }}\n")
+    return f"{{{{- range .Values.secrets }}}}\n{text}{{{{- end }}}}\n"
+
+
+def _monitoring(objects: list[Object]) -> str:
+    labels = "{{- with $.Values.prometheus.labels }}\n{{ toYaml . | indent 4 }}\n{{- end }}"
+    for item in objects:
+        item["metadata"]["labels"]["__LABELS__"] = None
+    return "".join(_document(each, blocks={"LABELS": labels}) for each in objects)

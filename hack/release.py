@@ -1,0 +1,113 @@
+"""Makes in `dist/` all of a release that needs no registry: `make release [IMAGE=registry.example.com/NAME:TAG]`.
+
+- `install.yaml`, and `install-<overlay>.yaml` for each other overlay: one file that `kubectl apply` takes
+- `curation-operator-<version>.tgz`: the Helm chart
+- the Python wheel, with `curation-operator` and `kubectl-curation`
+- `SHA256SUMS` of them all
+
+IMAGE is the operator's image, in the manifests; without it they name one of no registry, for an overlay to set.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import tomllib
+from pathlib import Path
+from typing import Any
+
+from testing.controlplane.build import find_or_build
+from testing.controlplane.errors import ControlPlaneError
+from tests.oracles import go_programs
+
+ROOT = Path(__file__).resolve().parent.parent
+OVERLAYS = ROOT / "manifests" / "overlays"
+HELM = ROOT / "tests" / "oracles" / "helm_go"
+
+_REFERENCE = re.compile(r"(?P<name>[^@\s]+?)(:(?P<tag>[\w.-]+)|@(?P<digest>sha256:[0-9a-f]{64}))")
+
+
+class ReleaseError(Exception):
+    """There is no release; the message says why and what to do."""
+
+
+def image_of(reference: str) -> dict[str, str]:
+    """What kustomize's `images` takes: of `registry:5000/name:tag` or `name@sha256:...`. Raises ReleaseError."""
+    found = _REFERENCE.fullmatch(reference)
+    if not found:
+        raise ReleaseError(f"IMAGE={reference} names no tag and no digest: give NAME:TAG or NAME@sha256:DIGEST")
+    version = {"digest": found["digest"]} if found["digest"] else {"newTag": found["tag"]}
+    return {"name": "curation-operator", "newName": found["name"], **version}
+
+
+def manifest(kubectl: Path, overlay: str, image: dict[str, str] | None) -> str:
+    """An overlay in one file."""
+    if image is None:
+        return _run(str(kubectl), "kustomize", str(OVERLAYS / overlay))
+    with tempfile.TemporaryDirectory() as folder:
+        # Kustomize takes no absolute paths.
+        base = os.path.relpath(OVERLAYS / overlay, Path(folder).resolve())
+        content: dict[str, Any] = {"kind": "Kustomization", "resources": [base], "images": [image]}
+        (Path(folder) / "kustomization.yaml").write_text(json.dumps(content))
+        return _run(str(kubectl), "kustomize", folder)
+
+
+def file_of(overlay: str) -> str:
+    """The name of its file."""
+    return "install.yaml" if overlay == "default" else f"install-{overlay}.yaml"
+
+
+def release(target: Path, image: dict[str, str] | None) -> list[Path]:
+    """Write everything into `target`, in place of what was there; returns the files."""
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    kubectl = find_or_build(controllers=False).kubectl
+    with tempfile.TemporaryDirectory() as folder:
+        scratch = Path(folder)
+        for overlay in sorted(path.name for path in OVERLAYS.iterdir()):
+            header = f"# The Curation Operator {version}: manifests/overlays/{overlay} in one file.\n"
+            (scratch / file_of(overlay)).write_text(header + manifest(kubectl, overlay, image))
+        helm = go_programs.build(HELM, "helm.sh/helm/v3/cmd/helm")
+        _run(str(helm), "package", str(ROOT / "manifests" / "chart"), "--destination", folder)
+        options = ("--quiet", "--no-deps", "--no-build-isolation", "--disable-pip-version-check", "--wheel-dir", folder)
+        _run(sys.executable, "-m", "pip", "wheel", *options, str(ROOT))
+        made = sorted(path for path in scratch.iterdir())
+        sums = "".join(f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.name}\n" for path in made)
+        (scratch / "SHA256SUMS").write_text(sums)
+        shutil.rmtree(target, ignore_errors=True)
+        target.mkdir(parents=True)
+        return [Path(shutil.copy(path, target)) for path in (*made, scratch / "SHA256SUMS")]
+
+
+def _run(*command: str) -> str:
+    ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    if ended.returncode:
+        raise ReleaseError(f"`{' '.join(command)}` failed: {ended.stderr.strip()[-2000:]}")
+    return ended.stdout
+
+
+def main() -> int:
+    """Returns the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m hack.release", description=__doc__)
+    parser.add_argument("--image", help="the operator's image, with tag or digest")
+    parser.add_argument("--out", type=Path, default=ROOT / "dist", help="the folder (default: dist)")
+    arguments = parser.parse_args()
+    try:
+        files = release(arguments.out, image_of(arguments.image) if arguments.image else None)
+    except (ReleaseError, ControlPlaneError, go_programs.CannotBuild) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    print("\n".join(str(path) for path in files))
+    if not arguments.image:
+        print("The manifests name the image of no registry: set IMAGE=NAME:TAG to put yours in.", file=sys.stderr)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

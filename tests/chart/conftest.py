@@ -1,0 +1,100 @@
+"""The real Helm, and what both it and kustomize render."""
+
+import json
+import os
+import subprocess
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from testing.controlplane.connection import Connection
+from testing.controlplane.server import ControlPlane
+from tests.oracles import go_programs
+
+ROOT = Path(__file__).parents[2]
+CHART = ROOT / "manifests" / "chart"
+NAMESPACE = "curation-system"
+RELEASE = "curation-operator"
+_SOURCE = ROOT / "tests" / "oracles" / "helm_go"
+_VERSION = "helm.sh/helm/v3/internal/version.version"
+_SECONDS = 300
+
+Object = dict[str, Any]
+Helm = Callable[..., subprocess.CompletedProcess[str]]
+
+
+def _version() -> str:
+    """The pinned version of Helm, which a build does not know by itself."""
+    line = next(line for line in (_SOURCE / "go.mod").read_text().splitlines() if "helm.sh/helm/v3 v" in line)
+    return line.split()[-1 if "//" not in line else -3]
+
+
+@pytest.fixture(scope="session")
+def program() -> Path:
+    """Helm, built from Go modules, once."""
+    try:
+        return go_programs.build(_SOURCE, "helm.sh/helm/v3/cmd/helm", (f"-ldflags=-s -w -X {_VERSION}={_version()}",))
+    except go_programs.CannotBuild as reason:
+        pytest.skip(str(reason))
+
+
+@pytest.fixture
+def empty() -> Iterator[ControlPlane]:
+    """A control plane of the test's own, with nothing of ours."""
+    with ControlPlane() as made:
+        yield made
+
+
+def _helm(program: Path, folder: Path, environment: Mapping[str, str]) -> Helm:
+    def run(*arguments: str, values: object = None, check: bool = True) -> subprocess.CompletedProcess[str]:
+        chosen = ("--values", "-") if values is not None else ()
+        ended = subprocess.run(
+            [str(program), *arguments, *chosen],
+            input=json.dumps(values) if values is not None else None,
+            env={
+                **environment,
+                "HELM_CACHE_HOME": str(folder),
+                "HELM_CONFIG_HOME": str(folder),
+                "HELM_DATA_HOME": str(folder),
+                "HELM_NAMESPACE": NAMESPACE,
+            },
+            capture_output=True,
+            text=True,
+            timeout=_SECONDS,
+            check=False,
+        )
+        assert not check or ended.returncode == 0, ended.stderr
+        return ended
+
+    return run
+
+
+@pytest.fixture
+def offline(program: Path, tmp_path: Path) -> Helm:
+    """`offline("template", ..., values={...})`, without a cluster."""
+    return _helm(program, tmp_path, {**os.environ, "KUBECONFIG": os.devnull})
+
+
+@pytest.fixture
+def helm(program: Path, tmp_path: Path, empty: ControlPlane) -> Helm:
+    """`helm("install", ..., values={...})`, as the administrator of `empty`."""
+    return _helm(program, tmp_path, empty.connection.environment())
+
+
+def by_identity(text: str) -> dict[tuple[str, str, str, str], Object]:
+    """The objects of a stream of YAML, by group and version, kind, namespace and name."""
+    objects = [each for each in yaml.safe_load_all(text) if each]
+    found = {
+        (each["apiVersion"], each["kind"], each["metadata"].get("namespace", ""), each["metadata"]["name"]): each
+        for each in objects
+    }
+    assert len(found) == len(objects), "each once"
+    return found
+
+
+def kustomized(connection: Connection, folder: Path) -> dict[tuple[str, str, str, str], Object]:
+    """What the real kustomize makes of a folder."""
+    return by_identity(connection.kubectl("kustomize", str(folder)).stdout)
