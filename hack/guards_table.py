@@ -61,18 +61,12 @@ GUARDS = (
     Guard(
         "claim before launch",
         (
+            ("reconciler/jobs/reconciler.py", "            self._runs.launch(attempt)\n", "            #\n"),
             (
                 "reconciler/jobs/reconciler.py",
-                "            planned = context.write_status(",
-                "            if step.launch is not None:\n"
-                "                self._runs.launch(orders.submit(key, job, step.launch))\n"
-                "            planned = context.write_status(",
-            ),
-            (
-                "reconciler/jobs/reconciler.py",
-                "        self._runs.launch(orders.submit(key, job, step.launch), claimed=stored.resource_version, "
-                "versions=versions)",
-                "        #",
+                "            claimed = await self._carry_out(key, stored, job, step)\n",
+                "            self._runs.launch(attempt)\n"
+                "            claimed = await self._carry_out(key, stored, job, step)\n",
             ),
         ),
         (f"{_GUARDS}no_call_leaves_before_the_claim_is_written",),
@@ -109,7 +103,7 @@ GUARDS = (
     ),
     Guard(
         "death of an execution, in its calls",
-        (("reconciler/jobs/runs.py", "            live.kill(against.message)\n", "            pass\n"),),
+        (("reconciler/jobs/attempt.py", "            self.kill(against.message)\n", "            pass\n"),),
         (
             "tests/gauntlet/test_dead_fence.py::"
             "test_no_request_leaves_a_run_of_many_calls_after_the_operator_has_seen_its_end[rerun-Submit]",

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from curation.api.names import EventReason, FailureClass, Trigger
 from curation.lifecycle.event import Event
-from curation.lifecycle.outcome import Calls, Cancelled, Failed, Report
+from curation.lifecycle.outcome import Cancelled, Failed, Report
 from curation.reconciler.jobs.cleanup import Cleanup
 from curation.reconciler.jobs.orders import Order
 from tests.models.documents import WALL
@@ -32,7 +32,9 @@ def cleanup(process: "Process") -> Cleanup:
     context: Any = _Context(process)
     runs: Any = _Runs(process)
     modules: Any = SimpleNamespace(wall_seconds=lambda namespace, module: WALL.total_seconds())
-    return Cleanup(context, runs, modules, start=start, pause=lambda seconds: Step("waits"), sample=lambda: 0.5)
+    return Cleanup(
+        context, process.memories, runs, modules, start=start, pause=lambda seconds: Step("waits"), sample=lambda: 0.5
+    )
 
 
 class _Started:
@@ -58,19 +60,10 @@ class _Context:
 
 
 class _Runs:
-    """The runs of a process, and its Cancels."""
+    """The Cancels of a process."""
 
     def __init__(self, process: "Process") -> None:
         self._process = process
-
-    def lives(self, uid: str, run_id: str) -> bool:
-        """Whether it still may report its session."""
-        return self._process.lives(run_id)
-
-    def ended(self, run_id: str) -> Calls | None:
-        """The calls of a run that has ended in this process."""
-        reports = self._process.reports
-        return next((r.calls for r in reports if r.trigger is Trigger.SUBMIT and r.run.id == run_id), None)
 
     async def cancel(self, order: Order) -> Report:
         """Whatever may come before it, and before its answer."""

@@ -24,6 +24,9 @@ from curation.lifecycle.outcome import (
     SessionSpawned,
     StillRunning,
 )
+from curation.reconciler.jobs.attempt import Attempt
+from curation.reconciler.jobs.orders import Order
+from curation.reconciler.runtime.key import Key
 from tests.models.documents import DIGEST, WALL, Request
 from tests.models.sessions import State
 
@@ -71,17 +74,35 @@ class Behaviour:
 class Execution:
     """A run, or an observation, that a process executes."""
 
-    run: RunKey
-    trigger: Trigger
+    attempt: Attempt
     since: int
     """The version of its claim, or of the object that made it start."""
     launched: datetime
-    dead: bool = False
+
+    @property
+    def run(self) -> RunKey:
+        """What it is annotated with."""
+        return self.attempt.order.run
+
+    @property
+    def trigger(self) -> Trigger:
+        """Why it is executed."""
+        return self.attempt.order.trigger
+
+    @property
+    def dead(self) -> bool:
+        """Its fence has died."""
+        return bool(self.attempt.dead)
 
 
 def run_key(job: CurationJob, run: Run) -> RunKey:
     """What a run is annotated with."""
     return RunKey(job.metadata.uid, run.id, run.generation, run.attempt, run.template_digest)
+
+
+def order(key: Key, run: RunKey, trigger: Trigger) -> Order:
+    """What is ordered of a run of the one job."""
+    return Order(key, run, trigger, labels={}, module="module", digest=DIGEST, input={}, config={})
 
 
 def submit(process: "Process", execution: Execution, behaviour: Behaviour) -> Task:

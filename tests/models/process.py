@@ -9,19 +9,22 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from curation.api.approval import ApprovalDecision
-from curation.api.job import CurationJob, Run
+from curation.api.job import CurationJob
 from curation.api.names import Phase, Reason, Trigger
-from curation.cluster.cache import Cache
+from curation.cluster.cache import Cache, Stored
 from curation.cluster.resources import JOBS
 from curation.lifecycle.decide import decide
 from curation.lifecycle.fence import objection
-from curation.lifecycle.outcome import Report
+from curation.lifecycle.outcome import Report, RunKey
 from curation.lifecycle.step import Facts, Step
+from curation.reconciler.jobs.attempt import Attempt
+from curation.reconciler.jobs.completion import Pending
+from curation.reconciler.jobs.memory import JobMemory, Memories
 from curation.reconciler.jobs.takeover import Takeover
 from tests.models.apiserver import Reply
 from tests.models.cleaning import cleanup
 from tests.models.documents import DIGEST, NAME, WALL, Document, finalized, parse, unfinalized
-from tests.models.executions import Behaviour, Execution, Task, observe, run_key, submit
+from tests.models.executions import Behaviour, Execution, Task, observe, order, run_key, submit
 from tests.models.sessions import State
 from tests.models.settlement import KEY, settle
 from tests.oracles.versions import revision
@@ -40,17 +43,17 @@ class Process:
     position: int = 0
     """How many events of the watch were delivered."""
     received: list[Document] = field(default_factory=list)
+    """Every version, for the checker."""
     deleted: set[str] = field(default_factory=set)
     tasks: dict[str, Task] = field(default_factory=dict)
     executions: dict[tuple[str, Trigger], Execution] = field(default_factory=dict)
-    concluding: list[str] = field(default_factory=list)
     reports: list[Report] = field(default_factory=list)
-    freed_for: str = ""
     _spawned: int = 0
 
     def __post_init__(self) -> None:
         self.cache = Cache(JOBS)
-        self.takeover = _takeover(self.world, self.holder)
+        self.memories = Memories()
+        self.takeover = _takeover(self.world, self.holder, self.memories)
         self.cleanup = cleanup(self)
         self.takeover.leading_since = self.world.api.revision
         self.position = len(self.world.api.events)
@@ -78,9 +81,11 @@ class Process:
             return
         self.known = obj
         self.received.append(obj)
-        job = parse(obj)
-        for execution in self.executions.values():
-            self._ask_fence(execution, job)
+        version = _stored(obj)
+        for attempt in self._attempts():
+            if not self.world.guards.death:
+                attempt.dead = ""
+            attempt.on_version(version)
 
     def forget(self, uid: str) -> None:
         """The object is gone."""
@@ -88,9 +93,9 @@ class Process:
         self.cache.forget("", NAME, uid)
         if self.known is not None and self.known["metadata"]["uid"] == uid:
             self.known = None
-        for execution in self.executions.values():
-            if execution.run.uid == uid:
-                execution.dead = True
+        for attempt in self._attempts():
+            if attempt.order.run.uid == uid:
+                attempt.on_version(None)
 
     def refresh(self) -> None:
         """Read the object from the API server."""
@@ -116,13 +121,17 @@ class Process:
         """The newest known object."""
         return None if self.known is None else parse(self.known)
 
-    def lives(self, run_id: str) -> bool:
-        """Whether this process executes a run, or has its completion to settle."""
-        return (run_id, Trigger.SUBMIT) in self.executions or run_id in self.concluding
+    def memory(self, uid: str) -> JobMemory:
+        """What it remembers of an object."""
+        return self.memories.of(KEY, uid)
 
-    def _ask_fence(self, execution: Execution, job: CurationJob) -> None:
-        against = objection(job, execution.run, execution.trigger) is not None
-        execution.dead = against or (execution.dead and self.world.guards.death)
+    def _attempts(self) -> list[Attempt]:
+        return [attempt for memory in self.memories.at(KEY) for attempt in memory.attempts]
+
+    def _begin(self, run: RunKey, trigger: Trigger) -> Attempt:
+        attempt = Attempt(order(KEY, run, trigger))
+        self.memory(run.uid).attempts.add(attempt)
+        return attempt
 
     # -- its tasks ---------------------------------------------------------------------------------------------------
 
@@ -197,7 +206,7 @@ class Process:
         run = run_key(job, job.status.run)
         if objection(job, run, Trigger.OBSERVE) is not None:
             return False
-        execution = Execution(run, Trigger.OBSERVE, revision(self.known or {}), self.world.now)
+        execution = Execution(self._begin(run, Trigger.OBSERVE), revision(self.known or {}), self.world.now)
         self.executions[run.id, Trigger.OBSERVE] = execution
         self.spawn("observe", observe(self, execution, job.status.session.id))
         return True
@@ -205,29 +214,30 @@ class Process:
     def ended(self, execution: Execution, report: Report) -> None:
         """An execution has ended; its completion is to be settled."""
         del self.executions[execution.run.id, execution.trigger]
+        memory = self.memory(execution.run.uid)
+        memory.attempts.discard(execution.attempt)
+        if report.trigger is Trigger.SUBMIT:
+            memory.calls[report.run.id] = report.calls
         report = Report(report.trigger, report.run, report.result, report.calls, dead=execution.dead)
         self.reports.append(report)
         self.complete(report)
 
     def complete(self, report: Report) -> None:
         """A completion comes; the same one may come again."""
-        if report.trigger is Trigger.SUBMIT:
-            self.concluding.append(report.run.id)
-        self.spawn("settle", settle(self, report))
+        pending = Pending(report, order(KEY, report.run, report.trigger))
+        self.memory(report.run.uid).inbox.append(pending)
+        self.spawn("settle", settle(self, pending))
 
-    def settled(self, report: Report) -> None:
+    def settled(self, pending: Pending) -> None:
         """A completion is over."""
-        if report.trigger is Trigger.SUBMIT:
-            self.concluding.remove(report.run.id)
+        memory = self.memory(pending.order.run.uid)
+        memory.inbox = [other for other in memory.inbox if other is not pending]
 
-    def _launch(self, run: Run, claimed: Document, mark: int) -> None:
+    def _launch(self, attempt: Attempt, claimed: Document) -> None:
         """Execute a run. Trap: the watch may have shown its end before the answer to its claim came back."""
+        run = attempt.order.run
         self.world.checker.launch(run.id)
-        execution = Execution(run_key(parse(claimed), run), Trigger.SUBMIT, revision(claimed), self.world.now)
-        execution.dead = execution.run.uid in self.deleted
-        for obj in self.received[mark:]:
-            if revision(obj) > execution.since:
-                self._ask_fence(execution, parse(obj))
+        execution = Execution(attempt, revision(claimed), self.world.now)
         self.executions[run.id, Trigger.SUBMIT] = execution
         behaviour = self.world.behaviours.pop(0) if self.world.behaviours else Behaviour()
         self.spawn("submit", submit(self, execution, behaviour))
@@ -253,7 +263,7 @@ class Process:
             now=self.world.now,
             holder=self.holder,
             module_digest=DIGEST,
-            run_lives=self.lives(run_id),
+            run_lives=self.memory(job.metadata.uid).lives(run_id),
             adopt=self.takeover.may_adopt(KEY, job),
             request_allowed=self.world.allowed,
             approval=ApprovalDecision.DENIED if self.world.refused else ApprovalDecision.PENDING,
@@ -278,20 +288,23 @@ class Process:
 
     def _write_step(self, job: CurationJob, base: Document, step: Step) -> Task:
         run, early = step.launch, not self.world.guards.claim_before_launch
-        mark = len(self.received)
-        if run is not None and early:
+        attempt = self._begin(run_key(job, run), Trigger.SUBMIT) if run is not None else None
+        if run is not None and attempt is not None and early:
             self.world.checker.claim(run, base)
-            self._launch(run, base, mark)
+            self._launch(attempt, base)
             yield "launched"
         reply = self.world.write_status(base, step.status, claim=run)
         yield "written"
+        memory = self.memory(job.metadata.uid)
         if not self.take(reply):
+            if attempt is not None and not early:
+                memory.attempts.discard(attempt)
             return
         assert reply is not None
         if job.status.approval is not None and step.status.reason == Reason.APPROVED:
-            self.freed_for = job.status.approval.request_digest
-        if run is not None and not early:
-            self._launch(run, reply.written, mark)
+            memory.freed_for = job.status.approval.request_digest
+        if attempt is not None and not early:
+            self._launch(attempt, reply.written)
 
     # -- clean-up ----------------------------------------------------------------------------------------------------
 
@@ -299,7 +312,7 @@ class Process:
         """Clean what is due; returns whether anything came of it."""
         job = self.job()
         if job is None:
-            self.cleanup.forget(KEY)
+            self.memories.forget(KEY, None)
             return False
         if self.busy("reconcile"):
             return False
@@ -308,11 +321,19 @@ class Process:
         return before != (len(self.tasks), self.cleanup.cleaned(KEY))
 
 
-def _takeover(world: "World", holder: str) -> Takeover:
+def _stored(obj: Document) -> Stored:
+    """A version as the cache keeps them."""
+    cache = Cache(JOBS)
+    cache.put(obj)
+    (stored,) = cache
+    return stored
+
+
+def _takeover(world: "World", holder: str, memories: Memories) -> Takeover:
     """The real rule, in the time of the model. What it would be woken for, the model finds by itself."""
     context: Any = SimpleNamespace(
         settings=SimpleNamespace(holder=holder), queue=SimpleNamespace(add_after=lambda key, seconds: None)
     )
     modules: Any = SimpleNamespace(wall_seconds=lambda namespace, module: WALL.total_seconds())
     began = world.now
-    return Takeover(context, modules, lambda: (world.now - began).total_seconds())
+    return Takeover(context, memories, modules, lambda: (world.now - began).total_seconds())

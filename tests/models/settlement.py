@@ -15,12 +15,11 @@ from curation.cluster.mergepatch import merge_patch
 from curation.cluster.resources import JOBS
 from curation.lifecycle.outcome import Report
 from curation.reconciler.jobs.completion import Completion, Pending, Settled, orphaned
-from curation.reconciler.jobs.orders import Order
 from curation.reconciler.runtime.key import Key
 from curation.reconciler.runtime.metrics import Metrics
 from curation.reconciler.runtime.refusals import Refusals
 from tests.models.apiserver import Reply
-from tests.models.documents import DIGEST, NAME, Document, version
+from tests.models.documents import NAME, Document, version
 from tests.models.executions import Step, Task
 
 if TYPE_CHECKING:
@@ -32,17 +31,16 @@ METRICS = Metrics()
 M = TypeVar("M", bound=BaseModel)
 
 
-def settle(process: "Process", report: Report) -> Task:
+def settle(process: "Process", pending: Pending) -> Task:
     """Settle a completion: check it and write it, by compare-and-set (rule 4)."""
+    report, order = pending.report, pending.order
     context: Any = _Context(process, report)
     completion = Completion(context, pause=lambda seconds: Step("checking"), sample=lambda: 0.5)
-    order = Order(KEY, report.run, report.trigger, labels={}, module="module", digest=DIGEST, input={}, config={})
-    pending = Pending(report, order)
     settled = None
     while not isinstance(settled, Settled):  # else it is to come again later
-        settled = yield from completion.settle(KEY, pending, process.freed_for).__await__()
+        settled = yield from completion.settle(KEY, pending, process.memory(order.run.uid).freed_for).__await__()
     process.world.checker.ruling(report, settled.verdict.ruling)
-    process.settled(report)
+    process.settled(pending)
     if orphaned(settled.verdict, report) and process.world.guards.cancel_dropped:
         process.cleanup.orphan(KEY, process.job(), order, settled.verdict.orphan)
 

@@ -17,6 +17,7 @@ from curation.cluster.events import EventRecorder
 from curation.cluster.resources import JOBS, MODULES
 from curation.cluster.writer import Writer
 from curation.execution.executor import Execution, Invocation
+from curation.reconciler.jobs.memory import Memories
 from curation.reconciler.jobs.runs import Runs
 from curation.reconciler.runtime.context import Context
 from curation.reconciler.runtime.job_index import JobIndex
@@ -53,7 +54,8 @@ class Rig:
         self.in_use = InUse(context, JobIndex(context.metrics))
         self.modules = ModuleReconciler(context, store, self.in_use)
         self.credentials = ModuleCredentials(context.api, loop().time)
-        self.runs = Runs(context, NoExecutor(), self.modules, self.credentials)
+        self.memories = Memories()
+        self.runs = Runs(context, self.memories, NoExecutor(), self.modules, self.credentials)
 
     def taken(self) -> list[Key]:
         """Take all keys that are ready, and give them back."""

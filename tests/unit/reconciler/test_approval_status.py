@@ -15,7 +15,7 @@ from curation.lifecycle.outcome import Denied, Report
 from curation.reconciler.approvals.approval_status import ApprovalReconciler
 from curation.reconciler.approvals.asking import Approvals
 from curation.reconciler.approvals.grants import Grants
-from curation.reconciler.jobs.orders import Order
+from curation.reconciler.jobs.attempt import Attempt
 from curation.reconciler.jobs.reconciler import JobReconciler
 from curation.reconciler.jobs.takeover import Takeover
 from curation.reconciler.runtime.job_index import JobIndex
@@ -45,7 +45,14 @@ async def test_the_approval_of_a_denied_observation_outlasts_a_restart_however_l
         grants = Grants(context, JobIndex(context.metrics))
         approvals = Approvals(context, grants)
         statuses = ApprovalReconciler(context, approvals, grants)
-        jobs = JobReconciler(context, rig.runs, rig.modules, approvals, Takeover(context, rig.modules))
+        jobs = JobReconciler(
+            context,
+            rig.memories,
+            rig.runs,
+            rig.modules,
+            approvals,
+            Takeover(context, rig.memories, rig.modules),
+        )
         context.caches[APPROVALS].put(
             {
                 "metadata": {
@@ -71,7 +78,8 @@ async def test_the_approval_of_a_denied_observation_outlasts_a_restart_however_l
         async def delete(*_: object, **__: object) -> None:
             raise AssertionError("it is removed though its job goes on asking for it")
 
-        def launch(order: Order, **_: object) -> None:
+        def launch(attempt: Attempt) -> None:
+            order = attempt.order
             result = Denied(OBSERVED, "no policy permits it")
             found = context.caches[JOBS].get(NAMESPACE, "job")
             assert found is not None

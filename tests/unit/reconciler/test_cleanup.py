@@ -17,6 +17,7 @@ from curation.lifecycle.outcome import Calls, Cancelled, Failed, FailureClass, R
 from curation.reconciler.jobs import cleanup as cleanup_module
 from curation.reconciler.jobs import orders
 from curation.reconciler.jobs.cleanup import CANCELS_AT_ONCE, Cleanup
+from curation.reconciler.jobs.memory import JobMemory
 from curation.reconciler.jobs.orders import Order
 from curation.reconciler.jobs.runs import CANCEL_WALL_SECONDS
 from curation.reconciler.runtime.key import Key
@@ -66,8 +67,8 @@ class Cleaning:
         self._rig = rig
         self._answer = answer or rig.runs.cancel
         monkeypatch.setattr(rig.runs, "cancel", self._cancel)
-        monkeypatch.setattr(rig.runs, "lives", lambda _uid, _run: lives)
-        self.cleanup = Cleanup(rig.context, rig.runs, rig.modules)
+        monkeypatch.setattr(JobMemory, "lives", lambda _memory, _run: lives)
+        self.cleanup = Cleanup(rig.context, rig.memories, rig.runs, rig.modules)
 
     async def _cancel(self, order: Order) -> Report:
         self.tries.append(now())
@@ -331,7 +332,7 @@ async def test_a_run_that_made_no_call_is_cancelled_if_it_reported_a_session(
 ) -> None:
     """A module may know the session without a call, from its config: the job owns it as any other."""
     async with disconnected(tmp_path) as rig:
-        monkeypatch.setattr(rig.runs, "ended", lambda _run: Calls())
+        rig.memories.of(key(), "uid-job").calls[RUN] = Calls()
         cleaning = Cleaning(rig, monkeypatch, succeeds)
         assert await cleaning.over(job(status=run_status(phase), metadata={"deletionTimestamp": START})) == 0
         assert len(cleaning.tries) == tries
@@ -342,7 +343,7 @@ async def test_a_run_that_made_no_call_is_cancelled_if_its_dropped_completion_re
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with disconnected(tmp_path) as rig:
-        monkeypatch.setattr(rig.runs, "ended", lambda _run: Calls())
+        rig.memories.of(key(), "uid-job").calls[RUN] = Calls()
         cleaning = Cleaning(rig, monkeypatch, succeeds)
         found = deleted()
         assert found.status.run is not None

@@ -35,13 +35,13 @@ async def launched(rig: Rig, *versions: Any, gone: bool = False) -> bool:
     cache.put(document(version=CLAIMED - 1))
     claimed = job(version=CLAIMED, status=SUBMITTED)
     assert claimed.status.run is not None
-    with rig.runs.versions_meanwhile("uid-job") as meanwhile:
-        for version in versions:
-            cache.put(version)
-        if gone:
-            cache.forget("ns", "job", "uid-job")
-        assert rig.runs.reserve(key())
-        rig.runs.launch(orders.submit(key(), claimed, claimed.status.run), claimed=CLAIMED - 1, versions=meanwhile)
+    assert rig.runs.reserve(key())
+    attempt = rig.runs.begin(orders.submit(key(), claimed, claimed.status.run))
+    for version in versions:
+        cache.put(version)
+    if gone:
+        cache.forget("ns", "job", "uid-job")
+    rig.runs.launch(attempt)
     await rig.queue.get()
     while not (pending := rig.runs.pending(key())):
         rig.queue.done(key())

@@ -14,6 +14,7 @@ from curation.api.approval import EvaluatedRequest, Scope
 from curation.api.job import CurationJob
 from curation.authz.grant import Grant
 from curation.lifecycle.outcome import Denied, Failed, FailureClass, Report, Result, RunKey, StillRunning, Trigger
+from curation.reconciler.jobs.attempt import Attempt
 from curation.reconciler.jobs.observation import MAX_BACKOFF_SECONDS, OBSERVATIONS_AT_ONCE, Observation
 from tests.unit.reconciler.disconnected import DIGEST, NAMESPACE, Rig, disconnected, document, key, run_status
 from tests.unit.reconciler.virtual_time import in_virtual_time, now
@@ -53,19 +54,22 @@ class Planned:
     def __init__(self, rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
         self.rig = rig
         self.launched: list[tuple[str, float]] = []
-        self.flying: set[str] = set()
+        self._flying: dict[str, Attempt] = {}
         monkeypatch.setattr(rig.runs, "launch", self._launch)
-        monkeypatch.setattr(rig.runs, "observing", lambda key, _: key.name in self.flying)
-        self.observation = Observation(rig.context, rig.runs)
+        self.observation = Observation(rig.context, rig.memories, rig.runs)
 
-    def _launch(self, order: Any) -> None:
+    def _launch(self, attempt: Attempt) -> None:
+        order = attempt.order
         assert order.trigger is Trigger.OBSERVE
         self.launched.append((order.key.name, now()))
-        self.flying.add(order.key.name)
+        self._flying[order.key.name] = attempt
+
+    @property
+    def flying(self) -> set[str]:
+        return set(self._flying)
 
     def end(self, name: str, result: Result, **job: Any) -> None:
-        self.flying.discard(name)
-        self.rig.runs.on_observation_ended(key(name))
+        self.rig.runs.discard(self._flying.pop(name))
         report = Report(Trigger.OBSERVE, RUN, result)
         self.observation.ended(key(name), running(name, **job), report)
 

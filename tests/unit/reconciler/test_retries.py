@@ -45,7 +45,14 @@ async def working(rig: Rig, *documents: Any) -> AsyncIterator[None]:
     context.caches[JOBS].listen(index.on_change)
     context.caches[JOBS].listen(rig.runs.on_change)
     approvals = Approvals(context, Grants(context, index))
-    jobs = JobReconciler(context, rig.runs, rig.modules, approvals, Takeover(context, rig.modules))
+    jobs = JobReconciler(
+        context,
+        rig.memories,
+        rig.runs,
+        rig.modules,
+        approvals,
+        Takeover(context, rig.memories, rig.modules),
+    )
     for found in documents:
         context.caches[JOBS].put(found)
         context.queue.add(key(found["metadata"]["name"]))
@@ -74,7 +81,7 @@ async def test_an_outcome_that_cannot_be_written_is_tried_again_ever_less_often(
         assert submitted.status.run is not None
         assert rig.runs.reserve(key())
         async with working(rig, found):
-            rig.runs.launch(orders.submit(key(), submitted, submitted.status.run))
+            rig.runs.launch(rig.runs.begin(orders.submit(key(), submitted, submitted.status.run)))
             await asyncio.sleep(HALF_A_MINUTE)
         tries = [record for record in caplog.records if "the answer to a status write was lost" in record.message]
         assert 5 < len(tries) <= TRIES

@@ -187,15 +187,16 @@ async def test_a_run_that_cannot_be_prepared_fails_and_gives_its_slot_back(tmp_p
         assert found.status.run is not None
         assert rig.runs.reserve(key())
         assert not rig.runs.reserve(key("next"))
-        rig.runs.launch(orders.submit(key(), found, found.status.run))
-        assert rig.runs.lives("uid-job", "uid-job.g1.a1")
+        rig.runs.launch(rig.runs.begin(orders.submit(key(), found, found.status.run)))
+        memory = rig.memories.of(key(), "uid-job")
+        assert memory.lives("uid-job.g1.a1")
         await asyncio.sleep(1)
         assert set(rig.taken()) == {key(), key("next")}
         (pending,) = rig.runs.pending(key())
         assert pending.report.result == Failed(
             FailureClass.MODULE_UNAVAILABLE, "CurationModule m does not exist in namespace ns; apply it.", absent=True
         )
-        assert rig.runs.lives("uid-job", "uid-job.g1.a1"), "its completion is still to be settled"
+        assert memory.lives("uid-job.g1.a1"), "its completion is still to be settled"
         rig.runs.settled(key(), pending)
-        assert not rig.runs.lives("uid-job", "uid-job.g1.a1")
+        assert not memory.lives("uid-job.g1.a1")
         await asyncio.wait_for(rig.runs.drained(), 1)

@@ -100,7 +100,7 @@ async def test_a_stop_before_the_work_has_begun_lets_none_begin(
             await asyncio.sleep(0.25)
 
         monkeypatch.setattr(context.api, "revision", slow_revision)
-        takeover = Takeover(context, rig.modules)
+        takeover = Takeover(context, rig.memories, rig.modules)
         reconcilers: Any = dict.fromkeys(context.caches, reconcile)
         connection: Any = None
         jobs: Any = None

@@ -11,7 +11,7 @@ WALL = 120.0  # the default of a module that is not known
 
 
 def takeover(rig: Rig, leading_since: int) -> Takeover:
-    made = Takeover(rig.context, rig.modules, loop().time)
+    made = Takeover(rig.context, rig.memories, rig.modules, loop().time)
     made.leading_since = leading_since
     return made
 
@@ -64,7 +64,7 @@ async def test_before_it_leads_a_process_waits_like_for_a_later_run(tmp_path: Pa
     async with disconnected(tmp_path) as rig:
         rule = takeover(rig, 0)
         assert not rule.may_adopt(key(), foreign())
-        rule.forget(key())
+        rig.memories.forget(key(), None)
         await rig.queue.get()
         rig.queue.done(key())
         assert not rule.may_adopt(key(), foreign()), "a forgotten job is watched from the beginning"

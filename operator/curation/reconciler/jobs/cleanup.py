@@ -7,20 +7,20 @@ nothing: the next holder starts over, and Cancel is idempotent. Kept here is onl
 import asyncio
 import logging
 import random
-from collections.abc import Awaitable, Callable, Coroutine
-from dataclasses import dataclass
-from datetime import datetime, timedelta
+from collections.abc import Awaitable, Callable, Collection, Coroutine
+from datetime import timedelta
 from typing import Any, Final, Protocol
 
 from curation.api.job import AbandonedRun, CurationJob
-from curation.api.names import EventReason, FailureClass
+from curation.api.names import EventReason, FailureClass, Phase
 from curation.cluster.answers import APIError, Unreachable
 from curation.lifecycle.decide import runs_to_clean
 from curation.lifecycle.draft import abandoned_entry
 from curation.lifecycle.event import Event
 from curation.lifecycle.log_fields import run_fields
-from curation.lifecycle.outcome import Cancelled, Denied, Failed, Report, SessionRef, Trigger
+from curation.lifecycle.outcome import Calls, Cancelled, Denied, Failed, Report, SessionRef, Trigger
 from curation.reconciler.jobs import orders
+from curation.reconciler.jobs.memory import Cleaning, JobMemory, Memories
 from curation.reconciler.jobs.orders import Order
 from curation.reconciler.jobs.runs import Runs
 from curation.reconciler.runtime.context import Context
@@ -41,27 +41,6 @@ LATE_TRY: Final = timedelta(seconds=30)
 CANCELS_AT_ONCE: Final = 256
 
 
-@dataclass(slots=True)
-class _Progress:
-    """How far the cleaning of one run has come in this process."""
-
-    attempts: int = 0
-    error: str = "no Cancel of it has ended"
-    """Why it is not cleaned yet."""
-    late: bool = False
-    """This process came to it when its time was over already."""
-    begun: datetime | None = None
-    """When it was first tried here; a Cancel that waits for its turn has not been."""
-    failing_since: datetime | None = None
-    cancelled: bool = False
-    """A Cancel has succeeded, and is to be repeated."""
-    next_at: datetime | None = None
-    task: asyncio.Task[None] | None = None
-    session: SessionRef | None = None
-    """The session that a dropped completion named."""
-    done: bool = False
-
-
 class Start(Protocol):
     """`asyncio.create_task`."""
 
@@ -75,6 +54,7 @@ class Cleanup:
     def __init__(
         self,
         context: Context,
+        memories: Memories,
         runs: Runs,
         modules: ModuleReconciler,
         start: Start = asyncio.create_task,
@@ -83,41 +63,34 @@ class Cleanup:
     ) -> None:
         """`start` has a Cancel carried out; `pause` waits for seconds; `sample` is a number in [0, 1), for jitter."""
         self._context = context
+        self._memories = memories
         self._runs = runs
         self._modules = modules
         self._start = start
         self._pause = pause
         self._sample = sample
-        self._progress: dict[Key, dict[str, _Progress]] = {}
         self._orphans: set[asyncio.Task[None]] = set()
         self._turns = AwaitedTurns(CANCELS_AT_ONCE)
 
     def cleaned(self, key: Key) -> frozenset[str]:
         """The runs of a job that are cleaned, or were given up."""
-        return frozenset(run_id for run_id, progress in self._progress.get(key, {}).items() if progress.done)
-
-    def forget(self, key: Key, keep: frozenset[str] = frozenset()) -> None:
-        """Forget the runs that the status of the job no longer names."""
-        known = self._progress.get(key)
-        if known is None:
-            return
-        for run_id in [run_id for run_id, progress in known.items() if run_id not in keep and progress.task is None]:
-            del known[run_id]
-        if not known:
-            del self._progress[key]
+        return frozenset(
+            run_id for memory in self._memories.at(key) for run_id, progress in memory.cleaning.items() if progress.done
+        )
 
     def advance(self, key: Key, job: CurationJob) -> None:
         """Start what is due, and ask for work on the job when something else will be."""
+        memory = self._memories.of(key, job.metadata.uid)
         wanted = runs_to_clean(job)
-        self.forget(key, frozenset(wanted))
+        _forget_cleaned(memory, job, wanted)
         for run_id in wanted:
-            progress = self._known(key, job, run_id)
-            lives = self._runs.lives(job.metadata.uid, run_id)
+            progress = self._known(memory, job, run_id)
+            lives = memory.lives(run_id)
             if progress.done or self._overdue(key, job, run_id, progress, lives=lives):
                 continue
             if progress.task is not None or lives:
                 continue  # a live execution may still report its session; its end wakes this key
-            calls, session = self._runs.ended(run_id), progress.session or _entry(job, run_id).session
+            calls, session = memory.calls.get(run_id), progress.session or _entry(job, run_id).session
             # Trap: a module may report a session without a call: one that its config names.
             if calls is not None and calls.left == 0 and session is None:
                 progress.done = True  # nothing of it ever left this process
@@ -129,15 +102,14 @@ class Cleanup:
                 continue
             progress.task = self._start(self._clean(key, job, run_id, progress), name=f"clean {run_id}")
 
-    def _known(self, key: Key, job: CurationJob, run_id: str) -> _Progress:
-        known = self._progress.setdefault(key, {})
-        if run_id not in known:
+    def _known(self, memory: JobMemory, job: CurationJob, run_id: str) -> Cleaning:
+        if run_id not in memory.cleaning:
             deleted = job.metadata.deletion_timestamp
             late = deleted is not None and self._context.clock.now() >= deleted + GIVE_UP_AFTER
-            known[run_id] = _Progress(late=late)
-        return known[run_id]
+            memory.cleaning[run_id] = Cleaning(late=late)
+        return memory.cleaning[run_id]
 
-    def _overdue(self, key: Key, job: CurationJob, run_id: str, progress: _Progress, *, lives: bool) -> bool:
+    def _overdue(self, key: Key, job: CurationJob, run_id: str, progress: Cleaning, *, lives: bool) -> bool:
         """Whether the job's deletion has waited for this run as long as it may, whatever still hangs: then it is over.
 
         The time counts from the first Cancel, or from the deletion while the run itself still lives. A process that
@@ -167,7 +139,7 @@ class Cleanup:
         """
         run = order.run
         if job is not None and job.metadata.uid == run.uid and run.id in runs_to_clean(job):
-            progress = self._known(key, job, run.id)
+            progress = self._known(self._memories.of(key, run.uid), job, run.id)
             if not progress.done:  # else the deletion is not held up any longer
                 progress.session, progress.next_at = session, None
                 return
@@ -177,12 +149,12 @@ class Cleanup:
 
     async def close(self) -> None:
         """Stop; the status of each job names what is not cleaned yet."""
-        tasks = [p.task for known in self._progress.values() for p in known.values() if p.task is not None]
+        tasks = [each.task for memory in self._memories for each in memory.cleaning.values() if each.task is not None]
         for task in [*tasks, *self._orphans]:
             task.cancel()
         await asyncio.gather(*tasks, *self._orphans, return_exceptions=True)
 
-    async def _clean(self, key: Key, job: CurationJob, run_id: str, progress: _Progress) -> None:
+    async def _clean(self, key: Key, job: CurationJob, run_id: str, progress: Cleaning) -> None:
         try:
             entry = _entry(job, run_id)
             order = orders.cancel(key, job, entry, progress.session)
@@ -191,7 +163,7 @@ class Cleanup:
                 if job.metadata.deletion_timestamp is not None:
                     self._context.queue.add(key)  # to note when it is over
                 report = await self._runs.cancel(order)
-            self._conclude(job, entry, report, progress, lost=await self._lost_for_good(order, job, report))
+            self._conclude(key, job, entry, report, progress, lost=await self._lost_for_good(order, job, report))
         finally:
             progress.task = None
             self._context.queue.add(key)
@@ -213,16 +185,17 @@ class Cleanup:
         return False
 
     def _conclude(
-        self, job: CurationJob, entry: AbandonedRun, report: Report, progress: _Progress, *, lost: bool
+        self, key: Key, job: CurationJob, entry: AbandonedRun, report: Report, progress: Cleaning, *, lost: bool
     ) -> None:
         if progress.done:
             return  # given up meanwhile
         now = self._context.clock.now()
         if isinstance(report.result, Cancelled):
+            calls = self._memories.of(key, job.metadata.uid).calls.get(entry.id)
             settled_at = entry.since + timedelta(
                 seconds=self._modules.wall_seconds(job.metadata.namespace, entry.module.name)
             )
-            if self._all_answered(entry) or now >= settled_at:
+            if _all_answered(entry, calls) or now >= settled_at:
                 self._cleaned(job, entry, progress)
             else:
                 # A request of a process that died may still be carried out by the service after this Cancel.
@@ -247,14 +220,14 @@ class Cleanup:
             return
         self._give_up(job, entry, progress, lost=lost)
 
-    def _cleaned(self, job: CurationJob, entry: AbandonedRun, progress: _Progress) -> None:
+    def _cleaned(self, job: CurationJob, entry: AbandonedRun, progress: Cleaning) -> None:
         progress.done = True
         session = progress.session or entry.session
         what = f"Session {session.id}" if session is not None else "Whatever it had created"
         event = Event(EventReason.SESSION_CANCELLED, f"Run {entry.id} is cleaned: {what} is cancelled.")
         self._context.record_event(regarding(job), event, _log_fields(job, entry))
 
-    def _give_up(self, job: CurationJob, entry: AbandonedRun, progress: _Progress, *, lost: bool) -> None:
+    def _give_up(self, job: CurationJob, entry: AbandonedRun, progress: Cleaning, *, lost: bool) -> None:
         progress.done = True
         self._context.metrics.cleanups_failed.inc()
         bound = "after its namespace was deleted" if lost else "within 10 minutes"
@@ -264,11 +237,6 @@ class Cleanup:
         fields = _log_fields(job, entry)
         log.error(message, extra=fields)
         self._context.record_event(regarding(job), Event(EventReason.CLEANUP_FAILED, message, warning=True), fields)
-
-    def _all_answered(self, entry: AbandonedRun) -> bool:
-        """Whether the host saw the answers of all the run's requests; of a run that spawned its session, it did."""
-        calls = self._runs.ended(entry.id)
-        return entry.session is not None or (calls is not None and calls.left == calls.answered)
 
     async def _clean_orphan(self, order: Order) -> None:
         started, attempts = None, 0
@@ -296,6 +264,22 @@ class Cleanup:
         """Seconds until the next try, with jitter."""
         ceiling: float = min(LAST_RETRY_SECONDS, FIRST_RETRY_SECONDS * 2.0 ** (attempts - 1))
         return ceiling * (0.5 + self._sample() / 2)
+
+
+def _all_answered(entry: AbandonedRun, calls: Calls | None) -> bool:
+    """Whether the host saw the answers of all the run's requests; of a run that spawned its session, it did."""
+    return entry.session is not None or (calls is not None and calls.left == calls.answered)
+
+
+def _forget_cleaned(memory: JobMemory, job: CurationJob, wanted: Collection[str]) -> None:
+    """Forget the runs that the status of the job no longer names."""
+    for run_id in [run_id for run_id, each in memory.cleaning.items() if run_id not in wanted and each.task is None]:
+        del memory.cleaning[run_id]
+    unfinished = job.status.run is not None and job.status.phase not in (Phase.COMPLETED, Phase.FAILED)
+    current = job.status.run.id if job.status.run is not None and unfinished else ""
+    for run_id in [run_id for run_id in memory.calls if run_id not in wanted and run_id != current]:
+        if not memory.lives(run_id):
+            del memory.calls[run_id]
 
 
 def _entry(job: CurationJob, run_id: str) -> AbandonedRun:

@@ -1,16 +1,15 @@
 """When the session of a Running job is observed."""
 
 import random
-from dataclasses import dataclass
 from typing import Final
 
-from curation.api.approval import EvaluatedRequest
 from curation.api.job import CurationJob, Run
 from curation.api.names import ANNOTATION_OBSERVE_REQUESTED_AT, Phase
 from curation.authz.gate import CallContext
 from curation.lifecycle.outcome import Denied, Failed, Report
 from curation.reconciler.approvals.waiters import observation_denied
 from curation.reconciler.jobs import orders
+from curation.reconciler.jobs.memory import JobMemory, Memories, ObservationPlan
 from curation.reconciler.jobs.runs import Runs
 from curation.reconciler.runtime.context import Context
 from curation.reconciler.runtime.key import Key, namespace_of
@@ -24,32 +23,14 @@ DENIED_SECONDS: Final = 10.0
 OBSERVATIONS_AT_ONCE: Final = 64
 
 
-@dataclass(slots=True)
-class _Plan:
-    """The next observation of one session."""
-
-    run_id: str
-    due: float
-    interval: float
-    """In seconds, that it was planned with."""
-    failures: int = 0
-    asked: str = ""
-    """The value of curation.dev/observe-requested-at that was last honoured."""
-    denied: EvaluatedRequest | None = None
-    """The request for which the last observation was denied."""
-    revision: int = 0
-    """Of the policies when the last observation began."""
-
-
 class Observation:
     """Plans the observations of all Running jobs. Nothing of it needs to survive a restart."""
 
-    def __init__(self, context: Context, runs: Runs) -> None:
+    def __init__(self, context: Context, memories: Memories, runs: Runs) -> None:
         self._context = context
+        self._memories = memories
         self._runs = runs
         self._monotonic = context.clock.monotonic
-        self._plans: dict[Key, _Plan] = {}
-        self._before: dict[Key, str] = {}
         self._turns: Turns[Key] = Turns(OBSERVATIONS_AT_ONCE, context.queue.add, namespace_of)
         runs.on_observation_ended = self._turns.release
         context.book.subscribe(self._policies_changed)
@@ -59,43 +40,51 @@ class Observation:
 
         Trap: a user may see the job Running, and ask, before this process plans its first observation.
         """
-        self._before[key] = _asked(job)
+        self._memories.of(key, job.metadata.uid).asked_before = _asked(job)
 
     def advance(self, key: Key, job: CurationJob) -> None:
         """Observe the session if that is due, else ask for work on the job when it will be, or when there is room."""
         is_running = job.status.phase is Phase.RUNNING and job.metadata.deletion_timestamp is None
         run = job.status.run if is_running else None
+        memory = self._memories.of(key, job.metadata.uid)
         if run is None:
-            self._plans.pop(key, None)
+            memory.plan = None
             self._turns.leave(key)
-        elif not self._is_due(key, job, run):
+            return
+        plan = memory.plan
+        if plan is None or plan.run_id != run.id:
+            plan = memory.plan = self._first_plan(memory, job, run)
+        if not self._is_due(memory, plan, job, run):
             self._turns.leave(key)
         elif self._turns.take(key):
-            self._plans[key].revision = self._context.book.revision(key.namespace)
-            self._runs.launch(orders.observe(key, job, run))
+            plan.revision = self._context.book.revision(key.namespace)
+            self._runs.launch(self._runs.begin(orders.observe(key, job, run)))
 
-    def _is_due(self, key: Key, job: CurationJob, run: Run) -> bool:
+    def _first_plan(self, memory: JobMemory, job: CurationJob, run: Run) -> ObservationPlan:
+        # The first observation after a restart is spread over the interval too. Trap: which approval a denied
+        # observation had asked for is in no status, and one that nobody is known to wait for is soon removed.
+        interval = float(job.spec.observe_interval_seconds)
+        spread = min(interval, DENIED_SECONDS) if observation_denied(job) else interval
+        due = self._monotonic() + spread * random.random()  # noqa: S311
+        asked = _asked(job) if memory.asked_before is None else memory.asked_before
+        memory.asked_before = None
+        return ObservationPlan(run.id, due, interval, asked=asked)
+
+    def _is_due(self, memory: JobMemory, plan: ObservationPlan, job: CurationJob, run: Run) -> bool:
         now, interval = self._monotonic(), float(job.spec.observe_interval_seconds)
         asked = _asked(job)
-        plan = self._plans.get(key)
-        if plan is None or plan.run_id != run.id:
-            # The first observation after a restart is spread over the interval too. Trap: which approval a denied
-            # observation had asked for is in no status, and one that nobody is known to wait for is soon removed.
-            spread = min(interval, DENIED_SECONDS) if observation_denied(job) else interval
-            due = now + spread * random.random()  # noqa: S311
-            plan = self._plans[key] = _Plan(run.id, due, interval, asked=self._before.pop(key, asked))
         if plan.interval != interval:
             plan.interval = interval
             plan.due = min(plan.due, now + interval * random.random())  # noqa: S311 - many may be edited at once
-        if self._runs.observing(key, job.metadata.uid):
+        if memory.observing:
             # Its end wakes this key. A request that came meanwhile is honoured then: it may be for newer news.
             return False
         if asked != plan.asked:
             plan.asked, plan.due = asked, now
-        if now < plan.due and self._now_allowed(key, job, run, plan):
+        if now < plan.due and self._now_allowed(memory.key, job, run, plan):
             plan.due = now
         if now < plan.due:
-            self._context.queue.add_after(key, plan.due - now)
+            self._context.queue.add_after(memory.key, plan.due - now)
             return False
         return True
 
@@ -105,7 +94,7 @@ class Observation:
 
     def ended(self, key: Key, job: CurationJob | None, report: Report) -> None:
         """An observation has ended: plan the next, later if it failed."""
-        plan = self._plans.get(key)
+        plan = self._memories.of(key, report.run.uid).plan
         if plan is None or job is None or plan.run_id != report.run.id:
             return
         plan.denied = report.result.request if isinstance(report.result, Denied) else None
@@ -117,18 +106,16 @@ class Observation:
         plan.due = self._monotonic() + delay
 
     def forget(self, key: Key) -> None:
-        """The job is gone."""
-        self._plans.pop(key, None)
-        self._before.pop(key, None)
+        """The job is gone, and waits for no room."""
         self._turns.leave(key)
 
     def _policies_changed(self, namespace: str | None) -> None:
         """The reconciler of a job asks the gate whether the change allows what was denied."""
-        for key, plan in self._plans.items():
-            if plan.denied is not None and namespace in (None, key.namespace):
-                self._context.queue.add(key)
+        for memory in self._memories:
+            if memory.plan is not None and memory.plan.denied is not None and namespace in (None, memory.key.namespace):
+                self._context.queue.add(memory.key)
 
-    def _now_allowed(self, key: Key, job: CurationJob, run: Run, plan: _Plan) -> bool:
+    def _now_allowed(self, key: Key, job: CurationJob, run: Run, plan: ObservationPlan) -> bool:
         """Whether a change since the last observation allows the request that was denied then.
 
         Each change is asked about once: an observation that is denied again for another cause keeps its backoff.

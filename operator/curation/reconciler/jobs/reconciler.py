@@ -6,9 +6,9 @@ resourceVersion of each write makes them safe against everybody else.
 
 import logging
 from dataclasses import replace
-from typing import Final
+from typing import Final, Literal
 
-from curation.api.job import CurationJob, status_to_wire
+from curation.api.job import CurationJob, Run, status_to_wire
 from curation.api.names import SESSION_FINALIZER, Phase, Reason
 from curation.api.reading import Unreadable
 from curation.api.remains import remains_of
@@ -22,6 +22,7 @@ from curation.reconciler.approvals.asking import Approvals
 from curation.reconciler.jobs import orders
 from curation.reconciler.jobs.cleanup import Cleanup
 from curation.reconciler.jobs.completion import Completion, Later, Settled, orphaned
+from curation.reconciler.jobs.memory import Memories
 from curation.reconciler.jobs.observation import Observation
 from curation.reconciler.jobs.runs import Runs
 from curation.reconciler.jobs.takeover import Takeover
@@ -42,17 +43,23 @@ class JobReconciler:
     """Reconciles one job at a time."""
 
     def __init__(
-        self, context: Context, runs: Runs, modules: ModuleReconciler, approvals: Approvals, takeover: Takeover
+        self,
+        context: Context,
+        memories: Memories,
+        runs: Runs,
+        modules: ModuleReconciler,
+        approvals: Approvals,
+        takeover: Takeover,
     ) -> None:
         self._context = context
+        self._memories = memories
         self._runs = runs
         self._modules = modules
         self._approvals = approvals
         self._takeover = takeover
         self._completion = Completion(context)
-        self.cleanup = Cleanup(context, runs, modules)
-        self._observation = Observation(context, runs)
-        self._freed_for: dict[Key, str] = {}
+        self.cleanup = Cleanup(context, memories, runs, modules)
+        self._observation = Observation(context, memories, runs)
 
     async def reconcile(self, key: Key) -> None:
         """Bring one job a step further. Anything that it waits for wakes the key."""
@@ -62,6 +69,8 @@ class JobReconciler:
         finally:
             self._runs.decline(key)
             self._observation.decline(key)
+            present = self._context.cache(key).get(key.namespace, key.name)
+            self._memories.forget(key, present.uid if present is not None else None)
 
     async def _step(self, key: Key) -> None:
         stored = self._context.cache(key).get(key.namespace, key.name)
@@ -82,18 +91,12 @@ class JobReconciler:
             await self._modules.recheck(key.namespace, job.spec.module_ref.name)
             facts = self._facts(key, job)
             step = decide(job, facts)
-        reserved = False
+        if step.launch is not None and not self._runs.reserve(key):
+            step = decide(job, replace(facts, slot=False))
         if step.launch is not None:
-            reserved = self._runs.reserve(key)
-            if not reserved:
-                step = decide(job, replace(facts, slot=False))
-        launched = False
-        try:
-            with self._runs.versions_meanwhile(stored.uid) as versions:
-                launched = await self._carry_out(key, stored, job, step, versions)
-        finally:
-            if reserved and not launched:
-                self._runs.release(key)
+            await self._claim(key, stored, job, step, step.launch)
+        else:
+            await self._carry_out(key, stored, job, step)
         if step.status == job.status and not (step.add_finalizer or step.remove_finalizer or step.delete):
             # Only a job that is as it should be is observed, or waits. Any other is decided again first: the watch
             # shows the write, or the write is tried again.
@@ -102,12 +105,27 @@ class JobReconciler:
             self._observation.advance(key, job)
             await self._approvals.advance(key, job)
 
+    async def _claim(self, key: Key, stored: Stored, job: CurationJob, step: Step, run: Run) -> None:
+        """Write the claim of a run; launch the run if the claim is there, else give its slot back."""
+        # The claim is conditioned on the version that it was computed from: all that is newer came with it or after.
+        attempt = self._runs.begin(orders.submit(key, job, run))
+        claimed = False
+        try:
+            claimed = await self._carry_out(key, stored, job, step)
+        finally:
+            if not claimed:
+                self._runs.discard(attempt)
+                self._runs.release(key)
+        if claimed:
+            log.info("launching run %s", run.id, extra=attempt.order.log_fields)
+            self._observation.launched(key, job)
+            self._runs.launch(attempt)
+
     async def _let_go(self, key: Key, stored: Stored) -> None:
         """Of a job that cannot be read only a deletion is dealt with: what it may own is cancelled first."""
         self._approvals.forget(key)
         self._runs.forget(key)
         self._observation.forget(key)
-        self._takeover.forget(key)
         job = remains_of(stored.document())
         if job.metadata.deletion_timestamp is None:
             return
@@ -117,7 +135,7 @@ class JobReconciler:
             holder=self._context.settings.holder,
             cleaned=self.cleanup.cleaned(key),
         )
-        await self._carry_out(key, stored, job, decide(job, facts), [])
+        await self._carry_out(key, stored, job, decide(job, facts))
 
     def _facts(self, key: Key, job: CurationJob) -> Facts:
         module = self._modules.state(key.namespace, job.spec.module_ref.name)
@@ -132,7 +150,7 @@ class JobReconciler:
             module_message=module.message,
             module_unusable=module.unusable,
             module_config=dict(module.spec.config) if module.spec is not None else {},
-            run_lives=run is not None and self._runs.lives(job.metadata.uid, run.id),
+            run_lives=run is not None and self._memories.of(key, job.metadata.uid).lives(run.id),
             adopt=self._takeover.may_adopt(key, job),
             request_allowed=approval.allowed,
             approval=approval.decision,
@@ -145,7 +163,8 @@ class JobReconciler:
 
     async def _settle(self, key: Key) -> None:
         for pending in self._runs.pending(key):
-            result = await self._completion.settle(key, pending, self._freed_for.get(key, ""))
+            freed_for = self._memories.of(key, pending.order.run.uid).freed_for
+            result = await self._completion.settle(key, pending, freed_for)
             if isinstance(result, Later):
                 if result.seconds is None:
                     self._context.queue.add_rate_limited(key)
@@ -168,10 +187,8 @@ class JobReconciler:
 
     # -- writes ------------------------------------------------------------------------------------------------------
 
-    async def _carry_out(
-        self, key: Key, stored: Stored, job: CurationJob, step: Step, versions: list[Stored | None]
-    ) -> bool:
-        """Make the one write of a step; True if a run was launched."""
+    async def _carry_out(self, key: Key, stored: Stored, job: CurationJob, step: Step) -> bool:
+        """Make the one write of a step; True if it was written."""
         context, version = self._context, stored.resource_version
         fields = run_fields(key.namespace, key.name, step.status.run)
         if step.delete:
@@ -194,7 +211,7 @@ class JobReconciler:
         match answer:
             case Written():
                 context.refusals.ended(key, what)
-                return self._written(key, stored, job, step, versions)
+                return self._written(key, job, step)
             case Conflict() | Gone():
                 context.queue.add_rate_limited(key)
             case Throttled(retry_after):
@@ -202,7 +219,7 @@ class JobReconciler:
             case Unknown(message):
                 log.warning("the answer to a write of %s was lost: %s", key, message, extra=fields)
                 if await context.refresh(key) and self._landed(key, step):
-                    return self._written(key, stored, job, step, versions)
+                    return self._written(key, job, step)
                 context.queue.add_rate_limited(key)
             case Refused() as refused:
                 context.refused(key, what, refused, fields)
@@ -224,7 +241,7 @@ class JobReconciler:
             planned.phase_since,
         )
 
-    def _written(self, key: Key, stored: Stored, job: CurationJob, step: Step, versions: list[Stored | None]) -> bool:
+    def _written(self, key: Key, job: CurationJob, step: Step) -> Literal[True]:
         context = self._context
         fields = run_fields(key.namespace, key.name, step.status.run)
         for event in step.events:
@@ -232,15 +249,10 @@ class JobReconciler:
         if step.status != job.status:
             context.metrics.phase_changed(job.status, step.status)
         if job.status.phase is Phase.AWAITING_APPROVAL and step.status.phase is Phase.QUEUED:
-            self._freed_for[key] = job.status.approval.request_digest if job.status.approval is not None else ""
+            digest = job.status.approval.request_digest if job.status.approval is not None else ""
+            self._memories.of(key, job.metadata.uid).freed_for = digest
             if step.status.reason == Reason.APPROVED:
                 self._approvals.waiters.free(key)
-        if step.launch is None:
-            return False
-        log.info("launching run %s", step.launch.id, extra=fields)
-        self._observation.launched(key, job)
-        # The claim was conditioned on the version that it was computed from: all that is newer came with it or after.
-        self._runs.launch(orders.submit(key, job, step.launch), claimed=stored.resource_version, versions=versions)
         return True
 
     def _forget(self, key: Key) -> None:
@@ -248,8 +260,5 @@ class JobReconciler:
             self._context.queue.drop(key)
         self._runs.forget(key)
         self._modules.forget(key)
-        self._freed_for.pop(key, None)
         self._observation.forget(key)
         self._approvals.forget(key)
-        self._takeover.forget(key)
-        self.cleanup.forget(key)

@@ -2,22 +2,13 @@
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from curation.api.job import CurationJob
 from curation.api.names import Phase
+from curation.reconciler.jobs.memory import ForeignRun, Memories
 from curation.reconciler.runtime.context import Context
 from curation.reconciler.runtime.key import Key
 from curation.reconciler.sources.modules import ModuleReconciler
-
-
-@dataclass(frozen=True, slots=True)
-class _Foreign:
-    """A run of another process, and since when it has not changed, by our own monotonic clock."""
-
-    run_id: str
-    version: str
-    since: float
 
 
 class Takeover:
@@ -30,12 +21,16 @@ class Takeover:
     """
 
     def __init__(
-        self, context: Context, modules: ModuleReconciler, monotonic: Callable[[], float] = time.monotonic
+        self,
+        context: Context,
+        memories: Memories,
+        modules: ModuleReconciler,
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._context = context
+        self._memories = memories
         self._modules = modules
         self._monotonic = monotonic
-        self._foreign: dict[Key, _Foreign] = {}
         self.leading_since = 0
         """The revision of the jobs when this process began to lead; 0 before."""
 
@@ -43,22 +38,19 @@ class Takeover:
         """Whether the current run of this job may be abandoned and replaced by this process."""
         run = job.status.run
         holder = self._context.settings.holder
+        memory = self._memories.of(key, job.metadata.uid)
         if job.status.phase is not Phase.SUBMITTED or run is None or run.holder == holder:
-            self._foreign.pop(key, None)
+            memory.foreign = None
             return False
         if int(job.metadata.resource_version) <= self.leading_since:
             return True
         now, version = self._monotonic(), job.metadata.resource_version
-        known = self._foreign.get(key)
+        known = memory.foreign
         if known is None or (known.run_id, known.version) != (run.id, version):
-            known = self._foreign[key] = _Foreign(run.id, version, now)
+            known = memory.foreign = ForeignRun(run.id, version, now)
         wall = self._modules.wall_seconds(key.namespace, run.module.name)
         left = known.since + wall - now
         if left <= 0:
             return True
         self._context.queue.add_after(key, left)
         return False
-
-    def forget(self, key: Key) -> None:
-        """The job is gone."""
-        self._foreign.pop(key, None)

@@ -8,6 +8,7 @@ from curation.reconciler.approvals.approval_metrics import ApprovalMetrics
 from curation.reconciler.approvals.approval_status import ApprovalReconciler
 from curation.reconciler.approvals.asking import Approvals
 from curation.reconciler.approvals.grants import Grants
+from curation.reconciler.jobs.memory import Memories
 from curation.reconciler.jobs.reconciler import JobReconciler
 from curation.reconciler.jobs.runs import Runs
 from curation.reconciler.jobs.takeover import Takeover
@@ -40,12 +41,13 @@ def assemble(context: Context, executor: Executor, store: ModuleStore, health: H
     index = JobIndex(metrics)
     in_use = InUse(context, index)
     modules = ModuleReconciler(context, store, in_use)
-    runs = Runs(context, executor, modules, ModuleCredentials(context.api))
-    takeover = Takeover(context, modules)
+    memories = Memories()
+    runs = Runs(context, memories, executor, modules, ModuleCredentials(context.api))
+    takeover = Takeover(context, memories, modules)
     grants = Grants(context, index)
     approvals = Approvals(context, grants)
     policies = PolicyReconciler(context, in_use)
-    jobs = JobReconciler(context, runs, modules, approvals, takeover)
+    jobs = JobReconciler(context, memories, runs, modules, approvals, takeover)
     reconcilers: dict[ResourceKind, Reconcile] = {
         JOBS: jobs.reconcile,
         MODULES: modules.reconcile,
