@@ -12,7 +12,12 @@ _BUILTIN: Final[dict[str, tuple[CancelRequest, ...]]] = {
         CancelRequest(method="POST", path=f"{prefix}/{collection}/*/cancel")
         for prefix in _PREFIXES
         for collection in ("sessions", "runs")
-    )
+    ),
+    # JSON-RPC posts every call to the one path of the agent; HTTP+JSON lists, gets and cancels under /tasks.
+    "a2a-v1": (
+        *(CancelRequest(method="POST", path=path) for path in ("/", "/*", "/*/*", "/*/*/*", "/*/*/tasks/*")),
+        *(CancelRequest(method="GET", path=f"{prefix}/tasks{one}") for prefix in _PREFIXES for one in ("", "/*")),
+    ),
 }
 
 

@@ -1,0 +1,1 @@
+../../build-session-message/src/context.rs

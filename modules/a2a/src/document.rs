@@ -1,0 +1,1 @@
+../../build-session-message/src/document.rs
