@@ -21,7 +21,7 @@ from curation.authz.policy_check import PolicyCheck, check_policy
 from curation.cli.errors import BadInput, PluginError
 from curation.cli.file_errors import Mistakes, loaded, parsed
 from curation.cli.output import note
-from curation.cli.policy_files import KINDS, PolicyText, policy_of, policy_texts, read_text, with_items
+from curation.cli.policy_files import POLICY_KINDS, PolicyText, policy_of, policy_texts, read_text, with_items
 from curation.egress.errors import EgressRefused
 from curation.egress.url import canonical_method, parse_url
 
@@ -113,7 +113,7 @@ class CaseFolder:
             self.mistakes.append(error.message)
             return
         manifests = [document for document in documents if isinstance(document, dict) and "kind" in document]
-        if any(each.get("kind") in KINDS for each in with_items(manifests)):
+        if any(each.get("kind") in POLICY_KINDS for each in with_items(manifests)):
             self._in_folder.append(file)
         for document in (document for document in documents if document not in manifests):
             if _meant_as_cases(document):
@@ -203,7 +203,7 @@ def _texts(path: str) -> Iterator[PolicyText]:
         documents = with_items(loaded(path, read_text(path)))
     except Mistakes as mistakes:
         raise PluginError(f"{path}: {mistakes}") from None
-    found = [policy_of(path, document) for document in documents if document.get("kind") in KINDS]
+    found = [policy_of(path, document) for document in documents if document.get("kind") in POLICY_KINDS]
     if not found:
         raise PluginError(f"{path} holds no CurationPolicy and no ClusterCurationPolicy; leave it out of policies")
     yield from found

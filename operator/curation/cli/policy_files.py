@@ -13,8 +13,8 @@ import yaml
 from curation.cli.errors import PluginError
 from curation.cluster import yaml_text
 
-KINDS: Final = ("CurationPolicy", "ClusterCurationPolicy")
-MAX_BYTES: Final = 8 << 20
+POLICY_KINDS: Final = ("CurationPolicy", "ClusterCurationPolicy")
+MAX_POLICY_FILE_BYTES: Final = 8 << 20
 """Of one file: a hundred policies as large as one may be."""
 
 
@@ -51,7 +51,7 @@ def policy_texts(file: str) -> Iterator[PolicyText]:
         return
     found = 0
     for document in documents:
-        if document.get("kind") in KINDS:
+        if document.get("kind") in POLICY_KINDS:
             found += 1
             yield policy_of(file, document)
     if not found:
@@ -69,7 +69,7 @@ def policy_of(file: str, document: dict[str, Any]) -> PolicyText:
     return PolicyText(file, cedar, str(name), kind, str(namespace) if namespace else None)
 
 
-def read_text(file: str, most: int = MAX_BYTES) -> str:
+def read_text(file: str, most: int = MAX_POLICY_FILE_BYTES) -> str:
     """The text of a file, - is standard input, of at most so many bytes. Raises UsageError and PluginError."""
     try:
         if file == "-":

@@ -25,7 +25,7 @@ from curation.wasm.engine import artifact_key
 MAX_ARTIFACTS = 256
 """Compiled modules kept on disk; beyond it the oldest go of the namespace that has most."""
 
-MAX_BYTES = 512 << 20
+MAX_ARTIFACT_BYTES = 512 << 20
 """Their size in all; the same. A compiled module is some 5 times its WebAssembly, and can be made to be 25 times."""
 
 MAX_REFUSED = 1024
@@ -179,7 +179,7 @@ class ArtifactDir:
                 found.setdefault(self._owner(path), []).append((path, path.stat().st_size))
         sizes = Counter({owner: sum(size for _, size in kept) for owner, kept in found.items()})
         counts = Counter({owner: len(kept) for owner, kept in found.items()})
-        while counts.total() > MAX_ARTIFACTS or sizes.total() > MAX_BYTES:
+        while counts.total() > MAX_ARTIFACTS or sizes.total() > MAX_ARTIFACT_BYTES:
             held = counts if counts.total() > MAX_ARTIFACTS else sizes
             for owner, _ in held.most_common():
                 if any(path != keep for path, _ in found[owner]):

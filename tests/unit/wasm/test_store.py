@@ -226,7 +226,7 @@ def test_old_artifacts_make_room_for_new_ones(tmp_path: Path, monkeypatch: pytes
 def test_artifacts_take_no_more_room_than_the_bound_unless_one_alone_does(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(artifacts, "MAX_BYTES", 100)
+    monkeypatch.setattr(artifacts, "MAX_ARTIFACT_BYTES", 100)
     folder = ArtifactDir(tmp_path / "cache")
     digests = [digest_of(bytes([n])) for n in range(4)]
     for age, digest in enumerate(reversed(digests)):

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from http import HTTPStatus
 from typing import Final
 
-from curation.api.module import CurationModule, ModuleLimits, ModuleSpec, ModuleStatus
+from curation.api.module import CurationModule, ModuleSpec, ModuleStatus
 from curation.api.reading import Unreadable
 from curation.cluster.answers import APIError, Unreachable
 from curation.cluster.cache import Stored
@@ -20,6 +20,7 @@ from curation.reconciler.runtime.writes import module_conditions, write_own_stat
 from curation.reconciler.sources.in_use import TERMINATING, InUse
 from curation.reconciler.sources.module_loads import BeingCompiled, Compilations
 from curation.reconciler.sources.module_sources import Sources, no_oci, origin
+from curation.reconciler.sources.module_states import ModuleState, ModuleStates
 from curation.turns import Turns
 from curation.wasm.limits import Limits, size_text
 from curation.wasm.module_bytes import builtin_digest
@@ -37,19 +38,6 @@ LOADS_SHARE: Final = 4
 
 
 @dataclass(frozen=True, slots=True)
-class ModuleState:
-    """What is known of a module: its digest once it can be run, else why it cannot."""
-
-    digest: str | None
-    message: str
-    spec: ModuleSpec | None = None
-    build: str | None = None
-    """The digest of what was loaded from this source, also once no run is claimed with it."""
-    unusable: bool = False
-    """Only another spec can help, none that its source may become."""
-
-
-@dataclass(frozen=True, slots=True)
 class _Readiness:
     """What a module's status says."""
 
@@ -61,40 +49,20 @@ class _Readiness:
     """Only another spec can help."""
 
 
-class ModuleReconciler:
-    """Keeps the states of all modules."""
+class ModuleReconciler(ModuleStates):
+    """Loads the modules and keeps their states."""
 
     def __init__(
         self, context: Context, store: ModuleStore, in_use: InUse, monotonic: Callable[[], float] = time.monotonic
     ) -> None:
-        self._context = context
+        super().__init__(context)
         self._in_use = in_use
         self._store = store
         self._sources = Sources(context.api, monotonic)
-        self._states: dict[tuple[str, str], ModuleState] = {}
-        self._waiting: dict[tuple[str, str], set[Key]] = {}
         self._failures: dict[Key, int] = {}
         self._turns: Turns[Key] = Turns(LOADS_AT_ONCE, context.queue.add, namespace_of, share=LOADS_SHARE)
         self._compilations = Compilations(store, self._sources.read, self._built, context.queue.add)
         self._rechecks: dict[Key, asyncio.Task[None]] = {}
-
-    def state(self, namespace: str, name: str) -> ModuleState:
-        """What is known of a module now."""
-        if self._context.caches[MODULES].get(namespace, name) is None:
-            return ModuleState(None, f"CurationModule {name} does not exist in namespace {namespace}; apply it.")
-        found = self._states.get((namespace, name))
-        return found or ModuleState(None, f"CurationModule {name} is being loaded.")
-
-    def wake_when_changed(self, namespace: str, name: str, job: Key) -> None:
-        """Ask for work on a job once the module's state changes."""
-        self._waiting.setdefault((namespace, name), set()).add(job)
-
-    def forget(self, job: Key) -> None:
-        """The job is gone."""
-        for place, jobs in tuple(self._waiting.items()):
-            jobs.discard(job)
-            if not jobs:
-                del self._waiting[place]
 
     def fresh(self, namespace: str, name: str) -> bool:
         """Whether what is known of the module's source is young enough to claim a run with it; see `recheck`."""
@@ -134,11 +102,6 @@ class ModuleReconciler:
             digest = state.build
         limits = Limits.of(state.spec.limits)
         return ModuleBuild(name, digest, limits, self._for_a_run(namespace, state.spec)), state.spec
-
-    def wall_seconds(self, namespace: str, name: str) -> float:
-        """How long a run of the module can take at the most; of one that is gone, what the default allows."""
-        spec = self.state(namespace, name).spec
-        return float((spec.limits if spec is not None else ModuleLimits()).wall_seconds)
 
     async def reconcile(self, key: Key) -> None:
         """Load the module and write its status; in its turn, when many are being loaded."""
@@ -254,13 +217,6 @@ class ModuleReconciler:
         self._check_again(key)
         return _Readiness(loaded.digest, ModuleReason.COMPILED.value, "The module can be run.", loaded.size_bytes)
 
-    def _mark_unreadable(self, key: Key, error: Unreadable) -> None:
-        """No run is claimed with it; what was loaded before can still cancel."""
-        place = (key.namespace, key.name)
-        known = self._states.get(place)
-        spec, build = (known.spec, known.build) if known is not None else (None, None)
-        self._set(place, ModuleState(None, f"CurationModule {key.name} cannot be read: {error}", spec, build))
-
     def _check_again(self, key: Key) -> None:
         seconds = self._sources.next_check(key)
         if seconds is not None:
@@ -276,25 +232,6 @@ class ModuleReconciler:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-
-    def _mark_deleted(self, key: Key, module: CurationModule) -> None:
-        """A deleted module counts for Cancel only: its spec stays known, but no run is claimed with it."""
-        if module.metadata.deletion_timestamp is not None:
-            place, spec = (key.namespace, key.name), module.spec
-            known = self._states.get(place)
-            same = known is not None and known.spec is not None and origin(known.spec) == origin(spec)
-            build = known.build if known is not None and same else None
-            self._set(place, ModuleState(None, f"CurationModule {key.name} is being deleted.", spec, build))
-
-    def _set(self, place: tuple[str, str], state: ModuleState | None) -> None:
-        before = self._states.get(place)
-        if state is None:
-            self._states.pop(place, None)
-        else:
-            self._states[place] = state
-        if before != state:
-            for job in self._waiting.pop(place, ()):
-                self._context.queue.add(job)
 
     def _try_later(self, key: Key, *, passing: bool) -> None:
         if not passing:
