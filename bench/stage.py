@@ -64,6 +64,7 @@ class Stage:
 
     def signal(self, number: int, what: signal.Signals) -> None:
         """Send a signal to the operator of this number."""
+        self._programs.let_end(self._name(number))
         self._programs.signal(self._name(number), what)
 
     async def start_operator(self) -> float:
@@ -81,6 +82,7 @@ class Stage:
 
     async def stop_operator(self) -> int:
         """Stop it in good order; returns its exit code."""
+        self._programs.let_end(self._name(self.operators))
         return await self._programs.stop_operator(self._name(self.operators))
 
     def cpu(self) -> dict[str, float]:

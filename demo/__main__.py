@@ -20,7 +20,7 @@ from demo.kubectl import NAMESPACE, Kubectl
 from demo.reach import Reach
 from demo.screen import Screen
 from demo.service import SessionsClient
-from demo.stage import OPERATOR, PROGRAMS, Stage
+from demo.stage import Stage
 from demo.story import Cast
 from demo.verdict import problems
 from demo.watching import watching
@@ -28,6 +28,8 @@ from testing.controlplane.build import find_or_build
 from testing.controlplane.errors import ControlPlaneError, KubectlError
 from testing.controlplane.install import OPERATOR_USER, install, overlay_for
 from testing.controlplane.server import ControlPlane
+from testing.operator_process import PROGRAM
+from testing.supervised import OPERATOR, ProgramError
 
 _INTERRUPTED = 130  # 128 + SIGINT, as a shell says it
 
@@ -43,7 +45,7 @@ async def perform(stage: Stage, screen: Screen, *, keep: bool, before_the_end: C
         await kubectl("delete", "deployment", OPERATOR, "--namespace=curation-system", "--ignore-not-found", quiet=True)
         cast = Cast(stage, board, screen, kubectl, sessions, story.names(jobs), story.names(jobs, access="early"))
         await story.modules(cast)
-        url = await stage.start_operator()
+        url = await stage.start()
         screen.say(f"operator: its own process, as {OPERATOR_USER}")
         screen.say(f"session service: its own process, {sessions.url}")
         watched = watching(board, connection.kubeconfig(), NAMESPACE, sessions, f"{url}/metrics", stage.died)
@@ -81,7 +83,7 @@ def _invite(stage: Stage, screen: Screen, sessions_url: str, operator_url: str) 
     connection = stage.cluster
     lines = (
         f"export KUBECONFIG={shlex.quote(str(connection.kubeconfig()))}",
-        f"export PATH={shlex.quote(f'{connection.binaries}:{PROGRAMS}')}:$PATH",
+        f"export PATH={shlex.quote(f'{connection.binaries}:{PROGRAM.parent}')}:$PATH",
         "",
         f"kubectl get cjob -n {NAMESPACE} -o wide",
         f"kubectl describe cjob dataset-02 -n {NAMESPACE}",
@@ -152,7 +154,7 @@ def main() -> int:
             run = _run_on_current_cluster if arguments.cluster else _run_here
             run(screen, keep=arguments.keep)
             return 0
-        except (DemoFailed, ControlPlaneError, KubectlError) as error:
+        except (DemoFailed, ProgramError, ControlPlaneError, KubectlError) as error:
             screen.say(f"FAILED: {error}", "bold red")
             return 1
         except KeyboardInterrupt:

@@ -12,8 +12,9 @@ from typing import Final
 
 from demo.board import DemoFailed
 from demo.reach import Reach
-from demo.stage import PROGRAMS, ROOT
 from testing.controlplane.connection import ADMIN
+from testing.operator_process import PROGRAM
+from testing.supervised import ROOT
 
 NAMESPACE: Final = "demo"
 MANIFESTS: Final = "demo/manifests"
@@ -32,7 +33,7 @@ class Kubectl:
         """Run it; returns what it printed. Raises DemoFailed with what kubectl said."""
         environment = self._connection.environment(user, () if user == ADMIN else ("system:authenticated",))
         # `kubectl curation` is the program kubectl-curation on the PATH.
-        environment["PATH"] = f"{PROGRAMS}{os.pathsep}{environment['PATH']}"
+        environment["PATH"] = f"{PROGRAM.parent}{os.pathsep}{environment['PATH']}"
         command = shlex.join(("kubectl", *arguments))
         self._now(command)
         process = await asyncio.create_subprocess_exec(

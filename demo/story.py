@@ -15,8 +15,9 @@ from demo.facts import Job, attempt
 from demo.kubectl import MANIFESTS, NAMESPACE, Kubectl
 from demo.screen import Screen
 from demo.service import SessionsClient
-from demo.stage import DROPPED, ROOT, Stage
+from demo.stage import DROPPED, Stage
 from demo.verdict import Evidence
+from testing.supervised import ROOT
 
 JOBS_FILE: Final = "jobs.yaml"
 FIRST: Final = "g1.a1"

@@ -77,9 +77,12 @@ class Supervised:
             await self._until(name, "is ready", lambda: _ready(http, url))
         return url
 
-    def signal(self, name: str, number: signal.Signals) -> None:
-        """Send a signal to one of them; that it ends is no failure then."""
+    def let_end(self, name: str) -> None:
+        """From now on it is no failure that this one ends."""
         self._started.remove(name)
+
+    def signal(self, name: str, number: signal.Signals) -> None:
+        """Send a signal to one of them."""
         self._processes.signal(name, number)
 
     async def stop_operator(self, name: str = OPERATOR) -> int:
