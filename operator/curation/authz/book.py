@@ -44,6 +44,8 @@ class PolicyBook:
         self._listeners: list[PolicyListener] = []
         self._cache: LRUCache[tuple[str, bool], EffectiveSet] = LRUCache(MAX_CACHED)
         self._counter = 0
+        self._dropped = 0
+        """The revision of all namespaces that have nothing of their own: that of the last one that was dropped."""
 
     def put_policy(
         self,
@@ -88,6 +90,7 @@ class PolicyBook:
             flaws[name] = flaw
         else:
             del flaws[name]
+            self._drop_if_empty(namespace)
 
     def remove_policy(self, namespace: str | None, name: str) -> None:
         """Take a policy out of force. One that is not there is no error."""
@@ -95,6 +98,7 @@ class PolicyBook:
         if self._scope(namespace).policies.pop(name, None) is None:
             return
         self._changed(namespace)
+        self._drop_if_empty(namespace)
         self._notify(namespace)
 
     def put_grant(self, grant: Grant) -> None:
@@ -110,11 +114,13 @@ class PolicyBook:
         if self._scope(namespace).grants.pop(name, None) is None:
             return
         self._changed(namespace)
+        self._drop_if_empty(namespace)
         self._notify(namespace)
 
     def revision(self, namespace: str) -> int:
         """Rises whenever what is in force in the namespace may have changed, but not when a grant expires."""
-        return max(self._scope(namespace).revision, self._scope(_CLUSTER).revision)
+        known = self._scopes.get(namespace)
+        return max(self._dropped if known is None else known.revision, self._scope(_CLUSTER).revision)
 
     def subscribe(self, listener: PolicyListener) -> None:
         """Call ``listener(namespace)`` after every change, None for every namespace, before the change returns."""
@@ -150,6 +156,14 @@ class PolicyBook:
         scope = self._scopes.setdefault(namespace, _Scope())
         scope.revision = self._counter
         return scope
+
+    def _drop_if_empty(self, namespace: str | None) -> None:
+        # Namespaces come and go. That of the cluster stays, since its revision is part of every other's.
+        scope = self._scope(namespace)
+        if namespace is not _CLUSTER and not (scope.policies or scope.grants or scope.flaws):
+            # Trap: the revision of a namespace without a scope must not fall to what it was before it had one.
+            self._dropped = max(self._dropped, scope.revision)
+            self._scopes.pop(namespace, None)
 
     def _notify(self, namespace: str | None) -> None:
         for listener in self._listeners:

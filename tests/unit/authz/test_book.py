@@ -16,6 +16,7 @@ from curation.authz.grant import Grant
 NOW = datetime(2025, 11, 22, 12, 0, tzinfo=UTC)
 HOUR = timedelta(hours=1)
 ALL = "permit (principal, action, resource);"
+UNRELATED = 'permit (principal, action, resource) when { context.trigger == "Observe" };'
 GET = EvaluatedRequest(
     module="m",
     module_digest="sha256:1",
@@ -238,3 +239,35 @@ def test_cedar_numbers_policies_in_the_order_of_the_text() -> None:
     request = {"principal": 'A::"a"', "action": 'Action::"b"', "resource": 'C::"c"', "context": {}}
     annotations = cedarpy.is_authorized(request, parsed, []).diagnostics.id_annotations_by_reason
     assert annotations == {f"policy{n}": str(n) for n in range(30)}
+
+
+def test_a_namespace_whose_last_policy_and_grant_are_gone_is_not_kept() -> None:
+    book = PolicyBook()
+    book.put_policy(None, "c", UNRELATED)
+    cluster = book.revision("ns")
+    for number in range(50):
+        book.put_policy(f"ns-{number}", "p", ALL)
+        book.put_grant(Grant(f"ns-{number}", "g", GET, Scope.REQUEST, None))
+        book.note_flaw(f"ns-{number}", "p", "is invalid")
+        book.remove_policy(f"ns-{number}", "p")
+        book.remove_grant(f"ns-{number}", "g")
+    assert set(book._scopes) == {None}
+    assert book.revision("ns-0") > cluster
+    cluster = book.revision("ns-0")
+    book.remove_policy(None, "c")
+    assert book.revision("ns-0") > cluster, "what was built with it must not be taken for what is in force now"
+
+
+def test_a_policy_that_is_put_and_removed_between_two_requests_leaves_what_was_in_force() -> None:
+    book = PolicyBook()
+    book.put_policy(None, "c", UNRELATED)
+    assert not allowed(book)
+    book.put_policy("ns", "p", ALL)
+    assert allowed(book)
+    book.remove_policy("ns", "p")
+    assert not allowed(book)
+    book.put_policy("ns", "p", ALL)
+    book.remove_policy("ns", "p")
+    assert not allowed(book)
+    book.put_policy("ns", "p", ALL)
+    assert allowed(book)
