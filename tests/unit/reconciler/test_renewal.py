@@ -21,11 +21,12 @@ class Text:
         self.paths = list(paths)
         self.text = paths[0].read_text()
         self.reads = 0
+        self.accepts = False
 
     async def renew(self) -> None:
         self.reads += 1
         text = self.paths[0].read_text()
-        if text.startswith("bad"):
+        if text.startswith("bad") and not self.accepts:
             raise ValueError("it is bad")
         self.text = text
 
@@ -35,6 +36,34 @@ def watch(made: Text) -> tuple[FileWatch, list[tuple[str, bool]]]:
     return FileWatch(
         {"it": RenewedFiles(lambda: made.paths, made.renew)}, lambda *each: reported.append(each)
     ), reported
+
+
+@in_virtual_time
+async def test_what_was_refused_is_tried_again_though_the_file_has_not_changed_and_reported_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What it names, an exec plugin for one, may be there a moment later."""
+    file = tmp_path / "file"
+    file.write_text("1")
+    made = Text(file)
+    reported: list[tuple[str, bool]] = []
+    files = FileWatch(
+        {"it": RenewedFiles(lambda: made.paths, made.renew)},
+        lambda *each: reported.append(each),
+        asyncio.get_running_loop().time,
+    )
+    file.write_text("bad")
+    watching = asyncio.create_task(files.run())
+    await asyncio.sleep(renewal.RETRY_SECONDS * 3.5)
+    assert made.reads == 4
+    assert (reported, caplog.text.count("cannot be used")) == ([("it", False)], 1)
+    stamps = file.stat()
+    made.accepts = True
+    await asyncio.sleep(renewal.RETRY_SECONDS * 2)
+    assert (made.text, reported) == ("bad", [("it", False), ("it", True)])
+    assert file.stat() == stamps
+    watching.cancel()
+    await asyncio.gather(watching, return_exceptions=True)
 
 
 def rewrite(path: Path, text: str) -> None:

@@ -2,6 +2,8 @@
 
 import asyncio
 import logging
+import math
+import time
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +13,9 @@ log = logging.getLogger(__name__)
 
 FILE_CHECK_SECONDS: Final = 5.0
 """Between two checks. A kubelet takes a minute to write a change of a Secret or ConfigMap into its volume."""
+
+RETRY_SECONDS: Final = 60.0
+"""Until what was refused is tried again although it has not changed: what it names may be there by then."""
 
 Stamp = tuple[int, int, int, int] | None
 
@@ -33,10 +38,18 @@ class FileWatch:
     whether it could be renewed.
     """
 
-    def __init__(self, sources: dict[str, RenewedFiles], done: Callable[[str, bool], None]) -> None:
+    def __init__(
+        self,
+        sources: dict[str, RenewedFiles],
+        done: Callable[[str, bool], None],
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._sources = sources
+        self._monotonic = monotonic
         self._done = done
         self._seen = {name: _stamps(source.files()) for name, source in sources.items()}
+        self._retry_at: dict[str, float] = {}
+        """Those that were refused, on the monotonic clock."""
 
     async def run(self) -> None:
         """Check every few seconds, without end."""
@@ -49,18 +62,23 @@ class FileWatch:
         for name, source in self._sources.items():
             # Taken before the files are read: the next check finds a change that comes during the reading.
             stamps = _stamps(source.files())
-            if stamps == self._seen[name]:
+            changed, now = stamps != self._seen[name], self._monotonic()
+            if not changed and now < self._retry_at.get(name, math.inf):
                 continue
             self._seen[name] = stamps
             try:
                 await source.renew()
             except Exception as error:
+                self._retry_at[name] = now + RETRY_SECONDS
+                if not changed:
+                    continue  # it was reported when it changed
                 log.error(
                     "%s has changed and cannot be used, going on with what was read before: %s", name, error,
                     extra={"source": name},
                 )  # fmt: skip
                 self._done(name, False)
             else:
+                self._retry_at.pop(name, None)
                 log.info("%s has changed and is in use", name, extra={"source": name})
                 self._done(name, True)
                 # It may name other files now.
