@@ -4,6 +4,7 @@
 """
 
 import ctypes
+import errno
 import json
 import math
 import os
@@ -26,6 +27,8 @@ from curation.wasm.watchdog import Watchdog
 
 READY = b"R"
 """What the file of the answer begins with, written before the module is read: a death after it may be its fault."""
+NO_ROOM = 75
+"""The exit code of a process that had no room for its answer or its artifact (EX_TEMPFAIL of sysexits.h)."""
 ARTIFACT = "artifact"
 INVALID = "invalid"
 """What wasmtime says of a module that it does not compile."""
@@ -86,11 +89,16 @@ def main(answer_file: int, bounds: Bounds) -> None:
     # The limit counts from the start of the process, in whole seconds.
     _limit(resource.RLIMIT_CPU, math.ceil(time.process_time()) + bounds.cpu_seconds)
     os.write(answer_file, READY)
-    answer = _compiled(sys.stdin.buffer.read(), artifact_file, bounds)
-    text = answer.text[:_TEXT_CHARACTERS].encode(errors="replace").decode()
-    document = {"kind": answer.kind, "text": text, "start_bytes": answer.start_bytes}
-    with os.fdopen(answer_file, "wb") as file:
-        file.write(json.dumps(document).encode())
+    try:
+        answer = _compiled(sys.stdin.buffer.read(), artifact_file, bounds)
+        text = answer.text[:_TEXT_CHARACTERS].encode(errors="replace").decode()
+        document = {"kind": answer.kind, "text": text, "start_bytes": answer.start_bytes}
+        with os.fdopen(answer_file, "wb") as file:
+            file.write(json.dumps(document).encode())
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            os._exit(NO_ROOM)  # there is no room to say so either
+        raise
     # What is left need not be torn down piece by piece: a module can make that slow too.
     os._exit(0)
 

@@ -181,6 +181,8 @@ class Compiler:
                 return end.answer
             if end.hung:
                 raise _over(f"{WALL_SECONDS:g} s")
+            if end.exit_code == compile_child.NO_ROOM:
+                raise OSError(errno.ENOSPC, f"no room for a compiled module in {self._folder}")
             if end.exit_code == -signal.SIGXCPU:
                 raise _over(f"{bounds.cpu_seconds} s of processor time")
             died = f"{_exit_text(end.exit_code)}: {end.noise}" if end.noise else _exit_text(end.exit_code)

@@ -6,12 +6,12 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from curation.wasm import artifacts, compiler
+from curation.wasm import artifacts, compile_child, compiler
 from curation.wasm.module_bytes import digest_of
 from curation.wasm.module_errors import ModuleLoadError, ModuleReason
 from curation.wasm.store import LoadedModule, ModuleStore
@@ -57,6 +57,15 @@ def cpu_seconds(pid: int) -> float:
     return 0 if fields is None else (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
+def has_module(pid: int) -> bool:
+    """Whether a process that compiles has said that it has started: on a busy machine that takes any time."""
+    try:
+        answer_file = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")[6].decode()
+        return Path(f"/proc/{pid}/fd/{answer_file}").read_bytes().startswith(compile_child.READY)
+    except (OSError, IndexError):
+        return False
+
+
 def open_files(pid: int | str) -> dict[int, str]:
     return {int(path.name): str(path.readlink()) for path in Path(f"/proc/{pid}/fd").iterdir() if path.is_symlink()}
 
@@ -96,14 +105,19 @@ class Compiling:
             await self.load(wasm, namespace)
         return caught.value
 
-    async def at_work(self, seconds: float = 1, other_than: int = 0) -> int:
-        """Waits until a process has used so much processor time: starting takes a fraction of it."""
+    async def at_work(self, seconds: float = 1, other_than: int = 0, *, started: bool = False) -> int:
+        """Waits until a process has used so much processor time; with `started` until it has its module as well."""
+        found = 0
 
         def works() -> bool:
-            return any(pid != other_than and cpu_seconds(pid) > seconds for pid in self.processes())
+            nonlocal found
+            for pid in self.processes() - {other_than}:
+                if cpu_seconds(pid) > seconds and (has_module(pid) or not started):
+                    found = pid
+            return bool(found)
 
         await until(works)
-        return self.process
+        return found
 
 
 @pytest.fixture
@@ -153,6 +167,33 @@ async def test_a_module_that_takes_too_long_without_using_the_processor_is_refus
     assert error.reason is ModuleReason.TOO_LARGE
     assert "more than 5 s" in error.message
     await compiling.load(OTHER)
+
+
+@pytest.fixture
+def full_disk(tmp_path: Path) -> Iterator[Path]:
+    """A folder with room for a module, and for no artifact."""
+    folder = tmp_path / "full"
+    folder.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=12k,mode=700", "none", folder], capture_output=True, text=True, check=False
+    )
+    if mounted.returncode:
+        pytest.skip(f"a small file system cannot be mounted here: {mounted.stderr.strip()}")
+    yield folder
+    subprocess.run(["umount", folder], check=True)
+
+
+async def test_a_full_disk_is_not_held_against_the_module(full_disk: Path) -> None:
+    modules = ModuleStore(full_disk)
+    try:
+        with pytest.raises(OSError, match="no room for a compiled module"):
+            await modules.load_bytes(GOOD)
+        room = await asyncio.create_subprocess_exec("mount", "-o", "remount,size=64m", full_disk)
+        assert await room.wait() == 0
+        async with asyncio.timeout(GENEROUS):
+            assert (await modules.load_bytes(GOOD)).digest == digest_of(GOOD)
+    finally:
+        await modules.close()
 
 
 async def test_each_module_has_a_process_of_its_own_which_ends_with_it(compiling: Compiling) -> None:
@@ -344,7 +385,7 @@ async def test_a_process_that_was_killed_under_a_module_is_replaced_and_the_modu
     compiling: Compiling, caplog: pytest.LogCaptureFixture
 ) -> None:
     loading = asyncio.create_task(compiling.load(HARDER))
-    killed = await compiling.at_work(0.4)
+    killed = await compiling.at_work(0.1, started=True)
     os.kill(killed, signal.SIGKILL)
     await loading
     assert killed not in compiling.processes()
@@ -358,9 +399,9 @@ async def test_a_module_that_two_processes_die_of_is_invalid(
 ) -> None:
     monkeypatch.setattr(compiler, "CPU_SECONDS", UNBOUNDED)
     loading = asyncio.create_task(compiling.refused(TIME_BOMB))
-    first = await compiling.at_work()
+    first = await compiling.at_work(started=True)
     os.kill(first, signal.SIGABRT)
-    os.kill(await compiling.at_work(other_than=first), signal.SIGABRT)
+    os.kill(await compiling.at_work(other_than=first, started=True), signal.SIGABRT)
     error = await loading
     assert error.reason is ModuleReason.INVALID
     assert "the compiler died of it, twice (signal 6)" in error.message
