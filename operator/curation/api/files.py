@@ -3,19 +3,28 @@
 Unlike the objects of a cluster they are of one release and one author: a field that is not known is a mistake.
 """
 
+import json
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, model_validator
 
-from curation.api.job import Name
+from curation.api.job import Name, ObjectName
 from curation.api.names import Trigger
 
 MAX_CASES = 10_000
 MAX_ANSWERS = 1_000
+MAX_INT64 = (1 << 63) - 1
+"""The largest number that Cedar has."""
 
 
 class _Document(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, populate_by_name=True)
+
+
+# RFC 9110 sections 5.6.2 (token) and 5.5 (field value).
+HeaderName = Annotated[str, Field(max_length=256, pattern=r"^[!#$%&'*+.^_`|~0-9A-Za-z-]+$")]
+HeaderValue = Annotated[str, Field(max_length=8190, pattern=r"^[^\x00-\x08\x0a-\x1f\x7f]*$")]
+Namespace = Annotated[str, Field(min_length=1, max_length=63, pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$")]
 
 
 class MockResponse(_Document):
@@ -23,7 +32,7 @@ class MockResponse(_Document):
 
     status: Annotated[int, Field(ge=200, le=599)] = 200
     """HTTP status code."""
-    headers: dict[str, str] = Field(default_factory=dict)
+    headers: dict[HeaderName, HeaderValue] = Field(default_factory=dict)
     """Headers."""
     body: str | None = None
     """Body as text."""
@@ -34,6 +43,10 @@ class MockResponse(_Document):
     def _one_body(self) -> Self:
         if self.body is not None and self.document is not None:
             raise ValueError("body and json exclude each other; leave one out")
+        try:
+            json.dumps(self.document, allow_nan=False)
+        except ValueError:
+            raise ValueError("json has a number that JSON has not, such as NaN; put such a text into body") from None
         return self
 
 
@@ -72,9 +85,9 @@ class CallDefaults(_Document):
 
     module: Name | None = None
     """Name of the CurationModule; needed by each case, here or there."""
-    namespace: Annotated[str, Field(min_length=1, max_length=63)] | None = None
+    namespace: Namespace | None = None
     """Namespace of the job and its module; `default` if left out."""
-    job: Annotated[str, Field(min_length=1, max_length=253)] | None = None
+    job: ObjectName | None = None
     """Name of the job; `test` if left out."""
     labels: dict[str, str] | None = None
     """Labels of the job; none if left out."""
@@ -82,9 +95,9 @@ class CallDefaults(_Document):
     """`Submit` if left out."""
     digest: Annotated[str, Field(max_length=80)] | None = None
     """sha256:... of the module's bytes; empty if left out."""
-    generation: Annotated[int, Field(ge=1)] | None = None
+    generation: Annotated[int, Field(ge=1, le=MAX_INT64)] | None = None
     """Generation of the job's template; 1 if left out."""
-    attempt: Annotated[int, Field(ge=1)] | None = None
+    attempt: Annotated[int, Field(ge=1, le=MAX_INT64)] | None = None
     """Attempt under that generation; 1 if left out."""
 
 

@@ -9,10 +9,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-import click
 from pydantic import ValidationError
 
 from curation.api.approval import EvaluatedRequest
+from curation.api.clipping import clip
 from curation.api.files import CallDefaults, Case, CaseRequest, PolicyCases
 from curation.api.names import Trigger
 from curation.authz.effective import Source
@@ -26,6 +26,7 @@ from curation.egress.errors import EgressRefused
 from curation.egress.url import canonical_method, parse_url
 
 MAX_FILES: Final = 10_000
+MAX_PATTERN_SHOWN: Final = 200
 ENDINGS: Final = (".yaml", ".yml", ".json", ".cedar")
 _ALIKE: Final = 0.75
 _OF_A_CASE: Final = re.compile(r"cases\[(\d+)\]")
@@ -91,17 +92,22 @@ class CaseFolder:
         return cases, in_folder
 
     def _files(self) -> list[str]:
-        paths = (path for path in sorted(self.folder.rglob("*")) if path.suffix in ENDINGS and path.is_file())
-        visible = [
-            str(path) for path in paths if not any(part.startswith(".") for part in path.relative_to(self.folder).parts)
-        ]
-        if len(visible) > MAX_FILES:
-            raise BadInput(f"{self.folder} holds {len(visible)} files, {MAX_FILES} are allowed; name a smaller folder")
-        return visible
+        visible: list[str] = []
+        # Trap: `rglob` passes over a folder that cannot be read, and the cases in it would be taken to have passed.
+        for at, folders, files in os.walk(self.folder, onerror=self._unread):
+            folders[:] = [name for name in folders if not name.startswith(".")]
+            paths = [Path(at) / name for name in files if not name.startswith(".")]
+            visible += [str(path) for path in paths if path.suffix.lower() in ENDINGS and path.is_file()]
+            if len(visible) > MAX_FILES:
+                raise BadInput(f"{self.folder} holds more than {MAX_FILES} files; name a smaller folder")
+        return sorted(visible, key=lambda path: Path(path).parts)
+
+    def _unread(self, error: OSError) -> None:
+        self.mistakes.append(f"cannot read {error.filename}: {error.strerror}")
 
     def _read(self, file: str) -> None:
         """Sort a file's documents: manifests have a kind, cases have fields of their own; others are passed over."""
-        if file.endswith(".cedar"):
+        if file.lower().endswith(".cedar"):
             self._in_folder.append(file)
             return
         try:
@@ -109,13 +115,13 @@ class CaseFolder:
         except Mistakes as mistakes:
             self._note(file, mistakes)
             return
-        except click.ClickException as error:
+        except PluginError as error:
             self.mistakes.append(error.message)
             return
         manifests = [document for document in documents if isinstance(document, dict) and "kind" in document]
         if any(each.get("kind") in POLICY_KINDS for each in with_items(manifests)):
             self._in_folder.append(file)
-        for document in (document for document in documents if document not in manifests):
+        for document in (each for each in documents if not (isinstance(each, dict) and "kind" in each)):
             if _meant_as_cases(document):
                 self._documents.append((file, document))
             else:
@@ -150,9 +156,8 @@ class CaseFolder:
             fits = sorted(glob.glob(os.path.join(glob.escape(beside), pattern), recursive=True))  # noqa: PTH118, PTH207
             files = [os.path.normpath(path) for path in fits if Path(path).is_file()]
             if not files:
-                self.mistakes.append(
-                    f"{file}: {where}[{index}]: no file fits {pattern}, as seen from {beside}; mend it"
-                )
+                shown = clip(pattern, MAX_PATTERN_SHOWN)
+                self.mistakes.append(f"{file}: {where}[{index}]: no file fits {shown}, as seen from {beside}; mend it")
             paths += files
         return tuple(policy for path in dict.fromkeys(paths) for policy in self._valid(path))
 
@@ -163,7 +168,7 @@ class CaseFolder:
             self._found[path] = ()
             try:
                 texts = list(_texts(path))
-            except click.ClickException as error:
+            except PluginError as error:
                 self.mistakes.append(error.message)
                 return ()
             self._found[path] = tuple(policy for text in texts if (policy := self._checked(text)) is not None)
@@ -196,7 +201,7 @@ def _meant_as_cases(document: Any) -> bool:
 
 def _texts(path: str) -> Iterator[PolicyText]:
     """The policies of a file, which may hold other documents, those of a test too."""
-    if path.endswith(".cedar"):
+    if path.lower().endswith(".cedar"):
         yield from policy_texts(path)
         return
     try:

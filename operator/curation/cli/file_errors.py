@@ -16,6 +16,7 @@ M = TypeVar("M", bound=BaseModel)
 MAX_PROBLEMS = 20
 """Of one document that are listed."""
 _MAX_SHOWN = 80
+_MAX_PATH = 200
 
 
 class Mistakes(Exception):
@@ -33,8 +34,14 @@ def loaded(file: str, text: str) -> list[Any]:
     except (ValueError, yaml.YAMLError, RecursionError) as error:
         # YAML keeps @ for itself, and policies are named by @id.
         hint = '; put quotes around a text that begins with @, as in "@id"' if "'@'" in str(error) else ""
-        what = "it is nested too deeply" if isinstance(error, RecursionError) else " ".join(str(error).split())
-        raise Mistakes([f"it is no valid {'JSON' if file.endswith('.json') else 'YAML'}: {what}{hint}"]) from None
+        what = (
+            "it is nested too deeply"
+            if isinstance(error, RecursionError)
+            else " ".join(str(error).split()).replace('in "<unicode string>", line', "at line")
+        )
+        raise Mistakes(
+            [f"it is no valid {'JSON' if file.lower().endswith('.json') else 'YAML'}: {what}{hint}"]
+        ) from None
 
 
 def parsed(model: type[M], document: Any) -> M:
@@ -56,7 +63,7 @@ def path_of(loc: tuple[int | str, ...]) -> str:
     out = ""
     for part in loc:
         out += f"[{part}]" if isinstance(part, int) else f".{part}" if out else part
-    return out
+    return clip(out, _MAX_PATH)
 
 
 def _told(model: type[BaseModel], loc: tuple[int | str, ...], kind: str, message: str, given: Any) -> str:

@@ -7,10 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-import click
 import yaml
 
-from curation.cli.errors import PluginError
+from curation.cli.errors import BadInput, PluginError
 from curation.cluster import yaml_text
 
 POLICY_KINDS: Final = ("CurationPolicy", "ClusterCurationPolicy")
@@ -43,7 +42,7 @@ class PolicyText:
 
 
 def policy_texts(file: str) -> Iterator[PolicyText]:
-    """The policies of a file, - is standard input. Raises UsageError and PluginError, naming the file."""
+    """The policies of a file, - is standard input. Raises PluginError, naming the file."""
     text = read_text(file)
     documents = _manifests(file, text)
     if documents is None:
@@ -62,15 +61,17 @@ def policy_of(file: str, document: dict[str, Any]) -> PolicyText:
     """The policy of a manifest. Raises PluginError."""
     kind, metadata, spec = document["kind"], document.get("metadata"), document.get("spec")
     metadata = metadata if isinstance(metadata, dict) else {}
-    name, namespace = metadata.get("name") or "", metadata.get("namespace") or None
+    name, namespace = metadata.get("name") or metadata.get("generateName"), metadata.get("namespace") or None
+    if not isinstance(name, str):
+        raise PluginError(f"{file}: a {kind} has no metadata.name; give it one")
     cedar = spec.get("cedar") if isinstance(spec, dict) else None
     if not isinstance(cedar, str):
         raise PluginError(f"{file}: {kind} {name} has no spec.cedar; put the Cedar text there")
-    return PolicyText(file, cedar, str(name), kind, str(namespace) if namespace else None)
+    return PolicyText(file, cedar, name, kind, str(namespace) if namespace else None)
 
 
 def read_text(file: str, most: int = MAX_POLICY_FILE_BYTES) -> str:
-    """The text of a file, - is standard input, of at most so many bytes. Raises UsageError and PluginError."""
+    """The text of a file, - is standard input, of at most so many bytes. Raises PluginError."""
     try:
         if file == "-":
             raw = sys.stdin.buffer.read(most + 1)
@@ -78,18 +79,61 @@ def read_text(file: str, most: int = MAX_POLICY_FILE_BYTES) -> str:
             with Path(file).open("rb") as opened:
                 raw = opened.read(most + 1)
     except OSError as error:
-        raise click.UsageError(f"cannot read {file}: {error.strerror or error}") from None
+        raise BadInput(f"cannot read {file}: {error.strerror or error}") from None
     if len(raw) > most:
         raise PluginError(f"{file} has more than {most} bytes; split it")
     try:
-        return raw.decode("utf-8")
+        return raw.decode("utf-8-sig")  # Windows' editors begin a text with a byte order mark
     except UnicodeDecodeError:
         raise PluginError(f"{file} is not UTF-8 text; save it as UTF-8") from None
 
 
 def documents_of(file: str, text: str) -> list[Any]:
-    """The YAML or JSON documents of a text. Raises ValueError, yaml.YAMLError and RecursionError."""
-    return [json.loads(text)] if file.endswith(".json") else list(yaml_text.load_all(text))
+    """The YAML or JSON documents of a text. Raises ValueError, yaml.YAMLError and RecursionError.
+
+    Both are held to the same: no key twice, no value that JSON has not, bounded depth.
+    """
+    if not file.lower().endswith(".json"):
+        return list(yaml_text.load_all(text))
+    document = json.loads(text, object_pairs_hook=_once, parse_constant=_no_number)
+    _check_nesting(document)
+    if "\\u" in text:
+        _check_text(document)
+    return [document]
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for name, value in pairs:
+        if name in found:
+            raise ValueError(f"the key {name[:80]!r} is given twice; leave one out")
+        found[name] = value
+    return found
+
+
+def _no_number(word: str) -> Any:
+    raise ValueError(f"{word} is no number of JSON")
+
+
+def _check_nesting(document: Any) -> None:
+    level = [document]
+    for _ in range(yaml_text.MAX_YAML_DEPTH):
+        level = [
+            inner
+            for each in level
+            if isinstance(each, dict | list)
+            for inner in (each.values() if isinstance(each, dict) else each)
+        ]
+        if not level:
+            return
+    raise ValueError(f"it is nested more than {yaml_text.MAX_YAML_DEPTH} levels deep")
+
+
+def _check_text(document: Any) -> None:
+    try:
+        json.dumps(document, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        raise ValueError("a text in it has a lone surrogate") from None
 
 
 def with_items(documents: list[Any]) -> list[dict[str, Any]]:
@@ -103,7 +147,7 @@ def with_items(documents: list[Any]) -> list[dict[str, Any]]:
 
 def _manifests(file: str, text: str) -> list[dict[str, Any]] | None:
     """The manifests in the text; None if it is Cedar text. For standard input its content decides."""
-    named = file.endswith((".yaml", ".yml", ".json"))
+    named = file.lower().endswith((".yaml", ".yml", ".json"))
     if not named and file != "-":
         return None
     try:

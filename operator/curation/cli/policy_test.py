@@ -98,6 +98,8 @@ def _problem(case: LoadedCase, decision: Decision) -> str:
         return ""
     names = {each.rpartition("#")[2]: each for each in decision.policies}
     if not case.case.by:
+        if decision.errors:
+            return f"expected that no policy decides, but one failed: {_listed(decision.errors)}"
         return f"expected that no policy decides, but these do: {_listed(decision.policies)}" if names else ""
     missing = [each for each in case.case.by if each.removeprefix("@") not in names and each not in decision.policies]
     if not missing:

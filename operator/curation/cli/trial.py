@@ -12,13 +12,15 @@ import click
 import uvloop
 from pydantic import ValidationError
 
+from curation.api.contract import GuestSession
+from curation.api.files import CallDefaults
 from curation.api.job import MAX_CONFIG_BYTES, CurationJob
 from curation.api.module import ModuleLimits
 from curation.api.names import Trigger
 from curation.api.reading import Unreadable, read
 from curation.authz.book import PolicyBook
 from curation.cli.errors import BadInput, PluginError
-from curation.cli.file_errors import Mistakes, loaded
+from curation.cli.file_errors import Mistakes, loaded, parsed
 from curation.cli.mock_service import MockService
 from curation.cli.networks import CIDR, PEM_FILE, Network
 from curation.cli.options import ANSWER_FORMATS, OneOf, output_option
@@ -34,7 +36,7 @@ from curation.lifecycle.template import Template
 from curation.reconciler.jobs.runs import CANCEL_WALL_SECONDS
 from curation.wasm.limits import Limits
 from curation.wasm.module_bytes import MAX_MODULE_BYTES, digest_of
-from curation.wasm.module_errors import ModuleLoadError
+from curation.wasm.module_errors import ModuleLoadError, ModuleUnreadable
 
 FAILED: Final = 1
 DENIED: Final = 3
@@ -135,7 +137,7 @@ def try_module(
             invocation,
             run=replace(run, template_digest=invocation.run.template_digest) if run else invocation.run,
             module=replace(invocation.module, limits=_limits(limits, trigger)),
-            session=None if session is None else SessionRef(session),
+            session=_session(session, trigger),
         )
         book = _book(policies, namespace)
     except PluginError as error:
@@ -154,6 +156,8 @@ def try_module(
         trial = uvloop.run(once())
     except ModuleLoadError as error:
         raise PluginError("\n".join(f"{file}: {line}" for line in error.message.split("\n"))) from None
+    except (ModuleUnreadable, OSError) as error:
+        raise PluginError(f"{file} cannot be compiled here: {error}") from None
     if output:
         print_document(as_document(trial), output)
     else:
@@ -171,12 +175,23 @@ def _exit_code(trial: Trial) -> int:
             return 0
 
 
+def _session(given: str | None, trigger: Trigger) -> SessionRef | None:
+    if given is None and trigger is Trigger.OBSERVE:
+        raise BadInput("--trigger Observe: say which session is to be observed, with --session ID")
+    if given is None:
+        return None
+    try:
+        return SessionRef(parsed(GuestSession, {"id": given}).id)
+    except Mistakes as mistakes:
+        raise BadInput(f"--session: {mistakes}") from None
+
+
 def _wasm(file: Path) -> bytes:
     try:
         with file.open("rb") as opened:
             return opened.read(MAX_MODULE_BYTES + 1)
     except OSError as error:
-        raise click.UsageError(f"cannot read {file}: {error.strerror or error}") from None
+        raise BadInput(f"cannot read {file}: {error.strerror or error}") from None
 
 
 def _name_of(file: Path) -> str:
@@ -195,6 +210,10 @@ def _invocation(
     trigger: Trigger,
 ) -> Invocation:
     """What would be run of a job like this one, whose fields are held to what the cluster would hold them to."""
+    try:
+        parsed(CallDefaults, {"namespace": namespace, "job": job, "labels": labels})
+    except Mistakes as mistakes:
+        raise BadInput(f"the cluster would refuse such a job: {mistakes}") from None
     document = {
         "metadata": {"name": job, "namespace": namespace, "labels": labels},
         "spec": {"moduleRef": {"name": module}, "input": given, "config": config},
@@ -202,16 +221,12 @@ def _invocation(
     try:
         spec = read(CurationJob, document).spec
     except Unreadable as error:
-        raise click.UsageError(
-            f"the cluster would refuse such a job: {error.fault.field}: {error.fault.problem}"
-        ) from None
+        raise BadInput(f"the cluster would refuse such a job: {error.fault.field}: {error.fault.problem}") from None
     template = Template.of(spec)
     if template.problem:
-        raise click.UsageError(template.problem)
+        raise BadInput(template.problem)
     if (size := sum(len(key.encode()) + len(value.encode()) for key, value in config.items())) > MAX_CONFIG_BYTES:
-        raise click.UsageError(
-            f"--config: {size} bytes in all, {MAX_CONFIG_BYTES} are allowed; put larger data in input"
-        )
+        raise BadInput(f"--config: {size} bytes in all, {MAX_CONFIG_BYTES} are allowed; put larger data in input")
     uid = str(uuid.uuid4())
     return Invocation(
         trigger=trigger,
@@ -236,9 +251,9 @@ def _input(given: str | None) -> dict[str, Any]:
         # A file may be YAML, which JSON is too, but for what no JSON parser would let pass.
         documents = loaded(file if file != "--input" else "--input.json", text)
     except Mistakes as mistakes:
-        raise click.UsageError(f"{file}: {mistakes}") from None
+        raise BadInput(f"{file}: {mistakes}") from None
     if len(documents) != 1 or not isinstance(documents[0], dict):
-        raise click.UsageError(f'{file}: the input of a job is one JSON object, such as {{"message": "hello"}}')
+        raise BadInput(f'{file}: the input of a job is one JSON object, such as {{"message": "hello"}}')
     return documents[0]
 
 
@@ -257,9 +272,9 @@ def _limits(given: Sequence[tuple[str, str]], trigger: Trigger) -> Limits:
                 )
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
-        raise click.UsageError(f"--limit {'.'.join(map(str, first['loc']))}: {first['msg']}") from None
+        raise BadInput(f"--limit {'.'.join(map(str, first['loc']))}: {first['msg']}") from None
     except ValueError as error:
-        raise click.UsageError(f"--limit: {error}") from None
+        raise BadInput(f"--limit: {error}") from None
     wall = min(limits.wall_seconds, CANCEL_WALL_SECONDS) if trigger is Trigger.CANCEL else limits.wall_seconds
     return replace(limits, wall_seconds=wall)
 

@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from typing import Final
 
 from curation.api.approval import EvaluatedRequest
+from curation.api.clipping import clip
 from curation.authz.book import PolicyBook
 from curation.authz.gate import CallContext, Decision, Gate, request_url
 from curation.egress.client import OutboundRequest, OutboundResponse
@@ -24,6 +25,8 @@ from curation.wasm.store import ModuleStore
 
 MAX_CALLS: Final = 1100
 """Calls that are kept: some more than a module may be allowed. A guest that does not stop asking is not recorded."""
+MAX_SHOWN: Final = 16384
+"""Characters of a method and of a URL that the gate was not asked about. Those that it was are no longer."""
 GRACE_SECONDS: Final = 1.0
 
 
@@ -153,4 +156,7 @@ def _as_given(document: str) -> str:
         return "a request that is no JSON"
     if not isinstance(given, dict):
         return "a request that is no object"
-    return f"{given.get('method')} {given.get('url')}"
+    method, url = given.get("method"), given.get("url")
+    if not (isinstance(method, str) and isinstance(url, str)):
+        return "a request without method and URL"
+    return f"{clip(method, MAX_SHOWN)} {clip(url, MAX_SHOWN)}"

@@ -1,6 +1,7 @@
 """`kubectl curation test`: the gate asked each case; what is wrong with a file is told with file, case and field."""
 
 import json
+import os
 import shlex
 import shutil
 import xml.etree.ElementTree as ElementTree
@@ -171,6 +172,11 @@ def test_the_junit_report_has_each_case_and_is_xml_whatever_a_name_holds(tmp_pat
         ({"policies": ["bad.cedar"]}, "bad.cedar: ParseError: policy 0, line 1"),
         ({"policies": ["cases.yaml"]}, "holds no CurationPolicy and no ClusterCurationPolicy"),
         ({"by": 3}, "cases[1].by: input should be a valid list"),
+        ({"request": {**READ, "generation": 1 << 63}}, "cases[1].request.generation: input should be less than or"),
+        ({"request": {**READ, "namespace": "team_a"}}, "cases[1].request.namespace: string should match pattern"),
+        ({"request": {**READ, "job": "A b"}}, "cases[1].request.job: string should match pattern"),
+        ({"x" * 9000: 1}, "x…: there is no such field"),
+        ({"policies": ["../" + "x" * 4000]}, "cases[1].policies[0]: no file fits ../xxx"),
     ],
 )
 def test_a_mistake_is_told_with_the_file_the_case_and_the_field(
@@ -197,6 +203,11 @@ def test_a_mistake_is_told_with_the_file_the_case_and_the_field(
         ("cases: [{by: @read}]", 'put quotes around a text that begins with @, as in "@id"'),
         ("a: [", "it is no valid YAML"),
         ("[" * 300, "it is nested more than 100 levels deep"),
+        ("cases: []\ncases: []", "the key 'cases' is given twice; leave one out at line 2, column 1"),
+        ("a: &a [*a]", "an alias is within what it names"),
+        ("cases: 0x" + "f" * 6000, "a number has 6002 characters"),
+        ('cases: [{name: "\\ud800"}]', "a lone surrogate"),
+        ("kind: CurationPolicy\nspec: {cedar: ''}", "a CurationPolicy has no metadata.name; give it one"),
         ("cases: [{request: {method: GET, url: 'http://a/'}, expect: deny}]", "request.module: it is missing; name"),
     ],
 )
@@ -206,6 +217,72 @@ def test_a_file_that_is_no_file_of_cases_is_told(tmp_path: Path, text: str, said
     assert (done.exit_code, done.stdout) == (2, "")
     assert f"{tmp_path}/cases.yml: " in done.stderr
     assert said in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ('{"cases": [], "cases": []}', "the key 'cases' is given twice"),
+        ('{"cases": NaN}', "NaN is no number of JSON"),
+        ('{"cases": ' + "[" * 200 + "]" * 200 + "}", "it is nested more than 100 levels deep"),
+        ('{"cases": ["\\udc00"]}', "a lone surrogate"),
+    ],
+)
+def test_a_json_file_is_held_to_the_same(tmp_path: Path, text: str, said: str) -> None:
+    (tmp_path / "cases.json").write_text(text)
+    done = run(tmp_path)
+    assert (done.exit_code, done.stdout) == (2, "")
+    assert f"{tmp_path}/cases.json: it is no valid JSON: " in done.stderr
+    assert said in done.stderr
+
+
+def test_files_that_windows_wrote_are_read(tmp_path: Path) -> None:
+    folder = put(tmp_path, case(READ, "allow"))
+    for name, new in (("p.cedar", "P.CEDAR"), ("cases.yaml", "CASES.YML")):
+        text = (folder / name).read_text().replace("p.cedar", "P.CEDAR").replace("\n", "\r\n")
+        (folder / name).unlink()
+        (folder / new).write_bytes(b"\xef\xbb\xbf" + text.encode())
+    (folder / "MORE.JSON").write_bytes(
+        b"\xef\xbb\xbf" + json.dumps({"cases": [case({**READ, "module": "m"}, "deny")]}).encode()
+    )
+    code, document = told(folder)
+    assert (code, [each["file"] for each in document["cases"]]) == (0, [f"{folder}/CASES.YML", f"{folder}/MORE.JSON"])
+
+
+def test_a_folder_that_cannot_be_read_is_no_success(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = put(tmp_path, case(READ, "allow"))
+    (folder / "closed").mkdir()
+    scandir = os.scandir
+
+    def closed(path: Any) -> Any:
+        if str(path).endswith("closed"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", closed)
+    done = run(folder)
+    assert (done.exit_code, done.stdout) == (2, "")
+    assert f"cannot read {folder}/closed: Permission denied" in done.stderr
+
+
+def test_a_named_pipe_and_a_loop_of_links_are_no_files(tmp_path: Path) -> None:
+    folder = put(tmp_path, case(READ, "allow"))
+    os.mkfifo(folder / "pipe.yaml")
+    (folder / "loop").symlink_to(folder)
+    (folder / "gone.yaml").symlink_to(folder / "none")
+    assert told(folder)[0] == 0
+
+
+def test_a_policy_that_fails_to_evaluate_is_not_that_nobody_decides(tmp_path: Path) -> None:
+    folder = put(tmp_path, case({**READ, "generation": (1 << 63) - 1}, "deny", by=[]))
+    (folder / "p.cedar").write_text(
+        '@id("over") permit (principal, action, resource) when { context.generation + 1 > 0 };'
+    )
+    code, document = told(folder)
+    (failed,) = document["cases"]
+    assert (code, failed["passed"]) == (1, False)
+    assert failed["problem"].startswith("expected that no policy decides, but one failed: ")
+    assert "#over" in failed["problem"]
 
 
 def test_a_file_of_something_else_is_passed_over_and_named(tmp_path: Path) -> None:

@@ -176,12 +176,16 @@ def test_a_hostile_guest_ends_as_it_does_in_the_operator(
 
 def test_a_call_that_the_gate_is_never_asked_about_is_shown_as_the_module_made_it(folder: Path) -> None:
     script = Script().call("not json").call("[]").call({"method": "GET", "url": "ftp://a/"})
+    script.call({"method": [[["GET"]]], "url": 1}).call({"method": "GET", "url": "x" * 100_000})
     code, document = told(put(folder, script.ok(DONE)), *ROOMY)
     assert code == 0
-    assert [(call["call"], call["decision"], call["answer"]["code"]) for call in document["calls"]] == [
+    calls = [(call["call"], call["decision"], call["answer"]["code"]) for call in document["calls"]]
+    assert calls.pop() == (f"GET {'x' * 16383}…", "none", "invalid")
+    assert calls == [
         ("a request that is no JSON", "none", "invalid"),
         ("a request that is no object", "none", "invalid"),
         ("GET ftp://a/", "none", "invalid"),
+        ("a request without method and URL", "none", "invalid"),
     ]
 
 
@@ -233,6 +237,20 @@ def test_a_mock_answers_in_the_order_of_its_file_and_all_else_gets_no_answer(fol
     )
 
 
+def test_stars_of_a_mock_take_no_longer_the_more_of_them_a_url_might_fit(folder: Path) -> None:
+    stars = "http://a.example/" + "*a" * 50
+    (folder / "mock.yaml").write_text(
+        f"answers: [{{url: '{stars}b', response: {{status: 500}}}}, {{url: '{stars}', response: {{}}}}]"
+    )
+    script = Script()
+    for path in ("a" * 8000, "a" * 49, "xa" * 50, "a" * 8000 + "b", "a" * 50 + "c"):
+        script.call({"method": "GET", "url": f"http://a.example/{path}"})
+    _, document = told(
+        put(folder, script.ok(DONE)), "--policy", folder / "all.cedar", "--mock", folder / "mock.yaml", *ROOMY
+    )
+    assert [call["answer"].get("status") for call in document["calls"]] == [200, None, 200, 500, None]
+
+
 def test_a_mock_refuses_what_must_not_leave(folder: Path) -> None:
     (folder / "mock.yaml").write_text('answers: [{url: "*", response: {}}]')
     script = Script().call({"method": "GET", "url": "http://169.254.169.254/"})
@@ -261,6 +279,13 @@ def test_a_call_that_the_wall_limit_cuts_short_is_shown_without_an_answer(folder
         ("mock.yaml", "answers: [{url: '*'}]", ("--mock",), "exactly one of response and unavailable must be set"),
         ("mock.yaml", "answers: [{url: '*', method: CONNECT, unavailable: x}]", ("--mock",), "method 'CONNECT' is not"),
         ("mock.yaml", "a: [", ("--mock",), "it is no valid YAML"),
+        ("mock.yaml", "answers: [{url: '*', response: {headers: {'a b': x}}}]", ("--mock",), "should match pattern"),
+        ("mock.yaml", "answers: [{url: '*', response: {headers: {a: \"x\\ny\"}}}]", ("--mock",), "headers.a: string"),
+        ("mock.yaml", "answers: [{url: '*', response: {json: [.nan]}}]", ("--mock",), "a number that JSON has not"),
+        ("mock.yaml", "answers: [{url: '*', response: {body: \"\\ud800\"}}]", ("--mock",), "a lone surrogate"),
+        ("in.json", '{"a": 1, "a": 2}', ("--input",), "the key 'a' is given twice"),
+        ("in.json", '{"a": "\\ud800"}', ("--input",), "a lone surrogate"),
+        ("in.yaml", "a: [\n  '\u202e': }", ("--input",), "\\u202e"),
         ("mock.yaml", "--- 1\n--- 2\n", ("--mock",), "it holds 2 documents"),
         ("bad.cedar", "permit (", ("--policy",), "ParseError: policy 0, line 1"),
         ("none.yaml", "kind: Namespace", ("--policy",), "holds no CurationPolicy"),
@@ -290,6 +315,11 @@ def test_a_file_that_cannot_be_used_is_told_with_the_field(
         (("--config", "=x"), "is not KEY=VALUE"),
         (("--config", f"a={'x' * 5000}"), "spec.config"),
         (("--module", "Build"), "moduleRef.name"),
+        (("-n", "team_a"), "the cluster would refuse such a job: namespace"),
+        (("--job", "A b"), "the cluster would refuse such a job: job"),
+        (("--trigger", "Observe"), "--trigger Observe: say which session is to be observed, with --session ID"),
+        (("--session", ""), "--session: id: string should have at least 1 character"),
+        (("--session", "x" * 257), "--session: id: string should have at most 256 characters"),
         (("--run", "x"), "is not the id of a run"),
         (("--trigger", "Stop"), "is none of Submit, Observe, Cancel"),
         (("--input", "{nope}"), "no valid JSON"),
