@@ -38,6 +38,7 @@ SITE = "ENVTEST_RELEASES_URL"
 _GITHUB = "https://github.com/kubernetes-sigs/controller-tools/releases/download"
 
 _MOST_BYTES = 512 << 20
+_SCRATCH = ".fetching-"
 
 
 class NotFetched(Exception):
@@ -95,7 +96,7 @@ def find(environ: Mapping[str, str]) -> Binaries | None:
 
 
 def fetch(environ: Mapping[str, str], progress: Progress) -> None:
-    """Fetch the programs into the cache folder. Raises NotFetched."""
+    """Fetch the programs into the cache folder, whose lock the caller holds. Raises NotFetched."""
     site = environ.get(SITE) or _GITHUB
     if site == "off":
         raise NotFetched(f"{SITE} is off")
@@ -105,7 +106,10 @@ def fetch(environ: Mapping[str, str], progress: Progress) -> None:
     target = folder_of(wanted, environ)
     url = f"{site.rstrip('/')}/envtest-{wanted.version}/{wanted.name}"
     progress.say(f"Fetching {', '.join(REQUIRED)} of Kubernetes {wanted.version} (once): {url}")
-    with tempfile.TemporaryDirectory(prefix=".fetching-", dir=target.parent) as scratch:
+    # What a fetch has left that was killed: the caller holds the lock, so nobody fetches now.
+    for left in target.parent.glob(f"{_SCRATCH}*"):
+        shutil.rmtree(left, ignore_errors=True)
+    with tempfile.TemporaryDirectory(prefix=_SCRATCH, dir=target.parent) as scratch:
         archive = Path(scratch) / wanted.name
         programs = Path(scratch) / "programs"
         with progress.step(wanted.name) as step:
@@ -146,12 +150,13 @@ def _try(url: str, target: Path, step: Step, patience: Patience, deadline: float
                 ready, _, _ = select.select([child.stdout], [], [], min(deadline, heard + patience.silent) - now)
                 if not ready:
                     continue
-                # read1: a line of the child's may come in two parts, which spoils nothing but a moment's display.
+                # read1: a line of the child's may come in parts, which spoils nothing but a moment's display.
                 said = child.stdout.read1(4096)  # type: ignore[attr-defined]
                 if not said:
                     break
                 heard = time.monotonic()
-                step.detail = f"{int(said.split()[-1]) >> 20} MiB"
+                if numbers := said.split():
+                    step.detail = f"{int(numbers[-1]) >> 20} MiB"
             error = child.stderr.read().decode(errors="replace").strip()
             return child.wait(), error.splitlines()[-1] if error else f"{url}: the download failed without a word"
         finally:

@@ -153,10 +153,19 @@ def _wanted(controllers: bool) -> list[str]:
 
 @contextmanager
 def only_one(lock: Path, what: str, progress: Progress) -> Iterator[None]:
-    """Hold the lock file for the block; while another process holds it, say that it builds `what`."""
-    lock.parent.mkdir(parents=True, exist_ok=True)
-    # The lock file stays: to remove it would let a third process lock another file of the same name.
-    with lock.open("w") as handle:
+    """Hold the lock file for the block; while another process holds it, say that it builds `what`.
+
+    Raises ControlPlaneError when the cache folder, where the lock is, cannot be written.
+    """
+    try:
+        lock.parent.mkdir(parents=True, exist_ok=True)
+        # The lock file stays: to remove it would let a third process lock another file of the same name.
+        handle = lock.open("w")
+    except OSError as error:
+        raise ControlPlaneError(
+            f"the cache folder {lock.parent} cannot be written ({error.strerror}): set XDG_CACHE_HOME to one that can"
+        ) from error
+    with handle:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -197,9 +206,13 @@ def _build_release(release: str, target: Path, environ: Mapping[str, str], progr
 def whole_or_nothing(target: Path, *, add: bool = False) -> Iterator[Path]:
     """A folder that takes the name `target` when the block ends well, and goes when it does not.
 
-    With `add`, a target that is there keeps what it has, and each file of the new folder is moved into it.
+    With `add`, a target that is there keeps what it has, and each file of the new folder is moved into it. The caller
+    holds the lock of this target: what a killed build of it has left goes first.
     """
-    scratch = Path(tempfile.mkdtemp(prefix=".building-", dir=target.parent))
+    prefix = f".building-{target.name}-"
+    for left in target.parent.glob(f"{prefix}*"):
+        shutil.rmtree(left, ignore_errors=True)
+    scratch = Path(tempfile.mkdtemp(prefix=prefix, dir=target.parent))
     try:
         yield scratch
         scratch.chmod(0o755)

@@ -20,6 +20,7 @@ import pytest
 
 from testing.controlplane import archive, binaries
 from testing.controlplane.build import PACKAGES, find_or_build
+from testing.controlplane.errors import ControlPlaneError
 from testing.controlplane.progress import Progress
 
 VERSION = "v1.36.2"
@@ -257,6 +258,42 @@ def test_without_a_network_there_is_a_build(world: World) -> None:
 def test_an_address_that_leads_nowhere_leads_to_a_build(url: str, world: World) -> None:
     world.environ[archive.SITE] = url
     world.built_instead(url)
+
+
+def test_what_the_download_says_may_come_in_any_pieces(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # A reader that lags behind may be left with the end of a line alone.
+    program = tmp_path / "download.py"
+    program.write_text(
+        "import sys, time\nprint(flush=True)\ntime.sleep(0.2)\nprint('no way', file=sys.stderr)\nsys.exit(1)\n"
+    )
+    monkeypatch.setattr("testing.controlplane.download.__file__", str(program))
+    world.built_instead("no way")
+
+
+def test_what_a_killed_fetch_has_left_goes_with_the_next_one(site: Site, world: World) -> None:
+    left = binaries.cache_folder(world.environ) / ".fetching-of-somebody-killed"
+    left.mkdir(parents=True)
+    (left / "half").write_bytes(b"x")
+    assert world.ask().source == "release"
+    assert not left.exists()
+
+
+def test_what_a_killed_build_has_left_goes_with_the_next_one(world: World) -> None:
+    world.environ[archive.SITE] = "off"
+    target = binaries.built_folder(world.environ)
+    left = target.parent / f".building-{target.name}-of-somebody-killed"
+    left.mkdir(parents=True)
+    world.built_instead("ENVTEST_RELEASES_URL is off")
+    assert not left.exists()
+
+
+def test_a_cache_that_cannot_be_written_is_an_error_that_names_it_and_the_remedy(world: World, tmp_path: Path) -> None:
+    # Whoever runs the tests may write everywhere; nobody can make a folder in a file.
+    (tmp_path / "cache").write_text("")
+    with pytest.raises(ControlPlaneError, match=r"cache/curation-operator.*XDG_CACHE_HOME"):
+        world.ask()
 
 
 def test_fetching_can_be_switched_off(site: Site, world: World) -> None:
