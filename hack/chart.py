@@ -263,13 +263,22 @@ def _for_each_namespace(objects: list[Object]) -> str:
     return f"{{{{- range $namespace := .Values.namespaces }}}}\n{text}{{{{- end }}}}\n"
 
 
+_SECRETS: Final = """\
+{{- /* One role for each namespace, which may be listed more than once. */}}
+{{- $namesOf := dict }}
+{{- range .Values.secrets }}
+{{- $_ := set $namesOf .namespace (concat (get $namesOf .namespace | default list) .names | uniq) }}
+{{- end }}
+{{- range $namespace, $names := $namesOf }}"""
+
+
 def _for_each_secret(objects: list[Object]) -> str:
     (role,) = (each for each in objects if each["kind"] == "Role")
     (rule,) = role["rules"]
     rule["resourceNames"] = "__NAMES__"
-    text = "".join(_document(each, inline={"NAMES": "{{ toJson .names }}"}) for each in objects)
-    text = text.replace(f": {_JOBS}\n", ": {{ .namespace | quote }}\n")
-    return f"{{{{- range .Values.secrets }}}}\n{text}{{{{- end }}}}\n"
+    text = "".join(_document(each, inline={"NAMES": "{{ toJson $names }}"}) for each in objects)
+    text = text.replace(f": {_JOBS}\n", ": {{ $namespace | quote }}\n")
+    return f"{_SECRETS}\n{text}{{{{- end }}}}\n"
 
 
 def _monitoring(objects: list[Object]) -> str:

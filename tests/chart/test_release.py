@@ -63,6 +63,7 @@ def test_a_release_is_installed_upgraded_and_uninstalled_and_jobs_outlive_it(emp
     installed = helm("install", RELEASE, str(CHART), "--create-namespace", values={"image": _IMAGE})
     assert "kubectl rollout status deployment/curation-operator -n curation-system" in installed.stdout
     assert "No image is published" not in installed.stdout
+    assert "`helm uninstall` leaves the CRDs" in installed.stdout
     assert deployment(empty)["replicas"] == 2
     make_job(empty)
     job = json.loads(empty.kubectl("get", "cjob", "mine", "-n", "default", "-o", "json").stdout)
@@ -88,7 +89,8 @@ def test_a_release_is_installed_upgraded_and_uninstalled_and_jobs_outlive_it(emp
     assert len(found(empty, "crd")) == 5
     assert empty.kubectl("get", "cjob", "mine", "-n", "default", "-o", "name").stdout
 
-    helm("install", RELEASE, str(CHART), values={"image": _IMAGE, "crds": {"keep": False}})
+    again = helm("install", RELEASE, str(CHART), values={"image": _IMAGE, "crds": {"keep": False}}).stdout
+    assert "`helm uninstall` deletes the CRDs" in again
     empty.kubectl("patch", "cjob", "mine", "-n", "default", "--type=merge", "-p", '{"metadata":{"finalizers":null}}')
     empty.kubectl("delete", "cjob", "mine", "-n", "default", "--wait=false")
     empty.kubectl(

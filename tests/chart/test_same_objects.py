@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from testing.controlplane.connection import Connection
 from tests.chart.conftest import CHART, NAMESPACE, RELEASE, ROOT, Helm, by_identity, kustomized
@@ -190,6 +191,44 @@ def test_a_value_that_is_wrong_is_refused_by_name(values: dict[str, Any], named:
     assert ended.returncode != 0
     assert "values don't meet the specifications of the schema" in ended.stderr
     assert named in ended.stderr
+
+
+def _paths(values: dict[str, Any], to: str = "") -> list[str]:
+    """`image`, `image.repository`, ...: each value that has a default, but for what a map of the user's holds."""
+    found = []
+    for name, value in values.items():
+        found.append(f"{to}{name}")
+        if isinstance(value, dict) and name not in ("resources", "global"):
+            found += _paths(value, f"{to}{name}.")
+    return found
+
+
+def test_a_default_that_is_taken_away_is_refused_by_name(offline: Helm) -> None:
+    # Helm takes null for "without the default", and a template without one says what nobody understands, or nothing.
+    for path in _paths(yaml.safe_load((CHART / "values.yaml").read_text())):
+        *_, last = path.split(".")
+        ended = offline("template", RELEASE, str(CHART), "--set", f"{path}=null", check=False)
+        assert ended.returncode != 0, path
+        assert f"missing property '{last}'" in ended.stderr, path
+
+
+def test_a_namespace_that_is_listed_twice_has_one_role_with_all_its_secrets(offline: Helm) -> None:
+    secrets = [
+        {"namespace": "b", "names": ["x", "y"]},
+        {"namespace": "a", "names": ["z"]},
+        {"namespace": "b", "names": ["y", "w"]},
+    ]
+    found = rendered(offline, "1.37.2", {"secrets": secrets})  # Each object once, or by_identity fails.
+    roles = {key[2]: each for key, each in found.items() if key[1] == "Role" and key[3] == "curation-operator-secrets"}
+    names = {namespace: role["rules"][0]["resourceNames"] for namespace, role in roles.items()}
+    assert names == {"a": ["z"], "b": ["x", "y", "w"]}
+
+
+def test_the_pod_of_helm_test_goes_where_the_operators_go(offline: Helm) -> None:
+    values = {"nodeSelector": {"disk": "fast"}, "tolerations": [{"key": "only", "operator": "Exists"}]}
+    options = ("--kube-version", "1.37.2", "--show-only", "templates/tests/access.yaml")
+    pod = yaml.safe_load(offline("template", RELEASE, str(CHART), *options, values=values).stdout)
+    assert {name: pod["spec"][name] for name in values} == values
 
 
 def test_no_self_approval_without_recorded_names_is_refused_with_the_remedy(offline: Helm) -> None:
