@@ -65,7 +65,8 @@ def file_of(overlay: str) -> str:
 
 
 def release(target: Path, image: dict[str, str] | None) -> list[Path]:
-    """Write everything into `target`, in place of what was there; returns the files."""
+    """Write everything into `target`, in place of an earlier release; returns the files. Raises ReleaseError."""
+    _refuse_what_is_no_release(target)
     version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
     kubectl = find_or_build(controllers=False).kubectl
     with tempfile.TemporaryDirectory() as folder:
@@ -83,6 +84,20 @@ def release(target: Path, image: dict[str, str] | None) -> list[Path]:
         shutil.rmtree(target, ignore_errors=True)
         target.mkdir(parents=True)
         return [Path(shutil.copy(path, target)) for path in (*made, scratch / "SHA256SUMS")]
+
+
+def _refuse_what_is_no_release(target: Path) -> None:
+    """What is in the folder goes, so it must be ours: SHA256SUMS names all of it."""
+    try:
+        found = {path.name for path in target.iterdir()}
+    except FileNotFoundError:
+        return
+    except NotADirectoryError:
+        raise ReleaseError(f"{target} is no folder: give another one") from None
+    sums = target / "SHA256SUMS"
+    ours = {line.partition("  ")[2] for line in sums.read_text().splitlines()} if sums.is_file() else set()
+    if others := sorted(found - ours - {sums.name}):
+        raise ReleaseError(f"{target} has {others[0]}, which is of no release: remove it, or give another folder")
 
 
 def _run(*command: str) -> str:

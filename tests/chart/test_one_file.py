@@ -64,3 +64,15 @@ def test_an_image_is_named_by_tag_or_digest() -> None:
     name = {"name": "curation-operator", "newName": "r:5000/n"}
     assert release.image_of("r:5000/n:1") == {**name, "newTag": "1"}
     assert release.image_of(f"r:5000/n@{digest}") == {**name, "digest": digest}
+
+
+def test_a_release_replaces_a_release_and_no_other_folder(tmp_path: Path) -> None:
+    (tmp_path / "thesis.txt").write_text("years of work")
+    with pytest.raises(release.ReleaseError, match=r"has thesis\.txt, which is of no release: remove it, or give"):
+        release.release(tmp_path, None)
+    (tmp_path / "SHA256SUMS").write_text("0  install.yaml\n")
+    with pytest.raises(release.ReleaseError, match=r"thesis\.txt"):
+        release.release(tmp_path, None)
+    with pytest.raises(release.ReleaseError, match="is no folder"):
+        release.release(tmp_path / "thesis.txt", None)
+    assert (tmp_path / "thesis.txt").read_text() == "years of work"
