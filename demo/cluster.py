@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import shutil
-import subprocess
 import tempfile
 import time
 from collections import Counter
@@ -20,13 +20,12 @@ from typing import Any, Final
 
 import yaml
 
+from demo.commands import run
 from testing.controlplane.binaries import OLDEST, minor_of
 from testing.controlplane.connection import ADMIN
 from testing.controlplane.errors import ControlPlaneError, KubectlError
-from testing.controlplane.install import ROOT
 
 _ANSWER_SECONDS: Final = 20
-_COMMAND_SECONDS: Final = 180
 _EFFECTIVE_SECONDS: Final = 60
 _POLL_SECONDS: Final = 0.5
 _PROBE: Final = """{"apiVersion": "curation.dev/v1alpha1", "kind": "CurationJob",
@@ -71,17 +70,25 @@ class CurrentCluster:
         self._folder = Path(tempfile.mkdtemp(prefix="curation-demo-cluster-"))
         self._manifest = self._folder / "objects.yaml"
         self._configuration: dict[str, Any] = {}
-        self._installed = False
+        self._overlay_used = ""
+        self._left: list[str] = []
 
     def __enter__(self) -> CurrentCluster:
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         try:
-            if self._installed:
+            if self._overlay_used:
                 self._remove()
+        except KeyboardInterrupt:
+            self._say(f"Interrupted while it was removed. {self._by_hand()}")
+            raise
         finally:
             shutil.rmtree(self._folder, ignore_errors=True)
+        if self._left:
+            self._say(f"Not all of it could be removed. {self._by_hand()}")
+            if kind is None:
+                raise ControlPlaneError(f"the demo has left something in the cluster: {', '.join(self._left)}")
 
     def kubeconfig(self, user: str = ADMIN, groups: Sequence[str] = ()) -> Path:
         """The current context alone; for another user it impersonates them."""
@@ -89,7 +96,7 @@ class CurrentCluster:
         if not path.exists():
             wanted = json.loads(json.dumps(self._configuration))
             if user != ADMIN:
-                wanted["users"][0]["user"] |= {"as": user, "as-groups": list(groups)}
+                _impersonate(wanted, user, groups)
             path.touch(mode=0o600)
             path.write_text(json.dumps(wanted))
         return path
@@ -114,7 +121,7 @@ class CurrentCluster:
             f"namespace {self._namespace}. The operator and the session service are processes of this machine. "
             "At the end, and on Ctrl-C, all of it is removed. Nothing that was there is changed."
         )
-        self._installed = True
+        self._overlay_used = overlay
         self.kubectl("apply", "--server-side", "-f", str(self._manifest))
         crds = [f"crd/{each['metadata']['name']}" for each in objects if each["kind"] == "CustomResourceDefinition"]
         self.kubectl("wait", "--for=condition=Established", "--timeout=100s", *crds)
@@ -122,7 +129,7 @@ class CurrentCluster:
 
     def empty(self) -> None:
         """Delete what the demo has made, while the operator runs: it cancels the sessions of the jobs."""
-        if self._installed:
+        if self._overlay_used:
             self._say(
                 f"Deleting the jobs, so that the operator cancels their sessions, and the namespace {self._namespace}."
             )
@@ -130,33 +137,13 @@ class CurrentCluster:
 
     def kubectl(self, *arguments: str, user: str = ADMIN) -> str:
         """Run kubectl; returns what it printed. Raises KubectlError with what it said."""
-        return self._run([str(self.binaries / "kubectl"), *arguments], self.environment(user))
-
-    def _run(self, command: Sequence[str], environment: dict[str, str]) -> str:
-        try:
-            ended = subprocess.run(
-                command,
-                cwd=ROOT,
-                env=environment,
-                stdin=subprocess.DEVNULL,
-                capture_output=True,
-                text=True,
-                check=False,
-                timeout=_COMMAND_SECONDS,
-                # Ctrl-C is for the demo.
-                start_new_session=True,
-            )
-        except subprocess.TimeoutExpired as error:
-            raise ControlPlaneError(f"{' '.join(command)} took longer than {_COMMAND_SECONDS} s") from error
-        if ended.returncode:
-            raise KubectlError(ended.returncode, command, ended.stdout, ended.stderr)
-        return ended.stdout
+        return run([str(self.binaries / "kubectl"), *arguments], self.environment(user))
 
     def _look(self) -> tuple[str, str, str]:
         """Name of the context, address and version of the server; refuses a cluster that will not do."""
         first = [str(self.binaries / "kubectl"), "config", "view", "--minify", "--flatten", "--raw", "-o", "json"]
         try:
-            self._configuration = json.loads(self._run(first, dict(os.environ)))
+            self._configuration = json.loads(run(first, dict(os.environ)))
             context = self._configuration["current-context"]
             server = self._configuration["clusters"][0]["cluster"]["server"]
         except (KubectlError, KeyError, IndexError, TypeError) as error:
@@ -192,7 +179,7 @@ class CurrentCluster:
     def _overlay(self) -> str:
         environment = self.environment()
         environment["PATH"] = f"{self.binaries}{os.pathsep}{environment.get('PATH', os.defpath)}"
-        return _OVERLAYS[self._run(["sh", "manifests/choose-admission.sh"], environment).split()[-1]]
+        return _OVERLAYS[run(["sh", "manifests/choose-admission.sh"], environment).split()[-1]]
 
     def _render(self, overlay: str) -> list[dict[str, Any]]:
         text = self.kubectl("kustomize", f"manifests/overlays/{overlay}")
@@ -218,9 +205,11 @@ class CurrentCluster:
                 raise ControlPlaneError(f"what was installed has no effect after {_EFFECTIVE_SECONDS} s: {why}")
             time.sleep(_POLL_SECONDS)
 
+    def _found(self, *which: str) -> list[str]:
+        return self.kubectl("get", *which, "--ignore-not-found", "-o", "name").split()
+
     def _refuse_what_is_there(self, which: list[str]) -> None:
-        found = self.kubectl("get", *which, "--ignore-not-found", "-o", "name").split()
-        if found:
+        if found := self._found(*which):
             shown = ", ".join(found[:3]) + (f" and {len(found) - 3} more" if len(found) > 3 else "")
             raise ControlPlaneError(
                 f"this cluster has {shown} already. The demo removes what it installs, so it never uses what is there. "
@@ -239,6 +228,10 @@ class CurrentCluster:
                 self._delete("patch", name, f"--namespace={self._namespace}", "--type=merge", "-p", _NO_FINALIZERS)
         self._delete("delete", "namespace", self._namespace, "--ignore-not-found", "--timeout=100s")
         self._delete("delete", "-f", str(self._manifest), "--ignore-not-found", "--timeout=100s")
+        try:
+            self._left = [*self._found("namespace", self._namespace), *self._found("-f", str(self._manifest))]
+        except (KubectlError, ControlPlaneError) as error:
+            self._left = [str(error).splitlines()[-1]]
 
     def _names(self, resource: str) -> list[str]:
         try:
@@ -254,6 +247,24 @@ class CurrentCluster:
             said = str(error).splitlines()[-1]
             if "(NotFound)" not in said and "the server doesn't have a resource type" not in said:
                 self._say(f"`kubectl {' '.join(arguments)}` failed: {said}")
+
+    def _by_hand(self) -> str:
+        context = shlex.quote(self._configuration["current-context"])
+        return (
+            "What is left in the cluster goes with these commands, from here (docs/install.md, Uninstall, says what to "
+            f"do about finalizers): `kubectl --context {context} delete namespace {self._namespace} "
+            f"--ignore-not-found`, then `kubectl --context {context} delete -k manifests/overlays/"
+            f"{self._overlay_used} --ignore-not-found`."
+        )
+
+
+def _impersonate(configuration: dict[str, Any], user: str, groups: Sequence[str]) -> None:
+    """As `user` by the rights of the current one, who may have no credentials: behind `kubectl proxy` nobody has."""
+    if not configuration.get("users"):
+        configuration["users"] = [{"name": "demo", "user": {}}]
+        configuration["contexts"][0]["context"]["user"] = "demo"
+    who = configuration["users"][0]
+    who["user"] = {**(who.get("user") or {}), "as": user, "as-groups": list(groups)}
 
 
 @contextmanager
