@@ -8,6 +8,9 @@
 | `refuse`       | at true, CancelTask is answered with TaskNotCancelableError, nothing is done    |
 | `put_off`      | at true, CancelTask is answered with the task as it is, nothing is done         |
 | `no_list`      | the agent cannot list its tasks                                                 |
+| `one_page`     | the agent breaks when it is asked for a second page of its tasks                |
+| `no_context`   | tasks that are listed have no context id                                        |
+| `context`      | the agent takes this context id in the place of a client's                      |
 | `own_contexts` | the agent takes no context id that it has not made                              |
 | `finish`       | at once: a task that is to complete                                             |
 """
@@ -22,7 +25,7 @@ from a2a.server.agent_execution import SimpleRequestContextBuilder
 from a2a.server.context import ServerCallContext
 from a2a.server.tasks import InMemoryTaskStore
 from a2a.types.a2a_pb2 import ListTasksRequest, ListTasksResponse
-from a2a.utils.errors import InvalidParamsError, UnsupportedOperationError
+from a2a.utils.errors import InternalError, InvalidParamsError, UnsupportedOperationError
 from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -55,7 +58,16 @@ class Store(InMemoryTaskStore):
         """See the SDK."""
         if self._faults.now.get("no_list"):
             raise UnsupportedOperationError
-        return await super().list(params, context)
+        if self._faults.now.get("one_page") and params.page_token:
+            raise InternalError
+        listed = await super().list(params, context)
+        if not self._faults.now.get("no_context"):
+            return listed
+        nameless = ListTasksResponse()
+        nameless.CopyFrom(listed)
+        for task in nameless.tasks:
+            task.ClearField("context_id")
+        return nameless
 
 
 class Contexts(SimpleRequestContextBuilder):
@@ -69,6 +81,8 @@ class Contexts(SimpleRequestContextBuilder):
         """See the SDK."""
         if self._faults.now.get("own_contexts") and kwargs.get("context_id"):
             raise InvalidParamsError(message="contextId is not one of this agent's")
+        if self._faults.now.get("context") and kwargs.get("params"):
+            kwargs["context_id"] = kwargs["params"].message.context_id = self._faults.now["context"]
         return await super().build(*args, **kwargs)
 
 

@@ -61,7 +61,7 @@ impl<'a> Agent<'a> {
         let name = [call.name(), " at ", &url].concat();
         match host::http_call(&request.to_string()) {
             Err(error) => Err(Failure::host(&name, &error)),
-            Ok(response) => Reply::of(&name, &response, self.rest, call.absent()),
+            Ok(response) => Reply::of(&name, &response, self.rest, |status| call.absent(status)),
         }
     }
 
@@ -146,11 +146,12 @@ impl Call<'_> {
         }
     }
 
-    fn absent(&self) -> Option<Kind> {
+    /// Trap: that the address of a cancellation does not exist says nothing of the task, which may well be at work.
+    fn absent(&self, status: u64) -> Option<Kind> {
         match self {
             Call::Send(_) => None,
-            Call::List { .. } => Some(Kind::Unsupported),
-            Call::Get(_) | Call::Cancel(_) => Some(Kind::NotFound),
+            Call::Get(_) if matches!(status, 404 | 410) => Some(Kind::NotFound),
+            Call::Get(_) | Call::List { .. } | Call::Cancel(_) => Some(Kind::Unsupported),
         }
     }
 

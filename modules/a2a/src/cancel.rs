@@ -13,9 +13,9 @@ pub fn run(context: &Context, agent: &Agent) -> Result<Value, Failure> {
         end(agent, context.text("/session/id")?)?;
     } else {
         let run = context.text("/run/id")?;
-        let mut first = None;
-        // One that cannot be ended keeps none of the others.
-        for id in made_by(agent, run)? {
+        // What cannot be listed, and one that cannot be ended, keep none of the others.
+        let (found, mut first) = made_by(agent, run);
+        for id in found {
             if let Err(failure) = end(agent, &id) {
                 host::log("error", &failure.message);
                 first = first.or(Some(failure));
@@ -28,17 +28,24 @@ pub fn run(context: &Context, agent: &Agent) -> Result<Value, Failure> {
     Ok(object([("action", "Cancelled".into())]))
 }
 
-/// The tasks of a run that have not ended. All pages are read before the first is cancelled, which changes their order.
-fn made_by(agent: &Agent, run: &str) -> Result<Vec<String>, Failure> {
+/// The tasks of a run that have not ended, and why there may be more of them. All pages are read before the first is
+/// cancelled, which changes their order.
+fn made_by(agent: &Agent, run: &str) -> (Vec<String>, Option<Failure>) {
+    let mut found = Vec::new();
+    let failure = list(agent, run, &mut found).err();
+    (found, failure)
+}
+
+fn list(agent: &Agent, run: &str, found: &mut Vec<String>) -> Result<(), Failure> {
     if !agent.lists {
         host::log(
             "warning",
             &["what run ", run, " may have started is not looked for: config.list_tasks is no"].concat(),
         );
-        return Ok(Vec::new());
+        return Ok(());
     }
     let context = agent.own_context.then_some(run);
-    let mut found = Vec::new();
+    let mut nameless = None;
     let mut page = String::new();
     loop {
         let listed = match agent.call(&Call::List { context, page: &page })? {
@@ -59,14 +66,29 @@ fn made_by(agent: &Agent, run: &str) -> Result<Vec<String>, Failure> {
         };
         for each in listed["tasks"].as_array().into_iter().flatten() {
             if let Some(id) = each["id"].as_str() {
-                if task::made_by(each, run) && !task::ended(task::state(each)) {
+                if task::ended(task::state(each)) {
+                    continue;
+                }
+                if task::made_by(each, run) {
                     found.push(id.into());
+                } else if context.is_some() && each["contextId"].as_str().unwrap_or("").is_empty() {
+                    // It may be one of the run's, by the filter, or anybody's, if the agent filters nothing.
+                    nameless = Some(Failure::module(
+                        [
+                            "ListTasks answered task ",
+                            id,
+                            " without a context id, so whether run ",
+                            run,
+                            " has made it is not known.",
+                        ]
+                        .concat(),
+                    ));
                 }
             }
         }
         let next = listed["nextPageToken"].as_str().unwrap_or("");
         if next.is_empty() || next == page {
-            return Ok(found);
+            return nameless.map_or(Ok(()), Err);
         }
         page = next.into();
     }

@@ -27,7 +27,7 @@ impl Reply {
     /// Failures are what is not of the protocol, and what may pass by itself: overload, an internal error.
     ///
     /// `absent` is what it means of this call that the address does not exist, where the agent says no more.
-    pub fn of(call: &str, response: &str, rest: bool, absent: Option<Kind>) -> Result<Self, Failure> {
+    pub fn of(call: &str, response: &str, rest: bool, absent: impl Fn(u64) -> Option<Kind>) -> Result<Self, Failure> {
         let response: Value = serde_json::from_str(response).unwrap_or(Value::Null);
         let status = response["status"].as_u64().unwrap_or(0);
         let text = response["body"].as_str().unwrap_or("");
@@ -72,7 +72,7 @@ fn procedure_kind(body: &Value) -> Option<Kind> {
     }
 }
 
-fn resource_kind(status: u64, body: &Value, absent: Option<Kind>) -> Option<Kind> {
+fn resource_kind(status: u64, body: &Value, absent: impl Fn(u64) -> Option<Kind>) -> Option<Kind> {
     let reasons = body["error"]["details"].as_array();
     for detail in reasons.into_iter().flatten() {
         match detail["reason"].as_str() {
@@ -83,7 +83,7 @@ fn resource_kind(status: u64, body: &Value, absent: Option<Kind>) -> Option<Kind
         }
     }
     match status {
-        404 | 405 | 410 | 501 => absent,
+        404 | 405 | 410 | 501 => absent(status),
         _ => None,
     }
 }

@@ -43,13 +43,20 @@ pub fn run(context: &Context, agent: &Agent) -> Result<Value, Failure> {
     ]);
     match agent.call(&Call::Send(request))? {
         Reply::Error(fault) => Err(failed("SendMessage", &fault)),
-        Reply::Result(result) => answered(&result),
+        Reply::Result(result) => answered(&result, agent.own_context.then_some(run)),
     }
 }
 
-fn answered(result: &Value) -> Result<Value, Failure> {
+fn answered(result: &Value, context: Option<&str>) -> Result<Value, Failure> {
     if let Some(id) = result["task"]["id"].as_str().filter(|id| !id.is_empty()) {
         host::log("info", &["started task ", id, ", which is ", task::state(&result["task"])].concat());
+        if context.is_some() && result["task"]["contextId"].as_str() != context {
+            host::log(
+                "warning",
+                "the agent did not take the run's id as context id, so a Cancel that knows only the run will not find \
+                 what it made; set config.context_id to agent",
+            );
+        }
         return Ok(object([("action", "SessionSpawned".into()), ("session", task::session(id))]));
     }
     if result["message"].is_object() {

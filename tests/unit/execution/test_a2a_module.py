@@ -327,6 +327,51 @@ async def test_an_agent_with_contexts_of_its_own_is_searched_by_the_messages_of_
     assert isinstance((await agent.run(Trigger.OBSERVE, session=other)).result, StillRunning)
 
 
+@pytest.mark.parametrize("status", [404, 405, 410, 501])
+async def test_that_the_agent_cannot_cancel_is_not_that_the_task_is_gone(agent: Agent, status: int) -> None:
+    run, task = await agent.started()
+    agent.process.control(fail={"CancelTask": status})
+    for session in (task, None):
+        assert isinstance((await agent.run(Trigger.CANCEL, run=run, session=session)).result, Failed)
+    agent.process.control(finish=task, fail={"CancelTask": status})
+    assert isinstance(await agent.observed_end(task), Completed)
+
+
+@pytest.mark.parametrize("status", [405, 501])
+async def test_that_the_agent_cannot_get_a_task_is_not_that_it_is_gone(agent: Agent, status: int) -> None:
+    _, task = await agent.started()
+    agent.process.control(fail={"GetTask": status})
+    assert isinstance((await agent.run(Trigger.OBSERVE, session=task)).result, Failed)
+
+
+async def test_what_is_listed_before_the_list_breaks_is_cancelled(agent: Agent) -> None:
+    for _ in range(51):
+        agent.process.start("artifacts", "of-others")
+    run, task = await agent.started(context_id="agent")
+    agent.process.control(one_page=True)
+    broken = await agent.run(Trigger.CANCEL, run=run, config={"context_id": "agent"})
+    assert failure(broken)[0] is FailureClass.HTTP_UNAVAILABLE
+    seen = await agent.run(Trigger.OBSERVE, session=task)
+    assert seen.result == SessionFailed(f"The task {task} was cancelled at the agent.")
+
+
+async def test_tasks_that_are_listed_without_a_context_id_are_not_taken_for_nobodys(agent: Agent) -> None:
+    run, task = await agent.started()
+    agent.process.control(no_context=True)
+    kind, message = failure(await agent.run(Trigger.CANCEL, run=run))
+    assert kind is FailureClass.MODULE_ERROR
+    assert f"ListTasks answered task {task} without a context id" in message
+
+
+async def test_an_agent_that_takes_another_context_id_is_told_of(agent: Agent) -> None:
+    agent.process.control(context="mine")
+    report = await agent.run(Trigger.SUBMIT)
+    assert isinstance(report.result, SessionSpawned)
+    assert "the agent did not take the run's id as context id" in report.log
+    agent.process.control()
+    assert "context id" not in (await agent.run(Trigger.SUBMIT)).log
+
+
 async def test_a_task_that_is_gone_fails_the_job_and_counts_as_cancelled(agent: Agent) -> None:
     result = (await agent.run(Trigger.OBSERVE, session="none/such?x")).result
     assert isinstance(result, SessionFailed)
