@@ -46,7 +46,7 @@ class ValidPolicy:
         """What distinguishes each of its policies from all others; the last part is its @id or index."""
         text = self.text
         for statement in self.statements:
-            yield os.path.normpath(text.file), text.kind or "", text.namespace or "", text.name, statement
+            yield text.file, text.kind or "", text.namespace or "", text.name, statement
 
     def shown(self, statement: str) -> str:
         """One policy of it, for people."""
@@ -154,7 +154,7 @@ class CaseFolder:
         for index, pattern in enumerate(patterns):
             beside = str(Path(file).parent)
             fits = sorted(glob.glob(os.path.join(glob.escape(beside), pattern), recursive=True))  # noqa: PTH118, PTH207
-            files = [os.path.normpath(path) for path in fits if Path(path).is_file()]
+            files = [_plain(path) for path in fits if Path(path).is_file()]
             if not files:
                 shown = clip(pattern, MAX_PATTERN_SHOWN)
                 self.mistakes.append(f"{file}: {where}[{index}]: no file fits {shown}, as seen from {beside}; mend it")
@@ -163,7 +163,7 @@ class CaseFolder:
 
     def _valid(self, path: str) -> tuple[ValidPolicy, ...]:
         """The policies of a file; a mistake of it is listed once."""
-        path = os.path.normpath(path)
+        path = _plain(path)
         if path not in self._found:
             self._found[path] = ()
             try:
@@ -187,6 +187,15 @@ class CaseFolder:
             match = _OF_A_CASE.match(problem)
             name = _name_of(document, int(match[1])) if match else None
             self.mistakes.append(f"{file}: {problem}" + (f' (case "{name}")' if name else ""))
+
+
+def _plain(path: str) -> str:
+    """The path without .. and ., so that a file has one name; as it is where a link makes that another file."""
+    plain = os.path.normpath(path)
+    try:
+        return plain if Path(plain).samefile(path) else path
+    except OSError:
+        return path
 
 
 def _meant_as_cases(document: Any) -> bool:

@@ -273,6 +273,18 @@ def test_a_named_pipe_and_a_loop_of_links_are_no_files(tmp_path: Path) -> None:
     assert told(folder)[0] == 0
 
 
+def test_a_pattern_is_seen_from_the_folder_that_a_link_leads_to(tmp_path: Path) -> None:
+    for place, effect in (("real", "permit"), ("other", "forbid")):
+        (tmp_path / place / "policies").mkdir(parents=True)
+        (tmp_path / place / "policies" / "p.cedar").write_text(f"{effect} (principal, action, resource);")
+    (tmp_path / "real" / "tests").mkdir()
+    put(tmp_path / "real" / "tests", case(READ, "allow"), policies=["../policies/*.cedar"])
+    (tmp_path / "real" / "tests" / "p.cedar").unlink()
+    (tmp_path / "other" / "tests").symlink_to(tmp_path / "real" / "tests")
+    assert told(tmp_path / "real" / "tests")[0] == 0
+    assert told(tmp_path / "other" / "tests")[0] == 0
+
+
 def test_a_policy_that_fails_to_evaluate_is_not_that_nobody_decides(tmp_path: Path) -> None:
     folder = put(tmp_path, case({**READ, "generation": (1 << 63) - 1}, "deny", by=[]))
     (folder / "p.cedar").write_text(
