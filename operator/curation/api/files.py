@@ -26,6 +26,13 @@ HeaderName = Annotated[str, Field(max_length=256, pattern=r"^[!#$%&'*+.^_`|~0-9A
 HeaderValue = Annotated[str, Field(max_length=8190, pattern=r"^[^\x00-\x08\x0a-\x1f\x7f]*$")]
 Namespace = Annotated[str, Field(min_length=1, max_length=63, pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$")]
 
+# https://kubernetes.io/docs/concepts/overview/working-with-objects/labels/#syntax-and-character-set
+LabelName = Annotated[
+    str,
+    Field(max_length=317, pattern=r"^([a-z0-9]([-a-z0-9.]*[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?$"),
+]
+LabelValue = Annotated[str, Field(max_length=63, pattern=r"^([A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?)?$")]
+
 
 class MockResponse(_Document):
     """What a service is taken to have answered. Of `body` and `json` at most one."""
@@ -89,7 +96,7 @@ class CallDefaults(_Document):
     """Namespace of the job and its module; `default` if left out."""
     job: ObjectName | None = None
     """Name of the job; `test` if left out."""
-    labels: dict[str, str] | None = None
+    labels: dict[LabelName, LabelValue] | None = None
     """Labels of the job; none if left out."""
     trigger: Trigger | None = None
     """`Submit` if left out."""

@@ -95,6 +95,10 @@ def documents_of(file: str, text: str) -> list[Any]:
     """
     if not file.lower().endswith(".json"):
         return list(yaml_text.load_all(text))
+    try:
+        text.encode()
+    except UnicodeEncodeError:  # an argument of the command line may be any bytes
+        raise ValueError("it is not UTF-8 text") from None
     document = json.loads(text, object_pairs_hook=_once, parse_constant=_no_number)
     _check_nesting(document)
     if "\\u" in text:

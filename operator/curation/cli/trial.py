@@ -42,7 +42,7 @@ FAILED: Final = 1
 DENIED: Final = 3
 MAX_INPUT_FILE: Final = 1 << 20
 """Bytes of the text of an input, of which the job's own bound is smaller."""
-_RUN_ID: Final = re.compile(r"(?P<uid>[^ /]{1,90})\.g(?P<generation>[0-9]{1,9})\.a(?P<attempt>[1-9][0-9]{0,8})")
+_RUN_ID: Final = re.compile(r"(?P<uid>[!-.0-~]{1,90})\.g(?P<generation>[0-9]{1,9})\.a(?P<attempt>[1-9][0-9]{0,8})")
 _MOST: Final = {"memory": 1 << 30, "response_size": 16 << 20, "output_size": 32 << 10}
 
 

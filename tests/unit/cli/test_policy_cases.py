@@ -174,6 +174,7 @@ def test_the_junit_report_has_each_case_and_is_xml_whatever_a_name_holds(tmp_pat
         ({"by": 3}, "cases[1].by: input should be a valid list"),
         ({"request": {**READ, "generation": 1 << 63}}, "cases[1].request.generation: input should be less than or"),
         ({"request": {**READ, "namespace": "team_a"}}, "cases[1].request.namespace: string should match pattern"),
+        ({"request": {**READ, "labels": {"team": "a b"}}}, "cases[1].request.labels.team: string should match pattern"),
         ({"request": {**READ, "job": "A b"}}, "cases[1].request.job: string should match pattern"),
         ({"x" * 9000: 1}, "x…: there is no such field"),
         ({"policies": ["../" + "x" * 4000]}, "cases[1].policies[0]: no file fits ../xxx"),
