@@ -1,7 +1,7 @@
 """Makes in `dist/` all of a release that needs no registry: `make release [IMAGE=registry.example.com/NAME:TAG]`.
 
 - `install.yaml`, and `install-<overlay>.yaml` for each other overlay: one file that `kubectl apply` takes
-- `curation-operator-<version>.tgz`: the Helm chart
+- `curation-operator-<version>.tgz`: the Helm chart, whose values name the image
 - the Python wheel, with `curation-operator` and `kubectl-curation`
 - `SHA256SUMS` of them all
 
@@ -29,6 +29,7 @@ from tests.oracles import go_programs
 
 ROOT = Path(__file__).resolve().parent.parent
 OVERLAYS = ROOT / "manifests" / "overlays"
+CHART = ROOT / "manifests" / "chart"
 HELM = ROOT / "tests" / "oracles" / "helm_go"
 
 _REFERENCE = re.compile(r"(?P<name>[^@\s]+?)(:(?P<tag>[\w.-]+)|@(?P<digest>sha256:[0-9a-f]{64}))")
@@ -59,6 +60,23 @@ def manifest(kubectl: Path, overlay: str, image: dict[str, str] | None) -> str:
         return _run(str(kubectl), "kustomize", folder)
 
 
+def chart(target: Path, image: dict[str, str] | None) -> Path:
+    """A copy of the chart in `target`, whose values name the image."""
+    copied = shutil.copytree(CHART, target / "curation-operator")
+    if image:
+        values = copied / "values.yaml"
+        text = values.read_text()
+        wanted = {"repository": image["newName"], "tag": image.get("newTag", ""), "digest": image.get("digest", "")}
+        for name, value in wanted.items():
+            # As text, so that the comments stay; the first of each name is the image's.
+            text, count = re.subn(
+                rf"(?m)^  {name}: .*$", lambda _, n=name, v=value: f"  {n}: {json.dumps(v)}", text, count=1
+            )  # type: ignore[misc]
+            assert count == 1, f"{CHART}/values.yaml has no image.{name}"
+        values.write_text(text)
+    return copied
+
+
 def file_of(overlay: str) -> str:
     """The name of its file."""
     return "install.yaml" if overlay == "default" else f"install-{overlay}.yaml"
@@ -75,7 +93,8 @@ def release(target: Path, image: dict[str, str] | None) -> list[Path]:
             header = f"# The Curation Operator {version}: manifests/overlays/{overlay} in one file.\n"
             (scratch / file_of(overlay)).write_text(header + manifest(kubectl, overlay, image))
         helm = go_programs.build(HELM, "helm.sh/helm/v3/cmd/helm")
-        _run(str(helm), "package", str(ROOT / "manifests" / "chart"), "--destination", folder)
+        with tempfile.TemporaryDirectory() as copied:
+            _run(str(helm), "package", str(chart(Path(copied), image)), "--destination", folder)
         options = ("--quiet", "--no-deps", "--no-build-isolation", "--disable-pip-version-check", "--wheel-dir", folder)
         _run(sys.executable, "-m", "pip", "wheel", *options, str(ROOT))
         made = sorted(path for path in scratch.iterdir())

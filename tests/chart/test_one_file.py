@@ -7,10 +7,11 @@ import zipfile
 from pathlib import Path
 
 import pytest
+import yaml
 
 from hack import release
 from testing.controlplane.server import ControlPlane
-from tests.chart.conftest import ROOT
+from tests.chart.conftest import ROOT, Helm
 
 _OVERLAYS = sorted(folder.name for folder in (ROOT / "manifests" / "overlays").iterdir())
 _IMAGE = "registry.example.com:5000/team/curation-operator:9.9.9"
@@ -51,6 +52,18 @@ def test_an_overlay_in_one_file_installs_what_the_overlay_installs(overlay: str,
         different = server.kubectl("diff", "--server-side", "--force-conflicts", "-k", folder, check=False).stdout
         lines = [line for line in different.splitlines() if line[:1] in "+-" and line[:3] not in ("+++", "---")]
         assert {line[1:].strip().partition(" ")[0] for line in lines} <= {"image:", "generation:", "-"}, different
+
+
+def test_the_chart_of_a_release_names_its_image(dist: Path, offline: Helm) -> None:
+    text = offline("template", "x", str(dist / "curation-operator-0.1.0.tgz"), "--kube-version", "1.37.2").stdout
+    assert f'image: "{_IMAGE}"\n' in text
+
+
+def test_the_chart_of_a_release_names_its_image_by_digest(tmp_path: Path) -> None:
+    digest = f"sha256:{'0' * 64}"
+    made = release.chart(tmp_path, release.image_of(f"r.example.com/n@{digest}"))
+    image = yaml.safe_load((made / "values.yaml").read_text())["image"]
+    assert image == {"repository": "r.example.com/n", "tag": "", "digest": digest, "pullPolicy": ""}
 
 
 @pytest.mark.parametrize("reference", ["curation-operator", "r.example.com:5000/name", "a@sha256:12", "a b:c", ":tag"])
