@@ -285,4 +285,5 @@ def _monitoring(objects: list[Object]) -> str:
     labels = "{{- with $.Values.prometheus.labels }}\n{{ toYaml . | indent 4 }}\n{{- end }}"
     for item in objects:
         item["metadata"]["labels"]["__LABELS__"] = None
-    return "".join(_document(each, blocks={"LABELS": labels}) for each in objects)
+    text = "".join(_document(each, blocks={"LABELS": labels}) for each in objects)
+    return text.replace("runbook_url: docs/", "runbook_url: {{ $.Values.prometheus.runbookUrl }}docs/")

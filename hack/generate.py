@@ -16,6 +16,7 @@ from curation.api.contract import contract_schemas
 from curation.api.crd import CRD_KINDS, crd, crd_yaml
 from curation.api.files import file_schemas
 from hack import chart
+from hack.manifest_schemas import FOLDER, manifest_schemas
 
 ROOT = Path(__file__).resolve().parent.parent
 _HEADER = "# Generated from operator/curation/api by `make generate`; do not edit.\n"
@@ -26,6 +27,9 @@ def generated() -> dict[str, str]:
     files = {f"crds/{kind.plural}.yaml": _HEADER + crd_yaml(crd(kind)) for kind in CRD_KINDS}
     files["crds/Kustomization"] = _HEADER + _kustomization(files)
     files |= chart.templates(files)
+    for kind in CRD_KINDS:
+        for name, schema in manifest_schemas(crd(kind)).items():
+            files[f"{FOLDER}/{name}"] = json.dumps(schema, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
     for name, schema in {**contract_schemas(), **file_schemas()}.items():
         files[f"docs/schemas/{name}.json"] = json.dumps(schema, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
     return files

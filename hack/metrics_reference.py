@@ -63,6 +63,13 @@ _VALUES: Final[dict[tuple[str, str], Iterable[str] | str]] = {
     ("curation_policy_not_in_force", "kind"): _POLICY_KINDS,
     ("curation_policy_not_in_force", "policy_namespace"): "of the policy; empty for a ClusterCurationPolicy",
     ("curation_policy_not_in_force", "policy"): "its name",
+    ("curation_build_info", "version"): "such as `0.1.0`",
+    ("curation_time_to_end_seconds", "phase"): (Phase.COMPLETED.value, Phase.FAILED.value),
+    ("curation_time_to_decision_seconds", "decision"): (
+        ApprovalDecision.APPROVED.value,
+        ApprovalDecision.DENIED.value,
+    ),
+    ("curation_modules", "ready"): ("True", "False", "Unknown"),
     ("curation_approvals", "decision"): tuple(each.value for each in ApprovalDecision),
     ("curation_api_requests_total", "verb"): "the Kubernetes verb, such as `patch`",
     ("curation_api_requests_total", "resource"): "such as `curationjobs` or `curationjobs/status`; or `nonresource`",

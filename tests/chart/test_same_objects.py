@@ -163,6 +163,18 @@ def test_the_pods_of_a_release_go_where_the_values_say(offline: Helm) -> None:
         )
 
 
+def test_the_alerts_link_to_runbooks_where_people_find_them(offline: Helm) -> None:
+    values = {"prometheus": {"enabled": True, "runbookUrl": "https://git.example.com/c/blob/main/"}}
+    found = rendered(offline, "1.37.2", values)
+    rules = found["monitoring.coreos.com/v1", "PrometheusRule", NAMESPACE, "curation-operator"]["spec"]["groups"][0][
+        "rules"
+    ]
+    for rule in rules:
+        page = f"docs/runbooks/{rule['alert']}.md"
+        assert rule["annotations"]["runbook_url"] == f"https://git.example.com/c/blob/main/{page}"
+        assert (ROOT / page).exists()
+
+
 def test_what_is_switched_off_is_not_there(offline: Helm) -> None:
     found = rendered(offline, "1.37.2", {"crds": {"install": False}, "admission": {"mode": "none"}})
     kinds = {key[1] for key in found}

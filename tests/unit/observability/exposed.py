@@ -20,7 +20,7 @@ VALUES: dict[str, set[str]] = {
     "phase": set(Phase),
     "verdict": {"applied", "stale", "duplicate", "gone"},
     "trigger": set(Trigger),
-    "ready": {"True", "False"},
+    "ready": {"True", "False", "Unknown"},
     "outcome": {kind.__name__ for kind in outcome.Result.__args__},
 }
 """The values of labels that a query may name."""

@@ -57,17 +57,28 @@ def test_every_query_can_be_limited_to_one_installation() -> None:
 
 def test_what_every_replica_reports_is_never_summed() -> None:
     of_each = {"curation_jobs", "curation_abandoned_runs", "curation_approvals", "curation_approval_age_seconds"}
-    of_each |= {"curation_policies", "curation_policy_not_in_force"}
+    of_each |= {"curation_policies", "curation_policy_not_in_force", "curation_modules"}
     for where, expression in EXPRESSIONS:
         if of_each & read(expression).metrics.keys():
             assert expression.startswith("max"), where
 
 
-def test_stale_completions_are_conspicuous() -> None:
+def test_stale_completions_are_shown_and_are_no_alarm() -> None:
     [panel] = [panel for panel in PANELS if panel["title"] == "Completions by verdict"]
     colours = {item["matcher"]["options"]: item["properties"][0]["value"]["fixedColor"] for item in _overrides(panel)}
     assert set(colours) == VALUES["verdict"]
-    assert [verdict for verdict, colour in colours.items() if colour == "red"] == ["stale"]
+    assert "red" not in colours.values()
+    [stale] = [panel for panel in PANELS if panel["title"].startswith("Stale completions")]
+    assert len(stale["fieldConfig"]["defaults"]["thresholds"]["steps"]) == 1, "one colour, however many"
+
+
+def test_the_first_row_says_whether_anything_needs_a_person() -> None:
+    first, *others = dashboard()["panels"]
+    assert first["title"] == "Does anything need me?"
+    tiles = list(itertools.takewhile(lambda panel: panel["type"] != "row", others))
+    assert len(tiles) == 6
+    assert {tile["type"] for tile in tiles} == {"stat"}
+    assert {tile["gridPos"]["y"] for tile in tiles} == {1}
 
 
 def test_no_two_panels_share_an_id_or_a_place() -> None:

@@ -6,6 +6,7 @@ from curation.reconciler.runtime.metrics import IdlePolicies, Metrics
 from tests.unit.observability.exposed import series
 
 OURS = {
+    "version",
     "phase",
     "from",
     "to",

@@ -8,6 +8,7 @@ from curation.api.reading import Unreadable
 from curation.authz.grant import Grant
 from curation.cluster.cache import Stored
 from curation.cluster.resources import APPROVALS
+from curation.lifecycle import conditions
 from curation.reconciler.approvals.asking import Approvals
 from curation.reconciler.approvals.grants import Grants, granted_text
 from curation.reconciler.approvals.waiters import Waiting
@@ -16,6 +17,7 @@ from curation.reconciler.runtime.key import Key
 from curation.reconciler.runtime.writes import STATUS, ready_condition, write_own_status
 
 # A restart sees approvals before the jobs that wait for them.
+PENDING: Final = "Pending"
 UNUSED_GRACE_SECONDS: Final = 15.0
 _SHOWN_JOBS: Final = 10
 _SHOWN_REQUESTERS: Final = 32
@@ -78,7 +80,12 @@ class ApprovalReconciler:
                 context.clock.now(),
             ),
         )
-        await write_own_status(context, key, stored, approval.status, status, stored.left_out(CurationApproval))
+        written = await write_own_status(
+            context, key, stored, approval.status, status, stored.left_out(CurationApproval)
+        )
+        said = conditions.find(approval.status.conditions, "Ready")
+        if written and (said is None or said.reason == PENDING):
+            context.metrics.decided(approval, context.clock.now())
         expires = approval.spec.expires_at
         if expires is not None and expires > context.clock.now():
             context.queue.add_after(key, (expires - context.clock.now()).total_seconds() + 1)
@@ -110,7 +117,7 @@ class ApprovalReconciler:
         match spec.decision:
             case ApprovalDecision.PENDING:
                 would = f"Under Cancel it would cover {Grant.of(approval).under_cancel}."
-                return "Pending", f"Decide with: kubectl curation approve, or deny. {would}"
+                return PENDING, f"Decide with: kubectl curation approve, or deny. {would}"
             case ApprovalDecision.APPROVED:
                 covers = f"Under Cancel it covers {Grant.of(approval).under_cancel}."
                 return "Approved", f"The grant is in force with scope {spec.scope}. {covers}"

@@ -19,6 +19,7 @@ from curation.reconciler.runtime.job_index import JobIndex
 from curation.reconciler.runtime.metrics import IdlePolicies, WatchAge
 from curation.reconciler.sources.in_use import InUse
 from curation.reconciler.sources.module_credentials import ModuleCredentials
+from curation.reconciler.sources.module_metrics import ModuleMetrics
 from curation.reconciler.sources.modules import ModuleReconciler
 from curation.reconciler.sources.policies import PolicyReconciler
 from curation.wasm.store import ModuleStore
@@ -60,6 +61,7 @@ def assemble(context: Context, executor: Executor, store: ModuleStore, health: H
     context.caches[APPROVALS].listen(grants.on_change)
     context.caches[APPROVALS].listen(approvals.on_change)
     context.caches[APPROVALS].listen(ApprovalMetrics(metrics, context.clock.now).on_change)
+    context.caches[MODULES].listen(ModuleMetrics(metrics).on_change)
     context.caches[JOBS].listen(runs.on_change)
     context.caches[JOBS].listen(index.on_change)
     metrics.registry.register(WatchAge(health.ages))

@@ -3,7 +3,9 @@ of a few policies that do not count."""
 
 import time
 from collections.abc import Callable, Iterable, Iterator
+from datetime import datetime
 from http import HTTPStatus
+from importlib.metadata import version
 from itertools import islice
 from typing import Final
 
@@ -11,8 +13,8 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disa
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from curation.api.approval import EvaluatedRequest
-from curation.api.job import JobStatus
+from curation.api.approval import ApprovalDecision, CurationApproval, EvaluatedRequest
+from curation.api.job import CurationJob, JobStatus
 from curation.api.names import Phase
 from curation.authz.gate import CallContext, Decision, Gate
 from curation.cluster.request_labels import Asked
@@ -28,6 +30,9 @@ MAX_IDLE_SHOWN: Final = 50
 
 _STATUSES = frozenset(str(status.value) for status in HTTPStatus)
 _FAST = (0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.05, 0.1, 0.5, 1)
+_JOB = (1, 2.5, 5, 10, 30, 60, 300, 900, 3600, 4 * 3600, 24 * 3600)
+"""Whole seconds at the least: the time at which an object was made has no more."""
+_PERSON = (60, 300, 900, 3600, 4 * 3600, 12 * 3600, 24 * 3600, 72 * 3600, 7 * 24 * 3600)
 _RUN = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300)
 
 
@@ -36,6 +41,10 @@ class Metrics:
 
     def __init__(self) -> None:
         self.registry = registry = CollectorRegistry()
+        self.build_info = Gauge(
+            "curation_build_info", "1; the labels say which release this replica runs.", ["version"], registry=registry
+        )
+        self.build_info.labels(version=version("curation-operator")).set(1)
         self.jobs = Gauge("curation_jobs", "Jobs by phase; a new one counts as Queued.", ["phase"], registry=registry)
         for phase in Phase:
             self.jobs.labels(phase=phase.value)
@@ -47,6 +56,21 @@ class Metrics:
         )
         for verdict in ("applied", "stale", "duplicate", "gone"):
             self.completions.labels(verdict=verdict)
+        self.time_to_running = Histogram(
+            "curation_time_to_running_seconds",
+            "Time from the creation of a job to Running, with all that it waited for; not of jobs that were changed.",
+            buckets=_JOB,
+            registry=registry,
+        )
+        self.time_to_end = Histogram(
+            "curation_time_to_end_seconds",
+            "Time from the creation of a job to its end, by phase; not of jobs that were changed.",
+            ["phase"],
+            buckets=_JOB,
+            registry=registry,
+        )
+        for end in (Phase.COMPLETED, Phase.FAILED):
+            self.time_to_end.labels(phase=end.value)
         self.run_duration = Histogram(
             "curation_run_duration_seconds",
             "Time from launch to end of an execution.",
@@ -65,6 +89,21 @@ class Metrics:
             "curation_policy_decision_seconds", "Time of one decision of the gate.", buckets=_FAST, registry=registry
         )
         self.approvals = Gauge("curation_approvals", "Approvals by decision.", ["decision"], registry=registry)
+        self.time_to_decision = Histogram(
+            "curation_time_to_decision_seconds",
+            "Time from the creation of an approval to the decision about it.",
+            ["decision"],
+            buckets=_PERSON,
+            registry=registry,
+        )
+        for decision in (ApprovalDecision.APPROVED, ApprovalDecision.DENIED):
+            self.time_to_decision.labels(decision=decision.value)
+        self.modules = Gauge(
+            "curation_modules",
+            "Modules by the status of their condition Ready; Unknown until it is written.",
+            ["ready"],
+            registry=registry,
+        )
         self.policies = Gauge(
             "curation_policies",
             "Policies by kind; ready says whether the newest revision is valid, and so in force.",
@@ -137,11 +176,35 @@ class Metrics:
         )
         self.leader = Gauge("curation_leader", "1 while this process writes.", registry=registry)
 
-    def phase_changed(self, before: JobStatus, after: JobStatus) -> None:
-        """Count a phase change of a job that was written; a new run in the same phase is one too."""
+    def phase_changed(self, job: CurationJob, after: JobStatus) -> None:
+        """Count a phase change of a job that was written; a new run in the same phase is one too.
+
+        `job` is as it was before.
+        """
+        before = job.status
+        if before.phase != after.phase:
+            self._measure(job, after)
         if before.phase != after.phase or (before.run and after.run and before.run.id != after.run.id):
             labels = {"from": before.phase or "", "to": after.phase or "", "reason": after.reason}
             self.transitions.labels(**labels).inc()
+
+    def _measure(self, job: CurationJob, after: JobStatus) -> None:
+        """How long a person has waited. Only creation has a time that the API server keeps."""
+        since = job.metadata.creation_timestamp
+        if since is None or after.phase_since is None or after.template_generation != 1:
+            return
+        seconds = max(0.0, (after.phase_since - since).total_seconds())
+        if after.phase is Phase.RUNNING:
+            self.time_to_running.observe(seconds)
+        elif after.phase in (Phase.COMPLETED, Phase.FAILED):
+            self.time_to_end.labels(phase=after.phase.value).observe(seconds)
+
+    def decided(self, approval: CurationApproval, now: datetime) -> None:
+        """A person has approved or denied, and the status that says so was written."""
+        since = approval.metadata.creation_timestamp
+        if since is not None and approval.spec.decision in (ApprovalDecision.APPROVED, ApprovalDecision.DENIED):
+            seconds = max(0.0, (now - since).total_seconds())
+            self.time_to_decision.labels(decision=approval.spec.decision.value).observe(seconds)
 
     def file_renewed(self, source: str, loaded: bool) -> None:
         """A file has changed, and could be loaded or not."""

@@ -30,14 +30,16 @@ async def write_own_status(
     new: Model,
     left_out: Document | None = None,
     accepts: Callable[[Refused], bool] | None = None,
-) -> None:
+) -> bool:
     """Write a status computed from `stored` if it differs; what does not land is computed anew from the newest.
 
-    `left_out` is what of the old one could not be read: it is written over. For `accepts` see `after_write`.
+    `left_out` is what of the old one could not be read: it is written over. For `accepts` see `after_write`. Returns
+    whether something was written.
     """
     known = {**status_to_wire(old), **(left_out or {})}
     answer = await context.write_status(key, stored.resource_version, known, status_to_wire(new))
     after_write(context, key, answer, STATUS, accepts)
+    return isinstance(answer, Written)
 
 
 def after_write(
