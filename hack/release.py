@@ -68,10 +68,9 @@ def chart(target: Path, image: dict[str, str] | None) -> Path:
         text = values.read_text()
         wanted = {"repository": image["newName"], "tag": image.get("newTag", ""), "digest": image.get("digest", "")}
         for name, value in wanted.items():
-            # As text, so that the comments stay; the first of each name is the image's.
-            text, count = re.subn(
-                rf"(?m)^  {name}: .*$", lambda _, n=name, v=value: f"  {n}: {json.dumps(v)}", text, count=1
-            )  # type: ignore[misc]
+            # As text, so that the comments stay; the first of each name is the image's. JSON is YAML.
+            line = f"  {name}: {json.dumps(value)}".replace("\\", "\\\\")
+            text, count = re.subn(rf"(?m)^  {name}: .*$", line, text, count=1)
             assert count == 1, f"{CHART}/values.yaml has no image.{name}"
         values.write_text(text)
     return copied

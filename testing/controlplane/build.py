@@ -180,7 +180,7 @@ def _build(target: Path, names: Sequence[str], environ: Mapping[str, str], progr
     progress.say(
         f"Building {', '.join(names)} of Kubernetes {version} from Go modules.\n"
         f"This happens once: the programs are kept in {target}.\n"
-        "With an empty Go cache it takes about 10 minutes on 2 cores, 5 GB of disk and some downloads; later, seconds."
+        "With an empty Go cache it takes some 15 minutes of processor time, 5 GB of disk and some downloads."
     )
     with progress.step("Looking for Go"):
         go = find_go(cache_folder(environ))
