@@ -135,7 +135,7 @@ class Turns(Generic[K]):
     def release(self, key: K) -> None:
         """Give a slot of this one's namespace back."""
         self._held -= Counter([self._namespace_of(key)])  # drops one at zero
-        while (found := self._waiting.pop(self._may)) is not None:
+        while self._held.total() < self._capacity and (found := self._waiting.pop(self._may)) is not None:
             namespace, following = found
             self._held[namespace] += 1
             self._called.add(following)

@@ -258,3 +258,24 @@ async def test_a_coroutine_that_is_cancelled_while_a_slot_is_kept_for_it_passes_
         (await waiting[1])()
     assert waiting[0].cancelled()
     assert (turns.held("b"), turns.held("c"), turns.waiting) == (0, 0, 0)
+
+
+def test_a_slot_is_given_on_without_a_look_at_all_that_wait() -> None:
+    looked: list[str] = []
+
+    def namespace_of(key: str) -> str:
+        return key
+
+    shared: Turns[str] = Turns(64, lambda _: None, namespace_of, share=7)
+    may = shared._may
+
+    def counted(namespace: str) -> bool:
+        looked.append(namespace)
+        return may(namespace)
+
+    for number in range(5000):
+        shared.take(str(number))
+    shared._may = counted  # type: ignore[method-assign]
+    shared.release("0")
+    assert len(looked) < 10
+    assert shared.held("64") == 1

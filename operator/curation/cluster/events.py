@@ -62,14 +62,11 @@ class _SeriesQueue(asyncio.Queue[_Series]):
     """What is to be written: the namespaces take turns, and what one has waiting leaves room for others.
 
     A namespace alone may fill half of it, another one half of the rest, and so on. (asyncio.PriorityQueue is made by
-    the same four methods.)
+    the same three methods.)
     """
 
     def _init(self, _maxsize: int) -> None:
         self._queue: Rotation[_Series] = Rotation()
-
-    def _qsize(self) -> int:
-        return len(self._queue)
 
     def _put(self, series: _Series) -> None:
         self._queue.add(series.namespace, series)
