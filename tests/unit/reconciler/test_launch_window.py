@@ -65,3 +65,26 @@ async def test_a_run_is_dead_from_its_launch_if_its_job_moved_on_while_the_claim
 ) -> None:
     async with disconnected(tmp_path) as rig:
         assert await launched(rig, *versions, gone=gone) is dead
+
+
+@pytest.mark.parametrize("claimed", [True, False])
+@in_virtual_time
+async def test_only_of_a_run_that_was_claimed_the_log_says_that_it_has_stopped_being_current(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, claimed: bool
+) -> None:
+    """A claim that loses to another write of the job is tried again, with the same run id."""
+    caplog.set_level("INFO")
+    async with disconnected(tmp_path) as rig:
+        rig.context.caches[JOBS].listen(rig.runs.on_change)
+        found = job(version=CLAIMED, status=SUBMITTED)
+        assert found.status.run is not None
+        assert rig.runs.reserve(key())
+        attempt = rig.runs.begin(orders.submit(key(), found, found.status.run))
+        rig.context.caches[JOBS].put(document(version=CLAIMED + 1))
+        assert attempt.dead
+        if claimed:
+            rig.runs.launch(attempt)
+        else:
+            rig.runs.discard(attempt)
+        said = [line for line in caplog.messages if "stopped being current" in line]
+        assert len(said) == int(claimed)

@@ -11,10 +11,12 @@ import pytest
 from curation.api.digest import template_digest
 from curation.cluster.resources import JOBS
 from curation.lifecycle.outcome import Calls, Trigger
+from curation.lifecycle.step import Step
 from curation.reconciler.approvals.asking import Approvals
 from curation.reconciler.approvals.grants import Grants
 from curation.reconciler.jobs import orders
 from curation.reconciler.jobs.memory import Memories
+from curation.reconciler.jobs.orders import Order
 from curation.reconciler.jobs.reconciler import JobReconciler
 from curation.reconciler.jobs.takeover import Takeover
 from curation.reconciler.runtime.job_index import JobIndex
@@ -136,3 +138,58 @@ async def test_only_submits_hold_up_the_end_of_a_process(tmp_path: Path, trigger
         rig.runs.begin(order if trigger is Trigger.OBSERVE else orders.cancel_orphan(order, None))
         assert rig.runs.unsettled == 0
         assert rig.memories.of(key(), UID).observing is (trigger is Trigger.OBSERVE)
+
+
+@pytest.mark.parametrize("phase", ["Completed", "Failed"])
+@in_virtual_time
+async def test_nothing_is_remembered_of_a_job_that_has_finished(tmp_path: Path, phase: str) -> None:
+    """Also if it never was Running, and if an approval had freed it: there may be 100,000 of them."""
+    async with disconnected(tmp_path) as rig:
+        jobs = reconciler(rig)
+        digest = {"templateDigest": template_digest(job().spec)}
+        submitted = {**run_status("Submitted"), **digest}
+        found = job(status=submitted)
+        assert found.status.run is not None
+        attempt = rig.runs.begin(orders.submit(key(), found, found.status.run))
+        rig.context.caches[JOBS].put(document(status=submitted))
+        memory = rig.memories.of(key(), UID)
+        memory.freed_for = "sha256:x"
+        jobs._observation.launched(key(), found)
+        await jobs.reconcile(key())
+        assert (memory.asked_before, memory.freed_for) == ("", "sha256:x")
+        rig.runs.discard(attempt)
+        rig.context.caches[JOBS].put(document(version=6, status={**run_status(phase), **digest}))
+        await jobs.reconcile(key())
+        assert list(rig.memories) == []
+
+
+@in_virtual_time
+async def test_a_cancel_for_a_job_that_is_gone_leaves_no_record(tmp_path: Path) -> None:
+    """Nobody works on its key again."""
+    async with disconnected(tmp_path) as rig:
+        found = job(status=run_status("Submitted"))
+        assert found.status.run is not None
+        order = orders.submit(key(), found, found.status.run)
+        await rig.runs.cancel(orders.cancel_orphan(order, None))
+        assert rig.taken() == []
+        assert list(rig.memories) == []
+
+
+@in_virtual_time
+async def test_a_claim_that_cannot_even_be_made_gives_its_slot_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object) -> Order:
+        raise RecursionError("a bug")
+
+    async with disconnected(tmp_path, max_concurrent_runs=1) as rig:
+        jobs, cache, found = reconciler(rig), rig.context.caches[JOBS], job(status=run_status("Submitted"))
+        cache.put(document())
+        stored, run = cache.get("ns", "job"), found.status.run
+        assert stored is not None
+        assert run is not None
+        assert rig.runs.reserve(key())
+        monkeypatch.setattr(orders, "submit", broken)
+        with pytest.raises(RecursionError):
+            await jobs._claim(key(), stored, found, Step(found.status), run)
+        assert rig.runs.reserve(key("next"))

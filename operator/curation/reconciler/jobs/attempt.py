@@ -28,6 +28,8 @@ class Attempt:
     """Once it was started."""
     dead: str = ""
     """Why its fence died, if it did."""
+    launched: bool = False
+    """Whether it is to be executed: the claim of a Submit attempt is there. One that never was is not spoken of."""
 
     def on_version(self, version: Stored | None) -> None:
         """Ask the fence: the job is as this version shows it, or gone.
@@ -45,6 +47,12 @@ class Attempt:
         else:
             self.kill(f"the job cannot be read: {fault}")  # nothing says that it is current
 
+    def launch(self) -> None:
+        """It is to be executed."""
+        self.launched = True
+        if self.dead:
+            self._tell()
+
     def start(self, execution: Execution) -> None:
         """It is being executed from now on; at once dead if its fence is, so that nothing leaves."""
         self.execution = execution
@@ -56,14 +64,17 @@ class Attempt:
         if self.dead:
             return
         self.dead = why
-        left = 0
         if self.execution is not None:
             self.execution.kill(why)
-            left = self.execution.calls.left
+        if self.launched:
+            self._tell()
+
+    def _tell(self) -> None:
+        left = self.execution.calls.left if self.execution is not None else 0
         log.info(
             "run %s has stopped being current: %s; no request of it leaves any more",
             self.order.run.id,
-            why,
+            self.dead,
             extra={**self.order.log_fields, "requests_left": left},
         )
 

@@ -107,6 +107,10 @@ class JobMemory:
             each.order.trigger is Trigger.SUBMIT for under_way in (self.attempts, self.inbox) for each in under_way
         )
 
+    def finish(self) -> None:
+        """The job has finished: what was kept for its next step goes."""
+        self.asked_before, self.freed_for = None, ""
+
     @property
     def is_empty(self) -> bool:
         """Whether nothing is remembered, as of a job that has finished."""
@@ -139,6 +143,14 @@ class Memories:
     def at(self, key: Key) -> list[JobMemory]:
         """The records of the object of this name, and of earlier ones of which something is still under way."""
         return list(self._records.get(key, {}).values())
+
+    def tidy(self, key: Key, uid: str) -> None:
+        """Drop the record of this object if nothing is in it: of one that is gone nobody asks again."""
+        records = self._records.get(key, {})
+        if uid in records and records[uid].is_empty:
+            del records[uid]
+        if not records:
+            self._records.pop(key, None)
 
     def forget(self, key: Key, present: str | None) -> None:
         """Drop the records of this name but that of the present object, and that one too if nothing is in it.

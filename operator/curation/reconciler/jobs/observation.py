@@ -56,9 +56,11 @@ class Observation:
             plan = memory.plan = self._first_plan(memory, job, run)
         if not self._is_due(memory, plan, job, run):
             self._turns.leave(key)
-        elif self._turns.take(key):
+            return
+        order = orders.observe(key, job, run)  # before the turn: what is raised here is to keep none
+        if self._turns.take(key):
             plan.revision = self._context.book.revision(key.namespace)
-            self._runs.launch(self._runs.begin(orders.observe(key, job, run)))
+            self._runs.launch(self._runs.begin(order))
 
     def _first_plan(self, memory: JobMemory, job: CurationJob, run: Run) -> ObservationPlan:
         # The first observation after a restart is spread over the interval too. Trap: which approval a denied

@@ -20,6 +20,7 @@ from curation.lifecycle.outcome import Report, Trigger
 from curation.lifecycle.step import Facts, Step
 from curation.reconciler.approvals.asking import Approvals
 from curation.reconciler.jobs import orders
+from curation.reconciler.jobs.attempt import Attempt
 from curation.reconciler.jobs.cleanup import Cleanup
 from curation.reconciler.jobs.completion import Completion, Later, Settled, orphaned
 from curation.reconciler.jobs.memory import Memories
@@ -82,6 +83,8 @@ class JobReconciler:
         except Unreadable:
             await self._let_go(key, stored)
             return
+        if job.status.phase is not None and job.status.phase.terminal:
+            self._memories.of(key, job.metadata.uid).finish()
         # Before the write, which may be refused for long. Whatever version this is: what is abandoned stays abandoned.
         self.cleanup.advance(key, job)
         facts = self._facts(key, job)
@@ -108,15 +111,17 @@ class JobReconciler:
     async def _claim(self, key: Key, stored: Stored, job: CurationJob, step: Step, run: Run) -> None:
         """Write the claim of a run; launch the run if the claim is there, else give its slot back."""
         # The claim is conditioned on the version that it was computed from: all that is newer came with it or after.
-        attempt = self._runs.begin(orders.submit(key, job, run))
+        attempt: Attempt | None = None
         claimed = False
         try:
+            attempt = self._runs.begin(orders.submit(key, job, run))
             claimed = await self._carry_out(key, stored, job, step)
         finally:
             if not claimed:
-                self._runs.discard(attempt)
                 self._runs.release(key)
-        if claimed:
+                if attempt is not None:
+                    self._runs.discard(attempt)
+        if attempt is not None and claimed:
             log.info("launching run %s", run.id, extra=attempt.order.log_fields)
             self._observation.launched(key, job)
             self._runs.launch(attempt)

@@ -98,6 +98,7 @@ class Runs:
     def launch(self, attempt: Attempt) -> None:
         """Execute a Submit or Observe attempt; its report becomes a pending completion of its job."""
         order = attempt.order
+        attempt.launch()
 
         async def follow() -> None:
             try:
@@ -117,10 +118,12 @@ class Runs:
     async def cancel(self, order: Order) -> Report:
         """Execute a Cancel order. The fence does not stop it."""
         attempt = self.begin(order)
+        attempt.launch()
         try:
             return await self._execute(attempt)
         finally:
             self._end(attempt)
+            self._memories.tidy(order.key, order.run.uid)
 
     def on_change(self, old: Stored | None, new: Stored | None) -> None:
         """Listener of the job cache: ask the fence of every execution of this job, now."""
@@ -143,7 +146,7 @@ class Runs:
     @property
     def unsettled(self) -> int:
         """Submit executions and completions that are under way."""
-        return sum(memory.submits for memory in self._memories)
+        return sum(memory.submits for memory in self._memories if memory.attempts or memory.inbox)
 
     async def drained(self) -> None:
         """Wait until no Submit execution or completion is under way."""
