@@ -2,7 +2,7 @@
 
 | word         | the task                                                        |
 |--------------|-----------------------------------------------------------------|
-| `work`       | works until it is told to `finish` (a later message), or cancelled |
+| `work`       | works until it is asked to `finish` (a later message), or cancelled |
 | `artifacts`  | completes with two artifacts of several parts                   |
 | `fail`, `reject` | ends so, and gives the rest of the message as the reason    |
 | `ask`, `auth` | waits for input, or for a right, and asks with the rest        |

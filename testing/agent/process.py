@@ -1,4 +1,4 @@
-"""The agent as a process, for tests: started, told what goes wrong, asked what it has."""
+"""The agent as a process, for tests: started, set up to fail, asked what it has."""
 
 import json
 import subprocess

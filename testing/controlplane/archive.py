@@ -140,21 +140,21 @@ def _try(url: str, target: Path, step: Step, patience: Patience, deadline: float
         assert child.stdout
         assert child.stderr
         try:
-            heard = time.monotonic()
+            last_output = time.monotonic()
             while True:
                 now = time.monotonic()
                 if now > deadline:
                     raise NotFetched(f"{url} took longer than {patience.whole:.0f} s")
-                if now > heard + patience.silent:
+                if now > last_output + patience.silent:
                     raise NotFetched(f"{url} sent nothing for {patience.silent:.0f} s")
-                ready, _, _ = select.select([child.stdout], [], [], min(deadline, heard + patience.silent) - now)
+                ready, _, _ = select.select([child.stdout], [], [], min(deadline, last_output + patience.silent) - now)
                 if not ready:
                     continue
                 # read1: a line of the child's may come in parts, which spoils nothing but a moment's display.
                 said = child.stdout.read1(4096)  # type: ignore[attr-defined]
                 if not said:
                     break
-                heard = time.monotonic()
+                last_output = time.monotonic()
                 if numbers := said.split():
                     step.detail = f"{int(numbers[-1]) >> 20} MiB"
             error = child.stderr.read().decode(errors="replace").strip()

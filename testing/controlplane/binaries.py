@@ -1,6 +1,6 @@
 """The programs of the control plane that are there already, and whether they will do.
 
-Called by `build`, which says in which order it looks: the folder that KUBEBUILDER_ASSETS names, our own builds and
+Called by `build`, which says in which order it searches: the folder that KUBEBUILDER_ASSETS names, our own builds and
 downloads in the user's cache folder, what `setup-envtest` has fetched.
 """
 
@@ -172,7 +172,7 @@ def platform_name() -> str:
 def setup_envtest(
     environ: Mapping[str, str], wanted: Callable[[tuple[int, int]], bool], why: str, say: Callable[[str], None]
 ) -> Binaries | None:
-    """The newest programs that setup-envtest has fetched and that are `wanted`; `say` is told why others are not.
+    """The newest programs that setup-envtest has fetched and that are `wanted`; `say` gets why others are not.
 
     `why` says in words what is wanted.
     """

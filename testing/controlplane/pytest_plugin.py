@@ -39,7 +39,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_configure_node(node: Any) -> None:
-    """Tell a worker of pytest-xdist where to ask."""
+    """Give a worker of pytest-xdist the place to ask."""
     node.workerinput[_INVITATION] = node.config.stash[_SHARED].invitation()
 
 

@@ -52,10 +52,12 @@ def parsed(model: type[M], document: Any) -> M:
         raise Mistakes(["it is nested too deeply"]) from None
     except ValidationError as error:
         problems = error.errors(include_url=False, include_context=False)
-        told = [_told(model, each["loc"], each["type"], each["msg"], each["input"]) for each in problems[:MAX_PROBLEMS]]
+        listed = [
+            _mistake(model, each["loc"], each["type"], each["msg"], each["input"]) for each in problems[:MAX_PROBLEMS]
+        ]
         if len(problems) > MAX_PROBLEMS:
-            told.append(f"and {len(problems) - MAX_PROBLEMS} mistakes more")
-        raise Mistakes(list(dict.fromkeys(told))) from None
+            listed.append(f"and {len(problems) - MAX_PROBLEMS} mistakes more")
+        raise Mistakes(list(dict.fromkeys(listed))) from None
 
 
 def path_of(loc: tuple[int | str, ...]) -> str:
@@ -66,7 +68,7 @@ def path_of(loc: tuple[int | str, ...]) -> str:
     return clip(out, _MAX_PATH)
 
 
-def _told(model: type[BaseModel], loc: tuple[int | str, ...], kind: str, message: str, given: Any) -> str:
+def _mistake(model: type[BaseModel], loc: tuple[int | str, ...], kind: str, message: str, given: Any) -> str:
     known = _names(model, loc[:-1])
     if kind == "extra_forbidden":
         name = str(loc[-1])

@@ -2,7 +2,7 @@
 
 It is there from before its claim is sent. So a version that ends its run while the claim is being answered reaches it
 as any other does: its fence is dead before it is launched, and it says nothing in the job. A fence that is dead stays
-dead, even if the run looks current again later.
+dead, even if the run seems current again later.
 """
 
 import logging
