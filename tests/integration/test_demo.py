@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -154,6 +155,68 @@ def test_a_demo_on_the_current_cluster_says_what_it_does_and_removes_all_of_it(f
         assert cluster.kubectl("get", "configmap", "mine", "-o", "jsonpath={.data.a}").stdout == "b"
         assert list(folder.iterdir()) == []
         assert processes(folder) == {}
+
+
+@contextmanager
+def kubectl_that_stops_at(folder: Path, cluster: Connection, *words: str) -> Iterator[dict[str, str]]:
+    """The environment of somebody whose kubectl says so in `folder/stopped` and waits, at a command with one of these.
+
+    It does so once for each.
+    """
+    made = Path(tempfile.mkdtemp(prefix="kubectl-"))
+    stops = "".join(
+        f"""*"{word}"*) if mkdir {made}/{number}; then echo {number} > {folder}/stopped; sleep 300; fi;;\n"""
+        for number, word in enumerate(words)
+    )
+    program = made / "kubectl"
+    program.write_text(f'#!/bin/sh\ncase "$*" in\n{stops}esac 2> {made}/log\nexec {cluster.binaries}/kubectl "$@"\n')
+    program.chmod(0o755)
+    there = current(cluster)
+    yield {**there, "PATH": f"{made}{os.pathsep}{there['PATH']}"}
+    shutil.rmtree(made)
+
+
+def interrupt_at(process: "subprocess.Popen[str]", folder: Path, stop: int) -> None:
+    """Ctrl-C when kubectl has come to that stop."""
+    said, deadline = folder / "stopped", time.monotonic() + SECONDS
+    while not said.exists() or said.read_text() != f"{stop}\n":
+        assert process.poll() is None, process.communicate()[0]
+        assert time.monotonic() < deadline, f"waited {SECONDS:.0f} s in vain until kubectl is called"
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+
+
+def test_a_demo_that_is_interrupted_while_it_installs_or_removes_leaves_nothing_unsaid(folder: Path) -> None:
+    with ControlPlane() as server:
+        cluster = server.connection
+        before = everything(cluster)
+        # While it tries which admission policies work.
+        with (
+            kubectl_that_stops_at(folder, cluster, "create configmap curation-choose-admission") as environment,
+            demo(folder, "--cluster", "current", **environment) as process,
+        ):
+            interrupt_at(process, folder, 0)
+            printed, _ = process.communicate(timeout=SECONDS)
+            assert process.returncode == 130, printed
+        assert everything(cluster) == before
+        (folder / "stopped").unlink()
+        # While it waits for the kinds, and once more while it removes them.
+        with (
+            kubectl_that_stops_at(folder, cluster, "wait --for=", "delete namespace demo") as environment,
+            demo(folder, "--cluster", "current", **environment) as process,
+        ):
+            interrupt_at(process, folder, 0)
+            interrupt_at(process, folder, 1)
+            printed, _ = process.communicate(timeout=SECONDS)
+            assert process.returncode == 130, printed
+        assert everything(cluster) > before
+        said = " ".join(printed.split())
+        assert "Interrupted while it was removed. What is left in the cluster goes with these commands" in said
+        commands = said.partition("these commands")[2].split("`")[1::2]
+        for command in commands:
+            assert command.startswith("kubectl --context local delete ")
+            cluster.kubectl(*command.split()[1:])
+        assert everything(cluster) == before
 
 
 def refused(folder: Path, **environment: str) -> str:
