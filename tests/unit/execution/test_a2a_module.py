@@ -5,8 +5,9 @@ message, and how it is made to fail.
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ from curation.api.approval import Scope
 from curation.api.module import ModuleSpec
 from curation.authz.grant import Grant
 from curation.execution.executor import ModuleBuild
+from curation.execution.in_process import InProcessExecutor
 from curation.lifecycle.outcome import (
     Cancelled,
     Completed,
@@ -32,8 +34,9 @@ from curation.lifecycle.outcome import (
 from curation.wasm.declared import declared_cancel
 from curation.wasm.limits import Limits
 from curation.wasm.module_bytes import builtin_bytes, digest_of
+from curation.wasm.store import ModuleStore
 from testing.agent.process import AgentProcess, agent_process
-from tests.unit.execution.conftest import NAMESPACE, ROOMY, Rig, ended
+from tests.unit.execution.conftest import NAMESPACE, ROOMY, Rig, ended, until
 
 NAME = "a2a-v1"
 
@@ -105,11 +108,24 @@ class Agent:
         return (await self.run(Trigger.CANCEL, run=run, session=session, config=config)).result
 
 
+@pytest.fixture(scope="module")
+def compiled(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the module is kept compiled, for all tests: the compiler takes longer than they do."""
+    return tmp_path_factory.mktemp("compiled")
+
+
 @pytest.fixture(params=["JSONRPC", "HTTP+JSON"])
-def agent(request: pytest.FixtureRequest, rig: Rig, process: AgentProcess) -> Iterator[Agent]:
+async def agent(
+    request: pytest.FixtureRequest, rig: Rig, process: AgentProcess, compiled: Path
+) -> AsyncIterator[Agent]:
     rpc = request.param == "JSONRPC"
-    yield Agent(rig, process, {"api_url": process.rpc} if rpc else {"api_url": process.url, "binding": "HTTP+JSON"})
+    config = {"api_url": process.rpc} if rpc else {"api_url": process.url, "binding": "HTTP+JSON"}
+    modules = ModuleStore(compiled)
+    executor = InProcessExecutor(modules, rig.executor.gate, rig.executor.sender)
+    yield Agent(replace(rig, executor=executor), process, config)
     process.control()
+    await executor.close(grace=5)
+    await modules.close()
 
 
 def failure(report: Report) -> tuple[FailureClass, str]:
@@ -214,6 +230,7 @@ async def test_a_slow_answer_is_a_timeout_and_its_task_is_found_by_the_run(agent
     agent.process.control(hold=["SendMessage"])
     slow = await agent.run(Trigger.SUBMIT, limits=replace(ROOMY, wall_seconds=5))
     assert failure(slow)[0] is FailureClass.TIMEOUT
+    await until(lambda: agent.process.tasks(slow.run.id) != {})
     agent.process.control()
     assert await agent.cancelled(slow.run) == Cancelled()
     assert [*agent.process.tasks(slow.run.id).values()] == ["CANCELED"]
