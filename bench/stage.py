@@ -10,6 +10,7 @@ from typing import Final, Self
 
 import aiohttp
 
+from bench.builds import OWN, Build
 from bench.processes import cpu_seconds, running_in
 from testing.controlplane.install import OPERATOR_GROUPS, OPERATOR_USER, install
 from testing.controlplane.server import ControlPlane
@@ -28,7 +29,9 @@ _SAMPLE = re.compile(r"^(\w+)(?:\{(.*)\})? (\S+)$", re.MULTILINE)
 class Stage:
     """Starts all of it, and ends all of it. The operator runs under the shipped role, and can be started anew."""
 
-    def __init__(self, *options: str) -> None:
+    def __init__(self, *options: str, build: Build = OWN) -> None:
+        """The options are the operator's; the build is what is installed, and whose operator is started."""
+        self._build = build
         self.control_plane = ControlPlane(controller_manager=False)
         self._options = options
         self._programs = Supervised("curation-bench-", WAIT_SECONDS)
@@ -41,7 +44,7 @@ class Stage:
     async def __aenter__(self) -> Self:
         try:
             await asyncio.to_thread(self.control_plane.start)
-            await asyncio.to_thread(install, self.control_plane.connection)
+            await asyncio.to_thread(install, self.control_plane.connection, self._build.root)
             self.sessions_url = await self._programs.start_sessions()
         except BaseException:
             await self.__aexit__(None, None, None)
@@ -74,7 +77,10 @@ class Stage:
         options = ("--allow-cidr=127.0.0.0/8", "--http-bind=127.0.0.1:0", *self._options)
         started = time.monotonic()
         self.operator_url = await self._programs.start_operator(
-            [f"KUBECONFIG={kubeconfig}"], options, self._name(self.operators)
+            [f"KUBECONFIG={kubeconfig}", *self._build.environment],
+            options,
+            self._name(self.operators),
+            self._build.program,
         )
         ready = time.monotonic() - started
         self.operator_pid = running_in(self._programs.folder)[_PROGRAMS["operator"]]

@@ -69,9 +69,15 @@ class Supervised:
         self._start(SESSIONS, [f"PYTHONPATH={ROOT}"], [sys.executable, "-u", "-m", "testing.sessions"])
         return await self._url(SESSIONS, re.compile(r"^(http://\S+)\n"))
 
-    async def start_operator(self, environment: Sequence[str], options: Sequence[str], name: str = OPERATOR) -> str:
+    async def start_operator(
+        self,
+        environment: Sequence[str],
+        options: Sequence[str],
+        name: str = OPERATOR,
+        program: Sequence[str] = (str(PROGRAM),),
+    ) -> str:
         """Start an operator with these NAME=VALUE and options, wait until it is ready; returns its URL."""
-        self._start(name, environment, [str(PROGRAM), "run", *options])
+        self._start(name, environment, [*program, "run", *options])
         url = await self._url(name, _SERVES)
         async with aiohttp.ClientSession() as http:
             await self._until(name, "is ready", lambda: _ready(http, url))
