@@ -1,7 +1,7 @@
-"""The two programs that people start: `curation-operator` (operator.py) and `kubectl-curation` (all the other modules).
+"""The two programs that people start: `curation-operator` and `kubectl-curation`.
 
-`plugin.main` is the entry point of kubectl-curation. Each family of verbs has a module: `listing` (approvals, runs,
-logs), `decide` (approve, deny, revoke), `edit` (rerun, suspend, resume), `explain` (why), `policy` (can-i),
-`checking` (check-policy), `follow` (watch). They all go through `access` to the cluster, and through
-`output` to the terminal.
+`operator` is the entry point of the first, whose `build` and `try` are in `build` and `trial`. `plugin.main` is that of
+the second. Each family of its verbs has a module: `listing` (approvals, runs, logs), `decision_verbs` (approve, deny,
+revoke), `edit` (rerun, suspend, resume), `explain` (why), `can_i`, `checking` (check-policy), `policy_test` (test),
+`follow` (watch). Those that need a cluster reach it through `access`; all reach the terminal through `output`.
 """

@@ -5,7 +5,8 @@ relative paths start at the folder of their file; options of the command line wi
 reads past what it does not know, `as` among it, and so acts as somebody else. Here each field is honoured, or the file
 is refused by the field's name.
 
-`kubeconfig_entries` has the fields, `kubeconfig_files` merges files, `kubeconfig_checks` refuses what client-go does.
+Called by `credentials`. `kubeconfig_entries` has the fields, `kubeconfig_files` merges files, and `kubeconfig_checks`
+refuses what client-go refuses.
 """
 
 import base64

@@ -47,7 +47,8 @@ from curation.cluster.writer import Writer
 
 logger = logging.getLogger(__name__)
 
-# client-go's defaults for controllers are 15, 10 and 2 s.
+# client-go's defaults for controllers are 15, 10 and 2 s. A renewal each second leaves room for more lost ones before
+# the deadline, at one small write a second.
 DURATION: Final = 15.0
 RENEW_DEADLINE: Final = 10.0
 RETRY_PERIOD: Final = 1.0

@@ -1,6 +1,6 @@
 """The one HTTP client for modules' requests: no redirects, no cookies, no proxies, no replays, checked addresses.
 
-Called by the host functions once the gate has allowed a request. The canonical URL is put on the wire as it is.
+Called by `execution.calls` once the gate has allowed a request. The canonical URL is put on the wire as it is.
 """
 
 import asyncio

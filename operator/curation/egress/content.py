@@ -1,6 +1,6 @@
 """An answer's body as it is meant: its content coding undone within the limit, its characters by its own charset.
 
-Called by the client (`decoded`) and by the host functions (`body_text`). No request asks for a coding, but servers and
+Called by the client (`decoded`) and by `execution.calls` (`body_text`). No request asks for a coding, but servers and
 the caches before them send what they hold.
 """
 

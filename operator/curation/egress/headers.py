@@ -1,6 +1,6 @@
 """Headers on the way out and back: what a module may set, what may be on the wire at all, what it gets to see.
 
-Called by the host functions (`module_headers`) and by the client (`wire_headers`, `response_headers`).
+Called by `execution.calls` (`module_headers`) and by the client (`wire_headers`, `response_headers`).
 """
 
 import re

@@ -137,6 +137,7 @@ def _names(host: str) -> list[str]:
 
 
 def _addresses(host: str, port: int, family: socket.AddressFamily) -> list[ResolveResult]:
+    """What the system says of a name; addresses of one family, or of both. Raises OSError."""
     found: list[ResolveResult] = []
     answers = []
     problem: OSError | None = None
@@ -147,19 +148,20 @@ def _addresses(host: str, port: int, family: socket.AddressFamily) -> list[Resol
             problem = error
     if not answers and problem is not None:
         raise problem
-    for kind, _, protocol, _, address in answers:
-        if kind == socket.AF_INET6:
+    for found_family, _, protocol, _, address in answers:
+        if found_family == socket.AF_INET6:
             if len(address) < 3:
                 continue  # a Python without IPv6
             if address[3]:
-                shown, service = socket.getnameinfo(address, _NUMERIC)  # a link-local address with its zone
+                # A link-local address says nothing without its zone, which only its text can hold.
+                shown, service = socket.getnameinfo(address, _NUMERIC)
                 address = (shown, int(service))
         found.append(
             ResolveResult(
                 hostname=host,
                 host=str(address[0]),
                 port=int(address[1]),
-                family=kind,
+                family=found_family,
                 proto=protocol,
                 flags=_ANSWERED,
             )

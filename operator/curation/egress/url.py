@@ -1,6 +1,6 @@
 """One parser and one form for URLs: what a policy decides about, what is connected to, and what an approval records.
 
-Called by the host functions before the gate is asked. Strict where leniency has made parsers disagree: what another
+Called by `execution.calls` before the gate is asked. Strict where leniency has made parsers disagree: what another
 program could read differently is refused, never repaired.
 """
 

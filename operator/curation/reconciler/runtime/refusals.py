@@ -36,7 +36,10 @@ def refusal_text(refused: Refused) -> str:
 
 
 class Refusals:
-    """Knows which writes are refused at present. `K` names an object and has `log_fields`."""
+    """Knows which writes are refused at present, by the object's key and by what of it would be written.
+
+    `what` continues "refuses to write": `FINALIZER`, `STATUS` and their like, each a constant of whoever writes it.
+    """
 
     def __init__(self, record: RecordEvent, gauge: Gauge, monotonic: Callable[[], float]) -> None:
         self._record = record
