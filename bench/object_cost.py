@@ -3,9 +3,10 @@
 Run: ``python -m bench.object_cost [--rounds 3] [--jobs 200] [--json FILE] [--check]``. Each round makes the three
 status writes of a job with a session (claim, Running, Completed) for so many jobs of each form, in turns of a few jobs:
 
-- before: status is granular (its values have owners), and all seven conditions are always written;
-- after: status is atomic, and a condition that says nothing is left out, as the operator writes it now;
-- put: as after, but the whole status is put, made from the stored document, instead of merged.
+- before: status is granular (its values have owners), all seven conditions are always written, by a merge patch;
+- patched: status is atomic, and a condition that says nothing is left out; by a merge patch, as the operator writes a
+  status that it does not know whole;
+- after: the same by a PUT of the status alone, as the operator writes it: the body is made by its own code.
 
 Processor time is that of the processes; what was allocated is the API server's own count. Nothing else may use the
 control plane meanwhile; what else the machine does disturbs all forms alike.
@@ -25,11 +26,12 @@ from bench.client import JOBS_PATH, Client
 from bench.fixtures import WITH_SESSION, job
 from bench.results import Result
 from bench.stage import Stage
-from bench.statuses import statuses
+from bench.statuses import put, statuses
 from curation.api.crd import CRD_KINDS, crd
 from curation.api.job import status_to_wire
 from curation.api.names import ConditionType
 from curation.cluster.mergepatch import merge_patch
+from curation.cluster.writer import condition
 
 Document = dict[str, Any]
 
@@ -39,7 +41,7 @@ TURN: Final = 20
 _OLD_GROUP: Final = "before.curation.dev"
 _MALLOCS: Final = re.compile(r"^go_memstats_mallocs_total (\S+)$", re.MULTILINE)
 _BYTES: Final = re.compile(r"^go_memstats_alloc_bytes_total (\S+)$", re.MULTILINE)
-FORMS: Final = ("before", "after", "put")
+FORMS: Final = ("before", "patched", "after")
 
 
 @dataclass
@@ -82,8 +84,8 @@ def with_all_conditions(status: Document) -> Document:
     for kind in ConditionType:
         reason, message = absent.get(kind, (known["Ready"]["reason"], ""))
         state = silent.get(kind, "False")
-        fields = {"type": kind.value, "status": state, "reason": reason, "message": message}
-        full.append(known.get(kind.value) or {**known["Ready"], **fields})
+        told = {"type": kind.value, "status": state, "reason": reason, "message": message}
+        full.append(known.get(kind.value) or {**known["Ready"], **told})
     return {**status, "conditions": full}
 
 
@@ -113,15 +115,11 @@ class _Form:
                 wires = [with_all_conditions(wire) for wire in wires]
             path = f"{self._path}/{document['metadata']['name']}/status?fieldManager=curation-operator"
             for old, new in itertools.pairwise(wires):
-                if self._name == "put":
-                    metadata = {key: value for key, value in document["metadata"].items() if key != "managedFields"}
-                    document = await self._client.call(
-                        "PUT", path, {**document, "metadata": metadata, "status": {**document["status"], **new}}
-                    )
+                version, patch = document["metadata"]["resourceVersion"], merge_patch(old, new) or {}
+                if self._name == "after":
+                    document = await self._client.call("PUT", path, condition(put(document, patch), version))
                 else:
-                    version = {"resourceVersion": document["metadata"]["resourceVersion"]}
-                    body = {"metadata": version, "status": merge_patch(old, new)}
-                    document = await self._client.call("PATCH", path, body)
+                    document = await self._client.call("PATCH", path, condition({"status": patch}, version))
                 cost.writes += 1
             assert document["status"]["phase"] == "Completed"
             cost.stored.append(len(str(document)))

@@ -17,6 +17,7 @@ from bench.statuses import statuses
 from curation.api.job import status_to_wire
 
 NAMESPACE = "scale"
+_WRITES = ("create", "update", "patch", "delete")
 _MEGABYTE = 1e6
 _POLL_SECONDS = 0.1
 _QUIET_SECONDS = 3.0
@@ -69,7 +70,7 @@ async def start(stage: Stage, count: int) -> Start:
     writes = sum(
         value
         for (name, labels), value in metrics.items()
-        if name == "curation_api_requests_total" and any(f'verb="{v}"' in labels for v in ("patch", "create", "delete"))
+        if name == "curation_api_requests_total" and any(f'verb="{verb}"' in labels for verb in _WRITES)
     )
     settled, cpu = time.monotonic() - began, cpu_seconds(stage.operator_pid)
     await asyncio.sleep(_QUIET_SECONDS)

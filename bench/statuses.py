@@ -1,9 +1,12 @@
-"""The statuses of a job with a session, from first to last, as the operator's own pure code computes them."""
+"""The statuses of a job with a session, from first to last, and their writes, as the operator's own code makes them."""
 
 from datetime import UTC, datetime
 from typing import Any
 
 from curation.api.job import CurationJob, JobStatus
+from curation.cluster.cache import Cache
+from curation.cluster.resources import JOBS
+from curation.cluster.status_body import status_body
 from curation.lifecycle.complete import Moment, complete
 from curation.lifecycle.decide import decide
 from curation.lifecycle.outcome import Calls, Completed, Report, Result, RunKey, SessionRef, SessionSpawned, Trigger
@@ -30,3 +33,13 @@ def statuses(made: dict[str, Any]) -> tuple[JobStatus, JobStatus, JobStatus, Job
     spawned = SessionSpawned(SessionRef(f"ses-{job.metadata.uid}", f"http://127.0.0.1:8080/{job.metadata.uid}"))
     running = ended(claim.status, Trigger.SUBMIT, spawned)
     return job.status, claim.status, running, ended(running, Trigger.OBSERVE, Completed({"ok": True}))
+
+
+def put(job: dict[str, Any], patch: dict[str, Any]) -> dict[str, Any]:
+    """The body of the PUT by which the operator makes this change of a job's status, not conditioned yet."""
+    cache = Cache(JOBS)
+    cache.put(job)
+    (stored,) = cache
+    body = status_body(JOBS, stored, patch)
+    assert body is not None
+    return body

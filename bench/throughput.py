@@ -71,7 +71,7 @@ class Meter:
         conflicts = ("curation_write_conflicts_total", "")
         return Sample(
             seconds=end - self.started,
-            status_writes=counts.get(("patch", "curationjobs/status"), 0),
+            status_writes=sum(counts.get((verb, "curationjobs/status"), 0) for verb in ("update", "patch")),
             job_writes=counts.get(("patch", "curationjobs"), 0),
             events=sum(value for (verb, resource), value in counts.items() if resource == "events" and verb in _WRITES),
             reads=sum(value for (verb, _), value in counts.items() if verb == "get"),

@@ -52,6 +52,12 @@ GUARDS = (
                 'return {**body, "metadata": {**metadata, "resourceVersion": resource_version}}',
                 "return body",
             ),
+            # The server itself takes no PUT without a resourceVersion.
+            (
+                "cluster/writer.py",
+                "body = status_body(kind, stored, patch) if self._may_put(kind) else None",
+                "body = None",
+            ),
         ),
         (
             f"{_LIFECYCLE}the_resource_version_condition_keeps_a_write_from_a_version_it_was_not_computed_from",

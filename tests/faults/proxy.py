@@ -4,7 +4,7 @@ It speaks plain HTTP to the client and TLS to the server, as the user of the giv
 for clients of the proxy. A request that carries a token goes on with it.
 
     async with FaultProxy(admin_kubeconfig) as proxy:
-        fault = proxy.inject(lost_answer(method="PATCH", path="/status"))
+        fault = proxy.inject(lost_answer(method=UPDATE, path="/status"))
         ... connect with proxy.kubeconfig(folder) ...
         await fault.reached.wait()
 """
@@ -22,7 +22,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Final, Self
 
 import aiohttp
 import yaml
@@ -32,6 +32,11 @@ from curation.cluster.sockets import Sockets
 
 Predicate = Callable[[str, str], bool]
 """Of the method and the path with its query."""
+
+Method = str | tuple[str, ...] | None
+"""One method, or several, or any."""
+UPDATE: Final = ("PUT", "PATCH")
+"""How the operator changes an object: a status by either, in whichever form it has at hand."""
 
 _CLOSE_SECONDS = 60.0
 _HOP_BY_HOP = frozenset({"connection", "host", "keep-alive", "transfer-encoding", "upgrade", "content-length"})
@@ -45,6 +50,7 @@ class Action(Enum):
     HOLD_REQUEST = "waits, before the server gets it, until released"
     HOLD_ANSWER = "carried out by the server; its answer waits until released"
     SILENCE = "carried out by the server; its answer begins, and nothing more of it comes until released"
+    REPEAT = "carried out by the server; its answer is lost on the way to a proxy, which sends the request once more"
     ANSWER = "answered by the proxy with a status of its own; the server does not get it"
 
 
@@ -74,38 +80,44 @@ class ProxyFault:
         await self._released.wait()
 
 
-def matching(method: str | None = None, path: str = "") -> Predicate:
-    """Requests of that method whose path and query contain a match of the regular expression."""
+def matching(method: Method = None, path: str = "") -> Predicate:
+    """Requests of that method (or of one of those) whose path and query contain a match of the regular expression."""
     pattern = re.compile(path)
-    return lambda given, where: method in (None, given) and pattern.search(where) is not None
+    methods = (method,) if isinstance(method, str) else method
+    return lambda given, where: (methods is None or given in methods) and pattern.search(where) is not None
 
 
-def lost_answer(method: str | None = None, path: str = "", times: int | None = 1) -> ProxyFault:
+def lost_answer(method: Method = None, path: str = "", times: int | None = 1) -> ProxyFault:
     """The write is applied, and nobody gets its answer."""
     return ProxyFault(Action.DROP_ANSWER, matching(method, path), times)
 
 
-def reset(method: str | None = None, path: str = "", times: int | None = 1) -> ProxyFault:
+def reset(method: Method = None, path: str = "", times: int | None = 1) -> ProxyFault:
     """The connection breaks before anything is applied."""
     return ProxyFault(Action.RESET, matching(method, path), times)
 
 
-def held_request(method: str | None = None, path: str = "", times: int | None = 1) -> ProxyFault:
+def repeated(method: Method = None, path: str = "", times: int | None = 1) -> ProxyFault:
+    """The write is applied, and a proxy on the way that did not get the answer (nginx, of a PUT) sends it again."""
+    return ProxyFault(Action.REPEAT, matching(method, path), times)
+
+
+def held_request(method: Method = None, path: str = "", times: int | None = 1) -> ProxyFault:
     """The request is slow to arrive: it is applied when released, whether or not its sender still waits."""
     return ProxyFault(Action.HOLD_REQUEST, matching(method, path), times)
 
 
-def held_answer(method: str | None = None, path: str = "", times: int | None = 1) -> ProxyFault:
+def held_answer(method: Method = None, path: str = "", times: int | None = 1) -> ProxyFault:
     """The write is applied at once; the answer comes when released."""
     return ProxyFault(Action.HOLD_ANSWER, matching(method, path), times)
 
 
-def silent(method: str | None = None, path: str = "", times: int | None = 1) -> ProxyFault:
+def silent(method: Method = None, path: str = "", times: int | None = 1) -> ProxyFault:
     """The answer begins and then says no more, as over a half-open connection; when released, the connection breaks."""
     return ProxyFault(Action.SILENCE, matching(method, path), times)
 
 
-def answered(status: int, method: str | None = None, path: str = "", times: int | None = 1, **more: Any) -> ProxyFault:
+def answered(status: int, method: Method = None, path: str = "", times: int | None = 1, **more: Any) -> ProxyFault:
     """The proxy answers, with ``headers`` and ``body`` if they are given."""
     return ProxyFault(Action.ANSWER, matching(method, path), times, status=status, **more)
 
@@ -246,6 +258,11 @@ class FaultProxy:
                 self._note(request, fault.upstream_status)
                 fault.reached.set()
                 return _break(request)
+            case Action.REPEAT:
+                async with self._ask(request, body) as answer:
+                    await answer.read()
+                self._note(request, answer.status)
+                return await self._forward(request, body, fault)
             case Action.HOLD_ANSWER | Action.SILENCE:
                 return await self._forward(request, body, fault)
 

@@ -13,7 +13,7 @@ from typing import Literal
 import pytest
 
 from testing.controlplane.install import OPERATOR_GROUPS, OPERATOR_USER
-from tests.faults.proxy import FaultProxy, ProxyFault, held_answer, held_request
+from tests.faults.proxy import UPDATE, FaultProxy, ProxyFault, held_answer, held_request
 from tests.harness.slow_runs import until_answered
 from tests.harness.world import JOBS, World
 
@@ -195,4 +195,4 @@ async def test_killed_again_and_again(world: World) -> None:
 
 
 def _held(where: str) -> ProxyFault:
-    return held_request("PATCH", STATUS) if where == "request" else held_answer("PATCH", STATUS)
+    return held_request(UPDATE, STATUS) if where == "request" else held_answer(UPDATE, STATUS)

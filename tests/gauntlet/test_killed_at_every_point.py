@@ -18,7 +18,7 @@ import pytest
 from testing.controlplane.install import OPERATOR_GROUPS, OPERATOR_USER
 from testing.operator_process import OperatorProcess
 from testing.sessions.faults import Rule
-from tests.faults.proxy import FaultProxy, ProxyFault, held_answer, held_request
+from tests.faults.proxy import UPDATE, FaultProxy, ProxyFault, held_answer, held_request
 from tests.harness import manifests
 from tests.harness.world import JOBS, SECONDS, World
 
@@ -115,7 +115,7 @@ class Point:
         fault = proxy.inject(held_request() if where == "request" else held_answer())
 
         def matches(method: str, path: str) -> bool:
-            of_job = method in ("PATCH", "DELETE") and path.partition("?")[0].removesuffix("/status").endswith(
+            of_job = method in (*UPDATE, "DELETE") and path.partition("?")[0].removesuffix("/status").endswith(
                 f"/{job}"
             )
             return (of_job or (method == "POST" and "/curationapprovals" in path)) and next(count) == number

@@ -239,7 +239,7 @@ _WITH_A_RUN = _IN_FLIGHT | {Phase.AWAITING_APPROVAL}
 
 
 class JobStatus(Model):
-    """What the operator has seen and done. Written only by patches conditioned on resourceVersion."""
+    """What the operator has seen and done. Written only under the condition of a resourceVersion."""
 
     model_config: ClassVar = {
         "json_schema_extra": extension(

@@ -51,6 +51,8 @@ MAX_KEYS: Final = 4096
 """Of a ConfigMap or a Secret: a million bytes of short ones cost as much as an input of small values."""
 SMALL: Final = 4 * 1024
 """Annotations of so many bytes are kept as they are."""
+STATUS_CUT_FIELD: Final = f"{EXCESS_FIELD}-status"
+"""Where the kept form says that fields of its status were left out: such a status is never to be written whole."""
 
 # One escaped by Go's encoder is six bytes in place of one, or of three.
 _ESCAPED: Final = ((b"\\u003c", 5), (b"\\u003e", 5), (b"\\u0026", 5), (b"\\u2028", 3), (b"\\u2029", 3))
@@ -90,6 +92,7 @@ class Examined(msgspec.Struct, omit_defaults=True):
     spec: Raw | UnsetType = UNSET
     status: Raw | UnsetType = UNSET
     excess: _Excess | UnsetType = msgspec.field(default=UNSET, name=EXCESS_FIELD)
+    statusCut: bool = msgspec.field(default=False, name=STATUS_CUT_FIELD)  # noqa: N815 (Kubernetes' way of naming)
 
 
 class Plain(msgspec.Struct, omit_defaults=True):
@@ -114,7 +117,7 @@ _FIELDS: Final = msgspec.json.Decoder(dict[str, Raw])
 
 def cut(kind: ResourceKind, seen: Examined) -> Examined:
     """The kept form of an object, made of the one given. Raises msgspec.DecodeError for what is no such object."""
-    seen.excess = UNSET
+    seen.excess, seen.statusCut = UNSET, False
     _cut_metadata(kind, seen)
     if seen.spec is not UNSET:
         _cut_spec(kind, seen)
@@ -215,6 +218,7 @@ def _cut_status(seen: Examined) -> None:
                 "status.%s of %s %s/%s is too large to be read, and counts as absent",
                 *(name, seen.kind, seen.metadata.namespace, seen.metadata.name),
             )
+            seen.statusCut = True
             del fields[name]
             if name == "session" and (bare := _without_progress(value)) is not None:
                 fields[name] = bare

@@ -39,6 +39,10 @@ HEADERS: Final = 4096
 KEEPALIVE_SECONDS: Final = 60.0
 
 
+class BrokenOff(aiohttp.ClientConnectionError):
+    """The connection broke in the middle of a PUT: nobody knows what the server did."""
+
+
 class Connection:
     """Sends requests. Use `connect`; close it at the end (it is an async context manager)."""
 
@@ -246,7 +250,7 @@ class Connection:
         monotonic = self.clock.monotonic
         code, sent = NO_ANSWER, monotonic()
         try:
-            response = await handler(request)
+            response = await _once(request, handler)
             code, received = str(response.status), monotonic()
             self.clock.observe(response.headers.get("Date"), sent, received)
             return response
@@ -298,6 +302,19 @@ async def connect(
         clock=clock or ServerClock(),
         cuts=cuts,
     )
+
+
+async def _once(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
+    # Trap: aiohttp sends a request with an idempotent method again over a new connection. The second copy of a PUT that
+    # has landed is answered 409, as if somebody else had written.
+    try:
+        return await handler(request)
+    except aiohttp.ClientConnectorError:
+        raise  # there was no connection
+    except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as error:
+        if request.method != "PUT":
+            raise
+        raise BrokenOff(str(error) or type(error).__name__) from error
 
 
 def _failure(code: int, headers: Any, status: Document) -> Failure:

@@ -1,4 +1,4 @@
-"""Merge patches (RFC 7396): the difference of two JSON documents, as the conditioned writer sends it."""
+"""Merge patches (RFC 7396): the difference of two JSON documents, and what one makes of a document."""
 
 from typing import Any
 
@@ -22,6 +22,19 @@ def merge_patch(old: dict[str, Json], new: dict[str, Json]) -> dict[str, Json] |
         elif not same(old[key], value):
             patch[key] = value
     return patch or None
+
+
+def merged(target: Json, patch: Json) -> Json:
+    """The document with the patch applied, as the API server would (RFC 7396, section 2). Neither is changed."""
+    if not isinstance(patch, dict):
+        return patch
+    result = dict(target) if isinstance(target, dict) else {}
+    for key, value in patch.items():
+        if value is None:
+            result.pop(key, None)
+        else:
+            result[key] = merged(result.get(key), value)
+    return result
 
 
 def same(one: Json, other: Json) -> bool:

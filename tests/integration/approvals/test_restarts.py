@@ -4,7 +4,7 @@ from pathlib import Path
 
 from testing.controlplane.install import OPERATOR_GROUPS, OPERATOR_USER
 from testing.operator_process import OperatorProcess
-from tests.faults.proxy import FaultProxy, held_answer, held_request
+from tests.faults.proxy import UPDATE, FaultProxy, held_answer, held_request
 from tests.harness import manifests
 from tests.harness.slow_runs import Point, hold, until_answered
 from tests.harness.world import World
@@ -116,7 +116,7 @@ async def test_a_restart_with_the_writes_that_free_the_jobs_under_way(
         names = await world.create_jobs(JOBS)
         name = (await approvals.one(waiting=JOBS))["metadata"]["name"]
         await world.settled()
-        late = proxy.inject(held_request("PATCH", STATUS, times=None))
+        late = proxy.inject(held_request(UPDATE, STATUS, times=None))
         await approvals.curation("approve", name)
         await late.reached.wait()
         await operator.kill()

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from testing.controlplane.install import OPERATOR_GROUPS, OPERATOR_USER
-from tests.faults.proxy import FaultProxy, held_request
+from tests.faults.proxy import UPDATE, FaultProxy, held_request
 from tests.harness.slow_runs import Point, hold, sessions_of, until_answered, until_held
 from tests.harness.world import World
 
@@ -78,7 +78,7 @@ async def test_f8_an_operator_that_dies_with_its_status_write_under_way_leaves_o
         rule = hold(world, Point.LAST_ANSWER)
         names = await world.create_jobs(1)
         await until_held(world, rule, 1)
-        late = proxy.inject(held_request("PATCH", STATUS))
+        late = proxy.inject(held_request(UPDATE, STATUS))
         rule.release()
         await late.reached.wait()
         await operator.kill()

@@ -105,11 +105,16 @@ class Rights:
     @asynccontextmanager
     async def without(self, verb: str, resource: str) -> AsyncIterator[None]:
         """Within, the operator lacks this right and must come to need it; afterwards it has it again."""
-        right = Right(verb, resource)
-        await self.take(right)
+        async with self.without_all(Right(verb, resource)):
+            yield
+
+    @asynccontextmanager
+    async def without_all(self, *taken: Right) -> AsyncIterator[None]:
+        """The same of several at once, where one will do for another."""
+        await self.take(*taken)
         yield
-        await self.until_refused(right)
-        await self.give_back(right)
+        await self.until_refused(*taken)
+        await self.give_back(*taken)
 
     async def until_refused(self, *wanted: Right) -> None:
         """Wait until the operator has asked for all of these and was refused, with 403."""

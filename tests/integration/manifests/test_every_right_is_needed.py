@@ -1,7 +1,8 @@
 """The operator needs each right that the shipped roles give it, and asks for no other.
 
-Each verb on each resource is taken away alone. The operator, at its ordinary work, is refused with 403, and what needed
-the right is not done; once the right is given back, the work goes on by itself.
+Each verb on each resource is taken away alone, but for update and patch of a status, of which either will do. The
+operator, at its ordinary work, is refused with 403, and what needed the right is not done; once the right is given
+back, the work goes on by itself.
 """
 
 import asyncio
@@ -18,7 +19,7 @@ from testing.controlplane import namespaces
 from testing.controlplane.install import OPERATOR_GROUPS, OPERATOR_USER
 from testing.controlplane.server import ControlPlane
 from testing.operator_process import READY_SECONDS, OperatorProcess
-from tests.faults.proxy import FaultProxy, held_request
+from tests.faults.proxy import UPDATE, FaultProxy, held_request
 from tests.guests.wat import Script
 from tests.harness import manifests
 from tests.harness.history import History
@@ -43,7 +44,7 @@ AT_WORK = (
     rights("get patch", *KINDS[:-1])
     | rights("get create delete", APPROVALS)
     | rights("delete", JOBS)
-    | rights("patch", *(f"{kind}/status" for kind in KINDS))
+    | rights("update patch", *(f"{kind}/status" for kind in KINDS))
     | rights("get", "configmaps", "namespaces", "secrets")
     | rights("create patch", "events")
     | rights("patch", "leases")
@@ -173,9 +174,11 @@ async def modules_and_policies(stage: Stage) -> None:
         (POLICIES, manifests.policy(PERMIT)),
         (CLUSTER_POLICIES, cluster_policy),
     ):
-        for verb, resource in (("patch", plural), ("patch", f"{plural}/status")):
-            name = f"without-{verb}-{resource.replace('/', '-')}"
-            async with loaded(stage, plural, name), stage.rights.without(verb, resource):
+        async with loaded(stage, plural, "with-all-rights"):
+            await stage.make(renamed(document, "with-all-rights"))
+        for verbs, resource in (("patch", plural), ("update patch", f"{plural}/status")):
+            name = f"without-{resource.replace('/', '-')}"
+            async with loaded(stage, plural, name), stage.rights.without_all(*rights(verbs, resource)):
                 await stage.make(renamed(document, name))
         name = f"without-get-{plural}"
         async with loaded(stage, plural, name), edited_before_its_status(stage, plural, name):
@@ -187,7 +190,9 @@ async def modules_and_policies(stage: Stage) -> None:
 async def jobs(stage: Stage) -> None:
     """Claims, conflicts, deletions."""
     world = stage.world
-    async with stage.rights.without("patch", f"{JOBS}/status"):
+    await world.create_job("with-all-rights")
+    await world.until_phase("Running", "with-all-rights")
+    async with stage.rights.without_all(*rights("update patch", f"{JOBS}/status")):
         await world.create_job("claimed")
     await world.until_phase("Running", "claimed")
     async with edited_before_its_status(stage, JOBS, "edited"):
@@ -251,7 +256,7 @@ async def approvals(stage: Stage) -> None:
 
         await world.until(lambda: says("Pending"), "the approval says that it is pending")
         expires = (datetime.now(UTC) + timedelta(hours=1)).strftime("%Y-%m-%dT%H:%M:%SZ")
-        async with stage.rights.without("patch", f"{APPROVALS}/status"):
+        async with stage.rights.without_all(*rights("update patch", f"{APPROVALS}/status")):
             await stage.patch(
                 APPROVALS, name, {"spec": {"decision": "Approved", "scope": "Host", "expiresAt": expires}}
             )
@@ -306,7 +311,7 @@ async def loaded(stage: Stage, plural: str, name: str) -> AsyncIterator[None]:
 @asynccontextmanager
 async def edited_before_its_status(stage: Stage, plural: str, name: str) -> AsyncIterator[None]:
     """Somebody edits a label between the operator's decision about an object and its status write: 409, read anew."""
-    write = stage.proxy.inject(held_request("PATCH", f"/{plural}/{name}/status"))
+    write = stage.proxy.inject(held_request(UPDATE, f"/{plural}/{name}/status"))
     async with stage.rights.without("get", plural):
         yield
         await write.reached.wait()

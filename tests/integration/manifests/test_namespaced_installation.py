@@ -42,6 +42,6 @@ async def test_the_role_of_the_namespaced_component_is_enough_and_cluster_polici
     asked = [record for record in audit.read(connection.folder) if record.user == user]
     assert {(record.verb, record.resource) for record in asked if record.code == 403} == {
         ("list", "clustercurationpolicies"),
-        ("patch", "curationpolicies"),  # status.inForce, which is the installed account's to write, not this user's
+        ("update", "curationpolicies"),  # status.inForce, which is the installed account's to write, not this user's
     }
     assert {record.namespace for record in asked if record.code < 300} == {world.namespace}

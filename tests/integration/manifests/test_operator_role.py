@@ -15,7 +15,7 @@ _MAY: dict[tuple[str, str, str], set[str]] = {
     ("curation.dev", "curationpolicies", ""): {"get", "list", "watch", "patch"},
     ("curation.dev", "clustercurationpolicies", ""): {"get", "list", "watch", "patch"},
     ("curation.dev", "curationapprovals", ""): {"get", "list", "watch", "create", "delete"},
-    **{("curation.dev", plural, "status"): {"patch"} for plural in _CURATION},
+    **{("curation.dev", plural, "status"): {"update", "patch"} for plural in _CURATION},
     ("", "configmaps", ""): {"get"},
     ("", "namespaces", ""): {"get"},
     ("events.k8s.io", "events", ""): {"create", "patch"},

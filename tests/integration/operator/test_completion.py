@@ -11,12 +11,13 @@ import pytest
 
 from testing.controlplane.install import OPERATOR_GROUPS, OPERATOR_USER
 from testing.operator_process import OperatorProcess
-from tests.faults.proxy import FaultProxy, ProxyFault, answered, held_request, lost_answer, reset
+from tests.faults.proxy import UPDATE, FaultProxy, ProxyFault, answered, held_request, lost_answer, repeated, reset
 from tests.harness import manifests
 from tests.harness.slow_runs import Point, assert_completions, hold, sessions_of, until_dropped
 from tests.harness.world import JOBS, World
 
 STATUS = r"/curationjobs/[^/]+/status"
+BROKEN = {"answer": lost_answer, "request": reset, "answer to a proxy": repeated}
 
 
 @pytest.fixture
@@ -54,7 +55,7 @@ def phases(world: World) -> list[str]:
 async def test_a_label_edited_between_read_and_write_does_not_stop_the_good_completion(
     world: World, proxy: FaultProxy, tmp_path: Path
 ) -> None:
-    write = held_request("PATCH", STATUS)
+    write = held_request(UPDATE, STATUS)
     operator = await operator_at_its_second_write(world, proxy, tmp_path, write)
     await world.cluster.patch(JOBS, "job-0", {"metadata": {"labels": {"team": "green"}}})
     write.release()
@@ -72,7 +73,7 @@ async def test_a_label_edited_between_read_and_write_does_not_stop_the_good_comp
 async def test_a_template_edited_between_read_and_write_drops_the_completion(
     world: World, proxy: FaultProxy, tmp_path: Path
 ) -> None:
-    write = held_request("PATCH", STATUS)
+    write = held_request(UPDATE, STATUS)
     operator = await operator_at_its_second_write(world, proxy, tmp_path, write)
     await world.edit("job-0", rerun="1")
     write.release()
@@ -91,7 +92,7 @@ async def test_a_template_edited_between_read_and_write_drops_the_completion(
 async def test_a_job_recreated_between_read_and_write_does_not_get_the_completion_of_the_old_one(
     world: World, proxy: FaultProxy, tmp_path: Path
 ) -> None:
-    write = held_request("PATCH", STATUS)
+    write = held_request(UPDATE, STATUS)
     operator = await operator_at_its_second_write(world, proxy, tmp_path, write)
     uid = world.job()["metadata"]["uid"]
     await world.cluster.delete(JOBS, "job-0")
@@ -109,11 +110,11 @@ async def test_a_job_recreated_between_read_and_write_does_not_get_the_completio
     await assert_completions(operator, gone=1)
 
 
-@pytest.mark.parametrize("broken", ["answer", "request"])
+@pytest.mark.parametrize("broken", BROKEN)
 async def test_a_completion_whose_write_broke_off_is_applied_once(
     world: World, proxy: FaultProxy, tmp_path: Path, broken: str
 ) -> None:
-    fault = lost_answer("PATCH", STATUS) if broken == "answer" else reset("PATCH", STATUS)
+    fault = BROKEN[broken](UPDATE, STATUS)
     operator = await operator_at_its_second_write(world, proxy, tmp_path, fault)
 
     await world.until_phase("Running")
@@ -123,18 +124,18 @@ async def test_a_completion_whose_write_broke_off_is_applied_once(
     await assert_completions(operator, applied=1)
     assert phases(world) == ["Submitted", "Running"]
     assert len(world.service.sessions()) == 1
-    writes = [exchange for exchange in proxy.exchanges if exchange.method == "PATCH" and "/status" in exchange.path]
+    writes = [exchange for exchange in proxy.exchanges if exchange.method in UPDATE and "/status" in exchange.path]
     landed = [exchange for exchange in writes if exchange.status == 200 and "/curationjobs/" in exchange.path]
     assert len(landed) == 2
 
 
-@pytest.mark.parametrize("broken", ["answer", "request"])
+@pytest.mark.parametrize("broken", BROKEN)
 async def test_a_claim_whose_write_broke_off_launches_one_run(
     world: World, proxy: FaultProxy, tmp_path: Path, broken: str
 ) -> None:
     await world.prepare()
     operator = await world.start_operator(kubeconfig=proxy.kubeconfig(tmp_path))
-    proxy.inject(lost_answer("PATCH", STATUS) if broken == "answer" else reset("PATCH", STATUS))
+    proxy.inject(BROKEN[broken](UPDATE, STATUS))
     await world.create_jobs(1)
 
     await world.until_phase("Running")
@@ -149,7 +150,7 @@ async def test_a_claim_whose_write_broke_off_launches_one_run(
 async def test_a_throttled_completion_lands_when_the_server_takes_it(
     world: World, proxy: FaultProxy, tmp_path: Path
 ) -> None:
-    busy = answered(429, "PATCH", STATUS, times=2, headers={"Retry-After": "1"})
+    busy = answered(429, UPDATE, STATUS, times=2, headers={"Retry-After": "1"})
     operator = await operator_at_its_second_write(world, proxy, tmp_path, busy)
 
     await world.until_phase("Running")
@@ -168,7 +169,7 @@ async def test_a_server_in_trouble_is_no_bug_of_ours(world: World, proxy: FaultP
     await world.create_jobs(1)
     await world.service.wait_held(last_answer)
     await world.until_phase("Submitted")
-    unwritten = proxy.inject(answered(503, "PATCH", STATUS, times=3))
+    unwritten = proxy.inject(answered(503, UPDATE, STATUS, times=3))
     unread = proxy.inject(answered(500, "GET", r"/curationjobs/job-0$", times=3))
     last_answer.release()
 
@@ -187,7 +188,7 @@ async def test_a_claim_that_is_refused_is_reported_once_and_made_when_the_server
     await world.prepare()
     operator = await world.start_operator(kubeconfig=proxy.kubeconfig(tmp_path))
     body = '{"kind": "Status", "reason": "Forbidden", "message": "no job runs today"}'
-    refusal = proxy.inject(answered(403, "PATCH", STATUS, times=4, body=body))
+    refusal = proxy.inject(answered(403, UPDATE, STATUS, times=4, body=body))
     await world.create_jobs(1)
 
     await world.until_phase("Running")

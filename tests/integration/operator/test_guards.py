@@ -14,7 +14,7 @@ from testing.controlplane import namespaces
 from testing.controlplane.connection import Connection
 from testing.controlplane.install import OPERATOR_GROUPS, OPERATOR_USER
 from testing.controlplane.server import ControlPlane
-from tests.faults.proxy import FaultProxy, held_request
+from tests.faults.proxy import UPDATE, FaultProxy, held_request
 from tests.harness import manifests
 from tests.harness.slow_runs import (
     Point,
@@ -54,7 +54,7 @@ async def test_a_completion_does_not_reach_a_job_that_was_restored_from_a_backup
     await until_held(world, rule, 1)
     await world.until_phase("Submitted")
     old, status = world.job()["metadata"]["uid"], world.status()
-    write = proxy.inject(held_request("PATCH", STATUS))
+    write = proxy.inject(held_request(UPDATE, STATUS))
     rule.release()
     await write.reached.wait()
     await world.cluster.delete(JOBS, "job-0")
@@ -99,7 +99,7 @@ async def test_a_late_completion_does_not_reach_a_run_that_another_process_claim
 async def test_no_call_leaves_before_the_claim_is_written(world: World, proxy: FaultProxy, tmp_path: Path) -> None:
     await world.prepare()
     operator = await world.start_operator(kubeconfig=proxy.kubeconfig(tmp_path))
-    claim = proxy.inject(held_request("PATCH", STATUS))
+    claim = proxy.inject(held_request(UPDATE, STATUS))
     await world.create_job("job-0")
     await claim.reached.wait()
     await world.create_job("job-1")
@@ -147,7 +147,7 @@ async def test_an_edit_that_is_taken_back_before_the_next_claim_ends_the_run_all
     await world.create_job(rerun="a")
     await until_held(world, rule, 1)
     await world.until_phase("Submitted")
-    next_claim = proxy.inject(held_request("PATCH", STATUS))
+    next_claim = proxy.inject(held_request(UPDATE, STATUS))
     await world.edit("job-0", rerun="b")
     await next_claim.reached.wait()
     await world.edit("job-0", rerun="a")
@@ -172,7 +172,7 @@ async def test_a_late_watch_does_not_end_a_run_that_was_claimed_on_a_newer_versi
     await world.prepare()
     operator = await world.start_operator(kubeconfig=proxy.kubeconfig(tmp_path))
     rule = hold(world, Point.CREATE)
-    claim = proxy.inject(held_request("PATCH", STATUS))
+    claim = proxy.inject(held_request(UPDATE, STATUS))
     await world.create_job()
     await claim.reached.wait()
     stall = proxy.stall("/curationjobs")

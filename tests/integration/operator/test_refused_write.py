@@ -95,7 +95,11 @@ async def none_runs(world: World, installed: Connection) -> AsyncIterator[NoneRu
 async def refusals(operator: OperatorProcess) -> float:
     """How many writes of the operator the API server has refused."""
     metrics = await operator.metrics()
-    return sum(metrics.value("curation_api_requests_total", verb="patch", code=code) for code in ("403", "422"))
+    return sum(
+        metrics.value("curation_api_requests_total", verb=verb, code=code)
+        for verb in ("update", "patch")
+        for code in ("403", "422")
+    )
 
 
 async def test_an_outcome_that_is_refused_for_a_while_lands_afterwards_and_is_reported_once(

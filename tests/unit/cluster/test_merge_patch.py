@@ -1,11 +1,12 @@
 """Merge patches: whatever two documents are, the patch makes the one into the other, by RFC 7396's own algorithm."""
 
+import copy
 from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from curation.cluster.mergepatch import merge_patch, same
+from curation.cluster.mergepatch import merge_patch, merged, same
 
 scalars = st.booleans() | st.integers(-3, 3) | st.sampled_from(["", "a", "b"])
 keys = st.sampled_from(["a", "b", "c", "d"])
@@ -53,6 +54,21 @@ def test_there_is_no_patch_exactly_when_the_documents_are_the_same(old: dict[str
 @given(documents, documents)
 def test_a_null_always_removes_something_that_was_there(old: dict[str, Any], new: dict[str, Any]) -> None:
     assert nulls_remove_something(old, merge_patch(old, new) or {})
+
+
+with_nulls = st.recursive(
+    scalars | st.none(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(keys, inner, max_size=3),
+    max_leaves=8,
+)
+
+
+@given(values, with_nulls)
+def test_a_patch_is_applied_by_the_rfcs_own_algorithm_and_changes_nothing_that_is_given(old: Any, patch: Any) -> None:
+    before, given_patch = copy.deepcopy(old), copy.deepcopy(patch)
+    assert same(merged(old, patch), rfc7396_apply(old, patch))
+    assert same(old, before)
+    assert same(patch, given_patch)
 
 
 @given(documents)

@@ -38,13 +38,17 @@ class Pending:
     order: Order
     """What was executed."""
     planned: JobStatus | None = None
-    """What a write with an unknown answer would have made of the status."""
+    """What a write would have made of the status whose answer does not say whether it has landed."""
     events: tuple[Event, ...] = ()
     """The Events of that write."""
     ask: EvaluatedRequest | None = None
     """The request whose approval is to be asked for once it has landed."""
     before: CurationJob | None = None
     """The job that it was computed from."""
+
+    def plan(self, verdict: Verdict, job: CurationJob) -> None:
+        """Note a write of which only the job itself can tell whether it has landed."""
+        self.planned, self.events, self.ask, self.before = verdict.status, verdict.events, verdict.ask, job
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,14 +106,17 @@ class Completion:
                     return self._settled(pending, job, verdict)
                 case Written(obj):
                     return self._settled(pending, self._written(obj, job), verdict, job)
-                case Conflict() | Gone():
-                    continue  # the context has read it anew
+                case Conflict():
+                    # The context has read it anew. Somebody between may have sent it twice, as nginx does with a PUT
+                    # whose answer was lost: then what it shows is this very write.
+                    pending.plan(verdict, job)
+                case Gone():
+                    continue
                 case Throttled(retry_after):
                     return Later(retry_after)
                 case Unknown(message):
                     log.warning("the answer to a status write was lost: %s", message, extra=pending.order.log_fields)
-                    pending.planned, pending.events, pending.before = verdict.status, verdict.events, job
-                    pending.ask = verdict.ask
+                    pending.plan(verdict, job)
                     if not await context.refresh(key):
                         return Later()
                 case Refused() as refused:
@@ -172,7 +179,7 @@ def because_of(verdict: Verdict) -> str:
 
 
 def _landed(job: CurationJob, pending: Pending) -> bool:
-    """Whether the write whose answer was lost has been applied: compare run id, phase and session id."""
+    """Whether the write that was planned has been applied: compare run id, phase and session id."""
     planned, before, status = pending.planned, pending.before, job.status
     if planned is None or before is None:
         return False
@@ -180,7 +187,8 @@ def _landed(job: CurationJob, pending: Pending) -> bool:
         return False
     if planned.phase == before.status.phase:
         return status == planned  # an observation changes no phase, so the whole status is compared
-    if planned.history and any(entry == planned.history[-1] for entry in status.history):
+    # Trap: the ends of earlier runs are in each of the three histories.
+    if any(entry in status.history for entry in planned.history if entry not in before.status.history):
         return True
     ids = [s.session.id if s.session else None for s in (planned, status)]
     return (status.run.id, status.phase) == (planned.run.id, planned.phase) and ids[0] == ids[1]

@@ -217,6 +217,9 @@ class JobReconciler:
             case Written():
                 context.refusals.ended(key, what)
                 return self._written(key, job, step)
+            case Conflict() if self._is_there(key, stored, step):
+                # Somebody between has sent it twice: nginx does so with a PUT whose answer was lost.
+                return self._written(key, job, step)
             case Conflict() | Gone():
                 context.queue.add_rate_limited(key)
             case Throttled(retry_after):
@@ -245,6 +248,14 @@ class JobReconciler:
             planned.reason,
             planned.phase_since,
         )
+
+    def _is_there(self, key: Key, before: Stored, step: Step) -> bool:
+        """Whether the status that was to be written to this very object is what it has now, in each field."""
+        stored = self._context.cache(key).get(key.namespace, key.name)
+        if stored is None or stored.uid != before.uid or step.add_finalizer or step.remove_finalizer:
+            return False
+        job, _ = job_of(stored)
+        return status_to_wire(job.status) == status_to_wire(step.status)
 
     def _written(self, key: Key, job: CurationJob, step: Step) -> Literal[True]:
         context = self._context

@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from curation.api.names import EventReason
 from curation.authz.book import PolicyBook
@@ -114,10 +114,23 @@ class Context:
         patch = merge_patch(old, new)
         if patch is None:
             return None
-        return await self.write(key, resource_version, {"status": patch}, "status")
+        return await self.patch_status(key, resource_version, patch)
 
-    async def write(self, key: Key, resource_version: int, body: Document, subresource: Any = None) -> WriteAnswer:
-        """A conditioned merge patch; what it answers goes into the cache, a conflict is counted and read anew."""
+    async def patch_status(self, key: Key, resource_version: int, patch: Document) -> WriteAnswer:
+        """Change a status by a merge patch of it, conditioned on the version that it was computed from."""
+        stored = self.cache(key).get(key.namespace, key.name)
+        if stored is None or stored.resource_version != resource_version:
+            # A newer one came in meanwhile. The server is to say what is newest.
+            return await self._patch(key, resource_version, {"status": patch}, "status")
+        return await self._after(key, await self.writer.write_status(key.kind, stored, patch))
+
+    async def write(self, key: Key, resource_version: int, body: Document) -> WriteAnswer:
+        """A conditioned merge patch of what is not the status."""
+        return await self._patch(key, resource_version, body, None)
+
+    async def _patch(
+        self, key: Key, resource_version: int, body: Document, subresource: Literal["status"] | None
+    ) -> WriteAnswer:
         answer = await self.writer.patch(
             key.kind,
             key.namespace or None,
@@ -126,6 +139,10 @@ class Context:
             body=body,
             subresource=subresource,
         )
+        return await self._after(key, answer)
+
+    async def _after(self, key: Key, answer: WriteAnswer) -> WriteAnswer:
+        """What a write answers goes into the cache; a conflict is counted and read anew."""
         match answer:
             case Written(obj):
                 self.cache(key).put(obj)

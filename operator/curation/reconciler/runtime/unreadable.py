@@ -92,7 +92,7 @@ class Unreadables:
         after = self._conditions(key, stored, fault, before)
         if after == before:
             return
-        answer = await self._context.write(key, stored.resource_version, {"status": {"conditions": after}}, "status")
+        answer = await self._context.patch_status(key, stored.resource_version, {"conditions": after})
         after_write(self._context, key, answer, "its conditions")
 
     def _conditions(self, key: Key, stored: Stored, fault: Fault, before: list[Document]) -> list[Document]:
