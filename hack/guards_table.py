@@ -55,7 +55,7 @@ GUARDS = (
             # The server itself takes no PUT without a resourceVersion.
             (
                 "cluster/writer.py",
-                "body = status_body(kind, stored, patch) if self._may_put(kind) else None",
+                "body = status_body(kind, stored, patch) if self._may_put(kind, stored) else None",
                 "body = None",
             ),
         ),

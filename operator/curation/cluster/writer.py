@@ -12,6 +12,8 @@ again and decides again.
 import logging
 from typing import Final, Literal
 
+from cachetools import FIFOCache
+
 from curation.cluster.answers import (
     Conflict,
     Document,
@@ -34,6 +36,7 @@ FIELD_MANAGER: Final = "curation-operator"
 MERGE_PATCH: Final = "application/merge-patch+json"
 PATCHES_SECONDS: Final = 900.0
 """How long statuses of a kind are patched after the operator was found to lack the right to put them."""
+MAX_REFUSED: Final = 10_000
 
 logger = logging.getLogger(__name__)
 
@@ -45,7 +48,9 @@ class Writer:
         self._connection = connection
         self._field_manager = field_manager
         self._puts_from: dict[ResourceKind, float] = {}
-        """When to try the next PUT of a kind's status, by the monotonic clock; of those that were refused."""
+        """When to try the next PUT of a kind's status, by the monotonic clock; of those that RBAC has refused."""
+        self._refused: FIFOCache[str, None] = FIFOCache(MAX_REFUSED)
+        """The uids of objects whose PUT was refused otherwise."""
 
     async def patch(
         self,
@@ -68,16 +73,19 @@ class Writer:
     async def write_status(self, kind: ResourceKind, stored: Stored, patch: Document) -> WriteAnswer:
         """Change the status of that version by a merge patch of it, in the form that costs the server least.
 
-        That is a PUT of the whole status; where the status is not known whole, or the operator's role is of a release
-        that did not put, it is the patch. Under the same condition, and once: a PUT that RBAC has refused was not read,
-        and only that one is followed by a patch.
+        That is a PUT of the whole status. It is the patch where the status is not known whole, where the operator's
+        role is of a release that did not put, and of an object whose PUT was refused before: a webhook that changes
+        statuses is shown no spec by a PUT, and may fail of that. Under the same condition, and once: a PUT that RBAC
+        has refused was not read, and only that one is followed by a patch.
         """
         version = str(stored.resource_version)
-        body = status_body(kind, stored, patch) if self._may_put(kind) else None
+        body = status_body(kind, stored, patch) if self._may_put(kind, stored) else None
         if body is not None:
             path = kind.path(stored.namespace or None, stored.name, "status")
             answer = await self._send("PUT", path, condition(body, version), kind, stored.name)
             if not _lacks_update(answer, kind):
+                if isinstance(answer, Refused):
+                    self._refused[stored.uid] = None
                 return answer
             self._put_again_after(kind)
         return await self.patch(
@@ -89,8 +97,9 @@ class Writer:
             subresource="status",
         )
 
-    def _may_put(self, kind: ResourceKind) -> bool:
-        return self._connection.clock.monotonic() >= self._puts_from.get(kind, 0.0)
+    def _may_put(self, kind: ResourceKind, stored: Stored) -> bool:
+        granted = self._connection.clock.monotonic() >= self._puts_from.get(kind, 0.0)
+        return granted and stored.uid not in self._refused
 
     def _put_again_after(self, kind: ResourceKind) -> None:
         if kind not in self._puts_from:

@@ -433,3 +433,67 @@ spec:
         seen = writes(proxy)
         assert seen[-1] == ("PUT", 403)
         assert {method for method, _ in seen} == {"PUT"}
+
+
+async def test_where_a_put_is_refused_since_it_shows_no_spec_the_next_write_of_that_object_is_a_patch(
+    installed: Server, kubectl: Kubectl, namespace: str, tmp_path: Path
+) -> None:
+    """Admission that changes objects comes before the server takes the spec from the stored one."""
+    name = f"changes-status-{namespace}"
+    policy = f"""
+apiVersion: admissionregistration.k8s.io/v1
+kind: MutatingAdmissionPolicy
+metadata: {{name: {name}}}
+spec:
+  failurePolicy: Fail
+  reinvocationPolicy: Never
+  matchConstraints:
+    resourceRules:
+    - {{apiGroups: [curation.dev], apiVersions: [v1alpha1], operations: [UPDATE], resources: [curationjobs/status]}}
+  mutations:
+  - patchType: JSONPatch
+    jsonPatch:
+      expression: >-
+        object.spec.moduleRef.name == "m" ? [] : [JSONPatch{{op: "remove", path: "/status"}}]
+---
+apiVersion: admissionregistration.k8s.io/v1
+kind: MutatingAdmissionPolicyBinding
+metadata: {{name: {name}}}
+spec:
+  policyName: {name}
+  matchResources:
+    namespaceSelector: {{matchLabels: {{kubernetes.io/metadata.name: {namespace}}}}}
+"""
+    async with (
+        FaultProxy(installed.kubeconfig()) as proxy,
+        client(proxy.kubeconfig(tmp_path), namespace, cuts=True) as cluster,
+    ):
+        await cluster.create_job()
+        kubectl("apply", "-f", "-", input=policy)
+        try:
+            number = 0
+
+            async def refused() -> Refused | None:
+                nonlocal number
+                number += 1
+                answer = await write(cluster, await cluster.get_job(), {"message": f"m{number}"})
+                return answer if isinstance(answer, Refused) else None
+
+            answer = await eventually(refused, "the policy never took effect")
+            assert "no such key: spec" in answer.message
+            assert writes(proxy)[-1][0] == "PUT"
+            landed = await write(cluster, await cluster.get_job())
+            assert isinstance(landed, Written)
+            assert landed.obj["status"]["message"] == "hello"
+            assert isinstance(await write(cluster, landed.obj, {"message": "again"}), Written)
+            assert writes(proxy)[-2:] == [("PATCH", 200)] * 2
+        finally:
+            kubectl("delete", "-f", "-", input=policy)
+
+        async def another_is_put() -> bool:
+            nonlocal number
+            number += 1
+            await write(cluster, await cluster.create_job(f"a-{number}"))
+            return writes(proxy)[-1] == ("PUT", 200)
+
+        await eventually(another_is_put, "the policy never went away")

@@ -150,7 +150,7 @@ async def test_a_status_of_an_approval_that_is_refused_is_reported_once(world: W
         await world.until(
             lambda: world.event_count("WriteRefused", name=name, note="approvals are silent") == 1, "it is reported"
         )
-        await until_refused(operator, 4, verb="update", resource=f"{APPROVALS}/status")
+        await until_refused(operator, 4, resource=f"{APPROVALS}/status")
         assert len([line for line in operator.logged("approvals are silent") if name in line["message"]]) == 1
     await world.until(
         lambda: bool(world.others[2].present[name].get("status", {}).get("jobs")), "its status is written"
