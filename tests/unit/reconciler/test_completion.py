@@ -5,10 +5,11 @@ from typing import Any
 
 import pytest
 
-from curation.cluster.answers import Unknown
+from curation.cluster.answers import Conflict, Unknown, WriteAnswer, Written
 from curation.cluster.mergepatch import merge_patch
 from curation.cluster.resources import JOBS
-from curation.lifecycle.outcome import Calls, Denied, Report, Trigger
+from curation.lifecycle.complete import Ruling
+from curation.lifecycle.outcome import Calls, Denied, Report, SessionRef, SessionSpawned, Trigger
 from curation.reconciler.jobs import orders
 from curation.reconciler.jobs.completion import Completion, Pending, Settled
 from curation.reconciler.runtime.key import Key
@@ -46,3 +47,52 @@ async def test_the_approval_of_a_denied_observation_is_asked_for_though_the_answ
         stored = context.caches[JOBS].get(NAMESPACE, "job")
         assert stored is not None
         assert merge_patch(stored.document()["status"], written[0]) is None
+
+
+def second_attempt() -> dict[str, Any]:
+    """The status of a job whose first run has failed, and whose second was claimed."""
+    status = run_status("Submitted")
+    status["run"] |= {"id": "uid-job.g1.a2", "attempt": 2}
+    entry = {"id": "uid-job.g1.a1", "outcome": "Failed", "reason": "Trap", "finishedAt": "2026-01-01T00:00:05.000000Z"}
+    return {**status, "history": [entry]}
+
+
+@pytest.mark.parametrize("landed", [True, False])
+@pytest.mark.parametrize("first", [Conflict(), Unknown("reset")])
+@in_virtual_time
+async def test_an_outcome_is_written_once_whatever_was_answered_to_its_first_write(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, first: WriteAnswer, landed: bool
+) -> None:
+    """A proxy that repeats a write of its own accord makes a conflict of one that has landed."""
+    async with disconnected(tmp_path) as rig:
+        context = rig.context
+        before = second_attempt()
+        context.caches[JOBS].put(document(status=before))
+        found = job(status=before)
+        assert found.status.run is not None
+        order = orders.submit(key(), found, found.status.run)
+        written: list[Any] = []
+
+        async def write_status(_key: Key, version: int, _old: object, new: Any) -> WriteAnswer:
+            written.append(new)
+            return first if len(written) == 1 else Written(document(version=version + 1, status=new))
+
+        async def refresh(_: Key) -> bool:
+            # Somebody has labelled it; the write has landed before that, or has not.
+            return context.caches[JOBS].put(document(version=6, status=written[-1] if landed else before)) or True
+
+        async def write(*args: Any) -> WriteAnswer:
+            answer = await write_status(*args)
+            if isinstance(answer, Conflict):
+                await refresh(key())
+            return answer
+
+        monkeypatch.setattr(context, "write_status", write)
+        monkeypatch.setattr(context, "refresh", refresh)
+        report = Report(Trigger.SUBMIT, order.run, SessionSpawned(SessionRef("s-2")), calls=Calls(1, 1, 1))
+        settled = await Completion(context).settle(key(), Pending(report, order), "")
+        assert isinstance(settled, Settled)
+        assert settled.verdict.ruling is Ruling.APPLIED
+        assert [event.reason.value for event in settled.verdict.events] == ["SessionSpawned"]
+        assert len(written) == (1 if landed else 2)
+        assert written[-1]["session"]["id"] == "s-2"
