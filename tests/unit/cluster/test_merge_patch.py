@@ -3,7 +3,7 @@
 import copy
 from typing import Any
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from curation.cluster.mergepatch import merge_patch, merged, same
@@ -63,6 +63,7 @@ with_nulls = st.recursive(
 )
 
 
+@settings(deadline=None)
 @given(values, with_nulls)
 def test_a_patch_is_applied_by_the_rfcs_own_algorithm_and_changes_nothing_that_is_given(old: Any, patch: Any) -> None:
     before, given_patch = copy.deepcopy(old), copy.deepcopy(patch)

@@ -5,7 +5,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from curation.cluster import bounds
@@ -60,6 +60,7 @@ def taken_in(obj: Document) -> Stored:
     return stored(json.loads(cut_event(line, JOBS))["object"])
 
 
+@settings(deadline=None)
 @given(documents, documents, st.dictionaries(strings.map("new-{}".format), unknown, max_size=3))
 def test_the_status_is_the_stored_one_with_the_patch_applied(old: Document, new: Document, newer: Document) -> None:
     patch = merge_patch(old, new)
