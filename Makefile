@@ -12,7 +12,7 @@ FACES ?= 1
 # One event loop for all tests, so that an operator can serve several of them.
 LENT := --lend-operators 25 -o asyncio_default_test_loop_scope=session -o asyncio_default_fixture_loop_scope=session
 
-.PHONY: help demo test unit one controlplane lint format generate verify audit modules bench gauntlet faces guards gitops chart release e2e compat lock clean
+.PHONY: help demo test unit one controlplane lint format generate verify audit modules bench gauntlet faces guards gitops helm chart release e2e compat lock clean
 
 help: ## List the targets.
 	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -47,6 +47,9 @@ gitops: $(READY) ## The promises about GitOps under Flux' real controllers (buil
 	@$(BIN)/python -m testing.gitops build > /dev/null
 	@$(BIN)/python -m pytest tests/gitops_kit -o asyncio_default_fixture_loop_scope=session \
 		-o asyncio_default_test_loop_scope=session
+
+helm: $(READY) ## Write the whole Helm chart to dist/chart, for `helm install`.
+	@$(BIN)/python -m hack.chart
 
 chart: $(READY) ## Helm chart, overlays and one-file manifests on a real API server, by the real Helm (built once: 4 minutes).
 	@$(BIN)/python -m testing.controlplane build --tests > /dev/null
@@ -95,7 +98,7 @@ format: $(READY) ## Format and fix what can be fixed.
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-generate: $(READY) ## Write the CRDs and JSON Schemas from the models, the chart from the manifests.
+generate: $(READY) ## Write the CRDs and JSON Schemas from the models.
 	@$(BIN)/python -m hack.generate
 	@$(BIN)/python -m hack.metrics_reference
 

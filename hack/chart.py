@@ -1,14 +1,17 @@
-"""Writes the Helm chart's templates from the manifests that kustomize uses, so that there is one source for both.
+"""Makes the Helm chart, whose templates come from the manifests that kustomize uses: there is one source for both.
 
-`hack.generate` calls it. It knows of kustomize only what these manifests need: resources, components, labels, and
-patches that delete an object or are JSON patches. A test renders chart and overlays with the real programs, and
-compares the objects.
+Run: ``python -m hack.chart [FOLDER]``; `make helm` does so, and the release and the tests of the chart use `make`. What
+people write of it is in manifests/chart, which is no chart by itself: Helm refuses it. Of kustomize this knows only
+what these manifests need: resources, components, labels, and patches that delete an object or are JSON patches. A test
+renders chart and overlays with the real programs, and compares the objects.
 """
 
 from __future__ import annotations
 
 import copy
 import re
+import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
@@ -16,8 +19,10 @@ from typing import Any, Final
 import yaml
 
 ROOT: Final = Path(__file__).resolve().parent.parent
-TEMPLATES: Final = "manifests/chart/templates/generated"
-_HEADER: Final = "{{- /* Generated from manifests/ by `make generate`; do not edit. */}}\n"
+SOURCE: Final = ROOT / "manifests" / "chart"
+MADE: Final = ROOT / "dist" / "chart"
+_HEADER: Final = "{{- /* Made from manifests/ by hack/chart.py. */}}\n"
+_COMPLETE: Final = '{{- define "this is not the whole chart: make helm writes it to dist/chart" -}}{{- end -}}\n'
 _PART_OF: Final = {"app.kubernetes.io/part-of": "curation-operator"}
 _NAME: Final = {"app.kubernetes.io/name": "curation-operator"}
 _SYSTEM: Final = "curation-system"
@@ -26,14 +31,24 @@ _JOBS: Final = "curation-jobs"
 Object = dict[str, Any]
 
 
-def templates(crds: dict[str, str], root: Path = ROOT) -> dict[str, str]:
-    """Each generated template: its path from the root, and its text. `crds` holds the text of each CRD, by its path."""
+def make(target: Path) -> Path:
+    """Write the whole chart to `target`, in place of what is there; returns it."""
+    shutil.rmtree(target, ignore_errors=True)
+    shutil.copytree(SOURCE, target)
+    for name, text in templates().items():
+        path = target / "templates" / "generated" / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+    return target
+
+
+def templates(root: Path = ROOT) -> dict[str, str]:
+    """The text of each template that is made, by its name."""
     manifests = root / "manifests"
+    crds = {path.name: path.read_text(encoding="utf-8") for path in (root / "crds").glob("*.yaml")}
     base = _read(manifests / "base", _NAME | _PART_OF)
     people = _read(manifests / "rbac", _PART_OF)
-    definitions = [
-        _labelled(yaml.safe_load(text), _PART_OF) for path, text in sorted(crds.items()) if path.endswith("yaml")
-    ]
+    definitions = [_labelled(yaml.safe_load(text), _PART_OF) for _, text in sorted(crds.items())]
     files = {
         "crds": _if(".Values.crds.install", "".join(_crd(each) for each in definitions)),
         "operator": _operator(base),
@@ -49,7 +64,7 @@ def templates(crds: dict[str, str], root: Path = ROOT) -> dict[str, str]:
     for mode, component in _MODES.items():
         chosen = f'eq (include "curation.admission" .) "{mode}"'
         files[f"admission-{mode}"] = _if(chosen, _documents(_component(manifests, component)))
-    return {f"{TEMPLATES}/{name}.yaml": _HEADER + text for name, text in files.items()}
+    return {f"{name}.yaml": _HEADER + text for name, text in files.items()} | {"_complete.tpl": _COMPLETE}
 
 
 _MODES: Final = {"v1": "admission", "v1beta1": "admission-v1beta1", "validating": "admission-validating"}
@@ -287,3 +302,7 @@ def _monitoring(objects: list[Object]) -> str:
         item["metadata"]["labels"]["__LABELS__"] = None
     text = "".join(_document(each, blocks={"LABELS": labels}) for each in objects)
     return text.replace("runbook_url: docs/", "runbook_url: {{ $.Values.prometheus.runbookUrl }}docs/")
+
+
+if __name__ == "__main__":
+    print(make(Path(sys.argv[1]) if len(sys.argv) > 1 else MADE))

@@ -1,4 +1,4 @@
-"""Writes what is generated: `crds/` and `docs/schemas/` from the models, the chart's templates from `manifests/`.
+"""Writes what is generated: `crds/` and `docs/schemas/`, from the models.
 
 ``--check`` writes nothing and shows a diff.
 
@@ -15,7 +15,6 @@ from pathlib import Path
 from curation.api.contract import contract_schemas
 from curation.api.crd import CRD_KINDS, crd, crd_yaml
 from curation.api.files import file_schemas
-from hack import chart
 from hack.manifest_schemas import FOLDER, manifest_schemas
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -26,7 +25,6 @@ def generated() -> dict[str, str]:
     """Every generated file: its path from the root, and its text."""
     files = {f"crds/{kind.plural}.yaml": _HEADER + crd_yaml(crd(kind)) for kind in CRD_KINDS}
     files["crds/Kustomization"] = _HEADER + _kustomization(files)
-    files |= chart.templates(files)
     for kind in CRD_KINDS:
         for name, schema in manifest_schemas(crd(kind)).items():
             files[f"{FOLDER}/{name}"] = json.dumps(schema, indent=2, sort_keys=True, ensure_ascii=False) + "\n"

@@ -23,13 +23,13 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
+import hack.chart
 from testing.controlplane.build import find_or_build
 from testing.controlplane.errors import ControlPlaneError
 from tests.oracles import go_programs
 
 ROOT = Path(__file__).resolve().parent.parent
 OVERLAYS = ROOT / "manifests" / "overlays"
-CHART = ROOT / "manifests" / "chart"
 HELM = ROOT / "tests" / "oracles" / "helm_go"
 
 _REFERENCE = re.compile(r"(?P<name>[^@\s]+?)(:(?P<tag>[\w.-]+)|@(?P<digest>sha256:[0-9a-f]{64}))")
@@ -61,8 +61,8 @@ def manifest(kubectl: Path, overlay: str, image: dict[str, str] | None) -> str:
 
 
 def chart(target: Path, image: dict[str, str] | None) -> Path:
-    """A copy of the chart in `target`, whose values name the image."""
-    copied = shutil.copytree(CHART, target / "curation-operator")
+    """The chart in `target`, whose values name the image."""
+    copied = hack.chart.make(target / "curation-operator")
     if image:
         values = copied / "values.yaml"
         text = values.read_text()
@@ -71,7 +71,7 @@ def chart(target: Path, image: dict[str, str] | None) -> Path:
             # As text, so that the comments stay; the first of each name is the image's. JSON is YAML.
             line = f"  {name}: {json.dumps(value)}".replace("\\", "\\\\")
             text, count = re.subn(rf"(?m)^  {name}: .*$", line, text, count=1)
-            assert count == 1, f"{CHART}/values.yaml has no image.{name}"
+            assert count == 1, f"{copied}/values.yaml has no image.{name}"
         values.write_text(text)
     return copied
 

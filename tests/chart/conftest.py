@@ -2,7 +2,9 @@
 
 import json
 import os
+import shutil
 import subprocess
+import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -10,12 +12,13 @@ from typing import Any
 import pytest
 import yaml
 
+import hack.chart
 from testing.controlplane.connection import Connection
 from testing.controlplane.server import ControlPlane
 from tests.oracles import go_programs
 
 ROOT = Path(__file__).parents[2]
-CHART = ROOT / "manifests" / "chart"
+CHART = Path(tempfile.gettempdir()) / f"curation-chart-{os.getpid()}"
 NAMESPACE = "curation-system"
 RELEASE = "curation-operator"
 _SOURCE = ROOT / "tests" / "oracles" / "helm_go"
@@ -30,6 +33,14 @@ def _version() -> str:
     """The pinned version of Helm, which a build does not know by itself."""
     line = next(line for line in (_SOURCE / "go.mod").read_text().splitlines() if "helm.sh/helm/v3 v" in line)
     return line.split()[-1 if "//" not in line else -3]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def made_chart() -> Iterator[None]:
+    """The whole chart, at CHART. Workers make the same, each in a folder of its own."""
+    hack.chart.make(CHART)
+    yield
+    shutil.rmtree(CHART)
 
 
 @pytest.fixture(scope="session")

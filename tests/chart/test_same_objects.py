@@ -259,3 +259,10 @@ def test_the_chart_passes_lint_and_is_packaged(offline: Helm, tmp_path: Path) ->
     offline("lint", "--strict", str(CHART))
     offline("package", str(CHART), "--destination", str(tmp_path))
     assert (tmp_path / "curation-operator-0.1.0.tgz").exists()
+
+
+def test_what_is_not_the_whole_chart_is_refused_with_the_command_that_makes_it(offline: Helm) -> None:
+    options = ("--kube-version", "1.37.2")
+    ended = offline("template", RELEASE, str(ROOT / "manifests" / "chart"), *options, check=False)
+    assert ended.returncode != 0
+    assert "make helm writes it to dist/chart" in ended.stderr
