@@ -28,7 +28,8 @@ def _documents(path: Path) -> list[dict[str, Any]]:
 
 def _all() -> Iterator[dict[str, Any]]:
     for path in sorted(_MANIFESTS.rglob("*.yaml")):
-        yield from _documents(path)
+        if not path.is_relative_to(_MANIFESTS / "chart" / "templates"):  # which are no YAML
+            yield from _documents(path)
 
 
 def _roles() -> dict[str, dict[str, Any]]:

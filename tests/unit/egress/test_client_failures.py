@@ -191,8 +191,8 @@ async def test_no_answer_in_time_is_unavailable(client: EgressClient) -> None:
         await answered.wait()
 
     async with raw_server(never) as server:
-        with pytest.raises(Unavailable, match=r"no answer within 0\.05 s"):
-            await fetch(client, server.port, within=0.05)
+        with pytest.raises(Unavailable, match="no answer within 2 s"):
+            await fetch(client, server.port, within=2.0)
         assert len(server.received) == 1
 
 
