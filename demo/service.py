@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from types import TracebackType
 from typing import Any, Self
 
@@ -17,6 +18,7 @@ class SessionsClient:
     def __init__(self, url: str) -> None:
         self.url = url
         self._http = aiohttp.ClientSession(url)
+        self._holding: set[str] = set()
 
     async def __aenter__(self) -> Self:
         return self
@@ -24,7 +26,13 @@ class SessionsClient:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        await self._http.close()
+        try:
+            # Whoever ends the demo early deletes its jobs next, and one whose call is kept back would stay for minutes.
+            for rule in tuple(self._holding):
+                with suppress(aiohttp.ClientError, DemoFailed):
+                    await self.release(rule)
+        finally:
+            await self._http.close()
 
     async def sessions(self) -> tuple[Session, ...]:
         """All sessions ever made."""
@@ -38,6 +46,7 @@ class SessionsClient:
         """From now on, do the work of these calls, and keep their answers back. Returns the rule's id."""
         rule = {"action": "hold", "when": "after", "method": "POST", "path": path, "generation": generation}
         made: dict[str, str] = await self._ask("POST", "/control/rules", rule)
+        self._holding.add(made["id"])
         return made["id"]
 
     async def held(self, rule: str) -> int:
@@ -47,6 +56,7 @@ class SessionsClient:
 
     async def release(self, rule: str) -> int:
         """Give all the answers that were kept back. Returns their number."""
+        self._holding.discard(rule)
         done: dict[str, int] = await self._ask("POST", f"/control/rules/{rule}/release", {})
         return done["released"]
 
