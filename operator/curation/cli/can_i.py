@@ -20,7 +20,7 @@ from curation.cli.visible_policies import read_policies
 from curation.cluster.resources import JOBS, MODULES
 from curation.egress.errors import EgressRefused
 from curation.egress.floor import AddressFloor
-from curation.egress.url import CanonicalURL, canonical_method, parse_url
+from curation.egress.url import CanonicalURL, canonical_method, evaluated_request, parse_url
 
 
 @dataclass(frozen=True)
@@ -50,22 +50,12 @@ async def can_i(
     """
     if job is not None and module is not None:
         raise click.UsageError("give --job or --module, not both: a job has its module")
-    target = _target(method, url)
+    target, method = _target(method, url)
     caller = await (_job(cluster, job) if job is not None else _module(cluster, module))
-    request = EvaluatedRequest(
-        module=caller.module,
-        module_digest=caller.digest,
-        trigger=trigger,
-        method=target[0],
-        scheme=target[1].scheme,
-        host=target[1].host,
-        port=target[1].port,
-        path=target[1].path,
-        query=target[1].query,
-    )
+    request = evaluated_request(target, method, module=caller.module, digest=caller.digest, trigger=trigger)
     visible = await read_policies(cluster)
     decision = visible.authorize(request, caller.context)
-    unread = [*visible.unread, *(f"invalid: {line}" for line in visible.invalid), *_floor(target[1])]
+    unread = [*visible.unread, *(f"invalid: {line}" for line in visible.invalid), *_floor(target)]
     if output:
         print_document(_answer(request, decision, unread), output)
     else:
@@ -87,9 +77,10 @@ def _answer(request: EvaluatedRequest, decision: Decision, unread: list[str]) ->
     }
 
 
-def _target(method: str, url: str) -> tuple[str, CanonicalURL]:
+def _target(method: str, url: str) -> tuple[CanonicalURL, str]:
     try:
-        return canonical_method(method), parse_url(url)
+        method = canonical_method(method)
+        return parse_url(url), method
     except EgressRefused as error:
         raise click.UsageError(f"no module can make this call: {error}") from None
 

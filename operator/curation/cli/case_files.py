@@ -23,7 +23,7 @@ from curation.cli.file_errors import Mistakes, loaded, parsed
 from curation.cli.output import note
 from curation.cli.policy_files import POLICY_KINDS, PolicyText, policy_of, policy_texts, read_text, with_items
 from curation.egress.errors import EgressRefused
-from curation.egress.url import canonical_method, parse_url
+from curation.egress.url import evaluated_request, parse_url
 
 MAX_FILES: Final = 10_000
 MAX_PATTERN_SHOWN: Final = 200
@@ -236,12 +236,8 @@ def _apart(file: str, where: str, policies: tuple[ValidPolicy, ...], namespace: 
     seen: dict[tuple[str | None, str], ValidPolicy] = {}
     for policy in policies:
         text = policy.text
-        place = None if text.everywhere else text.namespace or namespace
-        if (other := seen.setdefault((place, text.name), policy)) is not policy:
-            mistakes.append(
-                f"{file}: {where}: {text.label} has the name of {other.text.label}: in a cluster one would replace the "
-                "other; name one of them in policies"
-            )
+        if (other := seen.setdefault((text.place(namespace), text.name), policy)) is not policy:
+            mistakes.append(f"{file}: {where}: {text.clash_with(other.text)}; name one of them in policies")
 
 
 def _asked(where: str, given: CaseRequest, defaults: CallDefaults) -> tuple[EvaluatedRequest, str, CallContext]:
@@ -259,17 +255,8 @@ def _asked(where: str, given: CaseRequest, defaults: CallDefaults) -> tuple[Eval
     except EgressRefused as error:
         raise Mistakes([f"{where}.request.url: no module can make this call: {error}"]) from None
     try:
-        request = EvaluatedRequest(
-            module=module,
-            module_digest=of("digest", ""),
-            trigger=of("trigger", Trigger.SUBMIT),
-            method=canonical_method(given.method),
-            scheme=url.scheme,
-            host=url.host,
-            port=url.port,
-            path=url.path,
-            query=url.query,
-        )
+        trigger = of("trigger", Trigger.SUBMIT)
+        request = evaluated_request(url, given.method, module=module, digest=of("digest", ""), trigger=trigger)
     except EgressRefused as error:
         raise Mistakes([f"{where}.request.method: no module can make this call: {error}"]) from None
     except ValidationError as error:

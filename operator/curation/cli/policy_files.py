@@ -40,6 +40,14 @@ class PolicyText:
         """Whether it counts in every namespace."""
         return self.kind == "ClusterCurationPolicy"
 
+    def place(self, namespace: str) -> str | None:
+        """The namespace that it counts in for whoever is in `namespace`; None: all, as `PolicyBook` has it."""
+        return None if self.everywhere else self.namespace or namespace
+
+    def clash_with(self, other: "PolicyText") -> str:
+        """What is wrong when both have one name in one place: a cluster has only one of them."""
+        return f"{self.label} has the name of {other.label}: in a cluster one would replace the other"
+
 
 def policy_texts(file: str) -> Iterator[PolicyText]:
     """The policies of a file, - is standard input. Raises PluginError, naming the file."""

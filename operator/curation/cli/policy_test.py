@@ -120,7 +120,7 @@ def _coverage(answers: Sequence[Answered], in_folder: Sequence[ValidPolicy]) -> 
     for answer in answers:
         for policy in answer.case.policies:
             text = policy.text
-            place = None if text.everywhere else text.namespace or answer.case.namespace
+            place = text.place(answer.case.namespace)
             kind = "ClusterCurationPolicy" if place is None else f"CurationPolicy/{place}"
             for key in policy.keys:
                 decided = f"{kind}/{text.name}#{key[-1]}" in answer.decision.policies

@@ -283,9 +283,9 @@ def _book(files: Sequence[str], namespace: str) -> PolicyBook:
     """What the files put in force. Raises PluginError for an invalid policy: in a cluster it would not count."""
     book, seen = PolicyBook(), dict[tuple[str | None, str], PolicyText]()
     for text in [text for file in dict.fromkeys(files) for text in policy_texts(file)]:
-        place = None if text.everywhere else text.namespace or namespace
+        place = text.place(namespace)
         if (other := seen.get((place, text.name))) is not None:
-            raise PluginError(f"{text.label} has the name of {other.label}: in a cluster one would replace the other")
+            raise PluginError(text.clash_with(other))
         seen[place, text.name] = text
         if place not in (None, namespace):
             note(f"note: {text.label} is of namespace {place}, and does not count in {namespace}")

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from typing import Final
 from urllib.parse import quote_from_bytes, unquote_to_bytes
 
+from curation.api.approval import EvaluatedRequest
+from curation.api.names import Trigger
 from curation.egress.errors import EgressRefused
 from curation.egress.host import canonical_host
 
@@ -85,6 +87,26 @@ def parse_url(text: str) -> CanonicalURL:
     host, port = _authority(match["authority"], _DEFAULT_PORTS[scheme])
     query = _normal(match["query"] or "", _QUERY_SAFE, _QUERY_PLAIN, "query")
     return CanonicalURL(scheme, host, port, _path(match["path"]), query)
+
+
+def evaluated_request(
+    url: CanonicalURL, method: str, *, module: str, digest: str, trigger: Trigger
+) -> EvaluatedRequest:
+    """What the gate is asked of a call: the one way to make it, so that every command asks what a run does.
+
+    Raises `EgressRefused` for a method that is not allowed, ValidationError for what an approval could not record.
+    """
+    return EvaluatedRequest(
+        module=module,
+        module_digest=digest,
+        trigger=trigger,
+        method=canonical_method(method),
+        scheme=url.scheme,
+        host=url.host,
+        port=url.port,
+        path=url.path,
+        query=url.query,
+    )
 
 
 def _plain(text: str) -> None:

@@ -21,7 +21,7 @@ from curation.egress.client import SAFE, OutboundRequest, OutboundResponse
 from curation.egress.content import body_text
 from curation.egress.errors import AnswerOverBounds, EgressRefused, ResponseTooLarge, Unavailable
 from curation.egress.headers import module_headers
-from curation.egress.url import CanonicalURL, canonical_method, parse_url
+from curation.egress.url import CanonicalURL, canonical_method, evaluated_request, parse_url
 from curation.execution.executor import Authorizer, Invocation, Sender
 from curation.execution.origin_credentials import masked, of_origin
 from curation.lifecycle.outcome import Calls, Trigger
@@ -200,16 +200,8 @@ class GatedCalls:
         module = self._invocation.module
         url = parse_url(request.url)
         try:
-            evaluated = EvaluatedRequest(
-                module=module.name,
-                module_digest=module.digest,
-                trigger=self._invocation.trigger,
-                method=canonical_method(request.method),
-                scheme=url.scheme,
-                host=url.host,
-                port=url.port,
-                path=url.path,
-                query=url.query,
+            evaluated = evaluated_request(
+                url, request.method, module=module.name, digest=module.digest, trigger=self._invocation.trigger
             )
         except ValidationError as error:
             # What cannot be recorded exactly cannot be approved, so it may not leave either.
