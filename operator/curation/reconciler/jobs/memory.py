@@ -12,6 +12,7 @@ from curation.api.approval import EvaluatedRequest
 from curation.lifecycle.outcome import Calls, SessionRef, Trigger
 from curation.reconciler.jobs.attempt import Attempt
 from curation.reconciler.jobs.completion import Pending
+from curation.reconciler.jobs.orders import Order
 from curation.reconciler.runtime.key import Key
 
 
@@ -85,27 +86,21 @@ class JobMemory:
 
     def lives(self, run_id: str) -> bool:
         """Whether a Submit execution of this run is alive here, or its completion is still to be settled."""
-        attempts = (attempt.order for attempt in self.attempts)
-        ended = (pending.order for pending in self.inbox)
-        return any(
-            order.trigger is Trigger.SUBMIT and order.run.id == run_id
-            for orders in (attempts, ended)
-            for order in orders
-        )
+        return any(order.trigger is Trigger.SUBMIT and order.run.id == run_id for order in self._orders())
 
     @property
     def observing(self) -> bool:
         """Whether an observation is under way, or its completion is still to be settled."""
-        return any(attempt.order.trigger is Trigger.OBSERVE for attempt in self.attempts) or any(
-            pending.order.trigger is Trigger.OBSERVE for pending in self.inbox
-        )
+        return any(order.trigger is Trigger.OBSERVE for order in self._orders())
 
     @property
     def submits(self) -> int:
         """Submit executions and completions that are under way."""
-        return sum(
-            each.order.trigger is Trigger.SUBMIT for under_way in (self.attempts, self.inbox) for each in under_way
-        )
+        return sum(order.trigger is Trigger.SUBMIT for order in self._orders())
+
+    def _orders(self) -> Iterator[Order]:
+        """Of all that is under way here, or still to be settled."""
+        return (each.order for under_way in (self.attempts, self.inbox) for each in under_way)
 
     def finish(self) -> None:
         """The job has finished: what was kept for its next step goes."""
