@@ -26,11 +26,10 @@ from typing import Any
 import hack.chart
 from testing.controlplane.build import find_or_build
 from testing.controlplane.errors import ControlPlaneError
-from tests.oracles import go_programs
+from tests.oracles import go_programs, helm
 
 ROOT = Path(__file__).resolve().parent.parent
 OVERLAYS = ROOT / "manifests" / "overlays"
-HELM = ROOT / "tests" / "oracles" / "helm_go"
 
 _REFERENCE = re.compile(r"(?P<name>[^@\s]+?)(:(?P<tag>[\w.-]+)|@(?P<digest>sha256:[0-9a-f]{64}))")
 
@@ -91,9 +90,9 @@ def release(target: Path, image: dict[str, str] | None) -> list[Path]:
         for overlay in sorted(path.name for path in OVERLAYS.iterdir()):
             header = f"# The Curation Operator {version}: manifests/overlays/{overlay} in one file.\n"
             (scratch / file_of(overlay)).write_text(header + manifest(kubectl, overlay, image))
-        helm = go_programs.build(HELM, "helm.sh/helm/v3/cmd/helm")
+        program = helm.program()
         with tempfile.TemporaryDirectory() as copied:
-            _run(str(helm), "package", str(chart(Path(copied), image)), "--destination", folder)
+            _run(str(program), "package", str(chart(Path(copied), image)), "--destination", folder)
         options = ("--quiet", "--no-deps", "--no-build-isolation", "--disable-pip-version-check", "--wheel-dir", folder)
         _run(sys.executable, "-m", "pip", "wheel", *options, str(ROOT))
         made = sorted(path for path in scratch.iterdir())

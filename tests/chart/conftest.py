@@ -16,23 +16,16 @@ import hack.chart
 from testing.controlplane.connection import Connection
 from testing.controlplane.server import ControlPlane
 from tests.oracles import go_programs
+from tests.oracles import helm as helm_oracle
 
 ROOT = Path(__file__).parents[2]
 CHART = Path(tempfile.gettempdir()) / f"curation-chart-{os.getpid()}"
 NAMESPACE = "curation-system"
 RELEASE = "curation-operator"
-_SOURCE = ROOT / "tests" / "oracles" / "helm_go"
-_VERSION = "helm.sh/helm/v3/internal/version.version"
 _SECONDS = 300
 
 Object = dict[str, Any]
 Helm = Callable[..., subprocess.CompletedProcess[str]]
-
-
-def _version() -> str:
-    """The pinned version of Helm, which a build does not know by itself."""
-    line = next(line for line in (_SOURCE / "go.mod").read_text().splitlines() if "helm.sh/helm/v3 v" in line)
-    return line.split()[-1 if "//" not in line else -3]
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -47,7 +40,7 @@ def made_chart() -> Iterator[None]:
 def program() -> Path:
     """Helm, built from Go modules, once."""
     try:
-        return go_programs.build(_SOURCE, "helm.sh/helm/v3/cmd/helm", (f"-ldflags=-s -w -X {_VERSION}={_version()}",))
+        return helm_oracle.program()
     except go_programs.CannotBuild as reason:
         pytest.skip(str(reason))
 
