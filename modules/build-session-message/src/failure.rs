@@ -51,6 +51,12 @@ impl Failure {
     pub fn to_json(&self) -> String {
         object([("message", self.message.as_str().into()), ("class", self.class.into())]).to_string()
     }
+
+    /// Something that the service has not done, and may do when it is asked again.
+    #[allow(dead_code)] // a2a says so
+    pub fn unfinished(message: String) -> Self {
+        Failure { message, class: "HTTPUnavailable" }
+    }
 }
 
 /// What the service says is wrong: the usual fields of a JSON error, else the start of the text.
