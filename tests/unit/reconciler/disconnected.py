@@ -17,8 +17,11 @@ from curation.cluster.events import EventRecorder
 from curation.cluster.resources import JOBS, MODULES
 from curation.cluster.writer import Writer
 from curation.execution.executor import Execution, Invocation
+from curation.reconciler.approvals.asking import Approvals
 from curation.reconciler.jobs.memory import Memories
+from curation.reconciler.jobs.reconciler import JobReconciler
 from curation.reconciler.jobs.runs import Runs
+from curation.reconciler.jobs.takeover import Takeover
 from curation.reconciler.runtime.context import Context
 from curation.reconciler.runtime.job_index import JobIndex
 from curation.reconciler.runtime.key import Key
@@ -56,6 +59,11 @@ class Rig:
         self.credentials = ModuleCredentials(context.api, loop().time)
         self.memories = Memories()
         self.runs = Runs(context, self.memories, NoExecutor(), self.modules, self.credentials)
+
+    def jobs(self, approvals: Approvals) -> JobReconciler:
+        """The reconciler of jobs, on these parts."""
+        takeover = Takeover(self.context, self.memories, self.modules)
+        return JobReconciler(self.context, self.memories, self.runs, self.modules, approvals, takeover)
 
     def taken(self) -> list[Key]:
         """Take all keys that are ready, and give them back."""

@@ -16,8 +16,6 @@ from curation.reconciler.approvals.approval_status import ApprovalReconciler
 from curation.reconciler.approvals.asking import Approvals
 from curation.reconciler.approvals.grants import Grants
 from curation.reconciler.jobs.attempt import Attempt
-from curation.reconciler.jobs.reconciler import JobReconciler
-from curation.reconciler.jobs.takeover import Takeover
 from curation.reconciler.runtime.job_index import JobIndex
 from curation.reconciler.runtime.key import Key
 from tests.unit.lifecycle.builders import request
@@ -45,14 +43,7 @@ async def test_the_approval_of_a_denied_observation_outlasts_a_restart_however_l
         grants = Grants(context, JobIndex(context.metrics))
         approvals = Approvals(context, grants)
         statuses = ApprovalReconciler(context, approvals, grants)
-        jobs = JobReconciler(
-            context,
-            rig.memories,
-            rig.runs,
-            rig.modules,
-            approvals,
-            Takeover(context, rig.memories, rig.modules),
-        )
+        jobs = rig.jobs(approvals)
         context.caches[APPROVALS].put(
             {
                 "metadata": {

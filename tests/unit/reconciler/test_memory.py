@@ -18,7 +18,6 @@ from curation.reconciler.jobs import orders
 from curation.reconciler.jobs.memory import Memories
 from curation.reconciler.jobs.orders import Order
 from curation.reconciler.jobs.reconciler import JobReconciler
-from curation.reconciler.jobs.takeover import Takeover
 from curation.reconciler.runtime.job_index import JobIndex
 from tests.unit.reconciler.disconnected import Rig, disconnected, document, job, key, run_status
 from tests.unit.reconciler.virtual_time import in_virtual_time
@@ -31,10 +30,7 @@ def reconciler(rig: Rig) -> JobReconciler:
     index = JobIndex(context.metrics)
     context.caches[JOBS].listen(index.on_change)
     context.caches[JOBS].listen(rig.runs.on_change)
-    takeover = Takeover(context, rig.memories, rig.modules)
-    return JobReconciler(
-        context, rig.memories, rig.runs, rig.modules, Approvals(context, Grants(context, index)), takeover
-    )
+    return rig.jobs(Approvals(context, Grants(context, index)))
 
 
 def names(roots: list[object], text: str) -> Iterator[str]:

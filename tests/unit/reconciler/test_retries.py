@@ -18,8 +18,6 @@ from curation.reconciler.approvals.grants import Grants
 from curation.reconciler.jobs import orders
 from curation.reconciler.jobs.observation import OBSERVATIONS_AT_ONCE
 from curation.reconciler.jobs.orders import Order
-from curation.reconciler.jobs.reconciler import JobReconciler
-from curation.reconciler.jobs.takeover import Takeover
 from curation.reconciler.runtime.job_index import JobIndex
 from curation.reconciler.runtime.key import Key
 from tests.unit.lifecycle.builders import request
@@ -45,14 +43,7 @@ async def working(rig: Rig, *documents: Any) -> AsyncIterator[None]:
     context.caches[JOBS].listen(index.on_change)
     context.caches[JOBS].listen(rig.runs.on_change)
     approvals = Approvals(context, Grants(context, index))
-    jobs = JobReconciler(
-        context,
-        rig.memories,
-        rig.runs,
-        rig.modules,
-        approvals,
-        Takeover(context, rig.memories, rig.modules),
-    )
+    jobs = rig.jobs(approvals)
     for found in documents:
         context.caches[JOBS].put(found)
         context.queue.add(key(found["metadata"]["name"]))
