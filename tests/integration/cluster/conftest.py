@@ -10,9 +10,10 @@ import pytest
 
 from curation.cluster.answers import Created, Document, Written
 from curation.cluster.api import ClusterAPI
+from curation.cluster.cache import Cache, Stored
 from curation.cluster.connection import Connection, connect
 from curation.cluster.request_labels import RequestObserver
-from curation.cluster.resources import JOBS
+from curation.cluster.resources import JOBS, ResourceKind
 from curation.cluster.writer import Writer
 from testing.controlplane.connection import Connection as Server
 
@@ -113,3 +114,12 @@ async def eventually(condition: Callable[[], Awaitable[Any]], what: str) -> Any:
                 return value
             await asyncio.sleep(0.02)
     raise AssertionError(what)
+
+
+def stored(kind: ResourceKind, obj: Document) -> Stored:
+    """As the cache keeps it."""
+    cache = Cache(kind)
+    cache.put(obj)
+    found = cache.get(obj["metadata"].get("namespace"), obj["metadata"]["name"])
+    assert found is not None
+    return found

@@ -14,15 +14,14 @@ import pytest
 import yaml
 
 from curation.cluster import writer as writer_module
-from curation.cluster.answers import Conflict, Document, Gone, Refused, Unknown, WriteAnswer, Written
-from curation.cluster.cache import Cache, Stored
+from curation.cluster.answers import Conflict, Document, Refused, Unknown, WriteAnswer, Written
 from curation.cluster.resources import CLUSTER_POLICIES, JOBS, ResourceKind
 from curation.cluster.status_body import status_body
 from testing.controlplane.connection import Connection as Server
 from testing.controlplane.connection import Kubectl
-from tests.faults.proxy import UPDATE, FaultProxy, held_request, lost_answer, reset
+from tests.faults.proxy import UPDATE, FaultProxy, lost_answer, reset
 
-from .conftest import Client, client, eventually
+from .conftest import Client, client, eventually, stored
 
 STATUS = {"phase": "Queued", "reason": "Backoff", "message": "hello"}
 # Each is applied to what the ones before it have left.
@@ -41,15 +40,6 @@ PATCHES: tuple[Document, ...] = (
     {"output": None, "message": "x", "newest": None},
     {"phase": None, "message": None, "retryAt": None},
 )
-
-
-def stored(kind: ResourceKind, obj: Document) -> Stored:
-    """As the cache keeps it."""
-    cache = Cache(kind)
-    cache.put(obj)
-    found = cache.get(obj["metadata"].get("namespace"), obj["metadata"]["name"])
-    assert found is not None
-    return found
 
 
 async def write(cluster: Client, job: Document, patch: Document | None = None) -> WriteAnswer:
@@ -217,36 +207,6 @@ async def test_a_cluster_scoped_kind_is_put_too(installed: Server, tmp_path: Pat
         assert writes(proxy) == [("PUT", 200)]
 
 
-async def test_a_stale_version_conflicts_and_changes_nothing(cluster: Client) -> None:
-    job = await cluster.create_job()
-    await write(cluster, job)
-    assert await write(cluster, job, {"message": "stale"}) == Conflict()
-    assert (await cluster.get_job())["status"]["message"] == "hello"
-
-
-async def test_a_label_edit_in_between_conflicts(cluster: Client) -> None:
-    job = await cluster.create_job()
-    await cluster.label("a", "x")
-    assert await write(cluster, job) == Conflict()
-    assert isinstance(await write(cluster, await cluster.get_job()), Written)
-    assert (await cluster.get_job())["metadata"]["labels"] == {"team": "x"}
-
-
-async def test_of_many_writes_from_one_version_exactly_one_lands(cluster: Client) -> None:
-    job = await cluster.create_job()
-    answers = await asyncio.gather(*(write(cluster, job, {"message": str(number)}) for number in range(20)))
-    assert sum(isinstance(answer, Written) for answer in answers) == 1
-    assert answers.count(Conflict()) == 19
-
-
-async def test_a_deleted_object_is_gone_and_one_made_anew_conflicts(cluster: Client) -> None:
-    await cluster.create_job()
-    old = await cluster.destroy_job()
-    assert await write(cluster, old) == Gone()
-    await cluster.create_job()
-    assert await write(cluster, old) == Conflict()
-
-
 async def test_the_uid_in_a_put_is_a_precondition(cluster: Client) -> None:
     """Even at the right version: as after a restore of etcd, where another object may have it."""
     job = await cluster.create_job()
@@ -280,29 +240,6 @@ async def test_a_put_whose_connection_broke_is_unknown_and_was_sent_once(
     assert isinstance(answer, Unknown)
     assert ("message" in (await cluster.get_job())["status"]) is applied
     assert isinstance(await write(cluster, job, {"message": "again"}), Conflict if applied else Written)
-
-
-async def test_a_put_that_arrives_after_its_sender_gave_up_is_still_conditioned(
-    installed: Server, cluster: Client, namespace: str, tmp_path: Path
-) -> None:
-    job = await cluster.create_job()
-    async with FaultProxy(installed.kubeconfig()) as proxy:
-        fault = proxy.inject(held_request("PUT"))
-        async with client(proxy.kubeconfig(tmp_path), namespace, seconds=0.5) as beyond:
-            assert isinstance(await write(beyond, job, {"message": "late"}), Unknown)
-            assert isinstance(await write(cluster, job), Written)
-            fault.reached.clear()
-            fault.release()
-            await asyncio.wait_for(fault.reached.wait(), 30)
-    assert fault.upstream_status == 409
-    assert (await cluster.get_job())["status"]["message"] == "hello"
-
-
-async def test_what_the_schema_does_not_allow_is_refused_with_the_field(cluster: Client) -> None:
-    answer = await write(cluster, await cluster.create_job(), {"phase": "Nonsense"})
-    assert isinstance(answer, Refused)
-    assert (answer.code, answer.reason) == (422, "Invalid")
-    assert "status.phase" in answer.message
 
 
 async def test_a_status_that_was_cut_is_patched_and_loses_nothing(

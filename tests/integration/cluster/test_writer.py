@@ -6,6 +6,7 @@ lost, request lost, server paused, server error; status and metadata.
 
 import asyncio
 import json
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from testing.controlplane.connection import Kubectl
 from testing.controlplane.server import ControlPlane
 from tests.faults.proxy import FaultProxy, answered, held_request, lost_answer, reset
 
-from .conftest import Client, client, eventually
+from .conftest import Client, client, eventually, stored
 
 STATUS = {"phase": "Queued", "reason": "Backoff", "message": "hello"}
 
@@ -34,6 +35,15 @@ async def patch(
         body={"status": STATUS if status is None else status},
         subresource="status",
     )
+
+
+async def put(cluster: Client, job: Document, status: dict[str, Any] | None = None) -> WriteAnswer:
+    return await cluster.writer.write_status(JOBS, stored(JOBS, job), STATUS if status is None else status)
+
+
+Write = Callable[..., Awaitable[WriteAnswer]]
+each_form = pytest.mark.parametrize("write", [patch, put])
+"""A status is written by a merge patch or by a PUT, under the same conditions."""
 
 
 async def test_a_fresh_write_is_applied_and_the_answer_is_the_object_after_it(cluster: Client) -> None:
@@ -61,40 +71,45 @@ async def test_a_null_removes_a_field(cluster: Client) -> None:
     assert second.obj["status"]["phase"] == "Queued"
 
 
-async def test_a_stale_version_conflicts_and_changes_nothing(cluster: Client) -> None:
+@each_form
+async def test_a_stale_version_conflicts_and_changes_nothing(cluster: Client, write: Write) -> None:
     job = await cluster.create_job()
-    await patch(cluster, job)
-    assert await patch(cluster, job, {"message": "stale"}) == Conflict()
+    await write(cluster, job)
+    assert await write(cluster, job, {"message": "stale"}) == Conflict()
     assert (await cluster.get_job())["status"]["message"] == "hello"
 
 
-async def test_a_deleted_object_is_gone(cluster: Client) -> None:
+@each_form
+async def test_a_deleted_object_is_gone(cluster: Client, write: Write) -> None:
     await cluster.create_job()
     job = await cluster.destroy_job()
-    assert await patch(cluster, job) == Gone()
+    assert await write(cluster, job) == Gone()
 
 
-async def test_an_object_made_anew_under_the_same_name_conflicts(cluster: Client) -> None:
+@each_form
+async def test_an_object_made_anew_under_the_same_name_conflicts(cluster: Client, write: Write) -> None:
     await cluster.create_job()
     old = await cluster.destroy_job()
     await cluster.create_job()
-    assert await patch(cluster, old) == Conflict()
+    assert await write(cluster, old) == Conflict()
     assert "message" not in (await cluster.get_job())["status"]
 
 
-async def test_after_a_label_edit_in_between_the_patch_from_a_fresh_read_lands(cluster: Client) -> None:
+@each_form
+async def test_after_a_label_edit_in_between_the_write_from_a_fresh_read_lands(cluster: Client, write: Write) -> None:
     job = await cluster.create_job()
     await cluster.label("a", "x")
-    assert await patch(cluster, job) == Conflict()
-    answer = await patch(cluster, await cluster.get_job())
+    assert await write(cluster, job) == Conflict()
+    answer = await write(cluster, await cluster.get_job())
     assert isinstance(answer, Written)
     assert answer.obj["metadata"]["labels"] == {"team": "x"}
     assert answer.obj["status"]["message"] == "hello"
 
 
-async def test_of_many_writes_from_one_version_exactly_one_lands(cluster: Client) -> None:
+@each_form
+async def test_of_many_writes_from_one_version_exactly_one_lands(cluster: Client, write: Write) -> None:
     job = await cluster.create_job()
-    answers = await asyncio.gather(*(patch(cluster, job, {"message": str(number)}) for number in range(20)))
+    answers = await asyncio.gather(*(write(cluster, job, {"message": str(number)}) for number in range(20)))
     landed = [answer for answer in answers if isinstance(answer, Written)]
     assert len(landed) == 1
     assert answers.count(Conflict()) == 19
@@ -134,8 +149,9 @@ async def test_a_write_that_is_not_conditioned_is_never_sent(cluster: Client) ->
     assert (await cluster.get_job())["metadata"]["resourceVersion"] == job["metadata"]["resourceVersion"]
 
 
-async def test_what_the_schema_does_not_allow_is_refused_with_the_field(cluster: Client) -> None:
-    answer = await patch(cluster, await cluster.create_job(), {"phase": "Nonsense"})
+@each_form
+async def test_what_the_schema_does_not_allow_is_refused_with_the_field(cluster: Client, write: Write) -> None:
+    answer = await write(cluster, await cluster.create_job(), {"phase": "Nonsense"})
     assert isinstance(answer, Refused)
     assert (answer.code, answer.reason) == (422, "Invalid")
     assert "status.phase" in answer.message
@@ -232,16 +248,17 @@ async def test_a_lost_request_is_unknown_and_changed_nothing(
     assert (await cluster.get_job())["metadata"]["resourceVersion"] == job["metadata"]["resourceVersion"]
 
 
+@each_form
 async def test_a_request_that_arrives_after_its_sender_gave_up_is_still_conditioned(
-    installed: Server, cluster: Client, namespace: str, tmp_path: Path
+    installed: Server, cluster: Client, namespace: str, tmp_path: Path, write: Write
 ) -> None:
     """The reason for compare-and-set: a write of a moment ago that comes late must not win."""
     job = await cluster.create_job()
     async with FaultProxy(installed.kubeconfig()) as proxy:
-        fault = proxy.inject(held_request("PATCH"))
+        fault = proxy.inject(held_request("PUT" if write is put else "PATCH"))
         async with client(proxy.kubeconfig(tmp_path), namespace, seconds=0.5) as beyond:
-            assert isinstance(await patch(beyond, job, {"message": "late"}), Unknown)
-            assert isinstance(await patch(cluster, job), Written)
+            assert isinstance(await write(beyond, job, {"message": "late"}), Unknown)
+            assert isinstance(await write(cluster, job), Written)
             fault.reached.clear()
             fault.release()
             await asyncio.wait_for(fault.reached.wait(), 30)
