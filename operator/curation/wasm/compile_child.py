@@ -20,6 +20,7 @@ from typing import NamedTuple
 from wasmtime import Engine, WasmtimeError
 from wasmtime.component import Component
 
+from curation.isolation.hardening import end_with_parent, gain_no_privileges, go_first_where_memory_is_short, limit
 from curation.wasm.abi import RUN, abi_problems
 from curation.wasm.engine import new_engine, new_store
 from curation.wasm.host_functions import NO_HOST, link
@@ -42,7 +43,6 @@ MOST_MEMORY = 1 << 30
 """The most that spec.limits.memory can be: a module that begins with more can never run."""
 
 _TEXT_CHARACTERS = 32_768
-_PR_SET_PDEATHSIG = 1
 _PAGE = 1 << 16
 _LEAST_FILE = 1 << 20
 _STARTS_WITH = re.compile(r"memory minimum size of (\d{1,15}) pages exceeds memory limits")
@@ -75,19 +75,22 @@ class _Answer(NamedTuple):
     start_bytes: int = 0
 
 
-def main(answer_file: int, bounds: Bounds) -> None:
+def main(answer_file: int, parent: int, bounds: Bounds) -> None:
     """Compiles what stdin holds, and writes the answer to a descriptor."""
     artifact_file = os.dup(1)
     # Whatever else is printed must not get into the artifact.
     os.dup2(2, 1)
-    _end_with_parent()
+    # Trap: the signal comes when the thread ends that started the process. The store's lives as long as the store.
+    end_with_parent(parent)
+    go_first_where_memory_is_short()
+    gain_no_privileges()
     signal.signal(signal.SIGXCPU, signal.SIG_DFL)
-    _limit(resource.RLIMIT_CORE, 0)
-    _limit(resource.RLIMIT_FSIZE, max(bounds.artifact_bytes, _LEAST_FILE))
+    limit(resource.RLIMIT_CORE, 0)
+    limit(resource.RLIMIT_FSIZE, max(bounds.artifact_bytes, _LEAST_FILE))
     if sys.platform != "darwin":  # which refuses such a limit
-        _limit(resource.RLIMIT_AS, bounds.memory_bytes)
+        limit(resource.RLIMIT_AS, bounds.memory_bytes)
     # The limit counts from the start of the process, in whole seconds.
-    _limit(resource.RLIMIT_CPU, math.ceil(time.process_time()) + bounds.cpu_seconds)
+    limit(resource.RLIMIT_CPU, math.ceil(time.process_time()) + bounds.cpu_seconds)
     os.write(answer_file, READY)
     try:
         answer = _compiled(sys.stdin.buffer.read(), artifact_file, bounds)
@@ -148,7 +151,7 @@ def _opened(artifact: bytes, bounds: Bounds) -> _Answer:
                 f"{MOST_MEMORY // _MIB} MiB: give it less (a linker's --initial-memory)",
             )
         if sys.platform != "darwin":
-            _limit(resource.RLIMIT_AS, bounds.memory_bytes + start_bytes)
+            limit(resource.RLIMIT_AS, bounds.memory_bytes + start_bytes)
         instance, text = _instantiated(engine, component, max(start_bytes, 64 * _MIB))
         if taken + instance > bounds.open_bytes:
             return _too_much(taken + instance, bounds)
@@ -230,18 +233,3 @@ def _heap_bytes() -> int:
     mallinfo.restype = _Mallinfo2
     info = mallinfo()
     return int(info.uordblks + info.hblkhd)
-
-
-def _limit(which: int, value: int) -> None:
-    """Sets a limit of this process, as far as it is let: only the soft one, since that can be raised again."""
-    hard = resource.getrlimit(which)[1]
-    resource.setrlimit(which, (value if hard == resource.RLIM_INFINITY else min(value, hard), hard))
-
-
-def _end_with_parent() -> None:
-    """A process that compiles reacts to nothing else. And if memory runs short, it is to go, not the parent."""
-    if sys.platform == "linux":
-        # Trap: the signal comes when the thread ends that started the process. The store's lives as long as the store.
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-        with suppress(OSError):
-            Path("/proc/self/oom_score_adj").write_text("1000")

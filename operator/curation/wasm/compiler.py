@@ -11,7 +11,6 @@ import logging
 import os
 import signal
 import subprocess
-import sys
 import tempfile
 import threading
 from contextlib import ExitStack
@@ -22,6 +21,7 @@ from typing import IO
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from curation.isolation.spawn import empty_environment, isolated_command, one_line
 from curation.wasm import compile_child
 from curation.wasm.compile_child import Bounds
 from curation.wasm.limits import size_text
@@ -59,13 +59,9 @@ _NO_MEMORY = ("memory allocation of", "MemoryError")
 """What Rust and Python print when there is none left, before they end the process."""
 
 _START = (
-    "import sys; sys.path[:] = sys.argv[6:]; from curation.wasm.compile_child import Bounds, main; "
-    "main(int(sys.argv[1]), Bounds(*map(int, sys.argv[2:6])))"
+    "import sys; sys.path[:] = sys.argv[7:]; from curation.wasm.compile_child import Bounds, main; "
+    "main(int(sys.argv[1]), int(sys.argv[2]), Bounds(*map(int, sys.argv[3:7])))"
 )
-# The interpreter itself may need it to start.
-_NEEDED = ("LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH")
-# A thread's arena would take 64 MiB of the address space.
-_ENVIRONMENT = {"MALLOC_ARENA_MAX": "1"}
 
 
 class ModuleFault(StrEnum):
@@ -229,26 +225,24 @@ class Compiler:
                 answer=_parsed(answer[len(compile_child.READY) :]) if exit_code == 0 else None,
                 ready=answer.startswith(compile_child.READY),
                 exit_code=exit_code,
-                noise=_printable(noise.read(_NOISE_KEPT)),
+                noise=one_line(noise.read(_NOISE_KEPT))[:_NOISE_SHOWN],
                 hung=hung,
             )
 
     def _started(
         self, module: IO[bytes], artifact: IO[bytes], said: IO[bytes], noise: IO[bytes], bounds: Bounds
     ) -> subprocess.Popen[bytes]:
-        # What is importable here is there too, from the same places: -I and -S leave PYTHONPATH and .pth files out.
-        path = [str(Path(entry).absolute()) for entry in sys.path]
         with self._lock:
             if self._closed:
                 raise _closed()
             self._process = subprocess.Popen(
-                [sys.executable, "-I", "-S", "-B", "-c", _START, str(said.fileno()), *map(str, bounds), *path],
+                isolated_command(_START, str(said.fileno()), str(os.getpid()), *map(str, bounds)),
                 stdin=module,
                 stdout=artifact,
                 stderr=noise,
                 pass_fds=[said.fileno()],
                 cwd="/",
-                env={name: os.environ[name] for name in _NEEDED if name in os.environ} | _ENVIRONMENT,
+                env=empty_environment(),
                 start_new_session=True,  # the terminal's Ctrl-C is for the parent
             )
             return self._process
@@ -284,8 +278,3 @@ def _closed() -> OSError:
 
 def _exit_text(code: int) -> str:
     return f"exit code {code}" if code >= 0 else f"signal {-code}"
-
-
-def _printable(noise: bytes) -> str:
-    text = " ".join(noise.decode(errors="replace").split())
-    return "".join(char for char in text if char.isprintable())[:_NOISE_SHOWN]

@@ -1,0 +1,279 @@
+"""Frames over a Unix socket: for a process that has children and never waits, and for a child, which does."""
+
+import array
+import asyncio
+import itertools
+import os
+import socket
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Hashable
+from contextlib import suppress
+from typing import Final
+
+from curation.isolation.frames import Decoder, Encoded, Frame, FrameRefused, Wire
+
+READ_BYTES: Final = 65_536
+"""Read at once: what one turn of the loop spends on one child."""
+FRAMES_A_TURN: Final = 32
+MAX_QUEUED_BYTES: Final = 4 << 20
+MAX_QUEUED_FRAMES: Final = 1024
+_INT: Final = array.array("i").itemsize
+
+
+class QueueFull(Exception):
+    """The other end takes less than it is given."""
+
+
+class Channel:
+    """One end of a channel, for an event loop. Nothing waits here: what does not fit the socket is queued, bounded."""
+
+    def __init__(
+        self,
+        sock: socket.socket,
+        *,
+        outgoing: Wire,
+        incoming: Wire,
+        on_frame: Callable[[Frame], None],
+        on_end: Callable[[Exception | None], None],
+        max_queued_bytes: int = MAX_QUEUED_BYTES,
+        max_queued_frames: int = MAX_QUEUED_FRAMES,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Begins to read at once, and owns the socket.
+
+        `on_end` is called once, unless `close` comes first: with None if the other end has closed, else with what is
+        wrong. An exception of `on_frame` ends the channel too.
+        """
+        self._socket = sock
+        self._outgoing, self._incoming = outgoing, incoming
+        self._decoder = Decoder(incoming)
+        self._on_frame, self._on_end = on_frame, on_end
+        self._max_bytes, self._max_frames = max_queued_bytes, max_queued_frames
+        self._monotonic = monotonic
+        self._queue: OrderedDict[Hashable, Encoded] = OrderedDict()
+        self._numbers = itertools.count()
+        self._queued = 0
+        self._begun: list[memoryview] = []
+        """What is left of the frame that has begun to leave."""
+        self._stalled_since: float | None = None
+        self._ended = self._broken = self._paused = False
+        self._loop = asyncio.get_running_loop()
+        sock.setblocking(False)
+        self._loop.add_reader(sock, self._readable)
+
+    @property
+    def queued_bytes(self) -> int:
+        """What waits for the other end to take it."""
+        return self._queued + sum(map(len, self._begun))
+
+    def stalled_seconds(self) -> float:
+        """How long the other end has taken nothing while something waits for it."""
+        return 0.0 if self._stalled_since is None else self._monotonic() - self._stalled_since
+
+    def send(self, frame: Frame, *, replaces: Hashable = None) -> None:
+        """Send it, or queue it. Of frames with an equal `replaces` that wait, only the last one leaves, in the place of
+        the first. The caller goes on owning its descriptors, and may close them at once.
+
+        Raises QueueFull, and FrameRefused for a frame over its bounds. Once the channel has ended nothing is sent.
+        """
+        encoded = self._outgoing.encode(frame)
+        if self._ended or self._broken:
+            return
+        key: Hashable = next(self._numbers) if replaces is None else (replaces,)
+        before = self._queue.get(key)
+        size = self._queued + encoded.size - (before.size if before is not None else 0)
+        if (self._queue or self._begun) and (
+            size > self._max_bytes or (before is None and len(self._queue) >= self._max_frames)
+        ):
+            raise QueueFull(f"{len(self._queue)} frames of {self._queued} bytes wait already")
+        # Trap: the caller may close its own before the frame has left.
+        encoded = encoded._replace(descriptors=tuple(os.dup(each) for each in encoded.descriptors))
+        if before is not None:
+            _close(before.descriptors)
+        self._queue[key] = encoded
+        self._queued = size
+        if self._stalled_since is None:
+            self._stalled_since = self._monotonic()
+            self._write()
+
+    def close(self) -> None:
+        """End it from this side."""
+        if self._ended:
+            return
+        self._ended = True
+        self._loop.remove_reader(self._socket)
+        self._stop_writing()
+        self._decoder.close()
+        self._socket.close()
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing comes any more, nor leaves."""
+        return self._ended
+
+    def _end(self, error: Exception | None) -> None:
+        if not self._ended:
+            self.close()
+            self._on_end(error)
+
+    def _write(self) -> None:
+        """Let leave what the socket takes."""
+        try:
+            while self._begun or self._queue:
+                sent = self._socket.send(self._begun[0]) if self._begun else self._begin()
+                self._stalled_since = self._monotonic()
+                self._sent(sent)
+        except BlockingIOError:
+            self._loop.add_writer(self._socket, self._write)
+            return
+        except OSError:
+            # The other end takes nothing any more. What it has said before can still be read, and is; then this ends.
+            self._broken = True
+            self._stop_writing()
+            self._loop.call_soon(self._readable)
+            return
+        self._stalled_since = None
+        self._loop.remove_writer(self._socket)
+
+    def _stop_writing(self) -> None:
+        self._loop.remove_writer(self._socket)
+        for encoded in self._queue.values():
+            _close(encoded.descriptors)
+        self._queue.clear()
+        self._begun.clear()
+        self._queued = 0
+        self._stalled_since = None
+
+    def _begin(self) -> int:
+        key = next(iter(self._queue))
+        encoded = self._queue[key]
+        parts = [memoryview(part) for part in (encoded.head, encoded.payload) if part]
+        sent = _send(self._socket, parts, encoded.descriptors)
+        del self._queue[key]
+        _close(encoded.descriptors)
+        self._queued -= encoded.size
+        self._begun = parts
+        return sent
+
+    def _sent(self, count: int) -> None:
+        while count:
+            part = self._begun[0]
+            if count < len(part):
+                self._begun[0] = part[count:]
+                return
+            count -= len(part)
+            del self._begun[0]
+
+    def _readable(self) -> None:
+        if self._ended or self._paused:
+            return
+        try:
+            data, descriptors = _received(self._socket, self._incoming)
+        except BlockingIOError:
+            if self._broken:
+                self._end(None)
+            return
+        except ConnectionError:
+            data, descriptors = b"", []
+        except (OSError, FrameRefused) as error:
+            self._end(error)
+            return
+        if not data:
+            self._end(FrameRefused("the last frame was cut off") if self._decoder.unfinished else None)
+            return
+        self._decoder.feed(data, descriptors)
+        self._deliver()
+
+    def _deliver(self) -> None:
+        """Hand out what has come in, a bounded number a turn; meanwhile nothing more is read."""
+        try:
+            for _ in range(FRAMES_A_TURN):
+                if self._ended:
+                    return
+                frame = self._decoder.next()
+                if frame is None:
+                    self._pause(False)
+                    return
+                self._on_frame(frame)
+        except Exception as error:
+            self._end(error)
+            return
+        if not self._ended:
+            self._pause(True)
+            self._loop.call_soon(self._deliver)
+
+    def _pause(self, paused: bool) -> None:
+        if paused != self._paused:
+            self._paused = paused
+            if paused:
+                self._loop.remove_reader(self._socket)
+            else:
+                self._loop.add_reader(self._socket, self._readable)
+        if self._broken and not paused:
+            self._loop.call_soon(self._readable)
+
+
+class BlockingChannel:
+    """The other end, for a child: each call waits. One thread may receive; any may send."""
+
+    def __init__(self, sock: socket.socket, *, outgoing: Wire, incoming: Wire) -> None:
+        self._socket = sock
+        self._outgoing, self._incoming = outgoing, incoming
+        self._decoder = Decoder(incoming)
+        self._sending = threading.Lock()
+        sock.setblocking(True)
+
+    def send(self, frame: Frame) -> None:
+        """Send it whole. Raises FrameRefused for a frame over its bounds, and OSError if the other end has closed."""
+        encoded = self._outgoing.encode(frame)
+        with self._sending:
+            whole = encoded.head + encoded.payload
+            sent = _send(self._socket, [whole], encoded.descriptors)
+            self._socket.sendall(memoryview(whole)[sent:])
+
+    def receive(self) -> Frame | None:
+        """The next frame; None once the other end has closed. Raises FrameRefused and OSError."""
+        while (frame := self._decoder.next()) is None:
+            data, descriptors = _received(self._socket, self._incoming)
+            if not data:
+                if self._decoder.unfinished:
+                    raise FrameRefused("the last frame was cut off")
+                return None
+            self._decoder.feed(data, descriptors)
+        return frame
+
+    def close(self) -> None:
+        """End it from this side."""
+        self._decoder.close()
+        self._socket.close()
+
+
+def _received(sock: socket.socket, wire: Wire) -> tuple[bytes, list[int]]:
+    if not wire.max_descriptors:
+        # The kernel closes descriptors that somebody sends and nobody has asked for.
+        return sock.recv(READ_BYTES), []
+    data, ancillary, flags, _ = sock.recvmsg(READ_BYTES, socket.CMSG_SPACE(wire.max_descriptors * _INT))
+    found = array.array("i")
+    for level, kind, content in ancillary:
+        if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
+            found.frombytes(content[: len(content) - len(content) % _INT])
+    if flags & socket.MSG_CTRUNC:
+        _close(found)
+        raise FrameRefused("more descriptors than any frame has")
+    for each in found:
+        os.set_inheritable(each, False)
+    return data, list(found)
+
+
+def _send(sock: socket.socket, parts: "list[memoryview] | list[bytes]", descriptors: tuple[int, ...]) -> int:
+    if not descriptors:
+        return sock.sendmsg(parts)
+    return socket.send_fds(sock, parts, list(descriptors))
+
+
+def _close(descriptors: "tuple[int, ...] | array.array[int]") -> None:
+    for each in descriptors:
+        with suppress(OSError):
+            os.close(each)
