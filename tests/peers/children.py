@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import ClassVar
 
-from curation.isolation.channel import BlockingChannel
+from curation.isolation.blocking import BlockingChannel
 from curation.isolation.frames import Frame, Wire
 
 

@@ -7,6 +7,9 @@ GROUP: Final = "curation.dev"
 VERSION: Final = "v1alpha1"
 API_VERSION: Final = f"{GROUP}/{VERSION}"
 
+MAX_CEDAR_BYTES: Final = 64 * 1024
+"""Of the text of a policy. Here, so that what checks a text need not import the models."""
+
 SESSION_FINALIZER: Final = "curation.dev/session"
 IN_USE_FINALIZER: Final = "curation.dev/in-use"
 

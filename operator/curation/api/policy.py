@@ -4,9 +4,8 @@ from typing import Annotated, ClassVar
 
 from pydantic import Field
 
+from curation.api.names import MAX_CEDAR_BYTES
 from curation.api.schema import Condition, Model, ResourceModel, extension
-
-MAX_CEDAR_BYTES = 64 * 1024
 
 
 class PolicySpec(Model):

@@ -42,6 +42,8 @@ _TOKEN: Final = re.compile(
     re.VERBOSE | re.DOTALL,
 )
 
+_LINE_FEED: Final = "\n"
+
 
 def tokens(text: str) -> Iterator[Token]:
     """The tokens of a text, without blanks and comments. Never fails: what is no token is a symbol.
@@ -57,3 +59,8 @@ def tokens(text: str) -> Iterator[Token]:
             if match.group() == '"':
                 return
         line += text.count("\n", start, end)
+
+
+def place(text: str, at: int) -> str:
+    """Where a character of a text is, in words, as editors count: both from 1."""
+    return f"line {text.count(_LINE_FEED, 0, at) + 1}, column {at - text.rfind(_LINE_FEED, 0, at)}"

@@ -2,20 +2,20 @@
 
 Traps of cedarpy 4.12.2, all measured: `validate_policies` never raises, not even for a text that does not parse (an
 error with an empty policy id); `PolicySet.from_str` raises ValueError; `is_authorized` never raises on bad input but
-answers NoDecision with an error; a parse error says neither line nor policy, so the statements are parsed one by one to
-find it; `len(PolicySet)` does not count templates, which nevertheless take a positional id; a text that cannot be
-encoded as UTF-8 raises UnicodeEncodeError.
+answers NoDecision with an error; no error says line or column, nor a parse error which policy it is in, so the
+statements are parsed one by one to find it; `len(PolicySet)` does not count templates, which nevertheless take a
+positional id; a text that cannot be encoded as UTF-8 raises UnicodeEncodeError.
 """
 
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final, Literal
 
 import cedarpy
 
 from curation.api.clipping import clip
 from curation.authz.cedar_schema import schema
-from curation.authz.lexer import Token, tokens
+from curation.authz.lexer import Token, place, tokens
 from curation.authz.scan import ScanRefused, Statement, scan
 
 CheckReason = Literal["Valid", "ParseError", "ValidationError"]
@@ -57,7 +57,7 @@ def check_policy(text: str) -> PolicyCheck:
         parsed = cedarpy.PolicySet.from_str(text)
     except ValueError as exc:
         return PolicyCheck(False, 0, "ParseError", _locate(text, statements, exc))
-    return _templates(parsed, statements) or _validate(text, len(parsed), statements)
+    return _templates(text, parsed, statements) or _validate(text, len(parsed), statements)
 
 
 def _locate(text: str, statements: tuple[Statement, ...], whole: ValueError) -> str:
@@ -66,20 +66,18 @@ def _locate(text: str, statements: tuple[Statement, ...], whole: ValueError) -> 
             cedarpy.PolicySet.from_str(text[statement.start : statement.end])
         except ValueError as exc:
             short = statement.end - statement.start <= MAX_PINPOINTED
-            line, hint = _pinpoint(text, statement, str(exc)) if short else (statement.line, "")
-            return f"{_where(statement, index, line)}: {_short(str(exc))}{hint}"
+            at, hint = _pinpoint(text, statement, str(exc)) if short else (statement.start, "")
+            return f"{_where(text, statement, index, at)}: {_short(str(exc))}{hint}"
     return _short(str(whole))
 
 
 def _pinpoint(text: str, statement: Statement, message: str) -> tuple[int, str]:
-    """The line of a statement's error, which Cedar does not say, and a question where a semicolon may be missing.
+    """The place of a statement's error, which Cedar does not say, and a question where a semicolon may be missing.
 
     What comes before the error is the beginning of a policy, at whose end Cedar misses the rest: so the first token
     with which it says something else is where the error is. Found by halving: 13 parses of 8 KiB at the most.
     """
-    found = [
-        replace(token, line=token.line + statement.line - 1) for token in tokens(text[statement.start : statement.end])
-    ]
+    found = list(tokens(text[statement.start : statement.end]))
     low, high = 0, len(found) - 1
     while low < high:
         middle = (low + high) // 2
@@ -89,14 +87,21 @@ def _pinpoint(text: str, statement: Statement, message: str) -> tuple[int, str]:
             high = middle
     at, closed = found[low], low > 0 and found[low - 1].text in (")", "}")
     if at.text in ("permit", "forbid", "@") and closed:
-        return at.line, "; is a semicolon missing before it?"
+        return statement.start + at.start, "; is a semicolon missing before it?"
     if low > 1 and found[low - 1].text in ("permit", "forbid") and found[low - 2].text in (")", "}"):
-        return found[low - 1].line, f"; is a semicolon missing before {found[low - 1].text}?"
+        return statement.start + found[low - 1].start, f"; is a semicolon missing before {found[low - 1].text}?"
     if _UNENDED in message:
-        return at.line, "; is a semicolon missing at its end?" if at.text in (")", "}") and _balanced(found) else ""
+        missing = at.text in (")", "}") and _balanced(found)
+        return statement.start + at.start, "; is a semicolon missing at its end?" if missing else ""
     # Some errors come after the grammar's, when all is read: what is wrong is named then.
-    named = [token for token in found if token.text in _NAMED.findall(message)]
-    return (named[0].line if len(named) == 1 else at.line), ""
+    return statement.start + (_named_in(found, message) or at).start, ""
+
+
+def _named_in(found: list[Token], message: str) -> Token | None:
+    """The one token that a message names, if there is one."""
+    names = _NAMED.findall(message)
+    named = [token for token in found if token.text in names or token.text.strip('"') in names]
+    return named[0] if len(named) == 1 else None
 
 
 def _balanced(found: list[Token]) -> bool:
@@ -113,9 +118,9 @@ def _begins(text: str) -> bool:
     return True
 
 
-def _templates(parsed: cedarpy.PolicySet, statements: tuple[Statement, ...]) -> PolicyCheck | None:
+def _templates(text: str, parsed: cedarpy.PolicySet, statements: tuple[Statement, ...]) -> PolicyCheck | None:
     # A template decides nothing until it is linked, and nothing links it here: a forbid written as one would be silent.
-    names = [_named(str(template["id"]), statements) for template in parsed.templates()]
+    names = [_named(text, str(template["id"]), statements) for template in parsed.templates()]
     if not names:
         return None
     message = (
@@ -130,7 +135,13 @@ def _validate(text: str, count: int, statements: tuple[Statement, ...]) -> Polic
     if result.validation_passed:
         return PolicyCheck(True, count, "Valid", _counted(count))
     errors = sorted({(_index(e.policy_id), _POSITIONAL.sub("", _short(e.error))) for e in result.errors})
-    parts = [f"{_where(statements[i], i)}: {error}" if i < len(statements) else error for i, error in errors]
+    parts = [
+        f"{_where(text, statements[i], i, _place_of(text, statements[i], error))}: {error}"
+        if i < len(statements)
+        else error
+        for i, error in errors[: MAX_ERRORS + 1]
+    ]
+    parts += [error for _, error in errors[MAX_ERRORS + 1 :]]
     return PolicyCheck(False, count, "ValidationError", _listed(parts))
 
 
@@ -140,9 +151,17 @@ def _counted(count: int) -> str:
     return "1 policy" if count == 1 else f"{count} policies"
 
 
-def _named(policy_id: str, statements: tuple[Statement, ...]) -> str:
+def _place_of(text: str, statement: Statement, error: str) -> int:
+    """Where what an error names is, if it is there once; else where its policy begins."""
+    if statement.end - statement.start > MAX_PINPOINTED:
+        return statement.start
+    named = _named_in(list(tokens(text[statement.start : statement.end])), error)
+    return statement.start + (0 if named is None else named.start)
+
+
+def _named(text: str, policy_id: str, statements: tuple[Statement, ...]) -> str:
     index = _index(policy_id)
-    return _where(statements[index], index) if index < len(statements) else policy_id
+    return _where(text, statements[index], index, statements[index].start) if index < len(statements) else policy_id
 
 
 def _index(policy_id: str) -> int:
@@ -150,9 +169,13 @@ def _index(policy_id: str) -> int:
     return int(digits) if digits.isdecimal() else 1 << 30
 
 
-def _where(statement: Statement, index: int, line: int | None = None) -> str:
-    tag = f"policy {index}" if statement.id is None else f'policy {index} (@id "{statement.id}")'
-    return f"{tag}, line {statement.line if line is None else line}"
+def policy_name(statement: Statement, index: int) -> str:
+    """How messages name a policy of a text."""
+    return f"policy {index}" if statement.id is None else f'policy {index} (@id "{statement.id}")'
+
+
+def _where(text: str, statement: Statement, index: int, at: int) -> str:
+    return f"{policy_name(statement, index)}, {place(text, at)}"
 
 
 def _listed(parts: list[str]) -> str:

@@ -21,8 +21,8 @@ the operator chains: 1000 operators need 5 MiB of stack, and where there is less
 from dataclasses import dataclass
 from typing import Final
 
-from curation.api.policy import MAX_CEDAR_BYTES
-from curation.authz.lexer import Token, TokenKind, tokens
+from curation.api.names import MAX_CEDAR_BYTES
+from curation.authz.lexer import Token, TokenKind, place, tokens
 
 MAX_BRACKETS: Final = 64
 """Brackets of any kind inside each other."""
@@ -43,7 +43,7 @@ _KEYWORDS: Final = frozenset({"if", "then", "else", "has", "like", "in", "is", "
 
 
 class ScanRefused(ValueError):
-    """The text is over a bound, or no text at all; the message names the line and the bound."""
+    """The text is over a bound, or no text at all; the message says where, and which bound."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +107,7 @@ class _Scan:
             self._frames.append(_Frame(_OPEN[token.text], indexes))
             if len(self._frames) - 1 > MAX_BRACKETS:
                 raise ScanRefused(
-                    f"line {token.line}: brackets nest deeper than {MAX_BRACKETS}; write a flatter policy"
+                    f"{self._at(token)}: brackets nest deeper than {MAX_BRACKETS}; write a flatter policy"
                 )
         elif token.text in _CLOSE and token.text == self._frames[-1].closes:
             indexed = self._frames.pop().indexes
@@ -128,27 +128,30 @@ class _Scan:
             self._searched += len(token.text.partition("*")[2])
             if self._searched > MAX_SEARCHED:
                 raise ScanRefused(
-                    f"line {token.line}: more than {MAX_SEARCHED} characters after the first * of `like` patterns in "
+                    f"{self._at(token)}: more than {MAX_SEARCHED} characters after the first * of `like` patterns in "
                     "one text; split it, or compare with == where nothing varies"
                 )
         self._after_like = token.text == "like"
         if token.text == "if":
             self._ifs += 1
             if self._ifs > MAX_IFS:
-                raise ScanRefused(f"line {token.line}: more than {MAX_IFS} `if` in one text; split it")
+                raise ScanRefused(f"{self._at(token)}: more than {MAX_IFS} `if` in one text; split it")
         elif token.text in _CHAINED:
             self._operators += 1
             if self._operators > MAX_OPERATORS:
                 raise ScanRefused(
-                    f"line {token.line}: more than {MAX_OPERATORS} operators (&& || + - *) in one policy; "
+                    f"{self._at(token)}: more than {MAX_OPERATORS} operators (&& || + - *) in one policy; "
                     'split it, or use a set: ["a", "b"].contains(resource.host)'
                 )
+
+    def _at(self, token: Token) -> str:
+        return place(self._text, token.start)
 
     def _member(self, token: Token) -> None:
         frame = self._frames[-1]
         frame.members += 1
         if frame.members > MAX_MEMBER_CHAIN:
-            raise ScanRefused(f"line {token.line}: more than {MAX_MEMBER_CHAIN} members chained on one value")
+            raise ScanRefused(f"{self._at(token)}: more than {MAX_MEMBER_CHAIN} members chained on one value")
 
     def _collect(self, token: Token) -> None:
         self._current.append(token)

@@ -1,25 +1,20 @@
-"""Frames over a Unix socket: for a process that has children and never waits, and for a child, which does."""
+"""The end of a channel that an event loop has, such as that of the process that has children: nothing waits here."""
 
-import array
 import asyncio
 import itertools
 import os
 import socket
-import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
-from contextlib import suppress
 from typing import Final
 
+from curation.isolation.blocking import close_all, received, send
 from curation.isolation.frames import Decoder, Encoded, Frame, FrameRefused, Wire
 
-READ_BYTES: Final = 65_536
-"""Read at once: what one turn of the loop spends on one child."""
 FRAMES_A_TURN: Final = 32
 MAX_QUEUED_BYTES: Final = 4 << 20
 MAX_QUEUED_FRAMES: Final = 1024
-_INT: Final = array.array("i").itemsize
 
 
 class QueueFull(Exception):
@@ -91,7 +86,7 @@ class Channel:
         # Trap: the caller may close its own before the frame has left.
         encoded = encoded._replace(descriptors=tuple(os.dup(each) for each in encoded.descriptors))
         if before is not None:
-            _close(before.descriptors)
+            close_all(before.descriptors)
         self._queue[key] = encoded
         self._queued = size
         if self._stalled_since is None:
@@ -140,7 +135,7 @@ class Channel:
     def _stop_writing(self) -> None:
         self._loop.remove_writer(self._socket)
         for encoded in self._queue.values():
-            _close(encoded.descriptors)
+            close_all(encoded.descriptors)
         self._queue.clear()
         self._begun.clear()
         self._queued = 0
@@ -150,9 +145,9 @@ class Channel:
         key = next(iter(self._queue))
         encoded = self._queue[key]
         parts = [memoryview(part) for part in (encoded.head, encoded.payload) if part]
-        sent = _send(self._socket, parts, encoded.descriptors)
+        sent = send(self._socket, parts, encoded.descriptors)
         del self._queue[key]
-        _close(encoded.descriptors)
+        close_all(encoded.descriptors)
         self._queued -= encoded.size
         self._begun = parts
         return sent
@@ -170,7 +165,7 @@ class Channel:
         if self._ended or self._paused:
             return
         try:
-            data, descriptors = _received(self._socket, self._incoming)
+            data, descriptors = received(self._socket, self._incoming)
         except BlockingIOError:
             if self._broken:
                 self._end(None)
@@ -213,67 +208,3 @@ class Channel:
                 self._loop.add_reader(self._socket, self._readable)
         if self._broken and not paused:
             self._loop.call_soon(self._readable)
-
-
-class BlockingChannel:
-    """The other end, for a child: each call waits. One thread may receive; any may send."""
-
-    def __init__(self, sock: socket.socket, *, outgoing: Wire, incoming: Wire) -> None:
-        self._socket = sock
-        self._outgoing, self._incoming = outgoing, incoming
-        self._decoder = Decoder(incoming)
-        self._sending = threading.Lock()
-        sock.setblocking(True)
-
-    def send(self, frame: Frame) -> None:
-        """Send it whole. Raises FrameRefused for a frame over its bounds, and OSError if the other end has closed."""
-        encoded = self._outgoing.encode(frame)
-        with self._sending:
-            whole = encoded.head + encoded.payload
-            sent = _send(self._socket, [whole], encoded.descriptors)
-            self._socket.sendall(memoryview(whole)[sent:])
-
-    def receive(self) -> Frame | None:
-        """The next frame; None once the other end has closed. Raises FrameRefused and OSError."""
-        while (frame := self._decoder.next()) is None:
-            data, descriptors = _received(self._socket, self._incoming)
-            if not data:
-                if self._decoder.unfinished:
-                    raise FrameRefused("the last frame was cut off")
-                return None
-            self._decoder.feed(data, descriptors)
-        return frame
-
-    def close(self) -> None:
-        """End it from this side."""
-        self._decoder.close()
-        self._socket.close()
-
-
-def _received(sock: socket.socket, wire: Wire) -> tuple[bytes, list[int]]:
-    if not wire.max_descriptors:
-        # The kernel closes descriptors that somebody sends and nobody has asked for.
-        return sock.recv(READ_BYTES), []
-    data, ancillary, flags, _ = sock.recvmsg(READ_BYTES, socket.CMSG_SPACE(wire.max_descriptors * _INT))
-    found = array.array("i")
-    for level, kind, content in ancillary:
-        if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
-            found.frombytes(content[: len(content) - len(content) % _INT])
-    if flags & socket.MSG_CTRUNC:
-        _close(found)
-        raise FrameRefused("more descriptors than any frame has")
-    for each in found:
-        os.set_inheritable(each, False)
-    return data, list(found)
-
-
-def _send(sock: socket.socket, parts: "list[memoryview] | list[bytes]", descriptors: tuple[int, ...]) -> int:
-    if not descriptors:
-        return sock.sendmsg(parts)
-    return socket.send_fds(sock, parts, list(descriptors))
-
-
-def _close(descriptors: "tuple[int, ...] | array.array[int]") -> None:
-    for each in descriptors:
-        with suppress(OSError):
-            os.close(each)

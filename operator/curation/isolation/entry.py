@@ -6,8 +6,7 @@ import socket
 import sys
 from importlib import import_module
 
-from curation.isolation.hardening import Hardening, harden
-from curation.isolation.spawn import NO_MEMORY_EXIT
+from curation.isolation.hardening import NO_MEMORY_EXIT, Hardening, harden
 
 
 def enter(told: str) -> None:

@@ -17,12 +17,10 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Final
 
-from curation.isolation.hardening import Hardening
+from curation.isolation.hardening import NO_MEMORY_EXIT, Hardening
 
 STDERR_KEPT: Final = 4096
 """Bytes of what a child wrote last to stderr."""
-NO_MEMORY_EXIT: Final = 71
-"""The exit code of a child that had no memory left to go on with."""
 _NO_MEMORY: Final = (b"memory allocation of", b"MemoryError", b"Cannot allocate memory")
 """What Rust, Python and the C library print when there is none left."""
 _START: Final = "import sys; sys.path[:] = sys.argv[2:]; from curation.isolation.entry import enter; enter(sys.argv[1])"

@@ -29,12 +29,12 @@ INVALID = {
     "unknown attribute": (
         ALL + '\n@id("x")\nforbid (principal, action, resource) when { context.verb == 1 };',
         "ValidationError",
-        'policy 1 (@id "x"), line 2: attribute `verb` in context',
+        'policy 1 (@id "x"), line 3, column 53: attribute `verb` in context',
     ),
     "wrong type": (
         "permit (principal, action, resource) when { context.method == 3 };",
         "ValidationError",
-        "policy 0, line 1: the types Long and String are not compatible",
+        "policy 0, line 1, column 1: the types Long and String are not compatible",
     ),
     "unknown entity type": (
         'permit (principal == User::"a", action, resource);',
@@ -54,22 +54,26 @@ INVALID = {
     "a template": (
         "forbid (principal == ?principal, action, resource);",
         "ValidationError",
-        "policy 0, line 1: a template (?principal or ?resource) decides nothing here",
+        "policy 0, line 1, column 1: a template (?principal or ?resource) decides nothing here",
     ),
     "a second policy that does not parse": (
         ALL + '\n\n@id("late") permit (principal, action, resource) whn { true };' + ALL,
         "ParseError",
-        'policy 1 (@id "late"), line 3: invalid policy condition: whn',
+        'policy 1 (@id "late"), line 3, column 50: invalid policy condition: whn',
     ),
     "an unterminated string": ('permit (principal, action, resource) when { "', "ParseError", "policy 0, line 1"),
     "an unclosed bracket": ("permit (principal, action, resource", "ParseError", "unexpected end of input"),
-    "no Cedar at all": ("apiVersion: v1", "ParseError", "policy 0, line 1: unexpected"),
+    "no Cedar at all": ("apiVersion: v1", "ParseError", "policy 0, line 1, column 11: unexpected"),
     "an annotation twice": (
         '@id("a") @id("b") permit (principal, action, resource);',
         "ParseError",
         "duplicate annotation",
     ),
-    "too deep": ("permit(principal,action,resource)when{" + "(" * 9999, "ParseError", "line 1: brackets nest deeper"),
+    "too deep": (
+        "permit(principal,action,resource)when{" + "(" * 9999,
+        "ParseError",
+        "line 1, column 102: brackets nest deeper",
+    ),
     "not Unicode": (ALL + "\ud800", "ParseError", "not Unicode"),
 }
 
@@ -114,18 +118,24 @@ SCOPE = "permit (principal, action, resource)"
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        (SCOPE, "line 1: unexpected end of input; is a semicolon missing at its end?"),
-        (f"{SCOPE}\n  when {{ true }}\n", "line 2: unexpected end of input; is a semicolon missing at its end?"),
-        (f"{SCOPE}\n{SCOPE};", "line 2: unexpected token `(`; is a semicolon missing before permit?"),
-        (f'{SCOPE}\n\n@id("b")\n{SCOPE};', "line 3: unexpected token `@`; is a semicolon missing before it?"),
-        ("permit (\n  principal", "line 2: unexpected end of input"),
-        (f"{SCOPE} when {{\n  context.path ==\n}};", "line 3: unexpected token `}`"),
-        (f'{SCOPE} when {{\n  context.path = "/x"\n}};', "line 2: '=' is not a valid operator in Cedar"),
-        ("permit (\n  principal,\n  action,\n  resourse\n);", "line 4: found an invalid variable in the policy scope"),
-        (f"{SCOPE};\n\n{SCOPE}\nwhen {{ foo }};", "line 4: invalid variable: foo"),
+        (SCOPE, "line 1, column 36: unexpected end of input; is a semicolon missing at its end?"),
+        (
+            f"{SCOPE}\n  when {{ true }}\n",
+            "line 2, column 15: unexpected end of input; is a semicolon missing at its end?",
+        ),
+        (f"{SCOPE}\n{SCOPE};", "line 2, column 1: unexpected token `(`; is a semicolon missing before permit?"),
+        (f'{SCOPE}\n\n@id("b")\n{SCOPE};', "line 3, column 1: unexpected token `@`; is a semicolon missing before it?"),
+        ("permit (\n  principal", "line 2, column 3: unexpected end of input"),
+        (f"{SCOPE} when {{\n  context.path ==\n}};", "line 3, column 1: unexpected token `}`"),
+        (f'{SCOPE} when {{\n  context.path = "/x"\n}};', "line 2, column 16: '=' is not a valid operator in Cedar"),
+        (
+            "permit (\n  principal,\n  action,\n  resourse\n);",
+            "line 4, column 3: found an invalid variable in the policy scope",
+        ),
+        (f"{SCOPE};\n\n{SCOPE}\nwhen {{ foo }};", "line 4, column 8: invalid variable: foo"),
     ],
 )
-def test_a_parse_error_gives_its_own_line_and_asks_about_a_missing_semicolon(text: str, said: str) -> None:
+def test_a_parse_error_gives_its_own_place_and_asks_about_a_missing_semicolon(text: str, said: str) -> None:
     check = check_policy(text)
     assert check.reason == "ParseError"
     assert said in check.message

@@ -31,7 +31,7 @@ WITHIN = {
 OVER = {
     "brackets": (
         policy("\n" + "(" * MAX_BRACKETS + "true" + ")" * MAX_BRACKETS),
-        "line 2: brackets nest deeper than 64",
+        "line 2, column 64: brackets nest deeper than 64",
     ),
     "brackets of all kinds": (policy("([{a:" * 22), "brackets nest deeper"),
     "brackets after a comment that a carriage return ends": (
@@ -53,7 +53,7 @@ OVER = {
     "patterns that search": (policy(f'context.path like "*{"a" * MAX_SEARCHED}b"'), "after the first * of `like`"),
     "patterns that search, over several policies": (
         3 * policy(f'context.path like // a comment\n "*{"a" * 700}"'),
-        "line 4: more than 2048 characters after the first *",
+        "line 4, column 2: more than 2048 characters after the first *",
     ),
     "bytes": ("// " + "é" * 33_000, "the text has 66003 bytes, 65536 are allowed"),
     "no Unicode": ("\ud800", "not Unicode"),

@@ -64,6 +64,25 @@ def test_an_invalid_policy_is_named_by_its_index_and_line(folder: Path) -> None:
     assert "bad.cedar: ValidationError: policy 1, line 2" in result.stderr
 
 
+def test_what_is_most_likely_not_meant_is_warned_of_and_fails_only_if_that_is_asked_for(folder: Path) -> None:
+    result = check(str(folder / "good.cedar"))
+    assert (result.returncode, result.stderr) == (0, "")
+    (line,) = [line for line in result.stdout.splitlines() if "warning" in line]
+    assert line.startswith(
+        f'{folder / "good.cedar"}: warning: policy 0 (@id "one"), line 1, column 12: this permit names'
+    )
+    strict = check("--strict", str(folder / "good.cedar"))
+    assert strict.returncode == 1
+    assert line in strict.stderr
+    (answer,) = json.loads(check(str(folder / "good.cedar"), "-o", "json").stdout)
+    assert [warning in line for warning in answer["warnings"]] == [True]
+    (folder / "careful.cedar").write_text(
+        'permit (principal == Agent::"m", action, resource == HttpEndpoint::"h.example");'
+    )
+    careful = check("--strict", str(folder / "careful.cedar"))
+    assert (careful.returncode, careful.stderr) == (0, "")
+
+
 def test_each_policy_of_a_list_has_its_own_answer(folder: Path) -> None:
     result = check(str(folder / "list.json"), "-o", "json")
     assert result.returncode == 1

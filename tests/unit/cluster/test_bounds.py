@@ -14,8 +14,8 @@ import pytest
 from curation.api.excess import EXCESS_FIELD
 from curation.api.job import MAX_INPUT_BYTES, CurationJob, JobStatus
 from curation.api.module import ModuleStatus
-from curation.api.names import REQUESTER_ANNOTATIONS, Phase
-from curation.api.policy import MAX_CEDAR_BYTES, ClusterCurationPolicy, CurationPolicy
+from curation.api.names import MAX_CEDAR_BYTES, REQUESTER_ANNOTATIONS, Phase
+from curation.api.policy import ClusterCurationPolicy, CurationPolicy
 from curation.authz.policy_review import cedar_digest
 from curation.cluster.bounds import (
     MAX_ABANDONED,
