@@ -7,12 +7,15 @@ No I/O; called by the policy reconciler and by `kubectl curation why` and `can-i
 """
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
 from curation.api.policy import ClusterCurationPolicy, CurationPolicy, PolicyInForce
 from curation.authz.book import PolicyBook
 from curation.authz.policy_check import PolicyCheck, check_policy
+
+_UNKNOWN = PolicyCheck(False, 0, "ParseError", "not checked yet")
 
 ReviewReason = Literal["Valid", "ParseError", "ValidationError", "RevisionsMissed"]
 
@@ -91,17 +94,36 @@ def cedar_digest(text: str) -> str:
     return f"sha256:{hashlib.sha256(text.encode()).hexdigest()}"
 
 
-def review(policy: CurationPolicy | ClusterCurationPolicy, before: PolicyReview | None) -> PolicyReview:
-    """Review a version of an object; ``before`` is the review of the version before it, if this process saw one."""
+def unknown_texts(policy: CurationPolicy | ClusterCurationPolicy, before: PolicyReview | None) -> list[str]:
+    """The texts that `review` has to check for this version, since the review before it has not."""
+    texts = list[str]()
+
+    def note(text: str) -> PolicyCheck:
+        texts.append(text)
+        return _UNKNOWN
+
+    review(policy, before, note)
+    return texts
+
+
+def review(
+    policy: CurationPolicy | ClusterCurationPolicy,
+    before: PolicyReview | None,
+    check_text: Callable[[str], PolicyCheck] = check_policy,
+) -> PolicyReview:
+    """Review a version of an object; ``before`` is the review of the version before it, if this process saw one.
+
+    ``check_text`` says whether a text is valid; it is asked of those that ``before`` says nothing about.
+    """
     meta, text = policy.metadata, policy.spec.cedar
     deleting = meta.deletion_timestamp is not None
     if before is not None and before.uid != meta.uid:
         before = None
-    check = before.check if before is not None and before.text == text else check_policy(text)
+    check = before.check if before is not None and before.text == text else check_text(text)
     if check.valid:
         revision = Revision(meta.generation, text, check, meta.generation)
         return PolicyReview(meta.uid, meta.generation, deleting, text, check, revision)
-    recorded = _recorded(policy, before)
+    recorded = _recorded(policy, before, check_text)
     known = (
         _carried(before.in_force if before is not None else None, meta.generation, deleting, before),
         _carried(recorded, meta.generation, deleting, None),
@@ -131,7 +153,11 @@ def put_in_force(book: PolicyBook, namespace: str | None, name: str, reviewed: P
     book.note_flaw(namespace, name, "is invalid, see its status" if flawed else "")
 
 
-def _recorded(policy: CurationPolicy | ClusterCurationPolicy, before: PolicyReview | None) -> Revision | None:
+def _recorded(
+    policy: CurationPolicy | ClusterCurationPolicy,
+    before: PolicyReview | None,
+    check_text: Callable[[str], PolicyCheck],
+) -> Revision | None:
     """The revision that the status records, if that is this very object's and is still valid."""
     found, meta = policy.status.in_force, policy.metadata
     if found is None or found.uid != meta.uid or not 0 < found.generation < meta.generation:
@@ -139,7 +165,7 @@ def _recorded(policy: CurationPolicy | ClusterCurationPolicy, before: PolicyRevi
     if found.cedar == policy.spec.cedar or found.digest != cedar_digest(found.cedar):
         return None
     known = before.in_force if before is not None else None
-    check = known.check if known is not None and known.cedar == found.cedar else check_policy(found.cedar)
+    check = known.check if known is not None and known.cedar == found.cedar else check_text(found.cedar)
     reviewed_to = max(found.generation, found.judged_generation or 0)
     if not check.valid or reviewed_to > meta.generation:
         return None

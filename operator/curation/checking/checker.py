@@ -26,7 +26,9 @@ def main(channel: socket.socket) -> None:
 
 
 def _judged(question: JudgePolicy) -> PolicyJudged:
-    judgement = judge_policy(question.payload.decode(errors="surrogatepass"), cluster=question.cluster)
+    judgement = judge_policy(
+        question.payload.decode(errors="surrogatepass"), cluster=question.cluster, lint=question.lint
+    )
     check = judgement.check
     return PolicyJudged(
         number=question.number,

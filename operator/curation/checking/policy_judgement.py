@@ -15,7 +15,7 @@ class PolicyJudgement:
     """Of a valid text."""
 
 
-def judge_policy(text: str, *, cluster: bool) -> PolicyJudgement:
+def judge_policy(text: str, *, cluster: bool, lint: bool = True) -> PolicyJudgement:
     """Judge a text; `cluster` says that it counts in every namespace. Takes up to 0.5 s for a hostile one."""
     check = check_policy(text)
-    return PolicyJudgement(check, tuple(lint_policy(text, cluster=cluster)) if check.valid else ())
+    return PolicyJudgement(check, tuple(lint_policy(text, cluster=cluster)) if lint and check.valid else ())

@@ -19,6 +19,7 @@ class JudgePolicy(Frame):
 
     number: int
     cluster: bool
+    lint: bool
     cpu_seconds: int
     """Processor time for it."""
 

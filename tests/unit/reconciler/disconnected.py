@@ -1,7 +1,7 @@
 """The reconcilers' real context, over a connection that nobody answers: for what is decided without the API server."""
 
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -51,12 +51,12 @@ class NoExecutor:
 class Rig:
     """The parts of a process, in virtual time, with a server clock that began at the start of 2026."""
 
-    def __init__(self, context: Context, store: ModuleStore) -> None:
+    def __init__(self, context: Context, store: ModuleStore, monotonic: Callable[[], float] | None = None) -> None:
         self.context = context
         self.queue = context.queue
         self.in_use = InUse(context, JobIndex(context.metrics))
         self.modules = ModuleReconciler(context, store, self.in_use)
-        self.credentials = ModuleCredentials(context.api, loop().time)
+        self.credentials = ModuleCredentials(context.api, monotonic or loop().time)
         self.memories = Memories()
         self.runs = Runs(context, self.memories, NoExecutor(), self.modules, self.credentials)
 
@@ -80,8 +80,11 @@ class Rig:
 
 
 @asynccontextmanager
-async def disconnected(folder: Path, **settings: Any) -> AsyncIterator[Rig]:
-    """A rig whose API server cannot be reached."""
+async def disconnected(
+    folder: Path, *, monotonic: Callable[[], float] | None = None, **settings: Any
+) -> AsyncIterator[Rig]:
+    """A rig whose API server cannot be reached; in virtual time, unless it is given another."""
+    elapsed = monotonic or loop().time
     kubeconfig = folder / "kubeconfig"
     kubeconfig.write_text(
         json.dumps(
@@ -95,13 +98,13 @@ async def disconnected(folder: Path, **settings: Any) -> AsyncIterator[Rig]:
             }
         )
     )
-    clock = ServerClock(wall=lambda: EPOCH, monotonic=loop().time)
+    clock = ServerClock(wall=lambda: EPOCH, monotonic=elapsed)
     metrics, book = Metrics(), PolicyBook()
     connection = await connect(environ={"KUBECONFIG": str(kubeconfig)}, clock=clock)
     store = ModuleStore()
     try:
         api, writer = ClusterAPI(connection), Writer(connection)
-        queue: WorkQueue[Key] = WorkQueue(metrics, loop().time)
+        queue: WorkQueue[Key] = WorkQueue(metrics, elapsed)
         context = Context(
             Settings(**{"identity": "me", "holder": "me/1", **settings}),
             api,
@@ -113,7 +116,7 @@ async def disconnected(folder: Path, **settings: Any) -> AsyncIterator[Rig]:
             Gate(book, clock.now),
             queue,
         )
-        rig = Rig(context, store)
+        rig = Rig(context, store, elapsed)
         yield rig
         await rig.runs.close()
         queue.close()

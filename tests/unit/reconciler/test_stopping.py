@@ -104,7 +104,8 @@ async def test_a_stop_before_the_work_has_begun_lets_none_begin(
         reconcilers: Any = dict.fromkeys(context.caches, reconcile)
         connection: Any = None
         jobs: Any = None
-        work = Work(reconcilers, jobs, rig.modules, rig.runs, takeover)
+        policies: Any = None
+        work = Work(reconcilers, jobs, rig.modules, rig.runs, takeover, policies)
         await stopping._serve(connection, context, work, stop_work)
         assert reconciled == []
 

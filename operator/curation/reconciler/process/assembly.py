@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from curation.checking.checkers import Checkers
 from curation.cluster.resources import APPROVALS, CLUSTER_POLICIES, JOBS, MODULES, POLICIES, ResourceKind
 from curation.execution.executor import Executor
 from curation.reconciler.approvals.approval_metrics import ApprovalMetrics
@@ -34,9 +35,10 @@ class Work:
     modules: ModuleReconciler
     runs: Runs
     takeover: Takeover
+    policies: PolicyReconciler
 
 
-def assemble(context: Context, executor: Executor, store: ModuleStore, health: Health) -> Work:
+def assemble(context: Context, executor: Executor, store: ModuleStore, health: Health, checkers: Checkers) -> Work:
     """Make the reconcilers. The order of the listeners is the order in which each change reaches them."""
     metrics = context.metrics
     index = JobIndex(metrics)
@@ -47,7 +49,7 @@ def assemble(context: Context, executor: Executor, store: ModuleStore, health: H
     takeover = Takeover(context, memories, modules)
     grants = Grants(context, index)
     approvals = Approvals(context, grants)
-    policies = PolicyReconciler(context, in_use)
+    policies = PolicyReconciler(context, in_use, checkers)
     jobs = JobReconciler(context, memories, runs, modules, approvals, takeover)
     reconcilers: dict[ResourceKind, Reconcile] = {
         JOBS: jobs.reconcile,
@@ -66,4 +68,4 @@ def assemble(context: Context, executor: Executor, store: ModuleStore, health: H
     context.caches[JOBS].listen(index.on_change)
     metrics.registry.register(WatchAge(health.ages))
     metrics.registry.register(IdlePolicies(policies.idle))
-    return Work(reconcilers, jobs, modules, runs, takeover)
+    return Work(reconcilers, jobs, modules, runs, takeover, policies)

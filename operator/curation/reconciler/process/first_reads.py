@@ -11,6 +11,7 @@ from curation.cluster.resources import APPROVALS, CLUSTER_POLICIES, MODULES, POL
 from curation.reconciler.runtime.context import Context
 from curation.reconciler.runtime.key import Key
 from curation.reconciler.sources.modules import LOADS_AT_ONCE, ModuleReconciler
+from curation.reconciler.sources.policies import PolicyReconciler
 from curation.wasm.module_bytes import builtin_names
 from curation.wasm.module_errors import ModuleLoadError
 from curation.wasm.store import ModuleStore
@@ -19,12 +20,19 @@ log = logging.getLogger(__name__)
 
 # Before the first job is decided, so that it finds its module. What takes longer is loaded beside the work.
 FIRST_LOADS_SECONDS: Final = 10.0
+FIRST_JUDGEMENTS_SECONDS: Final = 10.0
 
 
-async def read_all(context: Context, modules: ModuleReconciler) -> None:
-    """Read policies, approvals and modules, and load the modules."""
+async def read_all(context: Context, modules: ModuleReconciler, policies: PolicyReconciler) -> None:
+    """Read policies, approvals and modules, have the policies judged, and load the modules."""
     await read_first(context)
-    await load_modules(modules)
+    await asyncio.gather(judge_policies(policies), load_modules(modules))
+
+
+async def judge_policies(policies: PolicyReconciler) -> None:
+    """Have them judged; for FIRST_JUDGEMENTS_SECONDS at the most. Jobs of namespaces where that takes longer wait."""
+    if not await policies.judging.first_judged(FIRST_JUDGEMENTS_SECONDS):
+        log.warning("policies are still being judged; jobs of their namespaces wait for them, the others go on")
 
 
 async def read_first(context: Context) -> None:

@@ -14,6 +14,7 @@ from curation.reconciler.runtime.health import Health
 from curation.reconciler.runtime.key import Key
 from curation.reconciler.runtime.unreadable import Unreadables
 from curation.reconciler.sources.modules import ModuleReconciler
+from curation.reconciler.sources.policies import PolicyReconciler
 
 log = logging.getLogger(__name__)
 
@@ -29,6 +30,7 @@ class Leadership:
         reconcilers: Mapping[ResourceKind, Reconcile],
         modules: ModuleReconciler,
         takeover: Takeover,
+        policies: PolicyReconciler,
         health: Health,
         *,
         stopping: asyncio.Event,
@@ -42,6 +44,7 @@ class Leadership:
         self._reconcilers = reconcilers
         self._modules = modules
         self._takeover = takeover
+        self._policies = policies
         self._health = health
         self._stopping = stopping
         self._on_begin = on_begin
@@ -104,6 +107,8 @@ class Leadership:
         context = self._context
         with context.metrics.reconcile.labels(kind=key.kind.kind).time():
             await self._unreadables.check(key)
+            if key.kind is JOBS and self._policies.held(key):
+                return
             if key.kind is not APPROVALS and context.cache(key).get(key.namespace, key.name) is None:
                 context.refusals.forget(key)  # of an approval it may be the very making that is refused
             await self._reconcilers[key.kind](key)

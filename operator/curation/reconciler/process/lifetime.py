@@ -15,6 +15,7 @@ import kopf
 
 from curation.authz.book import PolicyBook
 from curation.authz.gate import Gate
+from curation.checking.checkers import Checkers
 from curation.cluster.api import ClusterAPI
 from curation.cluster.cache import Listener, Stored
 from curation.cluster.clock import ServerClock
@@ -150,7 +151,10 @@ class Process:
             await server.start(settings.http_host, settings.http_port)
             log.info("serving /healthz, /readyz and /metrics on %s", server.url, extra={"url": server.url})
 
-            work = assemble(context, executor, store, health)
+            checkers = Checkers()
+            stack.push_async_callback(checkers.close)
+            work = assemble(context, executor, store, health, checkers)
+            stack.push_async_callback(work.policies.judging.close)
             for kind, cache in context.caches.items():
                 cache.listen(self._while_working(_waker(queue, kind)))
 
@@ -162,7 +166,7 @@ class Process:
                 await executor.close(grace=GRACE_SECONDS)
 
             stack.push_async_callback(executor.close, grace=GRACE_SECONDS)
-            if await self._unless_stopped(read_all(context, work.modules)):
+            if await self._unless_stopped(read_all(context, work.modules, work.policies)):
                 await self._serve(connection, context, work, stop_work)
         return self._exit
 
@@ -219,6 +223,7 @@ class Process:
             work.reconcilers,
             work.modules,
             work.takeover,
+            work.policies,
             self.health,
             stopping=self._stop,
             on_begin=self._begin,

@@ -1,15 +1,18 @@
-"""CurationPolicies: put each in force, as far as it counts, at once; say in its status what is in force."""
+"""CurationPolicies: put each in force, as far as it counts, once it is judged; say in its status what is in force."""
 
 import logging
 from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 from typing import Final, NamedTuple
 
 from curation.api.names import POLICY_INVALID
 from curation.api.policy import CurationPolicy, PolicyStatus
 from curation.api.reading import Unreadable
+from curation.authz.policy_check import PolicyCheck
 from curation.authz.policy_review import PolicyReview, put_in_force, review
+from curation.checking.checkers import Checkers
 from curation.cluster.answers import Document, Refused
 from curation.cluster.cache import Stored
 from curation.cluster.resources import CLUSTER_POLICIES, POLICIES
@@ -17,6 +20,7 @@ from curation.reconciler.runtime.context import Context
 from curation.reconciler.runtime.key import Key
 from curation.reconciler.runtime.writes import ready_condition, write_own_status
 from curation.reconciler.sources.in_use import TERMINATING, InUse
+from curation.reconciler.sources.judging import AnyPolicy, Judging
 
 log = logging.getLogger(__name__)
 
@@ -35,8 +39,13 @@ class Idle(NamedTuple):
 class PolicyReconciler:
     """Keeps the policy book in step with the policies of both kinds."""
 
-    def __init__(self, context: Context, in_use: InUse) -> None:
+    def __init__(self, context: Context, in_use: InUse, checkers: Checkers) -> None:
         self._context = context
+        self.judging = Judging(checkers, self._review_of, self._judged, self._all_judged, context.clock.monotonic)
+        self._asked: set[Key] = set()
+        """Policies whose status was to be written, and that wait."""
+        self._held: dict[str, set[Key]] = {}
+        """Jobs that wait for policies, by the namespace of those; "" is the cluster."""
         self._in_use = in_use
         in_use.accepts = self._is_not_ours
         self._reviews: dict[Key, PolicyReview] = {}
@@ -49,7 +58,7 @@ class PolicyReconciler:
                 context.metrics.policies.labels(kind=kind.kind, ready=ready)
 
     def on_change(self, old: Stored | None, new: Stored | None) -> None:
-        """Listener of the policy caches: a policy counts, or stops counting, at once, before any status is written."""
+        """Listener of the policy caches: a deletion counts at once, a new text once it is judged, before any write."""
         known = new or old
         assert known is not None
         namespace = known.namespace or None
@@ -57,18 +66,51 @@ class PolicyReconciler:
         if new is not None:
             # One that cannot be read any more goes on counting as it was read last: it may forbid.
             with suppress(Unreadable):
-                self._review(key, new.parse(CurationPolicy))
+                self._see(key, new.parse(CurationPolicy))
             return
-        self._count(key, None)
+        self._forget(key)
         self._reported.pop(key, None)
         self._not_ours.discard(key)
-        self._context.book.remove_policy(namespace, known.name)
 
-    def _review(self, key: Key, policy: CurationPolicy) -> PolicyReview:
-        reviewed = review(policy, self._reviews.get(key))
+    def held(self, key: Key) -> bool:
+        """Whether this job waits for the judgement of a policy that counts for it; then it is asked for again."""
+        holding = self.judging.holding(key.namespace)
+        for place, seconds in holding.items():
+            self._held.setdefault(place, set()).add(key)
+            self._context.queue.add_after(key, seconds)
+        return bool(holding)
+
+    def _see(self, key: Key, policy: CurationPolicy) -> None:
+        before, meta = self._reviews.get(key), policy.metadata
+        if before is not None and before.uid != meta.uid:
+            # Another object of this name: what the one before it permitted ends now, whatever this one says.
+            self._forget(key)
+        elif before is not None and meta.deletion_timestamp is not None and not before.deleting:
+            put_in_force(self._context.book, key.namespace or None, key.name, replace(before, deleting=True))
+        if not self.judging.take(key, policy):
+            self._judged(key, policy, {})
+
+    def _review_of(self, key: Key) -> PolicyReview | None:
+        return self._reviews.get(key)
+
+    def _judged(self, key: Key, policy: AnyPolicy, checks: dict[str, PolicyCheck]) -> None:
+        reviewed = review(policy, self._reviews.get(key), checks.__getitem__)
         self._count(key, reviewed)
         put_in_force(self._context.book, key.namespace or None, key.name, reviewed)
-        return reviewed
+
+    def _all_judged(self, key: Key) -> None:
+        if key in self._asked:
+            self._asked.discard(key)
+            self._context.queue.add(key)
+        if not self.judging.waits_in(key.namespace):
+            for held in self._held.pop(key.namespace, ()):
+                self._context.queue.add(held)
+
+    def _forget(self, key: Key) -> None:
+        self.judging.forget(key)
+        self._count(key, None)
+        self._context.book.remove_policy(key.namespace or None, key.name)
+        self._all_judged(key)
 
     def _count(self, key: Key, reviewed: PolicyReview | None) -> None:
         before = self._reviews.pop(key, None)
@@ -95,7 +137,9 @@ class PolicyReconciler:
         except Unreadable:
             await self._in_use.let_go(key, stored)
             return
-        reviewed = self._review(key, policy)
+        if self.judging.waits(key) or (reviewed := self._reviews.get(key)) is None:
+            self._asked.add(key)
+            return
         self._report(key, policy, reviewed)
         if key in self._not_ours:
             return
