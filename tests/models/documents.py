@@ -50,7 +50,7 @@ def unfinalized(obj: Document) -> Document:
 
 def template(obj: Document) -> Document:
     """The fields whose change asks for a new run."""
-    return {field: obj["spec"].get(field) for field in ("moduleRef", "input", "config", "rerun")}
+    return {field: obj["spec"].get(field) for field in ("moduleRef", "input", "inputFrom", "config", "rerun")}
 
 
 def with_defaults(obj: Document) -> Document:

@@ -43,11 +43,21 @@ class Invariants:
     """The runs whose Submit outcome was written."""
     rulings: list[tuple[str, str]] = field(default_factory=list)
     """(run id, ruling) of each Submit completion."""
+    frozen: dict[tuple[str, int], Document | None] = field(default_factory=dict)
+    """What the first claim of each uid and run.generation has frozen."""
     given_up: set[str] = field(default_factory=set)
     """The runs whose sessions could not be cancelled in time."""
 
-    def claim(self, run: Run, obj: Document) -> None:
-        """A run was claimed, which made this version."""
+    def claim(self, run: Run, obj: Document, before: Document | None = None) -> None:
+        """A run was claimed, which made this version. All runs of a template are given what the first one was."""
+        frozen = obj["status"].get("frozen")
+        named = obj["spec"].get("inputFrom", {}).get("configMapKeyRef", {}).get("key")
+        if frozen is None and before is None:
+            pass  # launched before its claim, with that guard removed
+        elif (frozen or {}).get("input", {}).get("work") != named:
+            raise Violation(f"{run.id} is given {frozen}, its job names {named}")
+        elif self.frozen.setdefault((obj["metadata"]["uid"], run.generation), frozen) != frozen:
+            raise Violation(f"{run.id} is given {frozen}, unlike an earlier run of its template")
         key = RunKey(obj["metadata"]["uid"], run.id, run.generation, run.attempt, run.template_digest)
         self.claims.setdefault(run.id, Claim(key, template(obj), revision(obj)))
 

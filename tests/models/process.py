@@ -4,7 +4,7 @@ Its cache, its rule for takeovers, its clean-up and the way it settles completio
 guards that are the driver's to keep can be removed, to show that each of them is needed.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
@@ -249,7 +249,10 @@ class Process:
         job = self.job()
         if job is None or self.busy("reconcile"):
             return False
-        if not self._changes(job, decide(job, self._facts(job))):
+        step = decide(job, self._facts(job))
+        if not step.freeze and not self._changes(job, step):
+            return False
+        if step.freeze and self.world.read(job) is None and not self._changes(job, self._missing(job)):
             return False
         self.spawn("reconcile", self._reconcile())
         return True
@@ -270,11 +273,18 @@ class Process:
             cleaned=self.cleanup.cleaned(KEY),
         )
 
+    def _missing(self, job: CurationJob) -> Step:
+        return decide(job, replace(self._facts(job), frozen_problem="ConfigMap work does not exist."))
+
     def _reconcile(self) -> Task:
         job, base = self.job(), self.known
         if job is None or base is None:
             return
         step = decide(job, self._facts(job))
+        if step.freeze:
+            yield "about to read"
+            frozen = self.world.read(job)
+            step = self._missing(job) if frozen is None else decide(job, replace(self._facts(job), frozen=frozen))
         yield "decided"
         if step.add_finalizer or step.remove_finalizer:
             reply = self.world.write(base, finalized(base) if step.add_finalizer else unfinalized(base))

@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 
 from curation.api.job import CurationJob, JobStatus, Run, status_to_wire
+from curation.api.references import Frozen
 from curation.cluster.mergepatch import merge_patch
 from curation.cluster.writer import condition
 from curation.lifecycle.decide import runs_to_clean
@@ -51,6 +52,10 @@ class World:
     """Whether the policies allow what the module asks for."""
     refused: bool = False
     """Whether a person has denied the approval."""
+    contents: int | None = 1
+    """How often the ConfigMap that jobs made by `create_referring` name was written; None while it is missing."""
+    referring: bool = False
+    """Whether the jobs name a ConfigMap."""
     fault: Fault | None = None
     """What happens to the next write of an operator."""
     cancel_fails: bool = False
@@ -69,7 +74,7 @@ class World:
 
     def create(self, work: str = "A", **spec: Any) -> None:
         """Make the job."""
-        self.api.create(NAME, {"moduleRef": {"name": "module"}, "input": {"work": work}, **spec})
+        self.api.create(NAME, {"moduleRef": {"name": "module"}, **self._work(work), **spec})
 
     def edit(self, **spec: Any) -> None:
         """Change fields of the spec."""
@@ -77,7 +82,19 @@ class World:
 
     def edit_template(self, work: str) -> None:
         """Change what is to be done."""
-        self.edit(input={"work": work})
+        self.edit(**self._work(work))
+
+    def _work(self, work: str) -> Document:
+        if not self.referring:
+            return {"input": {"work": work}}
+        return {"inputFrom": {"configMapKeyRef": {"name": "work", "key": work}}}
+
+    def read(self, job: CurationJob) -> Frozen | None:
+        """What the job's reference names now, if it is there."""
+        reference = job.spec.input_from
+        if reference is None or self.contents is None:
+            return None
+        return Frozen(input={"work": reference.config_map_key_ref.key, "written": self.contents})
 
     def label(self) -> None:
         """Change what no decision is made from: it bumps the resourceVersion all the same."""
@@ -156,7 +173,7 @@ class World:
         if reply.code == 200:
             self.checker.write(base, before, report)
             if claim is not None:
-                self.checker.claim(claim, reply.written)
+                self.checker.claim(claim, reply.written, before)
         return None if fault == "lost answer" else reply
 
     # -- the verdict -------------------------------------------------------------------------------------------------
@@ -207,6 +224,8 @@ class World:
             return False
         status = job.status
         waits = status.phase == "AwaitingApproval" and self.allowed and status.retry_at is not None
+        if status.reason == "WaitingForConfigMap" and self.contents is None:
+            return False
         return waits or status.phase in (None, "Queued", "Submitted")
 
     def _check_rest(self) -> None:

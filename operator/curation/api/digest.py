@@ -8,6 +8,7 @@ import rfc8785
 from pydantic import JsonValue
 
 from curation.api.job import JobSpec
+from curation.api.references import Frozen
 
 MAX_DEPTH: Final = 64
 """Levels of a JSON document that we keep. Parsers give up at a few hundred, and a job whose status nobody can parse
@@ -42,11 +43,12 @@ def json_size(value: JsonValue) -> int:
     return len(json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode())
 
 
-def template_digest(spec: JobSpec) -> str:
+def template_digest(spec: JobSpec, frozen: Frozen | None = None) -> str:
     """``v1:`` and the sha256 over the RFC 8785 form of the template fields, those at their default left out.
 
     A release that adds a defaulted template field therefore changes no digest: the API server shows the default in
-    old objects at an unchanged generation. Raises ValueError for numbers outside RFC 8785 (not I-JSON).
+    old objects at an unchanged generation. What a reference names counts as `frozen` has it, and not before: a later
+    change of a ConfigMap is none of the template. Raises ValueError for numbers outside RFC 8785 (not I-JSON).
     """
     template: dict[str, Any] = {"moduleRef": spec.module_ref.to_wire()}
     document = without_nulls(spec.input)
@@ -54,6 +56,11 @@ def template_digest(spec: JobSpec) -> str:
         template["input"] = document
     if spec.config:
         template["config"] = spec.config
+    if spec.input_from is not None:
+        read = frozen.input if frozen is not None else None
+        template["inputFrom"] = [spec.input_from.to_wire(), without_nulls(read)]
+    if spec.config_from is not None:
+        template["configFrom"] = [spec.config_from.to_wire(), frozen.config if frozen is not None else None]
     if spec.rerun:
         template["rerun"] = spec.rerun
     return f"v1:{hashlib.sha256(rfc8785.dumps(template)).hexdigest()}"

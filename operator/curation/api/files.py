@@ -8,8 +8,9 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, model_validator
 
-from curation.api.job import Name, ObjectName
+from curation.api.job import Name
 from curation.api.names import Trigger
+from curation.api.references import ObjectName
 
 MAX_CASES = 10_000
 MAX_ANSWERS = 1_000

@@ -8,6 +8,7 @@ from pydantic import Field, model_validator
 from curation.api.approval import EvaluatedRequest
 from curation.api.excess import EXCESS_FIELD, Excess
 from curation.api.names import Phase, RunOutcome
+from curation.api.references import NAME_MESSAGE, NAME_PATTERN, ConfigFrom, Frozen, InputFrom, ObjectName
 from curation.api.schema import Condition, JsonObject, MicroTime, Model, ResourceModel, cel, extension, spelled
 
 MAX_INPUT_BYTES = 64 * 1024
@@ -20,15 +21,9 @@ MAX_MESSAGE = 4096
 MAX_ATTEMPT = 2_000_000_000
 
 _DAY = 86_400
-_NAME = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$"
-
-_NAME_MESSAGE = "must be the name of an object: lower-case letters, digits, '-' and '.', a letter or digit at both ends"
 _DIGEST_MESSAGE = "must be sha256: and 64 hexadecimal digits in lower case, as sha256sum prints them"
 
-Name = Annotated[str, Field(min_length=1, max_length=52, pattern=_NAME, json_schema_extra=spelled(_NAME_MESSAGE))]
-ObjectName = Annotated[
-    str, Field(min_length=1, max_length=253, pattern=_NAME, json_schema_extra=spelled(_NAME_MESSAGE))
-]
+Name = Annotated[str, Field(min_length=1, max_length=52, pattern=NAME_PATTERN, json_schema_extra=spelled(NAME_MESSAGE))]
 Digest = Annotated[
     str, Field(pattern=r"^sha256:[0-9a-f]{64}$", max_length=71, json_schema_extra=spelled(_DIGEST_MESSAGE))
 ]
@@ -88,7 +83,8 @@ class Timeouts(Model):
 
 
 class JobSpec(Model):
-    """What to run (the template: moduleRef, input, config, rerun) and how to treat it (the controls: all the rest)."""
+    """What to run (the template: moduleRef, input, inputFrom, config, configFrom, rerun) and how to treat it (the
+    controls: all the rest)."""
 
     model_config: ClassVar = {
         "json_schema_extra": extension(
@@ -96,7 +92,13 @@ class JobSpec(Model):
                 "!has(self.retry) || self.retry.initialDelaySeconds <= self.retry.maxDelaySeconds",
                 "retry.initialDelaySeconds must not exceed retry.maxDelaySeconds: raise maxDelaySeconds or lower it",
                 fieldPath=".retry.initialDelaySeconds",
-            )
+            ),
+            # The schema of input names no fields: as a plain value it would be an empty object here.
+            cel(
+                "!has(self.inputFrom) || !has(self.input) || size(dyn(self.input)) == 0",
+                "inputFrom and input are both set: keep one of them",
+                fieldPath=".inputFrom",
+            ),
         )
     }
 
@@ -108,8 +110,13 @@ class JobSpec(Model):
         Field(json_schema_extra=extension(map_type="atomic", preserve_unknown_fields=True)),
     ] = Field(default={})
     """Template. Any JSON object of at most 64 KiB, given to the module without its nulls. A change starts a new run."""
+    input_from: InputFrom | None = None
+    """Template. Where the input is read from, in place of input, when the first run of the template is claimed. A
+    change of this field starts a new run; a change of what it names does not, until rerun asks for one."""
     config: Config = Field(default={})
     """Template. Strings given to the module, such as api_url; they win over the module's. A change starts a new run."""
+    config_from: ConfigFrom | None = None
+    """Template. Where further strings for the module are read from, as for inputFrom; the keys of config win."""
     rerun: Annotated[str, Field(max_length=253)] = ""
     """Template. Any new value starts a new run: a retry that can be written in Git."""
     suspend: bool = False
@@ -278,6 +285,8 @@ class JobStatus(Model):
     """One sentence for a person."""
     run: Run | None = None
     """The last run."""
+    frozen: Frozen | None = None
+    """What inputFrom and configFrom named when the first run of the template was claimed; its every run is given it."""
     session: Session | None = None
     """The session of a job that is or was Running."""
     approval: JobApproval | None = None

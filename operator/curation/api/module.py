@@ -6,7 +6,8 @@ from pydantic import AfterValidator, Field, model_validator
 
 from curation.api.cancel import Cancel
 from curation.api.identity_headers import IDENTITY_PATTERN, folded, says_who_is_calling
-from curation.api.job import Config, Digest, Name, ObjectName
+from curation.api.job import Config, Digest, Name
+from curation.api.references import DataKey, ObjectName
 from curation.api.schema import Condition, Model, ResourceModel, cel, extension, spelled
 
 _QUANTITY = r"^[0-9]+(Ki|Mi|Gi|k|M|G)?$"
@@ -18,15 +19,6 @@ Quantity = Annotated[
         max_length=20,
         pattern=_QUANTITY,
         json_schema_extra=spelled("must be a whole number of bytes with Ki, Mi, Gi, k, M, G or none, such as 64Mi"),
-    ),
-]
-DataKey = Annotated[
-    str,
-    Field(
-        min_length=1,
-        max_length=253,
-        pattern=r"^[-._a-zA-Z0-9]+$",
-        json_schema_extra=spelled("must be a key of data or binaryData: letters, digits, '-', '_' and '.'"),
     ),
 ]
 # Headers that HTTP itself or the host sets (docs/fence.md, docs/security.md): no credential may replace them.

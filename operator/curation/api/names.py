@@ -80,6 +80,7 @@ class Reason(StrEnum):
     # Queued
     WAITING_FOR_MODULE = "WaitingForModule"
     MODULE_UNUSABLE = "ModuleUnusable"
+    WAITING_FOR_CONFIG_MAP = "WaitingForConfigMap"
     WAITING_FOR_SLOT = "WaitingForSlot"
     WAITING_FOR_CLEANUP = "WaitingForCleanup"
     BACKOFF = "Backoff"

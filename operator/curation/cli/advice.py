@@ -59,11 +59,19 @@ def _queued(known: Known) -> list[str]:
     if known.job.status.reason in (Reason.WAITING_FOR_MODULE, Reason.MODULE_UNUSABLE):
         module = known.job.spec.module_ref.name
         return [f"kubectl describe curationmodule {module}{known.flag}   # what is wrong with the module"]
+    if known.job.status.reason == Reason.WAITING_FOR_CONFIG_MAP and _config_maps(known):
+        return [f"kubectl describe configmap {name}{known.flag}   # what is there" for name in _config_maps(known)]
     if known.job.status.reason == Reason.WRITE_REFUSED:
         return ["change the quota, the admission policy or the right that the message names; the operator tries again"]
     if known.job.status.reason == Reason.BACKOFF:
         return [_command(known, "logs", "what the failed run logged"), _command(known, "rerun", "do not wait")]
     return [_command(known, "watch", "follow it")]
+
+
+def _config_maps(known: Known) -> list[str]:
+    spec = known.job.spec
+    names = [spec.input_from.config_map_key_ref.name] if spec.input_from is not None else []
+    return [*names, *([spec.config_from.config_map_ref.name] if spec.config_from is not None else [])]
 
 
 def _awaiting(known: Known) -> list[str]:

@@ -95,6 +95,7 @@ def explain(known: Known) -> list[Section]:
         Section("message", "Message", (known.job.status.message,)),
         Section("run", "Run", _run(known)),
         Section("module", "Module", (f"{known.job.spec.module_ref.name}: {waiting.module_state(known)}",)),
+        Section("sources", "Given", _sources(known)),
         Section("session", "Session", _session(known)),
         Section("decision", "Decision", _decision(known)),
         Section("waitsFor", "Waits for", tuple(waiting.waits_for(known))),
@@ -151,6 +152,18 @@ def _run(known: Known) -> tuple[str, ...]:
         f"module {run.module.name} {run.module.digest}",
         f"held by {run.holder}" if known.job.status.phase in (Phase.SUBMITTED, Phase.RUNNING) else "",
     )
+
+
+def _sources(known: Known) -> tuple[str, ...]:
+    spec, lines = known.job.spec, []
+    if spec.input_from is not None:
+        reference = spec.input_from.config_map_key_ref
+        lines.append(f"the input of ConfigMap {reference.name}, key {reference.key}")
+    if spec.config_from is not None:
+        lines.append(f"the configuration of ConfigMap {spec.config_from.config_map_ref.name}")
+    if known.job.status.frozen is None:
+        return tuple(f"{line}, which is read when a run is claimed" for line in lines)
+    return tuple(f"{line}, as it was at the first attempt (status.frozen); a rerun takes it anew" for line in lines)
 
 
 def _session(known: Known) -> tuple[str, ...]:

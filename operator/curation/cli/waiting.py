@@ -49,6 +49,8 @@ def _queued(known: Known) -> list[str]:
             return ["spec.suspend to become false"]
         case Reason.WAITING_FOR_MODULE | Reason.MODULE_UNUSABLE:
             return [f"CurationModule {job.spec.module_ref.name} to be Ready"]
+        case Reason.WAITING_FOR_CONFIG_MAP:
+            return [f"what {sources_of(known)} names (see the message); the operator reads it again by itself"]
         case Reason.WAITING_FOR_SLOT:
             return ["a free slot: the operator runs as many modules as --max-concurrent-runs allows"]
         case Reason.WAITING_FOR_CLEANUP:
@@ -62,6 +64,13 @@ def _queued(known: Known) -> list[str]:
                 f"the next attempt {_at(status.retry_at, known.now)}, retry {retries + 1} of {job.spec.retry.limit}"
             ]
     return ["its next attempt, which is about to start"]
+
+
+def sources_of(known: Known) -> str:
+    """Which fields of the job name ConfigMaps."""
+    spec = known.job.spec
+    fields = {"spec.inputFrom": spec.input_from, "spec.configFrom": spec.config_from}
+    return " or ".join(field for field, value in fields.items() if value is not None)
 
 
 def _awaiting(known: Known) -> list[str]:

@@ -45,6 +45,8 @@ MAX_IN_FORCE: Final = MAX_SPEC + 1024
 MAX_CONDITIONS: Final = 256 * 1024
 """Of ``status.conditions``: several say the same message, of which JSON may escape each byte. Trap: of one whose
 conditions count as absent they would be written anew, with another time, at each reconcile."""
+MAX_FROZEN: Final = 3 * MAX_INPUT_BYTES + 6 * MAX_CONFIG_BYTES + 1024
+"""Of ``status.frozen``: an input and a configuration, of which the API server may escape what we do not."""
 MAX_LABELS: Final = 32 * 1024
 MAX_FINALIZERS: Final = 32 * 1024
 MAX_KEYS: Final = 4096
@@ -202,7 +204,12 @@ def _cut_spec(kind: ResourceKind, seen: Examined) -> None:
         seen.spec = Raw(msgspec.json.encode(fields))
 
 
-_LARGE_FIELDS: Final = {"abandonedRuns": MAX_ABANDONED, "conditions": MAX_CONDITIONS, "inForce": MAX_IN_FORCE}
+_LARGE_FIELDS: Final = {
+    "abandonedRuns": MAX_ABANDONED,
+    "conditions": MAX_CONDITIONS,
+    "frozen": MAX_FROZEN,
+    "inForce": MAX_IN_FORCE,
+}
 
 
 def _cut_status(seen: Examined) -> None:

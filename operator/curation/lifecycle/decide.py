@@ -18,7 +18,7 @@ from curation.lifecycle.deadlines import deadline_of, limit_of, outlived
 from curation.lifecycle.event import Event
 from curation.lifecycle.step import Facts, Step
 from curation.lifecycle.table import LIVE, Cause
-from curation.lifecycle.template import template_changed, template_digest_of, template_of
+from curation.lifecycle.template import refers, template_changed, template_digest_of, template_of
 
 # A job that is given a slot within this time is never shown as waiting for one: that saves a write in a burst.
 SLOT_PATIENCE: Final = timedelta(seconds=5)
@@ -100,8 +100,9 @@ def _restart(job: CurationJob, step: Step, facts: Facts) -> Step:
             Event(EventReason.SUPERSEDED, f"The template was changed; run {status.run.id} is abandoned."),
         )
     status = draft.end_current(status, RunOutcome.SUPERSEDED, "TemplateChanged", facts.now)
+    status = draft.update(status, frozen=None)
     fields = {
-        "template_digest": template_digest_of(job),
+        "template_digest": template_digest_of(job, status),
         "template_generation": job.metadata.generation,
         "approval": None,
     }
@@ -115,8 +116,8 @@ def _restart(job: CurationJob, step: Step, facts: Facts) -> Step:
 
 def _observe_generation(job: CurationJob, step: Step, facts: Facts) -> Step:
     """Record what the decision was made from. For a job that has not been shown yet, the first shown phase does it."""
-    digest = template_digest_of(job)
     status = step.status
+    digest = template_digest_of(job, status)
     if status.phase is None:
         return step if status == job.status else replace(step, status=job.status)
     if (status.observed_generation, status.template_digest) == (job.metadata.generation, digest):
@@ -133,7 +134,7 @@ def _refuse_invalid(job: CurationJob, step: Step, facts: Facts) -> Step:
     # What is left out of an object need not be of its spec: labels have no generation, and no run is without them.
     if status.phase is not None and job.excess is None and not template_changed(job):
         return step
-    problem = template_of(job).problem
+    problem = template_of(job, step.status.frozen).problem
     if not problem:
         return step
     status = draft.end_current(status, RunOutcome.ABANDONED, Reason.INVALID_SPEC, facts.now)
@@ -225,6 +226,12 @@ def _claim(job: CurationJob, step: Step, facts: Facts) -> Step:
             "As many runs are in flight as --max-concurrent-runs allows, or as many of this namespace as leave room "
             "for others.",
         )
+    if refers(job.spec) and status.frozen is None:
+        if facts.frozen_problem:
+            return _wait(job, step, facts, Reason.WAITING_FOR_CONFIG_MAP, facts.frozen_problem)
+        if facts.frozen is None:
+            return replace(step, freeze=True)
+        status = draft.update(status, frozen=facts.frozen)
     run = _next_run(job, status, facts.module_digest, facts)
     first = run.attempt == 1
     status = draft.enter(
@@ -263,15 +270,16 @@ def _next_run(job: CurationJob, status: JobStatus, digest: str, facts: Facts) ->
     generation = last.generation if last else job.metadata.generation
     attempt = last.attempt + 1 if last else 1
     retries = (last.retries if last else 0) + (1 if status.retry_at is not None else 0)
+    frozen = (status.frozen.config if status.frozen is not None else None) or {}
     return Run.model_construct(
         id=f"{job.metadata.uid}.g{generation}.a{attempt}",
         generation=generation,
         attempt=attempt,
         retries=retries,
-        template_digest=template_digest_of(job),
+        template_digest=template_digest_of(job, status),
         module=RunModule.model_construct(name=job.spec.module_ref.name, digest=digest),
         holder=facts.holder,
-        config={**facts.module_config, **job.spec.config} or None,
+        config={**facts.module_config, **frozen, **job.spec.config} or None,
         submitted_at=facts.now,
         spawned_at=None,
         finished_at=None,

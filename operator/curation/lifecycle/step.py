@@ -6,6 +6,7 @@ from datetime import datetime
 from curation.api.approval import ApprovalDecision
 from curation.api.job import JobStatus, Run
 from curation.api.names import Reason
+from curation.api.references import Frozen
 from curation.lifecycle.event import Event
 
 
@@ -35,6 +36,10 @@ class Facts:
     """Only another spec of the module can help, nothing that may come by itself or be applied beside it."""
     module_config: dict[str, str] = field(default_factory=dict)
     """The module's own configuration; the job's keys win."""
+    frozen: Frozen | None = None
+    """What inputFrom and configFrom of the job name, read for this decision; None if it was not read, or cannot be."""
+    frozen_problem: str = ""
+    """Why it cannot be read; empty if it was not tried."""
     slot: bool = True
     """A run can be launched now."""
     run_lives: bool = False
@@ -61,6 +66,8 @@ class Step:
     """The status to write, if it differs from the job's."""
     launch: Run | None = None
     """The run to launch once the write has succeeded, and only then."""
+    freeze: bool = False
+    """Nothing but what inputFrom and configFrom name is wanting for a claim: read it, and decide again."""
     add_finalizer: bool = False
     remove_finalizer: bool = False
     delete: bool = False

@@ -58,6 +58,26 @@ _BAD: dict[str, tuple[Document, str, str]] = {
         job(config={"a": "ü" * 3000}), "spec.config", "at most 4096 bytes; put larger data in input"),
     "a config with too many keys": (
         job(config={f"k{n}": "" for n in range(65)}), "spec.config", "must have at most 64 items"),
+    "an input and a reference to one": (
+        job(input={"a": 1}, inputFrom={"configMapKeyRef": {"name": "c", "key": "k"}}), "spec.inputFrom",
+        "inputFrom and input are both set: keep one of them"),
+    "an input from nowhere": (
+        job(inputFrom={}), "spec.inputFrom.configMapKeyRef", "Required value"),
+    "an input from a whole config map": (
+        job(inputFrom={"configMapKeyRef": {"name": "c"}}), "spec.inputFrom.configMapKeyRef.key", "Required value"),
+    "an input from a file": (
+        job(inputFrom={"configMapKeyRef": {"name": "c", "key": "a/b"}}), "spec.inputFrom.configMapKeyRef.key",
+        "letters, digits, '-', '_' and '.'"),
+    "an input from a config map of another namespace": (
+        job(inputFrom={"configMapKeyRef": {"name": "c", "key": "k", "namespace": "n"}}),
+        "spec.inputFrom.configMapKeyRef.namespace", "unknown field"),
+    "an input from a secret": (
+        job(inputFrom={"secretKeyRef": {"name": "c", "key": "k"}}), "spec.inputFrom.secretKeyRef", "unknown field"),
+    "a config from nowhere": (
+        job(configFrom={}), "spec.configFrom.configMapRef", "Required value"),
+    "a config from a config map in upper case": (
+        job(configFrom={"configMapRef": {"name": "Settings"}}), "spec.configFrom.configMapRef.name",
+        "lower-case letters, digits, '-' and '.'"),
     "a rerun that is a number": (
         job(rerun=2), "spec.rerun", "must be of type string"),
     "a suspend that is a word": (

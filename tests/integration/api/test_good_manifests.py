@@ -36,6 +36,12 @@ _GOOD: dict[str, Document] = {
         observeIntervalSeconds=3600,
         ttlSecondsAfterFinished=0,
     ),
+    "a job whose input and config are elsewhere": job(
+        input={},
+        inputFrom={"configMapKeyRef": {"name": "work", "key": "input.json"}},
+        config={"region": "eu"},
+        configFrom={"configMapRef": {"name": "settings"}},
+    ),
     "a job whose config is exactly 4 KiB": job(config={"k": "x" * 4095}),
     "a job whose input holds a null": job(input={"a": None}),
     "a builtin module": module(),

@@ -15,6 +15,7 @@ from curation.api.names import SESSION_FINALIZER, FailureClass, Phase, Reason, T
 from curation.authz.book import PolicyBook
 from curation.authz.gate import CallContext, Decision, Gate
 from curation.cli.advice import next_steps
+from curation.cli.explain import explain
 from curation.cli.known import Evaluated, Known, requests_of
 from curation.cli.visible_policies import VisiblePolicies
 from curation.cli.waiting import module_state, waits_for
@@ -46,6 +47,7 @@ RUN = {
     "holder": "h",
     "submittedAt": NOW,
 }
+INPUT_FROM = {"configMapKeyRef": {"name": "work", "key": "input.json"}}
 LOGGED = {**RUN, "log": "oops"}
 SESSION = {"id": "s", "runID": "u.g1.a1", "spawnedAt": NOW}
 
@@ -115,6 +117,16 @@ Q, A = Phase.QUEUED, Phase.AWAITING_APPROVAL
             "logs build",
         ),
         (known(Q, Reason.BACKOFF, retryAt=NOW - timedelta(seconds=30), run=RUN), "the next attempt now", "logs build"),
+        (
+            known(Q, Reason.WAITING_FOR_CONFIG_MAP, spec={"inputFrom": INPUT_FROM}),
+            "what spec.inputFrom names (see the message)",
+            "kubectl describe configmap work",
+        ),
+        (
+            known(Q, Reason.WAITING_FOR_CONFIG_MAP, spec={"configFrom": {"configMapRef": {"name": "settings"}}}),
+            "what spec.configFrom names (see the message)",
+            "kubectl describe configmap settings",
+        ),
         (known(Q, Reason.WAITING_FOR_MODULE), "CurationModule m to be Ready", "kubectl describe curationmodule m"),
         (known(Q, Reason.WAITING_FOR_SLOT), "a free slot", "watch build"),
         (known(Q, Reason.WAITING_FOR_CLEANUP), "clean-up: 0 earlier runs", "watch build"),
@@ -288,3 +300,17 @@ def test_a_module_that_does_not_exist_is_named_with_those_that_do_and_once() -> 
 def test_a_deleted_job_says_until_when_its_sessions_are_cancelled() -> None:
     deleted = known(Phase.RUNNING, metadata={"deletionTimestamp": NOW - timedelta(minutes=3)})
     assert "gives that up in 7m (2030-01-01 12:07:00Z)" in waits_for(deleted)[0]
+
+
+def test_what_a_job_is_given_from_a_config_map_is_said_before_and_after_it_is_frozen() -> None:
+    def given(**status: Any) -> tuple[str, ...]:
+        spec = {"inputFrom": INPUT_FROM, "configFrom": {"configMapRef": {"name": "settings"}}}
+        (found,) = [part.lines for part in explain(known(Q, spec=spec, **status)) if part.key == "sources"]
+        return found
+
+    assert given() == (
+        "the input of ConfigMap work, key input.json, which is read when a run is claimed",
+        "the configuration of ConfigMap settings, which is read when a run is claimed",
+    )
+    assert all("as it was at the first attempt" in line for line in given(frozen={"input": {"a": 1}, "config": {}}))
+    assert not [part for part in explain(known(Q)) if part.key == "sources"]

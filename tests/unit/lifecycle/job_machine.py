@@ -36,6 +36,7 @@ class JobMachine(RuleBasedStateMachine):
         super().__init__()
         self.world = World(guards=self.guards)
         self.checked = 0
+        self.writes = 1
 
     def _process(self, index: int) -> Process:
         return self.world.processes[index % len(self.world.processes)]
@@ -44,8 +45,10 @@ class JobMachine(RuleBasedStateMachine):
         behaviours=st.lists(st.sampled_from(BEHAVIOURS), max_size=4),
         on_denied=st.sampled_from(["AwaitApproval", "Fail"]),
         tombstones=st.booleans(),
+        referring=st.booleans(),
     )
-    def begin(self, behaviours: list[Behaviour], on_denied: str, tombstones: bool) -> None:
+    def begin(self, behaviours: list[Behaviour], on_denied: str, tombstones: bool, referring: bool = False) -> None:
+        self.world.referring = referring
         self.world.behaviours = behaviours
         self.world.service.tombstones = tombstones
         self.world.create("A", onDenied=on_denied)
@@ -69,6 +72,13 @@ class JobMachine(RuleBasedStateMachine):
     @rule(token=st.sampled_from(["1", "2"]))
     def rerun(self, token: str) -> None:
         self.world.edit(rerun=token)
+
+    @precondition(lambda self: self.world.referring)
+    @rule(there=st.sampled_from([True, True, True, False]))
+    def write_config_map(self, there: bool) -> None:
+        """What the job names is changed, or goes; it comes back with other contents."""
+        self.writes += 1
+        self.world.contents = self.writes if there else None
 
     @rule(limit=st.integers(0, 3))
     def edit_control(self, limit: int) -> None:

@@ -9,6 +9,7 @@ import pytest
 
 from curation.api.digest import template_digest
 from curation.api.job import MAX_INPUT_BYTES, CurationJob, JobSpec
+from curation.api.references import Frozen
 from curation.cluster.cache import Stored
 from curation.lifecycle import template
 from curation.lifecycle.decide import decide
@@ -195,9 +196,9 @@ def test_no_digest_is_made_where_the_generation_was_seen(monkeypatch: pytest.Mon
     made: list[JobSpec] = []
     jobs = [make() for make in IN_EVERY_PHASE.values()]
 
-    def digest(spec: JobSpec) -> str:
+    def digest(spec: JobSpec, frozen: Frozen | None = None) -> str:
         made.append(spec)
-        return template_digest(spec)
+        return template_digest(spec, frozen)
 
     monkeypatch.setattr(template, "template_digest", digest)
     for job in jobs:

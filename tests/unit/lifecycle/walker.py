@@ -42,11 +42,14 @@ def walk(machine: JobMachine, number: int, moves: int = 60) -> None:
     """Take the walk of this number, and come to rest."""
     random = Random(number)
     behaviours = random.choices(BEHAVIOURS, k=random.randrange(4))
-    machine.begin(behaviours, random.choice(["AwaitApproval", "Fail"]), random.random() < 0.5)
+    referring = number % 3 == 2
+    machine.begin(behaviours, random.choice(["AwaitApproval", "Fail"]), random.random() < 0.5, referring)
     for _ in range(moves):
         world = machine.world
         if len(world.processes) < 2 and random.random() < 0.1:
             machine.start_operator()
+        elif referring and random.random() < 0.1:
+            machine.write_config_map(random.random() < 0.7)
         elif world.wire and random.random() < 0.3:
             machine.service_works(random.randrange(40))
         elif any(process.reports for process in world.processes) and random.random() < 0.05:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, replace
 
 from curation.api.digest import without_nulls
-from curation.api.job import AbandonedRun, CurationJob, Run
+from curation.api.job import AbandonedRun, CurationJob, JobStatus, Run
 from curation.api.names import Trigger
 from curation.api.schema import JsonObject
 from curation.lifecycle.log_fields import run_fields
@@ -42,9 +42,10 @@ def abandoned_key(uid: str, entry: AbandonedRun) -> RunKey:
     return RunKey(uid, entry.id, int(generation.removeprefix("g")), int(attempt.removeprefix("a")), "")
 
 
-def submit(key: Key, job: CurationJob, run: Run) -> Order:
-    """Execute a run that was just claimed."""
-    document = without_nulls(job.spec.input)
+def submit(key: Key, job: CurationJob, run: Run, status: JobStatus | None = None) -> Order:
+    """Execute a run that was just claimed, with this status if the job has not got it yet: it says what is frozen."""
+    frozen = (status or job.status).frozen if job.spec.input_from is not None else None
+    document = without_nulls(job.spec.input if frozen is None else frozen.input or {})
     assert isinstance(document, dict)
     return Order(
         key=key,

@@ -32,6 +32,7 @@ from curation.reconciler.runtime.key import Key
 from curation.reconciler.runtime.regarding import regarding
 from curation.reconciler.runtime.unreadable import job_of
 from curation.reconciler.runtime.writes import FINALIZER, STATUS
+from curation.reconciler.sources.job_sources import JobSources
 from curation.reconciler.sources.modules import ModuleReconciler
 
 log = logging.getLogger(__name__)
@@ -58,6 +59,7 @@ class JobReconciler:
         self._modules = modules
         self._approvals = approvals
         self._takeover = takeover
+        self._sources = JobSources(context.api, context.queue, context.clock.monotonic)
         self._completion = Completion(context)
         self.cleanup = Cleanup(context, memories, runs, modules)
         self._observation = Observation(context, memories, runs)
@@ -69,6 +71,7 @@ class JobReconciler:
             await self._step(key)
         finally:
             self._runs.decline(key)
+            self._sources.decline(key)
             self._observation.decline(key)
             present = self._context.cache(key).get(key.namespace, key.name)
             self._memories.forget(key, present.uid if present is not None else None)
@@ -94,6 +97,10 @@ class JobReconciler:
             await self._modules.recheck(key.namespace, job.spec.module_ref.name)
             facts = self._facts(key, job)
             step = decide(job, facts)
+        if step.freeze:
+            frozen, problem = await self._sources.read(key, job)
+            facts = replace(self._facts(key, job), frozen=frozen, frozen_problem=problem)
+            step = decide(job, facts)
         if step.launch is not None and not self._runs.reserve(key):
             step = decide(job, replace(facts, slot=False))
         if step.launch is not None:
@@ -114,7 +121,7 @@ class JobReconciler:
         attempt: Attempt | None = None
         claimed = False
         try:
-            attempt = self._runs.begin(orders.submit(key, job, run))
+            attempt = self._runs.begin(orders.submit(key, job, run, step.status))
             claimed = await self._carry_out(key, stored, job, step)
         finally:
             if not claimed:
@@ -130,6 +137,7 @@ class JobReconciler:
         """Of a job that cannot be read only a deletion is dealt with: what it may own is cancelled first."""
         self._approvals.forget(key)
         self._runs.forget(key)
+        self._sources.forget(key)
         self._observation.forget(key)
         job = remains_of(stored.document())
         if job.metadata.deletion_timestamp is None:
@@ -274,6 +282,7 @@ class JobReconciler:
     def _forget(self, key: Key) -> None:
         if not self._runs.pending(key):
             self._context.queue.drop(key)
+        self._sources.forget(key)
         self._runs.forget(key)
         self._modules.forget(key)
         self._observation.forget(key)
