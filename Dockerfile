@@ -23,6 +23,17 @@ COPY operator operator
 RUN /opt/build/bin/pip wheel --no-cache-dir --no-index --no-deps --no-build-isolation --wheel-dir /opt/wheels . \
     && python3 -m pip --python /opt/curation install --no-cache-dir --no-index --no-deps /opt/wheels/*.whl
 
+# The session service of the demo, to try the operator with (manifests/samples/session-service). Nothing for real work.
+#   docker build --target sessions --build-arg BASE=... -t registry.example.com/curation-sessions:0.1.0 .
+FROM ${BASE} AS sessions
+COPY --from=build /opt/curation /opt/curation
+COPY testing/__init__.py /srv/testing/
+COPY testing/sessions /srv/testing/sessions
+ENV PATH=/opt/curation/bin:$PATH PYTHONDONTWRITEBYTECODE=1
+WORKDIR /srv
+USER 65532:65532
+ENTRYPOINT ["python", "-m", "testing.sessions"]
+
 FROM ${BASE}
 COPY --from=build /opt/curation /opt/curation
 ENV PATH=/opt/curation/bin:$PATH PYTHONDONTWRITEBYTECODE=1

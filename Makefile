@@ -68,9 +68,9 @@ guards: $(READY) ## Take each guard of the fence off the source, and see a test 
 	@$(BIN)/python -m hack.guards -n $(WORKERS)
 
 # NODE=<folder of a node kit> (KEEP=1 leaves the node up), or IMAGE=<image> for the cluster of the current KUBECONFIG.
-# E2E holds options of pytest.
+# E2E holds options of pytest; SESSIONS=<image> is that of the sample session service.
 e2e: $(READY) ## The operator as it is installed, on a real node: NODE=... or IMAGE=...
-	@$(BIN)/python -m hack.e2e $(if $(NODE),--node "$(NODE)" $(if $(KEEP),--keep),$(if $(IMAGE),--image "$(IMAGE)")) $(E2E)
+	@$(BIN)/python -m hack.e2e $(if $(NODE),--node "$(NODE)" $(if $(KEEP),--keep),$(if $(IMAGE),--image "$(IMAGE)" $(if $(SESSIONS),--sessions-image "$(SESSIONS)"))) $(E2E)
 
 # K8S=1.35.4: an API server of that version, built once; without it the pinned one. PLAIN=1: only as the version comes,
 # without feature gates. COMPAT holds options of pytest.

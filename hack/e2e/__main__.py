@@ -18,6 +18,9 @@ from hack.e2e.target import ROOT, CurrentCluster, NodeKit, Target
 IMAGE_VARIABLE = "CURATION_E2E_IMAGE"
 """Says to the tests that there is a cluster, and which image to install; `tests/e2e/conftest.py` reads it."""
 
+SESSIONS_VARIABLE = "CURATION_E2E_SESSIONS_IMAGE"
+"""The image of the sample session service; empty where there is none, and what needs it is skipped."""
+
 NOTHING_GIVEN = """\
 error: the end-to-end tests need a cluster with a real node, and none was given. Give one of
   make e2e NODE=<folder of a node kit>    builds the image and a single node on this machine (root, Linux)
@@ -33,7 +36,7 @@ def run_tests(target: Target, arguments: list[str]) -> int:
     with target:
         tests = target.command(sys.executable, "-m", "pytest", "tests/e2e", "-v", *arguments)
         print(f"== the tests, with {target.image}", flush=True)
-        environment = {**os.environ, IMAGE_VARIABLE: target.image}
+        environment = {**os.environ, IMAGE_VARIABLE: target.image, SESSIONS_VARIABLE: target.sessions}
         # In a session of its own: a Ctrl-C reaches it once, from here, and not twice, which would end its clean-up.
         process = subprocess.Popen(tests, cwd=ROOT, env=environment, start_new_session=True)
         try:
@@ -51,6 +54,7 @@ def main() -> int:
     where = parser.add_mutually_exclusive_group()
     where.add_argument("--node", type=Path, metavar="FOLDER", help="of a node kit, which builds and runs a node here")
     where.add_argument("--image", help="of the operator, for the cluster of the current kubeconfig")
+    parser.add_argument("--sessions-image", default="", help="with --image: of the sample session service")
     parser.add_argument("--keep", action="store_true", help="leave the node of the kit up")
     arguments, for_pytest = parser.parse_known_args()
     # SIGTERM and a closed terminal end it as Ctrl-C does: the node is taken down.
@@ -60,7 +64,7 @@ def main() -> int:
         if arguments.node is not None:
             return run_tests(NodeKit(arguments.node, keep=arguments.keep), for_pytest)
         if arguments.image is not None:
-            return run_tests(CurrentCluster(arguments.image), for_pytest)
+            return run_tests(CurrentCluster(arguments.image, arguments.sessions_image), for_pytest)
     except TargetError as error:
         print(f"error: {error}", file=sys.stderr)
         return _NO_TARGET

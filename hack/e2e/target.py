@@ -27,6 +27,8 @@ KIT_BUILD: Final = ("--build-arg", "BASE=python:3.11-slim", "--build-arg", "ALLO
 """A kit's base image is its own: no registry knows a digest of it."""
 
 KIT_TAG: Final = "curation-operator:e2e"
+KIT_SESSIONS_TAG: Final = "curation-sessions:e2e"
+"""Of the image of the sample session service."""
 
 
 class Target(Protocol):
@@ -34,6 +36,9 @@ class Target(Protocol):
 
     image: str
     """The operator's image, by the name that the cluster's nodes know."""
+
+    sessions: str
+    """That of the sample session service; empty where there is none."""
 
     def command(self, *arguments: str) -> Sequence[str]:
         """The command line that runs a program of this machine against the cluster."""
@@ -50,6 +55,7 @@ class NodeKit:
     """A node that the kit in `folder` builds, starts and stops here; `keep` leaves it up."""
 
     image = f"localhost/{KIT_TAG}"
+    sessions = f"localhost/{KIT_SESSIONS_TAG}"
 
     def __init__(self, folder: Path, *, keep: bool) -> None:
         self._folder = folder.resolve()
@@ -69,6 +75,7 @@ class NodeKit:
             self._run("build")
             self._run("image-base")
             self._run("image-build", str(ROOT), KIT_TAG, *KIT_BUILD)
+            self._run("image-build", str(ROOT), KIT_SESSIONS_TAG, "--target", "sessions", *KIT_BUILD)
             self._run("up")
         except BaseException:
             self.__exit__(None, None, None)
@@ -96,8 +103,9 @@ class NodeKit:
 class CurrentCluster:
     """The cluster of the current kubeconfig, whose nodes can have `image`."""
 
-    def __init__(self, image: str) -> None:
+    def __init__(self, image: str, sessions: str = "") -> None:
         self.image = image
+        self.sessions = sessions
         if "@" not in image and ":" not in image.rpartition("/")[2]:
             raise TargetError(f"IMAGE={image} has no tag and no digest; give NAME:TAG or NAME@DIGEST")
 

@@ -52,6 +52,8 @@ UP = [
     "build",
     "image-base",
     f"image-build {ROOT} {TAG} --build-arg BASE=python:3.11-slim --build-arg ALLOW_TAG=1",
+    f"image-build {ROOT} curation-sessions:e2e --target sessions --build-arg BASE=python:3.11-slim"
+    " --build-arg ALLOW_TAG=1",
     "up",
 ]
 

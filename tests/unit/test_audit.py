@@ -64,7 +64,7 @@ def test_ci_audits() -> None:
 def test_the_image_installs_nothing_without_a_hash_and_builds_on_a_base_by_digest() -> None:
     text = re.sub(r"\\\n", " ", (ROOT / "Dockerfile").read_text(encoding="utf-8"))
     bases = re.findall(r"^FROM (\S+)", text, re.MULTILINE)
-    assert bases == ["${BASE}", "${BASE}"]
+    assert set(bases) == {"${BASE}"}
     assert re.search(r"^ARG BASE$", text, re.MULTILINE), "no default: whoever builds says which digest"
     assert "names no digest" in text
     installing = [line for line in re.split(r"\n|&&", text) if re.search(r"pip\S* .*\b(install|wheel)\b", line)]

@@ -1,14 +1,17 @@
 """`python -m testing.sessions`: the service as a process of its own, as the demo starts it."""
 
+import json
 import signal
 import socket
 import subprocess
 import sys
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -65,3 +68,24 @@ def test_a_required_header_without_name_or_value_is_a_usage_error(text: str) -> 
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
     assert done.returncode == 2
     assert "NAME=VALUE" in done.stderr
+
+
+def test_with_a_time_it_completes_each_session_by_itself_but_not_one_that_has_ended() -> None:
+    def call(method: str, path: str, body: object = None) -> dict[str, Any]:
+        headers = {"Curation-Run-Id": "u.g1.a1", "Content-Type": "application/json"}
+        data = json.dumps(body or {}).encode() if method == "POST" else None
+        request = urllib.request.Request(f"{url}{path}", data=data, headers=headers, method=method)
+        with urllib.request.urlopen(request, timeout=30) as answer:
+            return dict(json.load(answer))
+
+    with started("--complete-after", "0.2") as (_, url):
+        workspace = call("POST", "/workspaces")["id"]
+        one, other = (call("POST", "/sessions", {"workspace": workspace, "message": "m"})["id"] for _ in range(2))
+        for session in (one, other):
+            call("POST", f"/sessions/{session}/configure")
+        call("POST", f"/sessions/{other}/cancel")
+        deadline = time.monotonic() + 60
+        while call("GET", f"/sessions/{one}")["state"] != "completed":
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        assert call("GET", f"/sessions/{other}")["state"] == "cancelled"
