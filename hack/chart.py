@@ -56,6 +56,7 @@ def templates(root: Path = ROOT) -> dict[str, str]:
         "namespaced": _for_each_namespace(_component(manifests, "namespaced")),
         "secrets": _for_each_secret(_component(manifests, "secrets")),
         "grafana": _if(".Values.grafana.enabled", _documents([_dashboard(manifests / "components" / "grafana")])),
+        "webhook": _if(".Values.webhook.enabled", _documents(_component(manifests, "webhook"))),
         "prometheus": _if(".Values.prometheus.enabled", _monitoring(_component(manifests, "prometheus"))),
         "admission-no-self-approval": _if(
             ".Values.admission.noSelfApproval", _documents(_component(manifests, "admission-no-self-approval"))
@@ -238,6 +239,14 @@ _ARGUMENTS: Final = """\
 {{- end }}
 {{- range .Values.options }}
         - {{ . | quote }}
+{{- end }}
+{{- if .Values.webhook.enabled }}
+        - --https-bind=:9443
+{{- end }}"""
+_PORTS: Final = """\
+{{- if .Values.webhook.enabled }}
+        - containerPort: 9443
+          name: https
 {{- end }}"""
 
 
@@ -254,6 +263,7 @@ def _deployment(item: Object) -> str:
     args = container["args"]
     args[args.index("--log-format=json")] = "__LOGFORMAT__"
     args.append("__ARGUMENTS__")
+    container["ports"].append("__PORTS__")
     return _document(
         item,
         inline={
@@ -263,6 +273,7 @@ def _deployment(item: Object) -> str:
         },
         blocks={
             "ARGUMENTS": _ARGUMENTS,
+            "PORTS": _PORTS,
             "PULL": "{{- with .Values.image.pullPolicy }}\n        imagePullPolicy: {{ . }}\n{{- end }}",
             "RESOURCES": "        resources:\n{{ toYaml .Values.resources | indent 10 }}",
             "PODANNOTATIONS": (

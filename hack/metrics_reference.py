@@ -14,6 +14,7 @@ from typing import Final, get_args
 from prometheus_client import Histogram
 from prometheus_client.metrics import MetricWrapperBase
 
+from curation.admission.reviews import KINDS as REVIEWED_KINDS
 from curation.api.approval import ApprovalDecision
 from curation.api.crd import CRD_KINDS
 from curation.api.names import FailureClass, Phase, Reason, Trigger
@@ -21,7 +22,7 @@ from curation.cluster.request_labels import NO_ANSWER
 from curation.lifecycle.complete import Ruling
 from curation.lifecycle.outcome import Result
 from curation.reconciler.runtime.job_index import UNREADABLE_PHASE
-from curation.reconciler.runtime.metrics import IdlePolicies, Metrics, WatchAge
+from curation.reconciler.runtime.metrics import WEBHOOK, IdlePolicies, Metrics, WatchAge
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 PAGE: Final = ROOT / "docs" / "metrics.md"
@@ -78,9 +79,14 @@ _VALUES: Final[dict[tuple[str, str], Iterable[str] | str]] = {
     ("curation_reconcile_errors_total", "kind"): tuple(kind.name for kind in CRD_KINDS),
     ("curation_unreadable_objects", "kind"): tuple(kind.name for kind in CRD_KINDS),
     ("curation_refused_writes", "kind"): tuple(kind.name for kind in CRD_KINDS),
-    ("curation_file_renewals_total", "source"): ("ca-bundle", "cluster-access"),
+    ("curation_file_renewals_total", "source"): ("ca-bundle", "cluster-access", "https-certificate"),
     ("curation_file_renewals_total", "result"): ("loaded", "refused"),
-    ("curation_file_refused", "source"): ("ca-bundle", "cluster-access"),
+    ("curation_file_refused", "source"): ("ca-bundle", "cluster-access", "https-certificate"),
+    ("curation_webhook_reviews_total", "kind"): (*REVIEWED_KINDS, "other"),
+    ("curation_webhook_reviews_total", "verdict"): ("allowed", "warned", "refused", "unanswered"),
+    ("curation_webhook_serving", "webhook"): (WEBHOOK,),
+    ("curation_webhook_trusted", "webhook"): (WEBHOOK,),
+    ("curation_webhook_certificate_expiry_timestamp_seconds", "webhook"): (WEBHOOK,),
     ("curation_watch_age_seconds", "resource"): tuple(kind.plural for kind in CRD_KINDS),
 }
 

@@ -34,6 +34,7 @@ OVERLAYS: dict[str, tuple[str, dict[str, Any]]] = {
 COMPONENTS: dict[str, dict[str, Any]] = {
     "prometheus": {"prometheus": {"enabled": True}},
     "grafana": {"grafana": {"enabled": True}},
+    "webhook": {"webhook": {"enabled": True}},
     "admission-no-self-approval": {"admission": {"noSelfApproval": True}},
 }
 """The components that no overlay has."""

@@ -27,7 +27,7 @@ from curation.cluster.answers import APIError, Unreachable
 from curation.cluster.bounds import RECURSION_LIMIT
 from curation.cluster.credentials import ConfigurationError
 from curation.reconciler.process.lifetime import Exit, Process
-from curation.reconciler.runtime.settings import LeaseSettings, Settings
+from curation.reconciler.runtime.settings import HttpsSettings, LeaseSettings, Settings
 from curation.wasm.artifacts import CacheDirError
 from curation.wasm.module_bytes import CONFIG_MAP_BYTES, digest_of
 from curation.wasm.store import check_module
@@ -38,20 +38,24 @@ _SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace
 
 
 class _Address(click.ParamType[tuple[str, int]]):
-    """HOST:PORT. No host means every address, an IPv6 address is in brackets."""
+    """HOST:PORT. No host means every address, an IPv6 address is in brackets; a port may be the default."""
 
     name = "HOST:PORT"
-    _FORM = re.compile(r"(?:\[(?P<six>[^][]+)\]|(?P<host>[^][:/\s]*)):(?P<port>[0-9]{1,5})")
+
+    def __init__(self, port: int | None = None) -> None:
+        self._port = port
+        optional = "?" if port is not None else ""
+        self._form = re.compile(rf"(?:\[(?P<six>[^][]+)\]|(?P<host>[^][:/\s]*))(?::(?P<port>[0-9]{{1,5}})){optional}")
 
     def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, int]:
         """See click."""
         if isinstance(value, tuple):
             return value
-        found = self._FORM.fullmatch(str(value))
-        if found is None or int(found["port"]) > 65535 or (found["six"] and not _is_ipv6(found["six"])):
+        found = self._form.fullmatch(str(value))
+        if found is None or int(found["port"] or 0) > 65535 or (found["six"] and not _is_ipv6(found["six"])):
             forms = "127.0.0.1:8080, [::1]:8080, or :8080 for every address"
             self.fail(f"{value!r} is not HOST:PORT such as {forms}", param, ctx)
-        return found["six"] or found["host"], int(found["port"])
+        return found["six"] or found["host"], int(found["port"] or self._port or 0)
 
 
 def _is_ipv6(text: str) -> bool:
@@ -167,6 +171,24 @@ def main() -> None:
     help="Where /healthz, /readyz and /metrics are served; without HOST on every address, IPv4 and IPv6.",
 )
 @click.option(
+    "--https-bind",
+    type=_Address(9443),
+    envvar="CURATION_HTTPS_BIND",
+    help="Where the webhook for policies is served, port 9443 if none is given; by default it is not.",
+)
+@click.option(
+    "--https-certificate",
+    type=PEM_FILE,
+    envvar="CURATION_HTTPS_CERTIFICATE",
+    help="With --https-bind: a PEM file with its certificate and the chain; read anew when it changes.",
+)
+@click.option(
+    "--https-key",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    envvar="CURATION_HTTPS_KEY",
+    help="The key of --https-certificate, a PEM file.",
+)
+@click.option(
     "--log-format",
     type=click.Choice(["text", "json"]),
     default="text",
@@ -198,6 +220,9 @@ def run(
     lease_namespace: str | None,
     lease_name: str,
     http_bind: tuple[str, int],
+    https_bind: tuple[str, int] | None,
+    https_certificate: Path | None,
+    https_key: Path | None,
     log_format: str,
     log_level: str,
     module_cache: Path | None,
@@ -214,6 +239,14 @@ def run(
         raise click.UsageError(
             "--without-cluster-policies needs -n: what a cluster policy forbids is forbidden in the whole cluster"
         )
+    if (https_certificate is None) != (https_key is None):
+        raise click.UsageError("--https-certificate and --https-key need each other; give both")
+    lease = None if no_lease else _lease(lease_namespace, lease_name)
+    if https_bind is not None and https_certificate is None and lease is None:
+        raise click.UsageError(
+            "--https-bind needs --https-certificate and --https-key, or --lease-namespace: then the leader makes a "
+            "certificate in the Secret curation-operator-webhook of that namespace"
+        )
     configure_logging(log_format, log_level)
     host, port = http_bind
     settings = Settings(
@@ -224,9 +257,10 @@ def run(
         ca_bundle=ca_bundle,
         identity=identity or os.uname().nodename,
         cluster_policies=not without_cluster_policies,
-        lease=None if no_lease else _lease(lease_namespace, lease_name),
+        lease=lease,
         http_host=host,
         http_port=port,
+        https=None if https_bind is None else HttpsSettings(*https_bind, https_certificate, https_key),
     )
     sys.exit(uvloop.run(_run(settings, module_cache)))
 

@@ -22,6 +22,7 @@ OURS = {
     "ready",
     "resource",
     "verb",
+    "webhook",
 }
 
 

@@ -34,6 +34,8 @@ from curation.reconciler.process.assembly import Work, assemble
 from curation.reconciler.process.first_reads import compile_shipped, read_all
 from curation.reconciler.process.handlers import kopf_registry, kopf_settings
 from curation.reconciler.process.leadership import Leadership
+from curation.reconciler.process.webhook import CertificateFiles, Webhook
+from curation.reconciler.process.webhook_keeping import WebhookKeeping
 from curation.reconciler.runtime.context import Context
 from curation.reconciler.runtime.file_watch import FileWatch, RenewedFiles
 from curation.reconciler.runtime.health import Health
@@ -155,6 +157,7 @@ class Process:
             stack.push_async_callback(checkers.close)
             work = assemble(context, executor, store, health, checkers)
             stack.push_async_callback(work.policies.judging.close)
+            await self._serve_webhook(context, stack, files)
             for kind, cache in context.caches.items():
                 cache.listen(self._while_working(_waker(queue, kind)))
 
@@ -170,6 +173,25 @@ class Process:
                 await self._serve(connection, context, work, stop_work)
         return self._exit
 
+    async def _serve_webhook(self, context: Context, stack: AsyncExitStack, files: FileWatch) -> None:
+        """Serve the webhook, if that is asked for. Raises OSError and ConfigurationError."""
+        https = self._settings.https
+        if https is None:
+            return
+        webhook = Webhook(context, lambda: self.health.synced)
+        stack.push_async_callback(webhook.close)
+        webhook.listen(https.host, https.port)
+        if https.certificate is not None and https.key is not None:
+            certificate = CertificateFiles(https.certificate, https.key, webhook.show)
+            await certificate.first()
+            files.add("https-certificate", RenewedFiles(certificate.files, certificate.renew))
+            self._may_be_renewed("https-certificate")
+        else:
+            assert self._settings.lease is not None, "cli.operator sees to it"
+            keeping = WebhookKeeping(context, self._settings.lease.namespace, webhook.show, self._leads)
+            stack.push_async_callback(_ended, asyncio.create_task(keeping.run(), name="webhook's certificate"))
+        webhook.start()
+
     def _watched_files(self, connection: Connection, egress: EgressClient) -> FileWatch:
         """Every file that this process was given at its start."""
         trust, credentials = egress.trust, connection.credentials
@@ -178,10 +200,16 @@ class Process:
             "cluster-access": RenewedFiles(credentials.files, credentials.renew_from_files),
         }
         for source in sources:
-            self.metrics.file_refused.labels(source=source).set(0)
-            for result in ("loaded", "refused"):
-                self.metrics.file_renewals.labels(source=source, result=result)
+            self._may_be_renewed(source)
         return FileWatch(sources, self.metrics.file_renewed)
+
+    def _leads(self) -> bool:
+        return self.health.leading is not None and self.health.leading()
+
+    def _may_be_renewed(self, source: str) -> None:
+        self.metrics.file_refused.labels(source=source).set(0)
+        for result in ("loaded", "refused"):
+            self.metrics.file_renewals.labels(source=source, result=result)
 
     def _while_working(self, listener: Listener) -> Listener:
         """A replica that waits for the lease has no workers: what it queued would only grow."""

@@ -51,6 +51,11 @@ class FileWatch:
         self._retry_at: dict[str, float] = {}
         """Those that were refused, on the monotonic clock."""
 
+    def add(self, name: str, source: RenewedFiles) -> None:
+        """Watch these too; they were read just now."""
+        self._seen[name] = _stamps(source.files())
+        self._sources[name] = source
+
     async def run(self) -> None:
         """Check every few seconds, without end."""
         while True:
@@ -59,7 +64,7 @@ class FileWatch:
 
     async def check(self) -> None:
         """Check once."""
-        for name, source in self._sources.items():
+        for name, source in list(self._sources.items()):
             # Taken before the files are read: the next check finds a change that comes during the reading.
             stamps = _stamps(source.files())
             changed, now = stamps != self._seen[name], self._monotonic()

@@ -28,6 +28,9 @@ disable_created_metrics()  # type: ignore[no-untyped-call]
 MAX_IDLE_SHOWN: Final = 50
 """Policies that `curation_policy_not_in_force` names: each name is a series."""
 
+WEBHOOK: Final = "policies.curation.dev"
+"""The webhook's name."""
+
 _STATUSES = frozenset(str(status.value) for status in HTTPStatus)
 _FAST = (0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.05, 0.1, 0.5, 1)
 _JOB = (1, 2.5, 5, 10, 30, 60, 300, 900, 3600, 4 * 3600, 24 * 3600)
@@ -172,6 +175,31 @@ class Metrics:
             "curation_file_refused",
             "1 while the content of a file named at start is refused and an older version is in use.",
             ["source"],
+            registry=registry,
+        )
+        self.reviews = Counter(
+            "curation_webhook_reviews_total",
+            "Objects that the webhook of this replica has reviewed, by verdict; unanswered ones were refused for now.",
+            ["kind", "verdict"],
+            registry=registry,
+        )
+        # Of the webhook there are series only where it is asked for.
+        self.webhook_serving = Gauge(
+            "curation_webhook_serving",
+            "1 while the webhook of this replica is served with a certificate.",
+            ["webhook"],
+            registry=registry,
+        )
+        self.webhook_trusted = Gauge(
+            "curation_webhook_trusted",
+            "Of a leader that makes the webhook's certificate: 1 if the API server is told to ask it and to trust it.",
+            ["webhook"],
+            registry=registry,
+        )
+        self.webhook_certificate_expiry = Gauge(
+            "curation_webhook_certificate_expiry_timestamp_seconds",
+            "When the certificate that this replica's webhook shows ends.",
+            ["webhook"],
             registry=registry,
         )
         self.leader = Gauge("curation_leader", "1 while this process writes.", registry=registry)

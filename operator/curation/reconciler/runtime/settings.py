@@ -17,6 +17,18 @@ class LeaseSettings:
 
 
 @dataclass(frozen=True)
+class HttpsSettings:
+    """Where the webhook listens, and whence its certificate comes."""
+
+    host: str
+    """Empty: every address, IPv4 and IPv6."""
+    port: int
+    certificate: Path | None = None
+    """A PEM file, with its chain; None: a Secret of the operator's own namespace, that the leader makes."""
+    key: Path | None = None
+
+
+@dataclass(frozen=True)
 class Settings:
     """The options of one process."""
 
@@ -35,6 +47,7 @@ class Settings:
     http_host: str = "127.0.0.1"
     """Empty: every address, IPv4 and IPv6."""
     http_port: int = 8080
+    https: HttpsSettings | None = None
     workers: int = 48
     """Keys worked on at once; most of them wait for the API server."""
     drain_seconds: float = 1.0

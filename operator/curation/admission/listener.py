@@ -1,0 +1,186 @@
+"""The listener's process: TLS connections in, verdicts out. It holds a certificate's key, and nothing of the cluster.
+
+A policy is judged by checkers of its own. What it must know of the cluster (is there such a module?) it asks the
+operator, and goes without where that takes too long: that is for warnings only.
+"""
+
+import asyncio
+import itertools
+import os
+import socket
+import ssl
+import tempfile
+from contextlib import suppress
+from http import HTTPStatus
+from typing import Final
+
+from curation.admission import reviews
+from curation.admission.connections import Connections
+from curation.admission.messages import (
+    FROM_LISTENER,
+    TO_LISTENER,
+    Answer,
+    Ask,
+    Certificate,
+    Fact,
+    Known,
+    Reviewed,
+    Serve,
+    Shown,
+)
+from curation.admission.reviews import NotAReview, Review
+from curation.checking.checkers import CheckerLost, Checkers
+from curation.isolation.channel import Channel, QueueFull
+from curation.isolation.frames import Frame, FrameRefused
+
+PATH: Final = b"/review"
+JUDGE_SECONDS: Final = 2.5
+"""For the judgement of a policy: the API server waits for 3 s."""
+FACT_SECONDS: Final = 1.0
+MAX_ASKED: Final = 64
+"""Questions to the operator at once."""
+MAX_JUDGED: Final = 128
+"""Policies that wait for a judgement at once."""
+
+
+def main(channel: socket.socket) -> None:
+    """Serve until the operator closes the channel."""
+    asyncio.run(_Listener(channel).run())
+
+
+class _Listener:
+    def __init__(self, channel: socket.socket) -> None:
+        self._channel_socket = channel
+        self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        self._context.minimum_version = ssl.TLSVersion.TLSv1_2
+        self._connections = Connections(self._context, PATH, self._answered)
+        self._accepting: list[asyncio.Task[None]] = []
+        self._sockets: list[socket.socket] = []
+        self._certified = False
+        self._asked: dict[int, asyncio.Future[Known]] = {}
+        self._numbers = itertools.count(1)
+        self._judging = 0
+
+    async def run(self) -> None:
+        ended = asyncio.Event()
+        # The socket is the caller's too, and closed by it.
+        self._channel = Channel(
+            self._channel_socket.dup(),
+            outgoing=FROM_LISTENER,
+            incoming=TO_LISTENER,
+            on_frame=self._told,
+            on_end=lambda _: ended.set(),
+        )
+        self._checkers = Checkers()
+        await ended.wait()
+        for task in self._accepting:
+            task.cancel()
+        await self._checkers.close()
+
+    def _told(self, frame: Frame) -> None:
+        match frame:
+            case Serve():
+                self._sockets = [socket.socket(fileno=each) for each in frame.descriptors]
+                for each in self._sockets:
+                    each.setblocking(False)
+                self._accept()
+            case Certificate():
+                problem = _load(self._context, frame.payload)
+                self._certified = self._certified or not problem
+                self._say(Shown(problem=problem))
+                self._accept()
+            case Answer():
+                if (waiting := self._asked.pop(frame.number, None)) is not None and not waiting.done():
+                    waiting.set_result(frame.known)
+
+    def _accept(self) -> None:
+        """Once there is a certificate: until then connections wait to be accepted."""
+        if self._certified and not self._accepting:
+            self._accepting = [asyncio.create_task(self._connections.accept(each)) for each in self._sockets]
+
+    def _say(self, frame: Frame) -> None:
+        with suppress(QueueFull, FrameRefused):  # an operator that is busy needs no more of it
+            self._channel.send(frame)
+
+    async def _answered(self, body: bytes) -> tuple[HTTPStatus, bytes]:
+        try:
+            review = reviews.parsed(body)
+        except NotAReview as error:
+            return HTTPStatus.BAD_REQUEST, str(error)[:500].encode()
+        if review.judged:
+            verdict, answer = await self._judged(review)
+        else:
+            warnings = await self._warnings(review)
+            verdict, answer = "warned" if warnings else "allowed", reviews.allowed(review.uid, warnings)
+        self._say(Reviewed(kind=review.kind if review.kind in reviews.KINDS else "other", verdict=verdict))
+        return HTTPStatus.OK, answer
+
+    async def _judged(self, review: Review) -> tuple[str, bytes]:
+        if self._judging >= MAX_JUDGED:
+            return "unanswered", reviews.unanswered(review, "since too many policies are being checked")
+        self._judging += 1
+        try:
+            async with asyncio.timeout(JUDGE_SECONDS):
+                namespace = review.namespace if review.kind == "CurationPolicy" else ""
+                judgement = await self._checkers.judge_policy(review.cedar, namespace=namespace)
+        except TimeoutError:
+            why = f"since that takes more than {JUDGE_SECONDS:g} s just now"
+            return "unanswered", reviews.unanswered(review, why)
+        except CheckerLost as error:
+            return "unanswered", reviews.unanswered(review, f"since there is no checker ({str(error)[:300]})")
+        finally:
+            self._judging -= 1
+        verdict = ("warned" if judgement.warnings else "allowed") if judgement.check.valid else "refused"
+        return verdict, reviews.judged(review, judgement)
+
+    async def _warnings(self, review: Review) -> list[str]:
+        found = [each for each in (reviews.input_warning(review.input_bytes),) if each]
+        if review.module and await self._known(Fact.MODULE, review.namespace, review.module) is Known.ABSENT:
+            found.append(
+                f"spec.moduleRef: there is no CurationModule {review.module} in this namespace yet: the job waits"
+            )
+        for name in review.secrets:
+            known = await self._known(Fact.SECRET, review.namespace, name)
+            if known is Known.FORBIDDEN:
+                found.append(
+                    f"spec.credentials: the operator may not read Secret {name}: grant it that with a Role and a "
+                    "RoleBinding in this namespace, as manifests/components/secrets does"
+                )
+            elif known is Known.ABSENT:
+                found.append(f"spec.credentials: there is no Secret {name} in this namespace yet")
+        return found
+
+    async def _known(self, fact: Fact, namespace: str, name: str) -> Known:
+        if len(self._asked) >= MAX_ASKED:
+            return Known.UNKNOWN
+        number = next(self._numbers)
+        waiting: asyncio.Future[Known] = asyncio.get_running_loop().create_future()
+        self._asked[number] = waiting
+        try:
+            self._say(Ask(number=number, fact=fact, namespace=namespace, name=name))
+            async with asyncio.timeout(FACT_SECONDS):
+                return await waiting
+        except TimeoutError:
+            return Known.UNKNOWN
+        finally:
+            self._asked.pop(number, None)
+
+
+def _load(context: ssl.SSLContext, pem: bytes) -> str:
+    """Show this certificate in every handshake from now on; what is wrong with it, if it cannot be used."""
+    try:
+        # OpenSSL reads files only. What is tried first must not spoil what is in use.
+        for each in (ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), context):
+            if hasattr(os, "memfd_create"):
+                descriptor = os.memfd_create("certificate", os.MFD_CLOEXEC)
+                with os.fdopen(descriptor, "wb", buffering=0) as file:
+                    file.write(pem)
+                    each.load_cert_chain(f"/proc/self/fd/{descriptor}")
+            else:
+                with tempfile.NamedTemporaryFile() as file_:
+                    file_.write(pem)
+                    file_.flush()
+                    each.load_cert_chain(file_.name)
+    except (OSError, ssl.SSLError, ValueError) as error:
+        return str(error)[:300] or type(error).__name__
+    return ""

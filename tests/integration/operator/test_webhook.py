@@ -1,0 +1,269 @@
+"""A broken policy is stopped at the door: kubectl against a real API server, which asks a real operator."""
+
+import asyncio
+import json
+import os
+import signal
+import socket
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from curation.checking.policy_judgement import judge_policy
+from testing.controlplane.connection import Connection, Kubectl
+from testing.operator_process import OperatorProcess
+from tests.harness import certificates
+from tests.harness.doors import LABEL, Door
+from tests.harness.world import World
+
+pytestmark = pytest.mark.own_operator
+
+GOOD = 'permit (principal == Agent::"m", action, resource == HttpEndpoint::"h.example");'
+BROKEN = 'permit (principal == Agent::"m", action,\n  resourse == HttpEndpoint::"h.example");'
+WHERE = "spec.cedar: policy 0, line 2, column 3: "
+
+CASES = {
+    "good": GOOD,
+    "nothing": "// nothing yet",
+    "a typing error": BROKEN,
+    "an unknown attribute": GOOD[:-1] + "\nwhen { context.hots == 1 };",
+    "a missing semicolon": GOOD[:-1],
+    "a template": "forbid (principal == ?principal, action, resource);",
+    "too deep": "permit(principal,action,resource)when{" + "(" * 99,
+    "a host in upper case": GOOD.replace("h.example", "H.Example"),
+    "a method in lower case": GOOD[:-1] + ' when { context.method == "get" };',
+    "a permit of everything": "permit (principal, action, resource);",
+}
+
+
+def policy(name: str, cedar: str, *, namespace: str, kind: str = "CurationPolicy", **metadata: Any) -> dict[str, Any]:
+    """In the namespace; a cluster policy has the label for which the test's door is open."""
+    place = {"namespace": namespace} if kind == "CurationPolicy" else {"labels": {LABEL: namespace}}
+    meta = {"name": name, **place, **metadata}
+    return {"apiVersion": "curation.dev/v1alpha1", "kind": kind, "metadata": meta, "spec": {"cedar": cedar}}
+
+
+class Doorway:
+    """A world whose operator has a webhook that the API server asks."""
+
+    def __init__(self, world: World, connection: Connection, kubectl: Kubectl, folder: Path) -> None:
+        self.world, self.connection, self.kubectl = world, connection, kubectl
+        self.namespace = world.namespace
+        self.door = Door(connection, world.namespace)
+        self._folder = folder
+        self.certificate, _ = certificates.self_signed(folder, "127.0.0.1")
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self.port = free.getsockname()[1]
+
+    def options(self, port: int | None = None) -> tuple[str, ...]:
+        key = self.certificate.with_suffix(".key")
+        return (
+            *("--https-bind", f"127.0.0.1:{port or self.port}"),
+            *("--https-certificate", str(self.certificate), "--https-key", str(key)),
+        )
+
+    async def start(self) -> OperatorProcess:
+        operator = await self.world.start_operator(*self.options())
+        await operator.until_metric(1, "curation_webhook_serving")
+        return operator
+
+    def open(self) -> None:
+        self.door.open(f"https://127.0.0.1:{self.port}", self.certificate.read_bytes())
+
+    async def opened(self) -> OperatorProcess:
+        """With a webhook that has effect, which takes the API server a moment."""
+        operator = await self.start()
+        self.open()
+        await self.until(
+            lambda: self.applied(policy("probe", BROKEN, namespace=self.namespace), "--dry-run=server")[0] != 0
+        )
+        return operator
+
+    async def until(self, condition: Callable[[], bool]) -> None:
+        async with asyncio.timeout(120):
+            while not await asyncio.to_thread(condition):  # noqa: ASYNC110 - nobody announces it
+                await asyncio.sleep(0.1)
+
+    def applied(self, document: Any, *options: str) -> tuple[int, str]:
+        """Exit code of kubectl, and what it said to its user."""
+        words = options if "replace" in options else ("apply", *options)
+        done = self.kubectl(*words, "-f", "-", input=json.dumps(document), check=False)
+        return done.returncode, done.stdout + done.stderr
+
+    def stored(self, name: str, kind: str = "curationpolicies") -> str:
+        done = self.kubectl("get", kind, name, "-o", "jsonpath={.spec.cedar}", check=False)
+        return done.stdout
+
+
+@pytest.fixture
+async def doorway(world: World, installed: Connection, kubectl: Kubectl, tmp_path: Path) -> AsyncIterator[Doorway]:
+    made = Doorway(world, installed, kubectl, tmp_path)
+    yield made
+    made.door.close()
+
+
+async def test_a_typing_error_is_refused_by_each_way_of_kubectl_in_words_that_name_it(
+    doorway: Doorway, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await doorway.opened()
+    run, ours = asyncio.to_thread, doorway.namespace
+    for options in ((), ("--server-side",), ("--dry-run=server",), ("--server-side", "--field-manager=flux")):
+        for kind in ("CurationPolicy", "ClusterCurationPolicy"):
+            name = f"new-{ours}"
+            code, said = await run(doorway.applied, policy(name, BROKEN, namespace=ours, kind=kind), *options)
+            assert code == 1, said
+            assert WHERE in said, said
+            assert "resourse" in said
+            assert "kubectl curation check-policy" in said
+    good = policy("p", GOOD, namespace=ours)
+    code, said = await run(doorway.applied, good)
+    assert (code, "Warning" in said) == (0, False), said
+    broken = policy("p", BROKEN, namespace=ours)
+    for options in ((), ("--server-side", "--force-conflicts"), ("replace",)):
+        code, said = await run(doorway.applied, broken, *options)
+        assert code == 1
+        assert WHERE in said, said
+    editor = tmp_path / "editor"
+    editor.write_text("#!/bin/sh\nexec sed -i -e 's/, resource ==/, resourse ==/' \"$1\"\n")
+    editor.chmod(0o700)
+    monkeypatch.setenv("KUBE_EDITOR", str(editor))
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    edited = await run(doorway.kubectl, "edit", "curationpolicy", "p", check=False)
+    assert "is invalid" in edited.stderr, edited.stderr
+    kept = Path(edited.stderr.partition('stored to "')[2].partition('"')[0])
+    assert "# * spec.cedar: policy 0, line 1, column" in await run(kept.read_text), "kubectl shows it in the editor"
+    assert await run(doorway.stored, "p") == GOOD
+
+
+async def test_the_webhook_and_check_policy_give_the_same_answers(doorway: Doorway) -> None:
+    await doorway.opened()
+    for number, text in enumerate(CASES.values()):
+        for kind in ("CurationPolicy", "ClusterCurationPolicy"):
+            judgement = judge_policy(text, cluster=kind != "CurationPolicy")
+            document = policy(f"case-{number}-{doorway.namespace}", text, namespace=doorway.namespace, kind=kind)
+            code, said = await asyncio.to_thread(doorway.applied, document, "--dry-run=server")
+            told = " ".join(said.split())
+            assert (code == 0) == judgement.check.valid, said
+            if not judgement.check.valid:
+                assert " ".join(f"spec.cedar: {judgement.check.message}".split()) in told
+            assert said.count("Warning: ") == len(judgement.warnings), said
+            for warning in judgement.warnings:
+                assert f"Warning: {warning}" in said
+
+
+async def test_with_the_operator_down_new_texts_wait_and_nothing_else_does(doorway: Doorway) -> None:
+    operator = await doorway.opened()
+    run, ours = asyncio.to_thread, doorway.namespace
+    assert (await run(doorway.applied, policy("p", GOOD, namespace=ours)))[0] == 0
+    await doorway.world.until(
+        lambda: bool(doorway.world.others[1].present.get("p", {}).get("status", {}).get("conditions")), "p has a status"
+    )
+    await operator.stop()
+    code, said = await run(doorway.applied, policy("q", GOOD, namespace=ours))
+    assert code == 1
+    assert "failed calling webhook" in said
+    labelled = policy("p", GOOD, namespace=ours, labels={"changed": "yes"})
+    assert (await run(doorway.applied, labelled))[0] == 0
+    job = {
+        "apiVersion": "curation.dev/v1alpha1",
+        "kind": "CurationJob",
+        "metadata": {"name": "j"},
+        "spec": {"moduleRef": {"name": "nobody"}},
+    }
+    assert (await run(doorway.applied, job))[0] == 0
+    await run(doorway.kubectl, "delete", "curationpolicy", "p", "--wait=false")
+    # What is deleted can go, finalizers included, with nobody at the door.
+    await run(
+        doorway.kubectl, "patch", "curationpolicy", "p", "--type=merge", '--patch={"metadata":{"finalizers":null}}'
+    )
+    await doorway.world.until(lambda: "p" not in doorway.world.others[1].present, "p is gone")
+    await run(doorway.kubectl, "delete", "curationjob", "j", "--wait=false")
+    await run(doorway.kubectl, "patch", "curationjob", "j", "--type=merge", '--patch={"metadata":{"finalizers":null}}')
+
+
+async def test_the_listener_is_started_again_and_a_new_certificate_is_shown_under_load(doorway: Doorway) -> None:
+    operator = await doorway.opened()
+    run, ours = asyncio.to_thread, doorway.namespace
+    listener = next(pid for pid in children(operator) if b"curation.admission.listener" in cmdline(pid))
+    os.kill(listener, signal.SIGKILL)
+    await doorway.until(lambda: doorway.applied(policy("after", GOOD, namespace=ours))[0] == 0)
+    before = doorway.certificate.read_bytes()
+    stopped = asyncio.Event()
+    failed: list[str] = []
+
+    async def load() -> None:
+        number = 0
+        while not stopped.is_set():
+            number += 1
+            code, said = await run(doorway.applied, policy(f"load-{number}", GOOD, namespace=ours), "--dry-run=server")
+            if code:
+                failed.append(said)
+
+    loading = asyncio.create_task(load())
+    certificates.self_signed(doorway._folder, "127.0.0.1")
+    after = doorway.certificate.read_bytes()
+    # Both are trusted while one takes the place of the other, as the operator's own renewal has it.
+    doorway.door.open(f"https://127.0.0.1:{doorway.port}", before + after)
+    await operator.until_metric(1, "curation_file_renewals_total", source="https-certificate", result="loaded")
+    doorway.door.open(f"https://127.0.0.1:{doorway.port}", after)
+    await doorway.until(lambda: doorway.applied(policy("renewed", BROKEN, namespace=ours))[1].count(WHERE) == 1)
+    stopped.set()
+    await loading
+    assert [said for said in failed if "x509" not in said] == []
+
+
+async def test_jobs_and_modules_are_warned_of_and_never_refused(doorway: Doorway) -> None:
+    await doorway.opened()
+    run = asyncio.to_thread
+    job = {
+        "apiVersion": "curation.dev/v1alpha1",
+        "kind": "CurationJob",
+        "metadata": {"name": "j"},
+        "spec": {"moduleRef": {"name": "nobody"}, "suspend": True, "input": {"text": "x" * 70_000}},
+    }
+    code, said = await run(doorway.applied, job)
+    assert code == 0, said
+    assert "Warning: spec.moduleRef: there is no CurationModule nobody in this namespace yet" in said
+    assert "Warning: spec.input has 70" in said
+    module = {
+        "apiVersion": "curation.dev/v1alpha1",
+        "kind": "CurationModule",
+        "metadata": {"name": "m"},
+        "spec": {
+            "source": {"builtin": "build-session-message-v1"},
+            "credentials": [
+                {"host": "h.example", "header": "Authorization", "secretKeyRef": {"name": "hidden", "key": "token"}}
+            ],
+        },
+    }
+    code, said = await run(doorway.applied, module)
+    assert code == 0, said
+    assert "Warning: spec.credentials: the operator may not read Secret hidden" in said
+    await doorway.until(
+        lambda: "no CurationModule" not in doorway.applied({**job, "spec": {"moduleRef": {"name": "m"}}})[1]
+    )
+
+
+def children(operator: OperatorProcess) -> list[int]:
+    """Its processes, and theirs."""
+    assert operator._process is not None
+    found, parents = list[int](), {operator._process.pid}
+    for path in sorted(Path("/proc").glob("[0-9]*"), key=lambda each: int(each.name)):
+        try:
+            parent = int((path / "stat").read_text().rpartition(")")[2].split()[1])
+        except OSError:
+            continue
+        if parent in parents:
+            parents.add(int(path.name))
+            found.append(int(path.name))
+    return found
+
+
+def cmdline(pid: int) -> bytes:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return b""
