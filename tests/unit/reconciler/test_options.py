@@ -14,7 +14,7 @@ from curation.cli.operator import main
 from curation.egress.client import CONNECTIONS
 from curation.reconciler.jobs import cleanup, observation
 from curation.reconciler.process.lifetime import Exit
-from curation.reconciler.runtime.settings import LeaseSettings, Settings
+from curation.reconciler.runtime.settings import HttpsSettings, LeaseSettings, Settings
 
 Seen = list[tuple[Settings, Path | None]]
 
@@ -205,3 +205,38 @@ def test_no_execution_waits_for_a_connection_behind_others_whatever_the_options_
     assert isinstance(option.type, click.IntRange)
     assert option.type.max is not None
     assert option.type.max + observation.OBSERVATIONS_AT_ONCE + cleanup.CANCELS_AT_ONCE <= CONNECTIONS
+
+
+@pytest.mark.parametrize(
+    ("given", "host", "port"),
+    [
+        ("127.0.0.1", "127.0.0.1", 9443),
+        ("127.0.0.1:0", "127.0.0.1", 0),
+        (":9000", "", 9000),
+        ("[::1]", "::1", 9443),
+        ("[::]:1", "::", 1),
+    ],
+)
+def test_the_webhook_is_served_where_it_is_told_and_at_9443_if_no_port_is_given(
+    seen: Seen, given: str, host: str, port: int
+) -> None:
+    assert run().exit_code == 0
+    assert run("--lease-namespace", "system", "--https-bind", given).exit_code == 0
+    without, settings = (each for each, _ in seen)
+    assert without.https is None
+    assert settings.https == HttpsSettings(host, port)
+
+
+def test_the_webhook_needs_a_certificate_or_a_place_to_make_one(seen: Seen, tmp_path: Path) -> None:
+    refused = run("--https-bind", "127.0.0.1")
+    assert refused.exit_code == Exit.USAGE
+    assert "--lease-namespace" in refused.output
+    key = tmp_path / "key"
+    key.write_text("x")
+    alone = run("--https-bind", "127.0.0.1", "--https-key", str(key))
+    assert alone.exit_code == Exit.USAGE
+    assert "need each other" in alone.output
+    both = run("--https-bind", "127.0.0.1", "--https-certificate", certifi.where(), "--https-key", str(key))
+    assert both.exit_code == 0, both.output
+    ((settings, _),) = seen
+    assert settings.https == HttpsSettings("127.0.0.1", 9443, Path(certifi.where()), key)
