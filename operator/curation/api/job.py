@@ -21,6 +21,8 @@ MAX_MESSAGE = 4096
 MAX_ATTEMPT = 2_000_000_000
 
 _DAY = 86_400
+_INTERVAL = 10
+_LONGEST = 60
 _DIGEST_MESSAGE = "must be sha256: and 64 hexadecimal digits in lower case, as sha256sum prints them"
 
 Name = Annotated[str, Field(min_length=1, max_length=52, pattern=NAME_PATTERN, json_schema_extra=spelled(NAME_MESSAGE))]
@@ -82,6 +84,15 @@ class Timeouts(Model):
     """Longest time in AwaitingApproval, in seconds; then the job is Failed with reason ApprovalTimeout."""
 
 
+class Observe(Model):
+    """How often the session of a Running job is observed: ever more rarely while nothing changes."""
+
+    interval_seconds: Annotated[int, Field(ge=1, le=3600)] = _INTERVAL
+    """Seconds from one observation to the next after something has changed, with jitter."""
+    max_interval_seconds: Annotated[int, Field(ge=1, le=3600)] = _LONGEST
+    """The interval doubles up to this while nothing changes, in seconds. With the value of the other it never grows."""
+
+
 class JobSpec(Model):
     """What to run (the template: moduleRef, input, inputFrom, config, configFrom, rerun) and how to treat it (the
     controls: all the rest)."""
@@ -98,6 +109,20 @@ class JobSpec(Model):
                 "!has(self.inputFrom) || !has(self.input) || size(dyn(self.input)) == 0",
                 "inputFrom and input are both set: keep one of them",
                 fieldPath=".inputFrom",
+            ),
+            cel(
+                "!has(self.observe) || self.observe.intervalSeconds <= self.observe.maxIntervalSeconds",
+                "observe.intervalSeconds must not exceed observe.maxIntervalSeconds: raise maxIntervalSeconds or lower"
+                " it",
+                fieldPath=".observe.intervalSeconds",
+            ),
+            cel(
+                "!has(self.observeIntervalSeconds) || !has(self.observe)"
+                f" || (self.observe.intervalSeconds == {_INTERVAL} && self.observe.maxIntervalSeconds == {_LONGEST})"
+                " || (self.observe.intervalSeconds == self.observeIntervalSeconds"
+                " && self.observe.maxIntervalSeconds == self.observeIntervalSeconds)",
+                "is deprecated and means both fields of observe: set observeIntervalSeconds to null, and keep observe",
+                fieldPath=".observeIntervalSeconds",
             ),
         )
     }
@@ -127,10 +152,18 @@ class JobSpec(Model):
     """Control. Automatic retries of runs that failed for a passing reason."""
     timeouts: Timeouts = Timeouts()
     """Control. The longest time in each phase."""
-    observe_interval_seconds: Annotated[int, Field(ge=1, le=3600)] = 10
-    """Control. How often the session of a Running job is observed, in seconds, with jitter."""
+    observe: Observe = Observe()
+    """Control. How often the session of a Running job is observed."""
+    observe_interval_seconds: Annotated[int, Field(ge=1, le=3600)] | None = None
+    """Control. Deprecated: set observe. If it is set, it counts for both of its fields."""
     ttl_seconds_after_finished: Annotated[int, Field(ge=0, le=365 * _DAY)] | None = None
     """Control. Deletes the job this many seconds after it finished; never if left out."""
+
+    @property
+    def observation(self) -> Observe:
+        """How often its session is observed, whichever field says so."""
+        given = self.observe_interval_seconds
+        return self.observe if given is None else Observe(interval_seconds=given, max_interval_seconds=given)
 
 
 class RunModule(Model):

@@ -3,7 +3,7 @@
 from datetime import datetime, timedelta
 
 from curation.api.approval import ApprovalDecision
-from curation.api.job import MAX_ABANDONED_RUNS
+from curation.api.job import MAX_ABANDONED_RUNS, Observe
 from curation.api.names import ConditionType, Phase, Reason
 from curation.api.schema import Condition
 from curation.cli.known import Known
@@ -123,13 +123,18 @@ def _approval_state(known: Known) -> str:
 def _running(known: Known) -> list[str]:
     job = known.job
     lines = [
-        f"its session to end, observed every {job.spec.observe_interval_seconds}s"
+        f"its session to end, observed every {_intervals(job.spec.observation)}"
         + _deadline(known, job.spec.timeouts.running_seconds, "running")
     ]
     reconciling = find(job.status.conditions, ConditionType.RECONCILING)
     if reconciling is not None and reconciling.reason == OBSERVATION_FAILED:
         lines.append(f"an observation that succeeds; the last one did not: {reconciling.message}")
     return lines
+
+
+def _intervals(observe: Observe) -> str:
+    shortest, longest = observe.interval_seconds, observe.max_interval_seconds
+    return f"{shortest}s" if shortest >= longest else f"{shortest}s to {longest}s"
 
 
 def module_state(known: Known) -> str:

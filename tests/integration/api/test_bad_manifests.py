@@ -101,6 +101,17 @@ _BAD: dict[str, tuple[Document, str, str]] = {
         job(timeouts={"completedSeconds": 1}), "spec.timeouts.completedSeconds", "unknown field"),
     "an observation without a pause": (
         job(observeIntervalSeconds=0), "spec.observeIntervalSeconds", "greater than or equal to 1"),
+    "an observation that is never to come": (
+        job(observe={"intervalSeconds": 3601, "maxIntervalSeconds": 3601}), "spec.observe.intervalSeconds",
+        "less than or equal to 3600"),
+    "an interval longer than the longest": (
+        job(observe={"intervalSeconds": 30, "maxIntervalSeconds": 20}), "spec.observe.intervalSeconds",
+        "raise maxIntervalSeconds"),
+    "an interval longer than the longest by default": (
+        job(observe={"intervalSeconds": 61}), "spec.observe.intervalSeconds", "raise maxIntervalSeconds"),
+    "two intervals that contradict each other": (
+        job(observe={"maxIntervalSeconds": 30}, observeIntervalSeconds=5), "spec.observeIntervalSeconds",
+        "set observeIntervalSeconds to null"),
     "a negative time to live": (
         job(ttlSecondsAfterFinished=-1), "spec.ttlSecondsAfterFinished", "greater than or equal to 0"),
     "a field of the batch job": (

@@ -42,6 +42,10 @@ _GOOD: dict[str, Document] = {
         config={"region": "eu"},
         configFrom={"configMapRef": {"name": "settings"}},
     ),
+    "a job that says how often it is observed": job(observe={"intervalSeconds": 1, "maxIntervalSeconds": 3600}),
+    "a job that says it twice alike": job(
+        observe={"intervalSeconds": 5, "maxIntervalSeconds": 5}, observeIntervalSeconds=5
+    ),
     "a job whose config is exactly 4 KiB": job(config={"k": "x" * 4095}),
     "a job whose input holds a null": job(input={"a": None}),
     "a builtin module": module(),
@@ -88,7 +92,7 @@ def test_defaults_of_a_job_are_filled_in_at_every_level(installed: Connection, n
         "onDenied": "AwaitApproval",
         "retry": {"limit": 3, "initialDelaySeconds": 1, "maxDelaySeconds": 300},
         "timeouts": {"submittedSeconds": 900, "runningSeconds": 7200},
-        "observeIntervalSeconds": 10,
+        "observe": {"intervalSeconds": 10, "maxIntervalSeconds": 60},
     }
 
 

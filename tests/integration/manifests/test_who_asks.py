@@ -82,7 +82,8 @@ _CONTROLS: dict[str, dict[str, Any]] = {
     "retry": {"retry": {"limit": 7}},
     "timeouts": {"timeouts": {"runningSeconds": 60}},
     "onDenied": {"onDenied": "Fail"},
-    "interval": {"observeIntervalSeconds": 30},
+    "interval": {"observe": {"intervalSeconds": 30}},
+    "old interval": {"observeIntervalSeconds": 30},
     "ttl": {"ttlSecondsAfterFinished": 60},
     "nothing": {},
 }

@@ -1,6 +1,7 @@
 """An observation that goes wrong never fails its job: it shows, is tried again with backoff, and recovers by itself.
 
-What goes wrong: the guest traps, the guest spins, a policy denies the call, the service is not there.
+What goes wrong: the guest traps, the guest spins, a policy denies the call, the service is not there. One that tells
+nothing new costs nothing but itself.
 """
 
 import asyncio
@@ -14,7 +15,7 @@ from testing.controlplane.connection import Kubectl
 from testing.operator_process import OperatorProcess
 from tests.guests import hostile
 from tests.harness import manifests
-from tests.harness.world import SECONDS, World
+from tests.harness.world import JOBS, SECONDS, World
 
 TRAP = "unreachable"
 SPIN = "(loop $forever (br $forever))"
@@ -151,3 +152,32 @@ async def test_observations_are_an_interval_apart_and_ever_further_while_they_fa
     # 10% of jitter, twice as long after each failure.
     for (before, after), interval in zip(pairwise(bad), (1, 2, 4), strict=False):
         assert after - before > 0.9 * interval
+
+
+@pytest.mark.own_operator
+async def test_a_session_that_does_not_change_is_observed_ever_more_rarely_without_a_write_or_a_reconciliation(
+    world: World,
+) -> None:
+    await world.prepare()
+    operator = await world.start_operator()
+    await world.create_job(observe={"intervalSeconds": 1, "maxIntervalSeconds": 4})
+    await world.until_phase("Running")
+    await until_observed(operator, "StillRunning", 1)
+
+    async def cost() -> tuple[float, str]:
+        reconciled = (await operator.metrics()).value("curation_reconcile_seconds_count", kind="CurationJob")
+        version: str = (await world.cluster.get(JOBS, "job-0"))["metadata"]["resourceVersion"]
+        return reconciled, version
+
+    before = await cost()
+    await until_observed(operator, "StillRunning", 5)
+    assert await cost() == before
+    times = [entry.time for entry in world.service.log() if entry.caller.trigger == "Observe"]
+    for at, following in pairwise(times):
+        assert following - at > 0.9 * max(1, min(4, at - times[0]))
+
+    annotation = {"metadata": {"annotations": {"curation.dev/observe-requested-at": "now"}}}
+    await world.cluster.patch(JOBS, "job-0", annotation)
+    world.service.complete(world.status()["session"]["id"], {"answer": 42})
+    await world.until_phase("Completed", output={"answer": 42})
+    await world.settled()

@@ -38,6 +38,7 @@ def test_it_is_versioned_and_the_same_everywhere() -> None:
         {"onDenied": "Fail"},
         {"retry": {"limit": 0}},
         {"timeouts": {"runningSeconds": 5}},
+        {"observe": {"intervalSeconds": 5, "maxIntervalSeconds": 5}},
         {"observeIntervalSeconds": 60},
         {"ttlSecondsAfterFinished": 5},
         {"aFieldOfALaterRelease": 1},

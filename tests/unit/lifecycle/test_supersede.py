@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from curation.api.job import CurationJob, ModuleReference, OnDenied, Retry, Timeouts
+from curation.api.job import CurationJob, ModuleReference, Observe, OnDenied, Retry, Timeouts
 from curation.api.names import FailureClass, Trigger
 from curation.lifecycle.decide import decide, runs_to_clean
 from curation.lifecycle.outcome import Completed
@@ -49,6 +49,7 @@ CONTROL_EDITS: dict[str, dict[str, Any]] = {
     "onDenied": {"on_denied": OnDenied.FAIL},
     "retry": {"retry": Retry(limit=0)},
     "timeouts": {"timeouts": Timeouts(submitted_seconds=901, queued_seconds=900, approval_seconds=900)},
+    "observe": {"observe": Observe(interval_seconds=11)},
     "observeIntervalSeconds": {"observe_interval_seconds": 11},
     "ttlSecondsAfterFinished": {"ttl_seconds_after_finished": 100},
 }

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from curation.api.approval import EvaluatedRequest
+from curation.api.job import Observe
 from curation.lifecycle.outcome import Calls, SessionRef, Trigger
 from curation.reconciler.jobs.attempt import Attempt
 from curation.reconciler.jobs.completion import Pending
@@ -44,7 +45,11 @@ class ObservationPlan:
     run_id: str
     due: float
     interval: float
-    """In seconds, that it was planned with."""
+    """In seconds, from the last one."""
+    observe: Observe
+    """What the job said when it was planned."""
+    changed: float
+    """When something has last changed, or was asked for."""
     failures: int = 0
     asked: str = ""
     """The value of curation.dev/observe-requested-at that was last honoured."""
@@ -52,6 +57,8 @@ class ObservationPlan:
     """The request for which the last observation was denied."""
     revision: int = 0
     """Of the policies when the last observation began."""
+    seen: int | None = None
+    """A hash of the last progress."""
 
 
 @dataclass(frozen=True, slots=True)

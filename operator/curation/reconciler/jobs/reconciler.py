@@ -72,9 +72,12 @@ class JobReconciler:
         finally:
             self._runs.decline(key)
             self._sources.decline(key)
-            self._observation.decline(key)
             present = self._context.cache(key).get(key.namespace, key.name)
             self._memories.forget(key, present.uid if present is not None else None)
+
+    def close(self) -> None:
+        """Begin nothing by itself any more. The workers have ended."""
+        self._observation.close()
 
     async def _step(self, key: Key) -> None:
         stored = self._context.cache(key).get(key.namespace, key.name)

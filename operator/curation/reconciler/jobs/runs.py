@@ -56,6 +56,8 @@ class Runs:
         self._calmer = asyncio.Event()
         self.on_observation_ended: Callable[[Key], None] = lambda _: None
         """Called when one of the job has ended."""
+        self.settles_observation: Callable[[Order, Report], bool] = lambda *_: False
+        """Whether nothing follows from an observation that has ended so: then its job need not be worked on."""
         self.closing = False
         """The process stops: no further run is claimed, which it would only abandon."""
         self._submit_turns: Turns[Key] = Turns(
@@ -107,6 +109,8 @@ class Runs:
                 self._end(attempt)
                 if order.trigger is Trigger.SUBMIT:
                     self.release(order.key)
+            if order.trigger is Trigger.OBSERVE and self.settles_observation(order, report):
+                return
             memory = self._memories.of(order.key, order.run.uid)
             if order.trigger is Trigger.SUBMIT:
                 memory.calls[order.run.id] = report.calls

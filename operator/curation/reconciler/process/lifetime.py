@@ -162,6 +162,7 @@ class Process:
                 cache.listen(self._while_working(_waker(queue, kind)))
 
             async def stop_work() -> None:
+                work.jobs.close()
                 await work.runs.close()
                 await work.jobs.cleanup.close()
                 await work.modules.close()
