@@ -8,7 +8,8 @@ import time
 from typing import Any
 
 from curation.checking import checker
-from curation.checking.policy_judgement import PolicyJudgement, judge_policy
+from curation.checking.judgement import PolicyJudgement
+from curation.checking.policy_judgement import judge_policy
 
 
 def main(channel: socket.socket) -> None:

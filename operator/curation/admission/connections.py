@@ -7,19 +7,21 @@ sum. So a flood costs the one that floods, and the API server, which has address
 import asyncio
 import socket
 import ssl
-from collections import Counter
+from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from functools import partial
 from http import HTTPStatus
 from typing import Final, cast
 
 import h11
 
 CONNECTIONS: Final = 192
-"""Open at once; one more is closed."""
+"""Open at once. One more takes the place of the oldest of the address that has most."""
 CONNECTIONS_OF_ONE: Final = 48
-"""Of one address."""
+"""Of one address; one more is closed."""
+CONNECTIONS_A_SECOND: Final = 50.0
+"""New ones of one address, after a burst of as many: a handshake takes a millisecond of the processor."""
 REQUESTS_A_SECOND: Final = 500.0
 """Of one address, after a burst of as many."""
 MAX_BODY_BYTES: Final = 8 << 20
@@ -33,15 +35,25 @@ REQUEST_SECONDS: Final = 10.0
 IDLE_SECONDS: Final = 90.0
 _RATES_KEPT: Final = 1024
 
-Answer = Callable[[bytes], Awaitable[tuple[HTTPStatus, bytes]]]
+Answer = Callable[[bytes, str], Awaitable[tuple[HTTPStatus, bytes]]]
+"""Given a body and the address that sent it."""
 
 
-@dataclass(slots=True)
-class _Rate:
-    """A token bucket."""
+class _Rates:
+    """A token bucket for each address, of those that came last."""
 
-    left: float
-    at: float
+    def __init__(self) -> None:
+        self._of: OrderedDict[str, tuple[float, float]] = OrderedDict()
+        """What is left of the burst, and when that was so."""
+
+    def may(self, address: str, a_second: float, now: float) -> bool:
+        """Whether this address may once more."""
+        left, at = self._of.pop(address, (a_second, now))
+        left = min(a_second, left + max(0.0, now - at) * a_second)
+        if len(self._of) >= _RATES_KEPT:
+            self._of.popitem(last=False)
+        self._of[address] = (max(0.0, left - 1), now) if left >= 1 else (left, now)
+        return left >= 1
 
 
 class Connections:
@@ -52,9 +64,9 @@ class Connections:
         self._context = context
         self._path = path
         self._answer = answer
-        self._of: Counter[str] = Counter()
-        self._rates: dict[str, _Rate] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._of: dict[str, OrderedDict[asyncio.Task[None], None]] = {}
+        """The open ones of each address, oldest first."""
+        self._connecting, self._asking = _Rates(), _Rates()
         self.bodies = 0
         """Bytes of all requests that are being read or answered."""
 
@@ -69,13 +81,35 @@ class Connections:
                 await asyncio.sleep(0.05)
                 continue
             address = str(peer[0])
-            if self._of.total() >= CONNECTIONS or self._of[address] >= CONNECTIONS_OF_ONE:
+            if not self._has_room(address):
                 accepted.close()
                 continue
-            self._of[address] += 1
             task = asyncio.create_task(self._served(accepted, address))
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+            self._of.setdefault(address, OrderedDict())[task] = None
+            task.add_done_callback(partial(self._ended, address))
+
+    def tasks(self) -> list[asyncio.Task[None]]:
+        """Of the connections that are open."""
+        return [task for mine in self._of.values() for task in mine]
+
+    def _has_room(self, address: str) -> bool:
+        """Whether this address may have one more; that of another may end for it."""
+        mine = len(self._of.get(address, ()))
+        now = asyncio.get_running_loop().time()
+        if mine >= CONNECTIONS_OF_ONE or not self._connecting.may(address, CONNECTIONS_A_SECOND, now):
+            return False
+        if len(self.tasks()) >= CONNECTIONS:
+            busiest = max(self._of.values(), key=len)
+            if len(busiest) <= mine:
+                return False
+            next(iter(busiest)).cancel()
+        return True
+
+    def _ended(self, address: str, task: asyncio.Task[None]) -> None:
+        mine = self._of[address]
+        del mine[task]
+        if not mine:
+            del self._of[address]
 
     async def _served(self, accepted: socket.socket, address: str) -> None:
         writer: asyncio.StreamWriter | None = None
@@ -91,9 +125,6 @@ class Connections:
                 writer.transport.abort()
             else:
                 accepted.close()
-            self._of[address] -= 1
-            if not self._of[address]:
-                del self._of[address]
 
     async def _requests(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, address: str) -> None:
         http = h11.Connection(h11.SERVER, max_incomplete_event_size=HEAD_BYTES)
@@ -140,7 +171,7 @@ class Connections:
                         return
                     body += event.data
                 elif isinstance(event, h11.EndOfMessage):
-                    await _send(http, writer, *await self._answer(bytes(body)))
+                    await _send(http, writer, *await self._answer(bytes(body), address))
                     return
                 else:
                     return
@@ -148,26 +179,13 @@ class Connections:
             self.bodies -= taken
 
     def _refusal(self, request: h11.Request, address: str) -> tuple[HTTPStatus, bytes] | None:
-        if not self._may_ask(address):
+        if not self._asking.may(address, REQUESTS_A_SECOND, asyncio.get_running_loop().time()):
             return HTTPStatus.TOO_MANY_REQUESTS, b"too many requests of one address"
         if request.target.partition(b"?")[0] != self._path:
             return HTTPStatus.NOT_FOUND, b"here is a webhook for the API server"
         if request.method != b"POST":
             return HTTPStatus.METHOD_NOT_ALLOWED, b"POST is allowed"
         return None
-
-    def _may_ask(self, address: str) -> bool:
-        now = asyncio.get_running_loop().time()
-        rate = self._rates.pop(address, None) or _Rate(REQUESTS_A_SECOND, now)
-        if len(self._rates) >= _RATES_KEPT:
-            del self._rates[next(iter(self._rates))]
-        rate.left = min(REQUESTS_A_SECOND, rate.left + (now - rate.at) * REQUESTS_A_SECOND)
-        rate.at = now
-        self._rates[address] = rate
-        if rate.left < 1:
-            return False
-        rate.left -= 1
-        return True
 
 
 async def _opened(

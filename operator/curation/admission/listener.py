@@ -10,7 +10,8 @@ import os
 import socket
 import ssl
 import tempfile
-from contextlib import suppress
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
 from http import HTTPStatus
 from typing import Final
 
@@ -29,23 +30,31 @@ from curation.admission.messages import (
     Shown,
 )
 from curation.admission.reviews import NotAReview, Review
-from curation.checking.checkers import CheckerLost, Checkers
+from curation.checking.checkers import CHECKERS_AT_ONCE, EVERYWHERE, CheckerLost, Checkers
 from curation.isolation.channel import Channel, QueueFull
 from curation.isolation.frames import Frame, FrameRefused
+from curation.turns import AwaitedTurns
 
 PATH: Final = b"/review"
 JUDGE_SECONDS: Final = 2.5
 """For the judgement of a policy: the API server waits for 3 s."""
 FACT_SECONDS: Final = 1.0
+WARM_SECONDS: Final = 20.0
 MAX_ASKED: Final = 64
 """Questions to the operator at once."""
-MAX_JUDGED: Final = 128
-"""Policies that wait for a judgement at once."""
 
 
 def main(channel: socket.socket) -> None:
     """Serve until the operator closes the channel."""
     asyncio.run(_Listener(channel).run())
+
+
+class _Line:
+    """The judgements of one address: one at a time."""
+
+    def __init__(self) -> None:
+        self.turns = AwaitedTurns(1, first=EVERYWHERE)
+        self.users = 0
 
 
 class _Listener:
@@ -59,7 +68,9 @@ class _Listener:
         self._certified = False
         self._asked: dict[int, asyncio.Future[Known]] = {}
         self._numbers = itertools.count(1)
-        self._judging = 0
+        # Each address in turn, and within one each namespace: else whoever floods names as many as he likes.
+        self._turns = AwaitedTurns(CHECKERS_AT_ONCE)
+        self._lines: dict[str, _Line] = {}
 
     async def run(self) -> None:
         ended = asyncio.Event()
@@ -71,11 +82,19 @@ class _Listener:
             on_frame=self._told,
             on_end=lambda _: ended.set(),
         )
-        self._checkers = Checkers()
+        self._checkers = Checkers(idle_seconds=2 * WARM_SECONDS)
+        warm = asyncio.create_task(self._stay_warm())
         await ended.wait()
-        for task in self._accepting:
+        for task in (warm, *self._accepting):
             task.cancel()
         await self._checkers.close()
+
+    async def _stay_warm(self) -> None:
+        """Keep one checker: the API server waits for no start of a process."""
+        while True:
+            with suppress(CheckerLost):
+                await self._checkers.judge_policy("", namespace="")
+            await asyncio.sleep(WARM_SECONDS)
 
     def _told(self, frame: Frame) -> None:
         match frame:
@@ -102,36 +121,44 @@ class _Listener:
         with suppress(QueueFull, FrameRefused):  # an operator that is busy needs no more of it
             self._channel.send(frame)
 
-    async def _answered(self, body: bytes) -> tuple[HTTPStatus, bytes]:
+    async def _answered(self, body: bytes, address: str) -> tuple[HTTPStatus, bytes]:
         try:
             review = reviews.parsed(body)
         except NotAReview as error:
             return HTTPStatus.BAD_REQUEST, str(error)[:500].encode()
         if review.judged:
-            verdict, answer = await self._judged(review)
+            verdict, answer = await self._judged(review, address)
         else:
             warnings = await self._warnings(review)
             verdict, answer = "warned" if warnings else "allowed", reviews.allowed(review.uid, warnings)
         self._say(Reviewed(kind=review.kind if review.kind in reviews.KINDS else "other", verdict=verdict))
         return HTTPStatus.OK, answer
 
-    async def _judged(self, review: Review) -> tuple[str, bytes]:
-        if self._judging >= MAX_JUDGED:
-            return "unanswered", reviews.unanswered(review, "since too many policies are being checked")
-        self._judging += 1
+    async def _judged(self, review: Review, address: str) -> tuple[str, bytes]:
+        namespace = review.namespace if review.kind == "CurationPolicy" else ""
         try:
-            async with asyncio.timeout(JUDGE_SECONDS):
-                namespace = review.namespace if review.kind == "CurationPolicy" else ""
+            async with asyncio.timeout(JUDGE_SECONDS), self._turn(address, namespace):
                 judgement = await self._checkers.judge_policy(review.cedar, namespace=namespace)
         except TimeoutError:
             why = f"since that takes more than {JUDGE_SECONDS:g} s just now"
             return "unanswered", reviews.unanswered(review, why)
         except CheckerLost as error:
             return "unanswered", reviews.unanswered(review, f"since there is no checker ({str(error)[:300]})")
-        finally:
-            self._judging -= 1
         verdict = ("warned" if judgement.warnings else "allowed") if judgement.check.valid else "refused"
         return verdict, reviews.judged(review, judgement)
+
+    @asynccontextmanager
+    async def _turn(self, address: str, namespace: str) -> AsyncIterator[None]:
+        """Wait until it is the turn of this address, and within it of this namespace."""
+        line = self._lines.setdefault(address, _Line())
+        line.users += 1
+        try:
+            async with line.turns.turn(namespace), self._turns.turn(address):
+                yield
+        finally:
+            line.users -= 1
+            if not line.users:
+                self._lines.pop(address, None)
 
     async def _warnings(self, review: Review) -> list[str]:
         found = [each for each in (reviews.input_warning(review.input_bytes),) if each]

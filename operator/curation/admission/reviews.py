@@ -12,7 +12,7 @@ import msgspec
 
 from curation.api.job import MAX_INPUT_BYTES
 from curation.api.names import GROUP
-from curation.checking.policy_judgement import PolicyJudgement
+from curation.checking.judgement import PolicyJudgement
 
 POLICY_KINDS: Final = ("CurationPolicy", "ClusterCurationPolicy")
 KINDS: Final = (*POLICY_KINDS, "CurationJob", "CurationModule")

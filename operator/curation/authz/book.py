@@ -12,9 +12,10 @@ from typing import Final
 from cachetools import LRUCache
 
 from curation.api.names import Trigger
+from curation.authz.check_result import PolicyCheck
 from curation.authz.effective import EffectiveSet, Source, build, origin_of
 from curation.authz.grant import Grant
-from curation.authz.policy_check import PolicyCheck, check_policy
+from curation.authz.policy_check import check_policy
 
 MAX_CACHED: Final = 512
 """Parsed sets that are kept, two a namespace at most; one more costs a parse (25 us a policy), no error."""

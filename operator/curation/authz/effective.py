@@ -9,8 +9,9 @@ from typing import Final, Self
 import cedarpy
 
 from curation.api.names import Trigger
+from curation.authz.check_result import PolicyCheck
 from curation.authz.grant import Grant
-from curation.authz.policy_check import PolicyCheck, name_of
+from curation.authz.policy_check import name_of
 from curation.authz.scan import scan
 
 _POSITIONAL: Final = re.compile(r"policy(\d+)")

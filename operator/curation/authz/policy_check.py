@@ -8,17 +8,15 @@ positional id; a text that cannot be encoded as UTF-8 raises UnicodeEncodeError.
 """
 
 import re
-from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Final
 
 import cedarpy
 
 from curation.api.clipping import clip
 from curation.authz.cedar_schema import schema
+from curation.authz.check_result import PolicyCheck
 from curation.authz.lexer import Token, place, tokens
 from curation.authz.scan import ScanRefused, Statement, scan
-
-CheckReason = Literal["Valid", "ParseError", "ValidationError"]
 
 MAX_ERRORS: Final = 5
 """How many errors a message lists."""
@@ -30,16 +28,6 @@ MAX_ERROR_CHARS: Final = 300
 _UNENDED: Final = "unexpected end of input"
 _NAMED: Final = re.compile(r"(?<=['`])[^'`]+(?=['`])|(?<=: )\w+$")
 _POSITIONAL: Final = re.compile(r"for policy `policy\d+`, ")
-
-
-@dataclass(frozen=True, slots=True)
-class PolicyCheck:
-    """What a policy's Ready condition says. ``message`` is one sentence; it names the policy by @id or index."""
-
-    valid: bool
-    count: int
-    reason: CheckReason
-    message: str
 
 
 def name_of(statement: Statement, index: int) -> str:

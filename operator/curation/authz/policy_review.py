@@ -13,7 +13,8 @@ from typing import Literal
 
 from curation.api.policy import ClusterCurationPolicy, CurationPolicy, PolicyInForce
 from curation.authz.book import PolicyBook
-from curation.authz.policy_check import PolicyCheck, check_policy
+from curation.authz.check_result import PolicyCheck
+from curation.authz.policy_check import check_policy
 
 _UNKNOWN = PolicyCheck(False, 0, "ParseError", "not checked yet")
 

@@ -12,8 +12,8 @@ import signal
 from collections.abc import Callable
 from typing import Any, Final, cast
 
-from curation.authz.policy_check import CheckReason, PolicyCheck
-from curation.checking.policy_judgement import PolicyJudgement
+from curation.authz.check_result import CheckReason, PolicyCheck
+from curation.checking.judgement import PolicyJudgement
 from curation.checking.questions import FROM_CHECKER, MAX_TEXT_BYTES, TO_CHECKER, JudgePolicy, PolicyJudged
 from curation.isolation.child import Child
 from curation.isolation.frames import Frame, FrameRefused

@@ -1,18 +1,8 @@
 """What there is to say about a policy text: whether it is valid, and what in it is most likely not meant."""
 
-from dataclasses import dataclass
-
-from curation.authz.policy_check import PolicyCheck, check_policy
+from curation.authz.policy_check import check_policy
+from curation.checking.judgement import PolicyJudgement
 from curation.checking.policy_lint import lint_policy
-
-
-@dataclass(frozen=True, slots=True)
-class PolicyJudgement:
-    """The answer, wherever it was given."""
-
-    check: PolicyCheck
-    warnings: tuple[str, ...] = ()
-    """Of a valid text."""
 
 
 def judge_policy(text: str, *, cluster: bool, lint: bool = True) -> PolicyJudgement:

@@ -4,7 +4,8 @@ from typing import Any
 
 import click
 
-from curation.checking.policy_judgement import PolicyJudgement, judge_policy
+from curation.checking.judgement import PolicyJudgement
+from curation.checking.policy_judgement import judge_policy
 from curation.cli.options import ANSWER_FORMATS, output_option
 from curation.cli.output import print_document
 from curation.cli.policy_files import policy_texts

@@ -27,14 +27,14 @@ class Served:
         self.port = self._listening.getsockname()[1]
         self._task = asyncio.create_task(self.connections.accept(self._listening))
 
-    async def _answer(self, body: bytes) -> tuple[HTTPStatus, bytes]:
+    async def _answer(self, body: bytes, _: str) -> tuple[HTTPStatus, bytes]:
         self.asked.append(body)
         if body == b"slow":
             await self.slow.wait()
         return HTTPStatus.OK, b"{}"
 
     async def close(self) -> None:
-        tasks = [self._task, *self.connections._tasks]
+        tasks = [self._task, *self.connections.tasks()]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -152,9 +152,32 @@ async def test_requests_of_one_address_are_bounded_in_their_rate(
 ) -> None:
     monkeypatch.setattr(under_test, "REQUESTS_A_SECOND", 1.0)
     now = asyncio.get_running_loop().time()
-    served.connections._rates["127.0.0.2"] = under_test._Rate(1.0, now + 3600)
+    assert served.connections._asking.may("127.0.0.2", 1.0, now + 3600)  # and the next one in another second
     assert b"429" in await served.ask(b"{}", source="127.0.0.2")
     assert b"200" in await served.ask(b"{}")
+
+
+async def test_new_connections_of_one_address_are_bounded_in_their_rate(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(under_test, "CONNECTIONS_A_SECOND", 1.0)
+    assert served.connections._connecting.may("127.0.0.2", 1.0, asyncio.get_running_loop().time() + 3600)
+    with pytest.raises((OSError, asyncio.IncompleteReadError)):
+        await served.open("127.0.0.2")
+    assert b"200" in await served.ask(b"{}")
+
+
+async def test_addresses_that_have_taken_all_give_way_to_one_that_has_less(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(under_test, "CONNECTIONS", 4)
+    flood = [await served.open(source) for source in ("127.0.0.2", "127.0.0.2", "127.0.0.3", "127.0.0.3")]
+    assert b"200" in await served.ask(b"{}")
+    reader, _ = flood[0]
+    assert await ended(reader), "the oldest of one that has most"
+    assert len(served.connections.tasks()) <= 4
+    for _, writer in flood:
+        writer.transport.abort()
 
 
 @pytest.mark.parametrize("sent", [b"\x00" * 100, b"GET /\r\n\r\n", b"POST /review HTTP/1.1\r\n" + b"a: b\r\n" * 9000])

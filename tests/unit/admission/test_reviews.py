@@ -7,8 +7,8 @@ import pytest
 
 from curation.admission import reviews
 from curation.admission.reviews import NotAReview, Review
-from curation.authz.policy_check import PolicyCheck
-from curation.checking.policy_judgement import PolicyJudgement
+from curation.authz.check_result import PolicyCheck
+from curation.checking.judgement import PolicyJudgement
 
 BAD = PolicyJudgement(PolicyCheck(False, 0, "ParseError", "policy 0, line 1, column 2: no"))
 GOOD = PolicyJudgement(PolicyCheck(True, 1, "Valid", "1 policy"), ("policy 0, line 1, column 1: hm",))

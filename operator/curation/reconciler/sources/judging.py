@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import Final
 
 from curation.api.policy import ClusterCurationPolicy, CurationPolicy
-from curation.authz.policy_check import PolicyCheck
+from curation.authz.check_result import PolicyCheck
 from curation.authz.policy_review import PolicyReview, unknown_texts
 from curation.checking.checkers import CheckerLost, Checkers
 from curation.reconciler.runtime.key import Key

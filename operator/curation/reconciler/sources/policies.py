@@ -10,7 +10,7 @@ from typing import Final, NamedTuple
 from curation.api.names import POLICY_INVALID
 from curation.api.policy import CurationPolicy, PolicyStatus
 from curation.api.reading import Unreadable
-from curation.authz.policy_check import PolicyCheck
+from curation.authz.check_result import PolicyCheck
 from curation.authz.policy_review import PolicyReview, put_in_force, review
 from curation.checking.checkers import Checkers
 from curation.cluster.answers import Document, Refused
