@@ -38,19 +38,20 @@ def _roles() -> dict[str, dict[str, Any]]:
 
 def test_no_role_has_a_wildcard() -> None:
     roles = _roles()
-    assert len(roles) == 8
+    assert len(roles) == 10
     for name, role in roles.items():
         for rule in role["rules"]:
             assert "*" not in [*rule["apiGroups"], *rule["resources"], *rule["verbs"]], name
 
 
-def test_only_the_secrets_component_reads_secrets_and_only_named_ones() -> None:
-    rules = [
-        (name, rule) for name, role in _roles().items() for rule in role["rules"] if "secrets" in rule["resources"]
-    ]
-    assert [name for name, _ in rules] == ["Role/curation-operator-secrets"]
-    assert rules[0][1]["resourceNames"]
-    assert rules[0][1]["verbs"] == ["get"]
+def test_only_two_components_touch_secrets_and_only_named_ones() -> None:
+    rules = {name: rule for name, role in _roles().items() for rule in role["rules"] if "secrets" in rule["resources"]}
+    assert set(rules) == {"Role/curation-operator-secrets", "Role/curation-operator-webhook"}
+    assert rules["Role/curation-operator-secrets"]["resourceNames"]
+    assert rules["Role/curation-operator-secrets"]["verbs"] == ["get"]
+    # Its own certificate.
+    assert rules["Role/curation-operator-webhook"]["resourceNames"] == ["curation-operator-webhook"]
+    assert rules["Role/curation-operator-webhook"]["verbs"] == ["get", "patch"]
 
 
 def test_only_viewing_and_jobs_aggregate_into_the_roles_of_kubernetes() -> None:
