@@ -1,16 +1,16 @@
-"""What a process executes, and how each execution ends: in one completion, which `settlement` checks and writes.
+"""What a process executes, and how each execution ends: in one report, which becomes a completion.
 
 Tasks are generators; each `yield` is a place where other tasks, processes, people, faults and crashes come in between.
 """
 
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass
-from datetime import datetime
 from typing import TYPE_CHECKING
 
 from curation.api.approval import EvaluatedRequest
 from curation.api.job import CurationJob, Run
 from curation.api.names import FailureClass, Trigger
+from curation.execution.seam import Answered, Left
 from curation.lifecycle.outcome import (
     Calls,
     Completed,
@@ -24,13 +24,11 @@ from curation.lifecycle.outcome import (
     SessionSpawned,
     StillRunning,
 )
-from curation.reconciler.jobs.attempt import Attempt
-from curation.reconciler.jobs.orders import Order
-from curation.reconciler.runtime.key import Key
 from tests.models.documents import DIGEST, WALL, Request
 from tests.models.sessions import State
 
 if TYPE_CHECKING:
+    from tests.models.executor import Execution
     from tests.models.process import Process
 
 Task = Iterator[str]
@@ -70,42 +68,12 @@ class Behaviour:
     """Goes on after a denied call."""
 
 
-@dataclass
-class Execution:
-    """A run, or an observation, that a process executes."""
-
-    attempt: Attempt
-    since: int
-    """The version of its claim, or of the object that made it start."""
-    launched: datetime
-
-    @property
-    def run(self) -> RunKey:
-        """What it is annotated with."""
-        return self.attempt.order.run
-
-    @property
-    def trigger(self) -> Trigger:
-        """Why it is executed."""
-        return self.attempt.order.trigger
-
-    @property
-    def dead(self) -> bool:
-        """Its fence has died."""
-        return bool(self.attempt.dead)
-
-
 def run_key(job: CurationJob, run: Run) -> RunKey:
     """What a run is annotated with."""
     return RunKey(job.metadata.uid, run.id, run.generation, run.attempt, run.template_digest)
 
 
-def order(key: Key, run: RunKey, trigger: Trigger) -> Order:
-    """What is ordered of a run of the one job."""
-    return Order(key, run, trigger, labels={}, module="module", digest=DIGEST, input={}, config={})
-
-
-def submit(process: "Process", execution: Execution, behaviour: Behaviour) -> Task:
+def submit(process: "Process", execution: "Execution", behaviour: Behaviour) -> Task:
     """Execute a run."""
     world, run_id = process.world, execution.run.id
     result: Result | None = None
@@ -113,7 +81,7 @@ def submit(process: "Process", execution: Execution, behaviour: Behaviour) -> Ta
     session: str | None = None
     for number, creates in enumerate(behaviour.calls):
         yield "about to call"
-        if execution.dead:
+        if execution.stopped:
             result = Failed(FailureClass.MODULE_ERROR, "the call was cancelled")
             break
         if not world.allowed:
@@ -122,7 +90,9 @@ def submit(process: "Process", execution: Execution, behaviour: Behaviour) -> Ta
             result = Denied(DENIED_REQUEST, "the call was denied")
             break
         allowed += 1
-        world.checker.departure(process, run_id, Trigger.SUBMIT, execution.since)
+        execution.say(Left(number))
+        if not execution.unfenced:
+            world.checker.departure(process, run_id, Trigger.SUBMIT, execution.since)
         request = Request(run_id, f"{run_id}/{number}", creates, until=execution.launched + WALL)
         world.wire.append(request)
         left += 1
@@ -132,6 +102,7 @@ def submit(process: "Process", execution: Execution, behaviour: Behaviour) -> Ta
             result = Failed(FailureClass.TIMEOUT, "past the wall limit")
             break
         answered += 1
+        execution.say(Answered(number))
         if creates and request.session is None:
             result = Failed(FailureClass.MODULE_ERROR, "the service says that the run is cancelled")
             break
@@ -141,20 +112,21 @@ def submit(process: "Process", execution: Execution, behaviour: Behaviour) -> Ta
     if result is None:
         result = SessionSpawned(SessionRef(session)) if session is not None else Completed({"done": True})
     yield "ended"
-    process.ended(execution, Report(Trigger.SUBMIT, execution.run, result, Calls(left, answered, allowed)))
+    process.executor.end(execution, Report(Trigger.SUBMIT, execution.run, result, Calls(left, answered, allowed)))
 
 
-def observe(process: "Process", execution: Execution, session: str) -> Task:
+def observe(process: "Process", execution: "Execution", session: str) -> Task:
     """Observe a session."""
     world = process.world
     yield "about to call"
     result: Result
-    if execution.dead:
+    if execution.stopped:
         result = Failed(FailureClass.MODULE_ERROR, "the call was cancelled")
     elif not world.allowed:
         result = Denied(DENIED_REQUEST, "the call was denied")
     else:
-        world.checker.departure(process, execution.run.id, Trigger.OBSERVE, execution.since)
+        if not execution.unfenced:
+            world.checker.departure(process, execution.run.id, Trigger.OBSERVE, execution.since)
         yield "on its way"
         match world.service.states[session]:
             case State.LIVE:
@@ -164,4 +136,4 @@ def observe(process: "Process", execution: Execution, session: str) -> Task:
             case State.FAILED | State.CANCELLED as state:
                 result = SessionFailed(f"the session is {state}")
     yield "ended"
-    process.ended(execution, Report(Trigger.OBSERVE, execution.run, result, Calls(1, 1, 1)))
+    process.executor.end(execution, Report(Trigger.OBSERVE, execution.run, result, Calls(1, 1, 1)))

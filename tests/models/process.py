@@ -13,18 +13,24 @@ from curation.api.job import CurationJob
 from curation.api.names import Phase, Reason, Trigger
 from curation.cluster.cache import Cache, Stored
 from curation.cluster.resources import JOBS
+from curation.execution.seam import ModuleBuild
 from curation.lifecycle.decide import decide
 from curation.lifecycle.fence import objection
-from curation.lifecycle.outcome import Report, RunKey
+from curation.lifecycle.outcome import Report
 from curation.lifecycle.step import Facts, Step
+from curation.reconciler.jobs import orders
 from curation.reconciler.jobs.attempt import Attempt
 from curation.reconciler.jobs.completion import Pending
 from curation.reconciler.jobs.memory import JobMemory, Memories
+from curation.reconciler.jobs.orders import Order
+from curation.reconciler.jobs.runs import Runs
 from curation.reconciler.jobs.takeover import Takeover
+from curation.reconciler.runtime.key import Key
 from tests.models.apiserver import Reply
 from tests.models.cleaning import cleanup
 from tests.models.documents import DIGEST, NAME, WALL, Document, finalized, parse, unfinalized
-from tests.models.executions import Behaviour, Execution, Task, observe, order, run_key, submit
+from tests.models.executions import Behaviour, Task, run_key
+from tests.models.executor import AdversarialExecutor
 from tests.models.sessions import State
 from tests.models.settlement import KEY, settle
 from tests.oracles.versions import revision
@@ -46,13 +52,17 @@ class Process:
     """Every version, for the checker."""
     deleted: set[str] = field(default_factory=set)
     tasks: dict[str, Task] = field(default_factory=dict)
-    executions: dict[tuple[str, Trigger], Execution] = field(default_factory=dict)
+    claimed: dict[str, int] = field(default_factory=dict)
+    """The version that the claim of each run made."""
     reports: list[Report] = field(default_factory=list)
     _spawned: int = 0
+    _settling: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         self.cache = Cache(JOBS)
         self.memories = Memories()
+        self.executor = AdversarialExecutor(self)
+        self.runs = _runs(self)
         self.takeover = _takeover(self.world, self.holder, self.memories)
         self.cleanup = cleanup(self)
         self.takeover.leading_since = self.world.api.revision
@@ -84,7 +94,7 @@ class Process:
         version = _stored(obj)
         for attempt in self._attempts():
             if not self.world.guards.death:
-                attempt.dead = ""
+                self._revive(attempt)
             attempt.on_version(version)
 
     def forget(self, uid: str) -> None:
@@ -128,17 +138,20 @@ class Process:
     def _attempts(self) -> list[Attempt]:
         return [attempt for memory in self.memories.at(KEY) for attempt in memory.attempts]
 
-    def _begin(self, run: RunKey, trigger: Trigger) -> Attempt:
-        attempt = Attempt(order(KEY, run, trigger))
-        self.memory(run.uid).attempts.add(attempt)
-        return attempt
+    def _revive(self, attempt: Attempt) -> None:
+        attempt.dead = ""
+        execution = self.executor.executions.get(attempt.execution)
+        if execution is not None:
+            execution.stopped = False
 
     # -- its tasks ---------------------------------------------------------------------------------------------------
 
-    def spawn(self, name: str, task: Task) -> None:
-        """Have a task; it has not begun."""
+    def spawn(self, kind: str, task: Task) -> str:
+        """Have a task; it has not begun. Returns its name."""
         self._spawned += 1
-        self.tasks[f"{name} {self._spawned}"] = task
+        name = f"{kind} {self._spawned}"
+        self.tasks[name] = task
+        return name
 
     def step(self, name: str) -> str:
         """Go on with a task up to its next `yield`; returns where it is."""
@@ -206,41 +219,28 @@ class Process:
         run = run_key(job, job.status.run)
         if objection(job, run, Trigger.OBSERVE) is not None:
             return False
-        execution = Execution(self._begin(run, Trigger.OBSERVE), revision(self.known or {}), self.world.now)
-        self.executions[run.id, Trigger.OBSERVE] = execution
-        self.spawn("observe", observe(self, execution, job.status.session.id))
+        self.runs.launch(self.runs.begin(orders.observe(KEY, job, job.status.run)))
         return True
 
-    def ended(self, execution: Execution, report: Report) -> None:
-        """An execution has ended; its completion is to be settled."""
-        del self.executions[execution.run.id, execution.trigger]
-        memory = self.memory(execution.run.uid)
-        memory.attempts.discard(execution.attempt)
-        if report.trigger is Trigger.SUBMIT:
-            memory.calls[report.run.id] = report.calls
-        report = Report(report.trigger, report.run, report.result, report.calls, dead=execution.dead)
-        self.reports.append(report)
-        self.complete(report)
+    def woken(self, key: Key) -> None:
+        """What has ended is to be settled, each in a task of its own."""
+        for pending in self.runs.pending(key):
+            if pending.execution not in self._settling:
+                self._settling.add(pending.execution)
+                self.reports.append(pending.report)
+                self.spawn("settle", settle(self, pending))
 
     def complete(self, report: Report) -> None:
-        """A completion comes; the same one may come again."""
-        pending = Pending(report, order(KEY, report.run, report.trigger))
+        """A completion comes again, whoever was told of it before."""
+        found = Order(KEY, report.run, report.trigger, labels={}, module="module", digest=DIGEST, input={}, config={})
+        pending = Pending(report, found)
         self.memory(report.run.uid).inbox.append(pending)
         self.spawn("settle", settle(self, pending))
 
     def settled(self, pending: Pending) -> None:
         """A completion is over."""
-        memory = self.memory(pending.order.run.uid)
-        memory.inbox = [other for other in memory.inbox if other is not pending]
-
-    def _launch(self, attempt: Attempt, claimed: Document) -> None:
-        """Execute a run. Trap: the watch may have shown its end before the answer to its claim came back."""
-        run = attempt.order.run
-        self.world.checker.launch(run.id)
-        execution = Execution(attempt, revision(claimed), self.world.now)
-        self.executions[run.id, Trigger.SUBMIT] = execution
-        behaviour = self.world.behaviours.pop(0) if self.world.behaviours else Behaviour()
-        self.spawn("submit", submit(self, execution, behaviour))
+        self._settling.discard(pending.execution)
+        self.runs.settled(KEY, pending)
 
     # -- reconcile ---------------------------------------------------------------------------------------------------
 
@@ -298,7 +298,7 @@ class Process:
 
     def _write_step(self, job: CurationJob, base: Document, step: Step) -> Task:
         run, early = step.launch, not self.world.guards.claim_before_launch
-        attempt = self._begin(run_key(job, run), Trigger.SUBMIT) if run is not None else None
+        attempt = self.runs.begin(orders.submit(KEY, job, run)) if run is not None else None
         if run is not None and attempt is not None and early:
             self.world.checker.claim(run, base)
             self._launch(attempt, base)
@@ -308,13 +308,17 @@ class Process:
         memory = self.memory(job.metadata.uid)
         if not self.take(reply):
             if attempt is not None and not early:
-                memory.attempts.discard(attempt)
+                self.runs.discard(attempt)
             return
         assert reply is not None
         if job.status.approval is not None and step.status.reason == Reason.APPROVED:
             memory.freed_for = job.status.approval.request_digest
         if attempt is not None and not early:
             self._launch(attempt, reply.written)
+
+    def _launch(self, attempt: Attempt, claimed: Document) -> None:
+        self.claimed[attempt.order.run.id] = revision(claimed)
+        self.runs.launch(attempt)
 
     # -- clean-up ----------------------------------------------------------------------------------------------------
 
@@ -337,6 +341,16 @@ def _stored(obj: Document) -> Stored:
     cache.put(obj)
     (stored,) = cache
     return stored
+
+
+def _runs(process: "Process") -> Runs:
+    """The real ones. What they would wake is settled as soon as it can be."""
+    context: Any = SimpleNamespace(
+        settings=SimpleNamespace(max_concurrent_runs=1), queue=SimpleNamespace(add=process.woken)
+    )
+    built = ModuleBuild("module", DIGEST), SimpleNamespace(credentials=())
+    modules: Any = SimpleNamespace(build=lambda namespace, module, digest: built)
+    return Runs(context, process.memories, process.executor, modules)
 
 
 def _takeover(world: "World", holder: str, memories: Memories) -> Takeover:

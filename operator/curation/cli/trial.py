@@ -30,7 +30,7 @@ from curation.cli.trial_run import Trial, tried
 from curation.cli.trial_shown import as_document, as_text
 from curation.egress.client import EgressClient
 from curation.egress.floor import AddressFloor
-from curation.execution.executor import Invocation, ModuleBuild
+from curation.execution.seam import ExecutionRequest, ModuleBuild
 from curation.lifecycle.outcome import Denied, Failed, RunKey, SessionFailed, SessionRef
 from curation.lifecycle.template import Template
 from curation.reconciler.jobs.runs import CANCEL_WALL_SECONDS
@@ -130,13 +130,13 @@ def try_module(
         floor = AddressFloor(allow_cidr, deny_cidr)
         service = None if mock is None else MockService.of(mock, floor)
         wasm = _wasm(file)
-        invocation = _invocation(
+        request = _request(
             wasm, module or _name_of(file), namespace, job, dict(labels), _input(given), dict(config), trigger
         )
-        invocation = replace(
-            invocation,
-            run=replace(run, template_digest=invocation.run.template_digest) if run else invocation.run,
-            module=replace(invocation.module, limits=_limits(limits, trigger)),
+        request = replace(
+            request,
+            run=replace(run, template_digest=request.run.template_digest) if run else request.run,
+            module=replace(request.module, limits=_limits(limits, trigger)),
             session=_session(session, trigger),
         )
         book = _book(policies, namespace)
@@ -145,10 +145,10 @@ def try_module(
 
     async def once() -> Trial:
         if service is not None:
-            return await tried(wasm, invocation, book, service)
+            return await tried(wasm, request, book, service)
         client = EgressClient(floor, ca_bundle=ca_bundle)
         try:
-            return await tried(wasm, invocation, book, client)
+            return await tried(wasm, request, book, client)
         finally:
             await client.close()
 
@@ -199,7 +199,7 @@ def _name_of(file: Path) -> str:
     return re.sub(r"[^a-z0-9]+", "-", file.stem.lower())[:52].strip("-") or "module"
 
 
-def _invocation(
+def _request(
     wasm: bytes,
     module: str,
     namespace: str,
@@ -208,7 +208,7 @@ def _invocation(
     given: dict[str, Any],
     config: dict[str, str],
     trigger: Trigger,
-) -> Invocation:
+) -> ExecutionRequest:
     """What would be run of a job like this one, whose fields are held to what the cluster would hold them to."""
     try:
         parsed(CallDefaults, {"namespace": namespace, "job": job, "labels": labels})
@@ -228,7 +228,7 @@ def _invocation(
     if (size := sum(len(key.encode()) + len(value.encode()) for key, value in config.items())) > MAX_CONFIG_BYTES:
         raise BadInput(f"--config: {size} bytes in all, {MAX_CONFIG_BYTES} are allowed; put larger data in input")
     uid = str(uuid.uuid4())
-    return Invocation(
+    return ExecutionRequest(
         trigger=trigger,
         run=RunKey(uid, f"{uid}.g1.a1", 1, 1, template.digest),
         namespace=namespace,

@@ -4,6 +4,7 @@ Nothing of the run is made here: what decides, sends, counts and ends it is what
 the operator. This only puts them together, as the operator's process does, and keeps what passes through.
 """
 
+import asyncio
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -16,8 +17,9 @@ from curation.authz.book import PolicyBook
 from curation.authz.gate import CallContext, Decision, Gate, request_url
 from curation.egress.client import OutboundRequest, OutboundResponse
 from curation.execution.calls import CallResult
-from curation.execution.executor import Authorizer, Invocation, Sender
 from curation.execution.in_process import InProcessExecutor
+from curation.execution.origin_credentials import OriginCredential
+from curation.execution.seam import Authorizer, Ended, ExecutionRequest, Sender, Word
 from curation.lifecycle.outcome import Report
 from curation.wasm.guest import GuestEnd, Returned
 from curation.wasm.limits import MAX_REQUEST_BYTES
@@ -65,7 +67,7 @@ class Used:
 class Trial:
     """What happened."""
 
-    invocation: Invocation
+    request: ExecutionRequest
     size_bytes: int
     calls: tuple[TriedCall, ...]
     more_calls: int
@@ -126,20 +128,42 @@ class Recorder:
             self.used.output_size = len(end.document.encode())
 
 
-async def tried(wasm: bytes, invocation: Invocation, book: PolicyBook, sender: Sender) -> Trial:
+class _Given:
+    """What a trial supplies: the file's bytes, and no credential."""
+
+    def __init__(self, wasm: bytes) -> None:
+        self._wasm = wasm
+
+    async def wasm(self, _request: ExecutionRequest) -> bytes:
+        """See `Supplies`."""
+        return self._wasm
+
+    async def credentials(self, _request: ExecutionRequest) -> tuple[OriginCredential, ...]:
+        """See `Supplies`."""
+        return ()
+
+
+async def tried(wasm: bytes, request: ExecutionRequest, book: PolicyBook, sender: Sender) -> Trial:
     """Run the module once, to its end. Raises ModuleLoadError for one that does not fit, OSError without a compiler."""
     store = ModuleStore()
     recorder = Recorder(Gate(book, lambda: datetime.now(UTC)), sender)
-    executor = InProcessExecutor(store, recorder, recorder, max_concurrent=1, probe=recorder)
+    executor = InProcessExecutor(store, recorder, recorder, _Given(wasm), max_concurrent=1, probe=recorder)
+    ended: asyncio.Future[Report] = asyncio.get_running_loop().create_future()
+
+    def hear(_: str, word: Word) -> None:
+        if isinstance(word, Ended):
+            ended.set_result(word.report)
+
     try:
-        module = await store.load_bytes(wasm, invocation.namespace)
+        module = await store.load_bytes(wasm, request.namespace)
         recorder.used.start_memory = module.start_bytes
-        report = await executor.start(invocation).report()
+        executor.start(request, hear)
+        report = await ended
     finally:
-        await executor.close(GRACE_SECONDS)
+        await executor.drain(GRACE_SECONDS)
         await store.close()
     calls = tuple(recorder.calls)
-    return Trial(invocation, len(wasm), calls, recorder.used.http_calls - len(calls), recorder.used, report)
+    return Trial(request, len(wasm), calls, recorder.used.http_calls - len(calls), recorder.used, report)
 
 
 def _canonical(request: EvaluatedRequest) -> str:

@@ -25,15 +25,15 @@ MAX_LINE: Final = 2000
 
 def as_document(trial: Trial) -> dict[str, Any]:
     """What `-o json` prints."""
-    invocation, report = trial.invocation, trial.report
+    request, report = trial.request, trial.report
     return {
         "module": {
-            "name": invocation.module.name,
-            "digest": invocation.module.digest,
+            "name": request.module.name,
+            "digest": request.module.digest,
             "sizeBytes": trial.size_bytes,
         },
-        "run": {"id": invocation.run.id, "templateDigest": invocation.run.template_digest},
-        "trigger": invocation.trigger.value,
+        "run": {"id": request.run.id, "templateDigest": request.run.template_digest},
+        "trigger": request.trigger.value,
         "calls": [_call(call) for call in trial.calls],
         "callsNotShown": trial.more_calls,
         "log": report.log.splitlines(),
@@ -48,9 +48,9 @@ def as_text(trial: Trial) -> str:
 
 
 def _lines(trial: Trial) -> Iterator[str]:
-    invocation, report = trial.invocation, trial.report
-    yield f"Module {safe(invocation.module.name)} {invocation.module.digest}, {trial.size_bytes} bytes"
-    yield f"{invocation.trigger} of run {safe(invocation.run.id)}"
+    request, report = trial.request, trial.report
+    yield f"Module {safe(request.module.name)} {request.module.digest}, {trial.size_bytes} bytes"
+    yield f"{request.trigger} of run {safe(request.run.id)}"
     yield ""
     yield "Calls" if trial.calls else "Calls: none"
     for call in trial.calls:
@@ -132,7 +132,7 @@ def _result(result: Result) -> dict[str, Any]:
 
 def _limits(trial: Trial) -> Iterator[tuple[str, Any, Any, tuple[str, str]]]:
     """Name, used and allowed as numbers, and both in words."""
-    used, limits = trial.used, trial.invocation.module.limits
+    used, limits = trial.used, trial.request.module.limits
     start = used.start_memory
     yield "memory", None, limits.memory, (f"begins with {size_text(start)}", size_text(limits.memory))
     cpu, wall = round(used.cpu_seconds, 6), round(used.wall_seconds, 6)

@@ -22,8 +22,8 @@ from curation.egress.content import body_text
 from curation.egress.errors import AnswerOverBounds, EgressRefused, ResponseTooLarge, Unavailable
 from curation.egress.headers import module_headers
 from curation.egress.url import CanonicalURL, canonical_method, evaluated_request, parse_url
-from curation.execution.executor import Authorizer, Invocation, Sender
-from curation.execution.origin_credentials import masked, of_origin
+from curation.execution.origin_credentials import OriginCredential, masked, of_origin
+from curation.execution.seam import Answered, Authorizer, ExecutionRequest, Left, Sender
 from curation.lifecycle.outcome import Calls, Trigger
 from curation.wasm.limits import LimitHit, LimitName, size_text
 
@@ -87,11 +87,22 @@ def _document(response: OutboundResponse, secret: tuple[str, ...]) -> str:
 class GatedCalls:
     """All calls of one execution."""
 
-    def __init__(self, invocation: Invocation, gate: Authorizer, sender: Sender, on_call: OnCall) -> None:
-        self._invocation = invocation
+    def __init__(
+        self,
+        request: ExecutionRequest,
+        credentials: tuple[OriginCredential, ...],
+        gate: Authorizer,
+        sender: Sender,
+        on_call: OnCall,
+        say: Callable[[Left | Answered], None],
+    ) -> None:
+        """`say` hears of each call that leaves, before it does, and of its answer."""
+        self._execution = request
+        self._credentials = credentials
         self._gate = gate
         self._sender = sender
         self._on_call = on_call
+        self._say = say
         self._stopped: str | None = None
         self._task: asyncio.Task[CallResult] | None = None
         self._departed = False
@@ -141,40 +152,45 @@ class GatedCalls:
                 raise  # the guest's thread gave up at its wall limit
             return self._cancelled()
         except Exception as error:
-            return self._acknowledged(request, error) or self._failed(error)
+            return self._acknowledged(number, request, error) or self._failed(number, error)
 
     async def _attempt(self, number: int, request: HttpCallRequest, seconds: float) -> CallResult:
         self._refuse_if_stopped()
         url, evaluated = self._evaluated(request)
         decision = self._allowed(evaluated)
         self.allowed += 1
-        limits = self._invocation.module.limits
-        credentials = of_origin(self._invocation.credentials, url)
+        limits = self._execution.module.limits
+        credentials = of_origin(self._credentials, url)
         outbound = OutboundRequest(
             method=evaluated.method,
             url=url,
             headers=self._headers(number, request, credentials),
             body=None if request.body is None else request.body.encode(),
-            namespace=self._invocation.namespace,
-            module=f"{self._invocation.module.name}@{self._invocation.module.digest}",
+            namespace=self._execution.namespace,
+            module=f"{self._execution.module.name}@{self._execution.module.digest}",
         )
         response = await self._sender.send(
             outbound,
             timeout=seconds,
             max_response_bytes=limits.response_size,
-            on_departure=lambda: self._depart(evaluated, decision),
+            on_departure=lambda: self._depart(number, evaluated, decision),
         )
-        self.answered += 1
+        self._note_answer(number)
         secret = tuple(credentials.values())
         return CallResult(None, lambda: _document(response, secret), status=response.status)
 
-    def _depart(self, evaluated: EvaluatedRequest, decision: Decision) -> None:
+    def _depart(self, number: int, evaluated: EvaluatedRequest, decision: Decision) -> None:
         """The last moment: the connection is open, and nothing has left on it."""
         self._refuse_if_stopped()
-        if not self._gate.is_still_valid(self._invocation.namespace, evaluated, decision):
+        if not self._gate.is_still_valid(self._execution.namespace, evaluated, decision):
             self._allowed(evaluated)
+        self._say(Left(number))
         self._departed = True
         self.left += 1
+
+    def _note_answer(self, number: int) -> None:
+        self.answered += 1
+        self._say(Answered(number))
 
     def _refuse_if_stopped(self) -> None:
         if self._stopped is not None:
@@ -182,14 +198,14 @@ class GatedCalls:
 
     def _allowed(self, evaluated: EvaluatedRequest) -> Decision:
         """The gate's leave. Raises _CallRefused without it."""
-        invocation = self._invocation
+        execution = self._execution
         context = CallContext(
-            job=invocation.job,
-            labels=invocation.labels,
-            generation=invocation.run.generation,
-            attempt=invocation.run.attempt,
+            job=execution.job,
+            labels=execution.labels,
+            generation=execution.run.generation,
+            attempt=execution.run.attempt,
         )
-        decision = self._gate.authorize(invocation.namespace, evaluated, context)
+        decision = self._gate.authorize(execution.namespace, evaluated, context)
         self._decided = "allowed" if decision.allowed else "denied"
         if not decision.allowed:
             self.last_denied = DeniedCall(evaluated, decision.reason)
@@ -197,11 +213,11 @@ class GatedCalls:
         return decision
 
     def _evaluated(self, request: HttpCallRequest) -> tuple[CanonicalURL, EvaluatedRequest]:
-        module = self._invocation.module
+        module = self._execution.module
         url = parse_url(request.url)
         try:
             evaluated = evaluated_request(
-                url, request.method, module=module.name, digest=module.digest, trigger=self._invocation.trigger
+                url, request.method, module=module.name, digest=module.digest, trigger=self._execution.trigger
             )
         except ValidationError as error:
             # What cannot be recorded exactly cannot be approved, so it may not leave either.
@@ -210,15 +226,15 @@ class GatedCalls:
         return url, evaluated
 
     def _headers(self, number: int, request: HttpCallRequest, credentials: dict[str, str]) -> dict[str, str]:
-        invocation = self._invocation
-        run = invocation.run
+        execution = self._execution
+        run = execution.run
         own = {name: value for name, value in request.headers.items() if not name.lower().startswith(_OWN_PREFIX)}
         headers = module_headers(own)
         headers["Curation-Run-Id"] = run.id
         headers["Curation-Generation"] = str(run.generation)
         headers["Curation-Attempt"] = str(run.attempt)
-        headers["Curation-Trigger"] = invocation.trigger.value
-        if invocation.trigger is not Trigger.SUBMIT:
+        headers["Curation-Trigger"] = execution.trigger.value
+        if execution.trigger is not Trigger.SUBMIT:
             _remove(headers, IDEMPOTENCY_KEY)  # a replayed answer would lie about the session
         else:
             # Behind the run's id a module's own key too: services keep one table of keys for all their callers, and one
@@ -234,40 +250,41 @@ class GatedCalls:
     def _cancelled(self) -> CallResult:
         return CallResult.error("cancelled", f"this run has been superseded: {self._stopped}")
 
-    def _acknowledged(self, request: HttpCallRequest, error: Exception) -> CallResult | None:
+    def _acknowledged(self, number: int, request: HttpCallRequest, error: Exception) -> CallResult | None:
         """What a Cancel gets of an answer over a bound to what it asked to be changed: the status, which says all.
 
         Else a session that has ended would count as one that cannot be cancelled. A list of what is to be ended is
         another matter: of that nothing may be left out.
         """
-        if self._invocation.trigger is not Trigger.CANCEL or not isinstance(error, ResponseTooLarge | AnswerOverBounds):
+        if self._execution.trigger is not Trigger.CANCEL or not isinstance(error, ResponseTooLarge | AnswerOverBounds):
             return None
         if error.status is None or canonical_method(request.method) in SAFE:
             return None
-        self.answered += 1
-        logger.info("of an answer to a Cancel only the status counts: %s", error, extra=self._invocation.log_fields)
+        self._note_answer(number)
+        logger.info("of an answer to a Cancel only the status counts: %s", error, extra=self._execution.log_fields)
         document = HttpCallResponse(status=error.status, headers={}, body="").model_dump_json()
         return CallResult(None, lambda: document, status=error.status)
 
-    def _failed(self, error: Exception) -> CallResult:
+    def _failed(self, number: int, error: Exception) -> CallResult:
         # What an error says may stem from the service: from its answer, its certificate, its name.
-        said = masked(str(error), [each.value for each in self._invocation.credentials])
+        said = masked(str(error), [each.value for each in self._credentials])
         match error:
             case EgressRefused():
                 return CallResult.error("invalid", said, egress_refused=True)
             case ResponseTooLarge():
-                self.answered += 1
+                self._note_answer(number)
                 allowed = size_text(error.allowed)
                 hit = LimitHit(LimitName.RESPONSE_SIZE, f"{error.used} bytes or more", allowed)
                 return CallResult.error("limit", str(hit), hit=hit)
             case AnswerOverBounds():
                 # Without a status no answer was seen, but a handshake, or only informational ones.
-                self.answered += error.status is not None
+                if error.status is not None:
+                    self._note_answer(number)
                 return CallResult.error("limit", said)
             case Unavailable():
                 return CallResult.error("unavailable", said)
             case _:
-                extra = self._invocation.log_fields
+                extra = self._execution.log_fields
                 logger.error("an outbound call failed inside the operator", exc_info=error, extra=extra)
                 return CallResult.error(
                     "unavailable", f"the operator could not send the request: {type(error).__name__}"

@@ -10,16 +10,16 @@ from curation.api.names import (
     ANNOTATION_RUN_ID,
     ANNOTATION_TEMPLATE_DIGEST,
 )
-from curation.execution.executor import Invocation
+from curation.execution.seam import ExecutionRequest
 
 
-def context_document(invocation: Invocation, deadline: datetime) -> str:
-    """The JSON text of the invocation's RunContext."""
-    run, session = invocation.run, invocation.session
-    document = without_nulls(invocation.input)
+def context_document(request: ExecutionRequest, deadline: datetime) -> str:
+    """The JSON text of the request's RunContext."""
+    run, session = request.run, request.session
+    document = without_nulls(request.input)
     assert isinstance(document, dict)
     context = RunContext(
-        trigger=invocation.trigger,
+        trigger=request.trigger,
         run=RunInfo(id=run.id, generation=run.generation, attempt=run.attempt),
         annotations={
             ANNOTATION_RUN_ID: run.id,
@@ -27,9 +27,9 @@ def context_document(invocation: Invocation, deadline: datetime) -> str:
             ANNOTATION_ATTEMPT: str(run.attempt),
             ANNOTATION_TEMPLATE_DIGEST: run.template_digest,
         },
-        job=JobInfo(namespace=invocation.namespace, name=invocation.job, uid=run.uid, labels=dict(invocation.labels)),
+        job=JobInfo(namespace=request.namespace, name=request.job, uid=run.uid, labels=dict(request.labels)),
         input=document,
-        config=dict(invocation.config),
+        config=dict(request.config),
         # Built unchecked: a recorded id that a newer contract would refuse must still be cancelled.
         session=None if session is None else GuestSession.model_construct(id=session.id, url=session.url),
         deadline=deadline,

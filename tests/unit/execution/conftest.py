@@ -3,7 +3,7 @@
 import asyncio
 import threading
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_network
@@ -14,13 +14,14 @@ import pytest
 from aiohttp import web
 from aiohttp.abc import AbstractResolver, ResolveResult
 
+from curation.api.module import Credential
 from curation.authz.book import PolicyBook
 from curation.authz.gate import Gate
 from curation.egress.client import EgressClient
 from curation.egress.floor import AddressFloor
-from curation.execution.executor import Invocation, ModuleBuild
-from curation.execution.in_process import InProcessExecution, InProcessExecutor
+from curation.execution.in_process import InProcessExecutor
 from curation.execution.origin_credentials import OriginCredential
+from curation.execution.seam import Ended, ExecutionRequest, Executor, ModuleBuild, Supplies, Word
 from curation.lifecycle.outcome import Report, RunKey, SessionRef, Trigger
 from curation.wasm.limits import Limits
 from curation.wasm.module_bytes import digest_of
@@ -107,20 +108,60 @@ class Notes:
     """An observer that keeps what it is notified of."""
 
     def __init__(self) -> None:
-        self.started: list[Invocation] = []
+        self.started: list[ExecutionRequest] = []
         self.calls: list[tuple[str, str]] = []
         self.ended: list[Report] = []
 
-    def on_start(self, invocation: Invocation) -> None:
-        self.started.append(invocation)
+    def on_start(self, request: ExecutionRequest) -> None:
+        self.started.append(request)
 
-    def on_call(self, invocation: Invocation, decision: str, code: str, seconds: float) -> None:
+    def on_call(self, request: ExecutionRequest, decision: str, code: str, seconds: float) -> None:
         assert seconds >= 0
         self.calls.append((decision, code))
 
-    def on_end(self, invocation: Invocation, report: Report, seconds: float) -> None:
+    def on_end(self, request: ExecutionRequest, report: Report, seconds: float) -> None:
         assert seconds >= 0
         self.ended.append(report)
+
+
+class Stock(Supplies):
+    """What requests refer to: bytes by their digest, credentials by run."""
+
+    def __init__(self) -> None:
+        self.bytes: dict[str, bytes | Exception | Awaitable[bytes]] = {}
+        self.values: dict[str, tuple[OriginCredential, ...]] = {}
+
+    async def wasm(self, request: ExecutionRequest) -> bytes:
+        found = self.bytes[request.module.digest]
+        if isinstance(found, Exception):
+            raise found
+        return found if isinstance(found, bytes) else await found
+
+    async def credentials(self, request: ExecutionRequest) -> tuple[OriginCredential, ...]:
+        return self.values[request.run.id]
+
+
+class Heard:
+    """An execution that was started, and all that was said of it."""
+
+    def __init__(self, executor: Executor, request: ExecutionRequest) -> None:
+        self.request = request
+        self.words: list[Word] = []
+        self.ended: asyncio.Future[Report] = asyncio.get_running_loop().create_future()
+        self._executor = executor
+        executor.start(request, self.hear)
+
+    def hear(self, execution: str, word: Word) -> None:
+        assert execution == self.request.execution
+        self.words.append(word)
+        if isinstance(word, Ended) and not self.ended.done():
+            self.ended.set_result(word.report)
+
+    def stop(self, why: str) -> None:
+        self._executor.stop(self.request.execution, why)
+
+    async def report(self) -> Report:
+        return await asyncio.shield(self.ended)
 
 
 @dataclass
@@ -134,6 +175,7 @@ class Rig:
     client: EgressClient
     executor: InProcessExecutor
     notes: Notes
+    stock: Stock
     numbers: list[int] = field(default_factory=list)
     later: timedelta = timedelta()
     """How far the gate's clock is put forward."""
@@ -144,7 +186,7 @@ class Rig:
     def permit(self, text: str = PERMIT) -> None:
         assert self.book.put_policy(NAMESPACE, "p", text).valid
 
-    def invocation(
+    def request(
         self,
         wasm: bytes,
         trigger: Trigger = Trigger.SUBMIT,
@@ -152,31 +194,42 @@ class Rig:
         limits: Limits = ROOMY,
         credentials: tuple[OriginCredential, ...] = (),
         session: SessionRef | None = None,
-    ) -> Invocation:
-        async def fetch() -> bytes:
-            return wasm
-
+    ) -> ExecutionRequest:
         self.numbers.append(0)
         attempt = len(self.numbers)
-        return Invocation(
+        digest = digest_of(wasm)
+        request = ExecutionRequest(
             trigger=trigger,
             run=RunKey("uid-1", f"uid-1.g3.a{attempt}", 3, attempt, "v1:abc"),
             namespace=NAMESPACE,
             job="job-1",
-            module=ModuleBuild("build-session", digest_of(wasm), limits, fetch),
+            module=ModuleBuild("build-session", digest, limits),
             labels={"team": "red"},
-            credentials=credentials,
+            credentials=tuple(map(reference, credentials)),
             session=session,
         )
+        self.stock.bytes[digest] = wasm
+        self.stock.values[request.run.id] = credentials
+        return request
 
-    def start(self, wasm: bytes, trigger: Trigger = Trigger.SUBMIT, **more: Any) -> InProcessExecution:
-        return self.executor.start(self.invocation(wasm, trigger, **more))
+    def ask(self, request: ExecutionRequest) -> Heard:
+        """Execute it, once more if it was executed before."""
+        self.numbers.append(0)
+        return Heard(self.executor, replace(request, number=len(self.numbers)))
+
+    def start(self, wasm: bytes, trigger: Trigger = Trigger.SUBMIT, **more: Any) -> Heard:
+        return self.ask(self.request(wasm, trigger, **more))
 
     async def run(self, wasm: bytes, trigger: Trigger = Trigger.SUBMIT, **more: Any) -> Report:
         return await ended(self.start(wasm, trigger, **more))
 
 
-async def ended(execution: InProcessExecution) -> Report:
+def reference(value: OriginCredential) -> Credential:
+    origin = {"scheme": value.scheme, "host": value.host, "port": value.port, "header": value.header}
+    return Credential.model_validate({**origin, "secretKeyRef": {"name": "s", "key": "k"}})
+
+
+async def ended(execution: Heard) -> Report:
     async with asyncio.timeout(GENEROUS):
         return await execution.report()
 
@@ -202,16 +255,16 @@ async def rig(tmp_path: Path) -> AsyncIterator[Rig]:
     site = web.TCPSite(runner, "127.0.0.1", 0)
     await site.start()
     peer.port = runner.addresses[0][1]
-    book, names, modules, notes = PolicyBook(), Names(), ModuleStore(tmp_path / "cache"), Notes()
+    book, names, modules, notes, stock = PolicyBook(), Names(), ModuleStore(tmp_path / "cache"), Notes(), Stock()
     client = EgressClient(AddressFloor([ip_network("127.0.0.0/8")]), resolver=names)
     gate = Gate(book, lambda: made.now())
-    executor = InProcessExecutor(modules, gate, client, observer=notes)
-    made = Rig(peer, book, names, modules, client, executor, notes)
+    executor = InProcessExecutor(modules, gate, client, stock, observer=notes)
+    made = Rig(peer, book, names, modules, client, executor, notes, stock)
     made.permit()
     yield made
     peer.go_on.set()
     names.go_on.set()
-    await made.executor.close(grace=5)
+    await made.executor.drain(grace=5)
     await modules.close()
     await client.close()
     await runner.cleanup()
@@ -222,7 +275,7 @@ async def rig(tmp_path: Path) -> AsyncIterator[Rig]:
 async def narrow(rig: Rig) -> AsyncIterator[Rig]:
     """A rig whose executor runs one guest at a time."""
     wide = rig.executor
-    executor = InProcessExecutor(wide.store, wide.gate, wide.sender, max_concurrent=1, observer=rig.notes)
+    executor = InProcessExecutor(wide.store, wide.gate, wide.sender, rig.stock, max_concurrent=1, observer=rig.notes)
     yield replace(rig, executor=executor)
     rig.peer.go_on.set()
-    await executor.close(grace=5)
+    await executor.drain(grace=5)

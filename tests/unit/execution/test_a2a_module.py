@@ -15,8 +15,8 @@ import pytest
 from curation.api.approval import Scope
 from curation.api.module import ModuleSpec
 from curation.authz.grant import Grant
-from curation.execution.executor import ModuleBuild
 from curation.execution.in_process import InProcessExecutor
+from curation.execution.seam import ModuleBuild
 from curation.lifecycle.outcome import (
     Cancelled,
     Completed,
@@ -68,18 +68,18 @@ class Agent:
     ) -> Report:
         """One execution of the module; without a run, of a new one."""
         wasm = builtin_bytes(NAME)
-        invocation = self.rig.invocation(wasm, trigger, session=None if session is None else SessionRef(session))
+        request = self.rig.request(wasm, trigger, session=None if session is None else SessionRef(session))
         number = len(self.made)
         new = RunKey("uid-1", f"{os.urandom(4).hex()}.g3.a{number}", 3, number, "v1:abc")
         self.made.append(run or new)
-        invocation = replace(
-            invocation,
+        request = replace(
+            request,
             run=self.made[-1],
-            module=ModuleBuild("a2a", digest_of(wasm), limits, invocation.module.fetch),
+            module=ModuleBuild("a2a", digest_of(wasm), limits),
             config={**self.config, **(config or {})},
             input={"message": text},
         )
-        return await ended(self.rig.executor.start(invocation))
+        return await ended(self.rig.ask(request))
 
     async def started(self, text: str = "work", **config: str) -> tuple[RunKey, str]:
         """A run that has made a task, and the task."""
@@ -121,10 +121,10 @@ async def agent(
     rpc = request.param == "JSONRPC"
     config = {"api_url": process.rpc} if rpc else {"api_url": process.url, "binding": "HTTP+JSON"}
     modules = ModuleStore(compiled)
-    executor = InProcessExecutor(modules, rig.executor.gate, rig.executor.sender)
+    executor = InProcessExecutor(modules, rig.executor.gate, rig.executor.sender, rig.stock)
     yield Agent(replace(rig, executor=executor), process, config)
     process.control()
-    await executor.close(grace=5)
+    await executor.drain(grace=5)
     await modules.close()
 
 

@@ -11,7 +11,7 @@ from dataclasses import replace
 
 import pytest
 
-from curation.execution.executor import ModuleBuild
+from curation.execution.seam import ModuleBuild
 from curation.lifecycle.outcome import Calls, Cancelled, Failed, FailureClass, Report, SessionRef, Trigger
 from curation.wasm.limits import Limits
 from curation.wasm.module_bytes import builtin_bytes, digest_of
@@ -36,10 +36,10 @@ def over(name: str, status: int = 200) -> bytes:
 async def run(rig: Rig, server: RawServer, trigger: Trigger, session: SessionRef | None = None) -> Report:
     """A run of the shipped module."""
     wasm = builtin_bytes("build-session-message-v1")
-    invocation = rig.invocation(wasm, trigger, session=session)
-    module = ModuleBuild("build-session-message", digest_of(wasm), Limits(), invocation.module.fetch)
+    request = rig.request(wasm, trigger, session=session)
+    module = ModuleBuild("build-session-message", digest_of(wasm), Limits())
     config = {"api_url": f"http://127.0.0.1:{server.port}"}
-    return await ended(rig.executor.start(replace(invocation, module=module, config=config, input={"message": "hi"})))
+    return await ended(rig.ask(replace(request, module=module, config=config, input={"message": "hi"})))
 
 
 def failed(report: Report) -> Failed:

@@ -111,7 +111,7 @@ async def test_every_request_carries_the_annotations_of_its_run(rig: Rig, trigge
     forged = {"curation-run-id": "forged", "Curation-Attempt": "99", "CURATION-Anything": "x"}
     execution = rig.start(Script().call(post(rig.peer.url("/"), headers=forged)).ok(DONE), trigger)
     await ended(execution)
-    run = execution.invocation.run
+    run = execution.request.run
     headers = rig.peer.seen[0].headers
     assert {name: value for name, value in headers.items() if name.lower().startswith("curation-")} == {
         "Curation-Run-Id": run.id,
@@ -124,7 +124,7 @@ async def test_every_request_carries_the_annotations_of_its_run(rig: Rig, trigge
 async def test_submit_requests_get_an_idempotency_key_of_run_and_call_number(rig: Rig) -> None:
     execution = rig.start(Script().call(post(rig.peer.url("/")), times=3).ok(DONE))
     await ended(execution)
-    run = execution.invocation.run.id
+    run = execution.request.run.id
     assert [seen.headers["Idempotency-Key"] for seen in rig.peer.seen] == [f"{run}/1", f"{run}/2", f"{run}/3"]
 
 
@@ -132,7 +132,7 @@ async def test_submit_requests_get_an_idempotency_key_of_run_and_call_number(rig
 async def test_a_key_of_the_modules_own_stays_on_submit_behind_the_runs_id(rig: Rig, name: str) -> None:
     execution = rig.start(Script().call(post(rig.peer.url("/"), headers={name: "mine"})).ok(DONE))
     await ended(execution)
-    run = execution.invocation.run.id
+    run = execution.request.run.id
     assert rig.peer.seen[0].headers.getall("Idempotency-Key") == [f"{run}/mine"]  # type: ignore[attr-defined]
     assert "Idempotency_Key" not in rig.peer.seen[0].headers
 
@@ -241,7 +241,7 @@ async def test_a_call_that_no_policy_permits_is_denied_and_never_leaves(rig: Rig
     report = await ended(execution)
     assert isinstance(report.result, Denied)
     request = report.result.request
-    assert (request.module, request.module_digest) == ("build-session", execution.invocation.module.digest)
+    assert (request.module, request.module_digest) == ("build-session", execution.request.module.digest)
     assert (request.trigger, request.method, request.scheme) == (Trigger.SUBMIT, "POST", "http")
     assert (request.host, request.port, request.path, request.query) == ("127.0.0.1", rig.peer.port, "/b", "c=d")
     assert "no policy permits POST" in report.result.message

@@ -7,8 +7,8 @@ import pytest
 from pydantic import TypeAdapter, ValidationError
 
 from curation.api.contract import StorableObject, contract_schemas, result_adapter
-from curation.execution.executor import Invocation, ModuleBuild
 from curation.execution.run_document import context_document
+from curation.execution.seam import ExecutionRequest, ModuleBuild
 from curation.lifecycle.outcome import RunKey, Trigger
 
 DOCUMENTS = {
@@ -58,10 +58,10 @@ def test_results_are_distinguished_by_their_action(trigger: Trigger, actions: se
 
 
 def test_the_context_is_what_its_schema_requires() -> None:
-    invocation = Invocation(
+    request = ExecutionRequest(
         Trigger.SUBMIT, RunKey("u", "u.g1.a1", 1, 1, "v1:d"), "ns", "j", ModuleBuild("m", "sha256:0")
     )
-    context = json.loads(context_document(invocation, datetime(2025, 11, 22, 12, 0, 30, 999, UTC)))
+    context = json.loads(context_document(request, datetime(2025, 11, 22, 12, 0, 30, 999, UTC)))
     assert set(context) == set(contract_schemas()["RunContext"]["required"])
     assert context["deadline"] == "2025-11-22T12:00:30Z"
     assert context["session"] is None

@@ -10,10 +10,11 @@ from typing import Any
 import pytest
 from wasmtime.component._linker import FUNCTIONS
 
-from curation.execution import in_process
-from curation.execution.executor import Invocation, ModuleBuild
+from curation.execution import guest_execution
 from curation.execution.guest_result import guest_result
 from curation.execution.in_process import InProcessExecutor
+from curation.execution.origin_credentials import OriginCredential
+from curation.execution.seam import ExecutionRequest, Unsupplied
 from curation.lifecycle.outcome import (
     Completed,
     Failed,
@@ -28,7 +29,6 @@ from curation.lifecycle.outcome import (
     Trigger,
 )
 from curation.wasm.limits import Limits
-from curation.wasm.module_bytes import digest_of
 from curation.wasm.module_errors import ModuleLoadError, ModuleReason, ModuleUnreadable
 from tests.guests import hostile
 from tests.guests.wat import Script
@@ -59,7 +59,7 @@ async def test_a_result_is_reported_for_its_run(
     execution = rig.start(Script().ok(document), trigger)
     report = await ended(execution)
     assert report.result == expected
-    assert (report.trigger, report.run) == (trigger, execution.invocation.run)
+    assert (report.trigger, report.run) == (trigger, execution.request.run)
     assert not report.dead
 
 
@@ -71,7 +71,7 @@ async def test_a_result_is_parsed_outside_of_the_event_loop(rig: Rig, monkeypatc
         parsing.append(threading.current_thread())
         return guest_result(*arguments)
 
-    monkeypatch.setattr(in_process, "guest_result", authorize)
+    monkeypatch.setattr(guest_execution, "guest_result", authorize)
     report = await ended(rig.start(Script().ok(DONE), Trigger.OBSERVE))
     assert report.result == Completed({"n": 1})
     assert len(parsing) == 1
@@ -79,18 +79,18 @@ async def test_a_result_is_parsed_outside_of_the_event_loop(rig: Rig, monkeypatc
 
 
 async def test_the_module_gets_all_of_its_context(rig: Rig) -> None:
-    invocation = Invocation(
+    request = ExecutionRequest(
         trigger=Trigger.OBSERVE,
         run=RunKey("u", "u.g7.a2", 7, 2, "v1:d"),
         namespace=NAMESPACE,
         job="j",
-        module=rig.invocation(Script().log_context().ok({"action": "Running"})).module,
+        module=rig.request(Script().log_context().ok({"action": "Running"})).module,
         labels={"l": "1"},
         input={"a": 1, "gone": None},
         config={"u": "v"},
         session=SessionRef("s-1"),
     )
-    report = await ended(rig.executor.start(invocation))
+    report = await ended(rig.ask(request))
     context = json.loads(report.log.removeprefix("info: "))
     assert context.pop("deadline").endswith("Z")
     assert context == {
@@ -149,7 +149,7 @@ async def test_a_slow_service_costs_no_processor_time(rig: Rig) -> None:
     script = Script().call({"method": "GET", "url": rig.peer.url("/hold")}).ok(DONE)
     execution = rig.start(script, limits=Limits(cpu_seconds=0.3))
     await rig.peer.reached("/hold")
-    done, _ = await asyncio.wait([execution.task], timeout=0.6)  # twice the limit
+    done, _ = await asyncio.wait([execution.ended], timeout=0.6)  # twice the limit
     assert not done
     rig.peer.go_on.set()
     assert (await ended(execution)).result == Completed({"n": 1})
@@ -190,46 +190,39 @@ async def test_hundreds_of_runs_leave_nothing_behind(rig: Rig) -> None:
     assert len(asyncio.all_tasks()) <= tasks + 100
 
 
-async def test_a_module_that_is_not_loaded_and_cannot_be_fetched_is_unavailable(rig: Rig) -> None:
-    invocation = rig.invocation(Script().ok(DONE))
-    object.__setattr__(invocation, "module", ModuleBuild("gone", digest_of(b"gone")))
-    report = await ended(rig.executor.start(invocation))
-    assert failed(report).failure_class is FailureClass.MODULE_UNAVAILABLE
-    assert "gone" in failed(report).message
-
-
 async def test_a_fetch_that_fails_is_unavailable_with_its_reason(rig: Rig, caplog: pytest.LogCaptureFixture) -> None:
-    async def fetch() -> bytes:
-        raise OSError("the API server is away")
-
-    invocation = rig.invocation(Script().ok(DONE))
-    object.__setattr__(invocation.module, "fetch", fetch)
-    report = await ended(rig.executor.start(invocation))
+    request = rig.request(Script().ok(DONE))
+    rig.stock.bytes[request.module.digest] = OSError("the API server is away")
+    report = await ended(rig.ask(request))
     assert failed(report).failure_class is FailureClass.MODULE_UNAVAILABLE
     assert "the API server is away" in failed(report).message
     (record,) = caplog.records
     assert "failed inside the operator" in record.getMessage()
-    assert invocation.log_fields.items() <= vars(record).items()
+    assert request.log_fields.items() <= vars(record).items()
 
 
-async def test_a_module_that_is_missing_is_distinguished_from_one_that_cannot_be_read_now(
-    rig: Rig, caplog: pytest.LogCaptureFixture
+async def test_what_is_missing_is_distinguished_from_what_cannot_be_had_now(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     for error, absent in [
         (ModuleLoadError(ModuleReason.NOT_FOUND, "no such ConfigMap"), True),
         (ModuleLoadError(ModuleReason.INVALID, "no WebAssembly"), False),
         (ModuleUnreadable("the API server is away"), False),
     ]:
-
-        async def fetch(error: Exception = error) -> bytes:
-            raise error
-
-        invocation = rig.invocation(Script().ok(DONE))
-        build = ModuleBuild("m", digest_of(str(error).encode()), fetch=fetch)
-        object.__setattr__(invocation, "module", build)
-        result = failed(await ended(rig.executor.start(invocation)))
+        request = rig.request(Script().ok({"action": "Completed", "output": {"n": str(error)}}))
+        rig.stock.bytes[request.module.digest] = error
+        result = failed(await ended(rig.ask(request)))
         assert (result.failure_class, result.absent) == (FailureClass.MODULE_UNAVAILABLE, absent)
         assert str(error) in result.message
+    for absent in (True, False):
+
+        async def credentials(_: object, absent: bool = absent) -> None:
+            raise Unsupplied("no such Secret", absent=absent)
+
+        monkeypatch.setattr(rig.stock, "credentials", credentials)
+        request = rig.request(Script().ok(DONE), credentials=(OriginCredential("https", "a.test", 443, "X-Key", "v"),))
+        result = failed(await ended(rig.ask(request)))
+        assert result == Failed(FailureClass.MODULE_UNAVAILABLE, "no such Secret", absent)
     assert not caplog.records, "none of them is a bug of the operator's"
 
 
@@ -245,7 +238,7 @@ async def test_closing_awaits_the_wire_and_leaves_no_thread(rig: Rig) -> None:
     script = Script().call({"method": "GET", "url": rig.peer.url("/hold")}).ok(DONE)
     execution = rig.start(script)
     await rig.peer.reached("/hold")
-    closing = asyncio.create_task(rig.executor.close(grace=GENEROUS))
+    closing = asyncio.create_task(rig.executor.drain(grace=GENEROUS))
     done, _ = await asyncio.wait([closing], timeout=0.2)
     assert not done, "the answer must be awaited"
     rig.peer.go_on.set()
@@ -262,7 +255,7 @@ async def test_closing_cuts_what_does_not_end_within_the_grace(rig: Rig, trigger
     spinning = rig.start(Script().call({"method": "GET", "url": rig.peer.url("/")}).ends_with(hostile.SPIN), trigger)
     await rig.peer.reached("/hold")
     await rig.peer.reached("/")
-    await asyncio.wait_for(rig.executor.close(grace=0.1), GENEROUS)
+    await asyncio.wait_for(rig.executor.drain(grace=0.1), GENEROUS)
     reports = [await ended(execution) for execution in (held, spinning)]
     assert all(isinstance(report.result, Failed) and report.dead for report in reports)
     assert reports[0].calls.left == 1
@@ -271,7 +264,7 @@ async def test_closing_cuts_what_does_not_end_within_the_grace(rig: Rig, trigger
 
 
 async def test_what_is_started_after_the_close_ends_at_once_and_is_dead(rig: Rig) -> None:
-    await rig.executor.close(grace=1)
+    await rig.executor.drain(grace=1)
     report = await rig.run(Script().ok(DONE))
     assert report.dead
     assert isinstance(report.result, Failed)
@@ -281,7 +274,7 @@ async def test_the_observer_is_notified_of_every_start_call_and_end(rig: Rig) ->
     script = Script().call({"method": "GET", "url": rig.peer.url("/")}, times=2).ok(DONE)
     execution = rig.start(script)
     report = await ended(execution)
-    assert rig.notes.started == [execution.invocation]
+    assert rig.notes.started == [execution.request]
     assert rig.notes.calls == [("allowed", "200")] * 2
     assert rig.notes.ended == [report]
 
@@ -303,4 +296,4 @@ async def test_an_observer_that_fails_harms_no_run(
 @pytest.mark.parametrize("number", [0, 4097])
 async def test_a_pool_that_cannot_be_served_is_refused(rig: Rig, number: int) -> None:
     with pytest.raises(ValueError, match="1 to 4096"):
-        InProcessExecutor(rig.modules, rig.executor.gate, rig.client, max_concurrent=number)
+        InProcessExecutor(rig.modules, rig.executor.gate, rig.client, rig.stock, max_concurrent=number)

@@ -45,13 +45,12 @@ async def test_a_call_that_has_not_left_is_stopped_and_answered_cancelled(rig: R
     script = Script().call(post(rig.peer.url("/", host="slow.test"))).log_answer().ok(DONE)
     execution = rig.start(script, trigger)
     await rig.names.asked.wait()
-    execution.kill("the template changed")
+    execution.stop("the template changed")
     report = await ended(execution)  # the name is still not resolved
     assert json.loads(report.log.removeprefix("info: "))["code"] == "cancelled"
     assert "the template changed" in report.log
     assert report.calls == Calls(left=0, answered=0, allowed=1)
     assert report.dead
-    assert execution.dead
     assert rig.peer.seen == []
     assert rig.notes.calls == [("allowed", "cancelled")]
 
@@ -60,8 +59,8 @@ async def test_a_call_on_the_wire_is_awaited_and_its_session_becomes_known(rig: 
     script = Script().call(post(rig.peer.url("/hold"))).log_answer().call(post(rig.peer.url("/more"))).log_answer()
     execution = rig.start(script.ok(SPAWNED))
     await rig.peer.reached("/hold")
-    execution.kill("the template changed")
-    done, _ = await asyncio.wait([execution.task], timeout=0.3)
+    execution.stop("the template changed")
+    done, _ = await asyncio.wait([execution.ended], timeout=0.3)
     assert not done, "the answer must be awaited"
     rig.peer.go_on.set()
     report = await ended(execution)
@@ -78,7 +77,7 @@ async def test_a_guest_that_spins_when_it_is_killed_is_interrupted(rig: Rig) -> 
     script = Script().call(post(rig.peer.url("/"))).ends_with(hostile.SPIN)
     execution = rig.start(script)
     await rig.peer.reached("/")
-    execution.kill("suspended")
+    execution.stop("suspended")
     report = await ended(execution)
     assert isinstance(report.result, Failed)
     assert "interrupted" in report.result.message
@@ -89,7 +88,7 @@ async def test_a_killed_guest_that_calls_on_and_on_is_interrupted_and_nothing_le
     calls = Script().call(post(rig.peer.url("/hold"))).call(post(rig.peer.url("/more")), times=2_000_000_000)
     execution = rig.start(calls.ok(DONE), limits=Limits(cpu_seconds=300, wall_seconds=300, http_calls=1 << 40))
     await rig.peer.reached("/hold")
-    execution.kill("deleted")
+    execution.stop("deleted")
     rig.peer.go_on.set()
     report = await ended(execution)
     assert isinstance(report.result, Failed)
@@ -101,7 +100,7 @@ async def test_a_cancel_execution_is_not_stopped(rig: Rig) -> None:
     script = Script().call(post(rig.peer.url("/hold"))).call(post(rig.peer.url("/more"))).ok({"action": "Cancelled"})
     execution = rig.start(script, Trigger.CANCEL)
     await rig.peer.reached("/hold")
-    execution.kill("deleted")
+    execution.stop("deleted")
     rig.peer.go_on.set()
     report = await ended(execution)
     assert report.result == Cancelled()
@@ -115,7 +114,7 @@ async def test_an_execution_that_waits_for_a_thread_ends_at_once_and_never_runs(
     second = narrow.start(Script().call(post(narrow.peer.url("/second"))).ok(DONE))
     third = narrow.start(Script().call(post(narrow.peer.url("/third"))).ok(DONE))
     await until(lambda: narrow.executor.pool._work_queue.qsize() == 2)
-    second.kill("suspended")
+    second.stop("suspended")
     report = await ended(second)
     assert report.dead
     assert isinstance(report.result, Failed)
@@ -134,11 +133,11 @@ async def test_an_execution_whose_module_is_being_fetched_ends_at_once(rig: Rig)
         await never.wait()
         return b""
 
-    invocation = rig.invocation(Script().ok(DONE))
-    object.__setattr__(invocation.module, "fetch", fetch)
-    execution = rig.executor.start(invocation)
+    request = rig.request(Script().ok(DONE))
+    rig.stock.bytes[request.module.digest] = fetch()
+    execution = rig.ask(request)
     await asked.wait()
-    execution.kill("deleted")
+    execution.stop("deleted")
     report = await ended(execution)
     assert report.dead
     assert isinstance(report.result, Failed)
@@ -147,17 +146,16 @@ async def test_an_execution_whose_module_is_being_fetched_ends_at_once(rig: Rig)
 async def test_a_kill_after_the_end_changes_nothing(rig: Rig) -> None:
     execution = rig.start(Script().ok(DONE))
     before = await ended(execution)
-    execution.kill("late")
+    execution.stop("late")
     assert await ended(execution) is before
     assert not before.dead
-    assert not execution.dead
 
 
 async def test_a_second_kill_changes_nothing(rig: Rig) -> None:
     execution = rig.start(Script().call(post(rig.peer.url("/hold"))).ok(SPAWNED))
     await rig.peer.reached("/hold")
-    execution.kill("edited")
-    execution.kill("edited back")
+    execution.stop("edited")
+    execution.stop("edited back")
     rig.peer.go_on.set()
     report = await ended(execution)
     assert report.dead
@@ -168,7 +166,7 @@ async def test_killing_one_execution_leaves_the_others_alone(rig: Rig) -> None:
     script = Script().call(post(rig.peer.url("/hold"))).call(post(rig.peer.url("/more"))).ok(DONE)
     executions = [rig.start(script) for _ in range(5)]
     await rig.peer.reached("/hold", 5)
-    executions[2].kill("suspended")
+    executions[2].stop("suspended")
     rig.peer.go_on.set()
     reports = [await ended(execution) for execution in executions]
     assert [report.dead for report in reports] == [False, False, True, False, False]

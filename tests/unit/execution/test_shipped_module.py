@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from curation.execution.executor import ModuleBuild
+from curation.execution.seam import ModuleBuild
 from curation.lifecycle.outcome import Cancelled, Denied, SessionRef, SessionSpawned, Trigger
 from curation.wasm.limits import Limits
 from curation.wasm.module_bytes import builtin_bytes, digest_of
@@ -13,10 +13,10 @@ NAME = "build-session-message-v1"
 
 async def run(rig: Rig, trigger: Trigger, session: SessionRef | None = None):  # type: ignore[no-untyped-def]
     wasm = builtin_bytes(NAME)
-    invocation = rig.invocation(wasm, trigger, session=session)
-    module = ModuleBuild(NAME, digest_of(wasm), Limits(), invocation.module.fetch)
+    request = rig.request(wasm, trigger, session=session)
+    module = ModuleBuild(NAME, digest_of(wasm), Limits())
     config = {"api_url": rig.peer.url("")}
-    return await ended(rig.executor.start(replace(invocation, module=module, config=config, input={"message": "hi"})))
+    return await ended(rig.ask(replace(request, module=module, config=config, input={"message": "hi"})))
 
 
 async def test_it_spawns_a_session(rig: Rig) -> None:

@@ -14,11 +14,11 @@ import pytest
 
 from curation.egress.client import EgressClient
 from curation.egress.floor import AddressFloor
-from curation.execution.in_process import InProcessExecution, InProcessExecutor
+from curation.execution.in_process import InProcessExecutor
 from curation.lifecycle.outcome import Completed, Failed, FailureClass, Report
 from curation.wasm.limits import Limits
 from tests.guests.wat import Script
-from tests.unit.execution.conftest import GENEROUS, PERMIT, Rig, ended, until
+from tests.unit.execution.conftest import GENEROUS, PERMIT, Heard, Rig, ended, until
 
 DONE = {"action": "Completed", "output": {}}
 BRIEF = Limits(wall_seconds=0.5)
@@ -50,9 +50,9 @@ def dns(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
 async def system(rig: Rig, dns: threading.Event) -> AsyncIterator[Rig]:
     """A rig that asks the system for addresses."""
     client = EgressClient(AddressFloor([ip_network("127.0.0.0/8")]))
-    executor = InProcessExecutor(rig.modules, rig.executor.gate, client)
+    executor = InProcessExecutor(rig.modules, rig.executor.gate, client, rig.stock)
     yield replace(rig, client=client, executor=executor)
-    await executor.close(grace=1)
+    await executor.drain(grace=1)
     await client.close()
 
 
@@ -61,12 +61,12 @@ def module(rig: Rig, host: str) -> bytes:
     return script.answer() if host.endswith("slow.test") else script.ok(DONE)
 
 
-def begun(rig: Rig, host: str, limits: Limits = BRIEF, namespace: str | None = None) -> InProcessExecution:
-    invocation = rig.invocation(module(rig, host), limits=limits)
+def begun(rig: Rig, host: str, limits: Limits = BRIEF, namespace: str | None = None) -> Heard:
+    request = rig.request(module(rig, host), limits=limits)
     if namespace is not None:
         rig.book.put_policy(namespace, "p", PERMIT)
-        invocation = replace(invocation, namespace=namespace)
-    return rig.executor.start(invocation)
+        request = replace(request, namespace=namespace)
+    return rig.ask(request)
 
 
 async def ask(rig: Rig, host: str, limits: Limits = BRIEF, namespace: str | None = None) -> Report:
@@ -99,7 +99,7 @@ async def test_slow_names_of_ended_runs_do_not_hold_up_another_namespace(system:
 async def test_slow_names_of_ended_runs_do_not_hold_up_the_stop(system: Rig) -> None:
     await ask_for_slow_names(system, OVER_ANY_POOL)
     started = time.perf_counter()
-    await asyncio.wait_for(system.executor.close(grace=1), GENEROUS / 4)
+    await asyncio.wait_for(system.executor.drain(grace=1), GENEROUS / 4)
     await asyncio.wait_for(system.client.close(), GENEROUS / 4)
     assert time.perf_counter() - started < 5
 
@@ -109,7 +109,7 @@ async def test_a_pool_that_others_have_filled_does_not_hold_up_the_stop(rig: Rig
     for _ in range(OVER_ANY_POOL):
         asyncio.get_running_loop().run_in_executor(None, go_on.wait, GENEROUS)
     try:
-        await asyncio.wait_for(rig.executor.close(grace=1), 5)
+        await asyncio.wait_for(rig.executor.drain(grace=1), 5)
     finally:
         go_on.set()
 
@@ -127,7 +127,7 @@ async def test_a_namespace_with_too_many_slow_names_gets_no_further_look_up_unti
         assert isinstance(report.result, Failed)
         assert report.result.failure_class is FailureClass.HTTP_UNAVAILABLE
     for execution in waiting:
-        execution.kill("it is ended")
+        execution.stop("it is ended")
         await ended(execution)
     # What they asked for is not ended by that.
     assert "slow to resolve" in (await ask(system, "good.test", patient)).log

@@ -55,10 +55,10 @@ class Template:
         limits: Limits = ROOMY,
         **changes: Any,
     ) -> Report:
-        plain = self.rig.invocation(self.wasm, trigger, session=session, limits=limits)
+        plain = self.rig.request(self.wasm, trigger, session=session, limits=limits)
         run = replace(plain.run, id=f"uid-1.g3.a{attempt}", attempt=attempt)
         given = {"config": {"api_url": f"{self.service.url}/"}, "input": {"message": "clean it"}, **changes}
-        return await ended(self.rig.executor.start(replace(plain, run=run, **given)))
+        return await ended(self.rig.ask(replace(plain, run=run, **given)))
 
     async def spawned(self) -> SessionRef:
         report = await self.run()

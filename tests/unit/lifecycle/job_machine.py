@@ -178,6 +178,21 @@ class JobMachine(RuleBasedStateMachine):
         process, report = reports[index % len(reports)]
         process.complete(report)
 
+    @precondition(lambda self: self.world.processes)
+    @rule(index=INDEX)
+    def stop_gets_lost(self, index: int) -> None:
+        self._process(index).executor.loses_next_stop = True
+
+    @precondition(lambda self: self.world.processes)
+    @rule(index=INDEX, execution=INDEX)
+    def execution_is_lost(self, index: int, execution: int) -> None:
+        self._process(index).executor.lose(execution)
+
+    @precondition(lambda self: self.world.processes)
+    @rule(index=INDEX, execution=INDEX)
+    def end_is_said_again(self, index: int, execution: int) -> None:
+        self._process(index).executor.repeat(execution)
+
     # -- what always holds -------------------------------------------------------------------------------------------
 
     @invariant()

@@ -20,6 +20,9 @@ OF_OPERATORS: tuple[Move, ...] = (
     lambda m, r: m.operator_works(r.randrange(40)),
     lambda m, r: m.observation_starts(r.randrange(40)),
     lambda m, r: m.crash(r.randrange(40)),
+    lambda m, r: m.stop_gets_lost(r.randrange(40)),
+    lambda m, r: m.execution_is_lost(r.randrange(40), r.randrange(40)),
+    lambda m, r: m.end_is_said_again(r.randrange(40), r.randrange(40)),
 )
 OF_OTHERS: tuple[Move, ...] = (
     lambda m, r: m.edit_template(r.choice("ABC")),

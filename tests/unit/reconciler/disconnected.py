@@ -1,5 +1,6 @@
 """The reconcilers' real context, over a connection that nobody answers: for what is decided without the API server."""
 
+import asyncio
 import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -16,7 +17,8 @@ from curation.cluster.connection import connect
 from curation.cluster.events import EventRecorder
 from curation.cluster.resources import JOBS, MODULES
 from curation.cluster.writer import Writer
-from curation.execution.executor import Execution, Invocation
+from curation.execution.seam import Ended, ExecutionRequest, Liveness, Sink, Supplies, Unsupplied
+from curation.lifecycle.outcome import Failed, FailureClass, Report
 from curation.reconciler.approvals.asking import Approvals
 from curation.reconciler.jobs.memory import Memories
 from curation.reconciler.jobs.reconciler import JobReconciler
@@ -31,6 +33,7 @@ from curation.reconciler.runtime.settings import Settings
 from curation.reconciler.sources.in_use import InUse
 from curation.reconciler.sources.module_credentials import ModuleCredentials
 from curation.reconciler.sources.modules import ModuleReconciler
+from curation.reconciler.sources.run_supplies import RunSupplies
 from curation.wasm.store import ModuleStore
 from tests.unit.reconciler.virtual_time import loop
 
@@ -39,13 +42,36 @@ EPOCH = datetime(2026, 1, 1, tzinfo=UTC).timestamp()
 DIGEST = f"sha256:{'0' * 64}"
 
 
-class NoExecutor:
-    """Nothing can be executed here: no module is known."""
+class SupplyingExecutor:
+    """Gets the credentials of each execution, and nothing further: no module is compiled here."""
 
-    def start(self, invocation: Invocation) -> Execution:
-        raise AssertionError(f"{invocation.run.id} should never have come so far")
+    def __init__(self, supplies: Supplies) -> None:
+        self._supplies = supplies
+        self._tasks: set[asyncio.Task[None]] = set()
 
-    async def close(self, grace: float) -> None: ...
+    def start(self, request: ExecutionRequest, sink: Sink) -> None:
+        task = asyncio.create_task(self._supply(request, sink))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _supply(self, request: ExecutionRequest, sink: Sink) -> None:
+        failure = Failed(FailureClass.MODULE_UNAVAILABLE, "nothing is executed here")
+        try:
+            await self._supplies.credentials(request)
+        except Unsupplied as error:
+            failure = Failed(FailureClass.MODULE_UNAVAILABLE, str(error), error.absent)
+        sink(request.execution, Ended(Report(request.trigger, request.run, failure)))
+
+    def attach(self, execution: str, sink: Sink) -> None: ...
+
+    def stop(self, execution: str, why: str) -> None: ...
+
+    def settled(self, execution: str) -> None: ...
+
+    def liveness(self, execution: str) -> Liveness:
+        return Liveness.UNKNOWN
+
+    async def drain(self, grace: float) -> None: ...
 
 
 class Rig:
@@ -58,7 +84,8 @@ class Rig:
         self.modules = ModuleReconciler(context, store, self.in_use)
         self.credentials = ModuleCredentials(context.api, monotonic or loop().time)
         self.memories = Memories()
-        self.runs = Runs(context, self.memories, NoExecutor(), self.modules, self.credentials)
+        executor = SupplyingExecutor(RunSupplies(self.modules, self.credentials))
+        self.runs = Runs(context, self.memories, executor, self.modules)
 
     def jobs(self, approvals: Approvals) -> JobReconciler:
         """The reconciler of jobs, on these parts."""
@@ -118,7 +145,7 @@ async def disconnected(
         )
         rig = Rig(context, store, elapsed)
         yield rig
-        await rig.runs.close()
+        rig.runs.close()
         queue.close()
     finally:
         await store.close()

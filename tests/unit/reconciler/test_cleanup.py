@@ -425,6 +425,6 @@ async def test_a_cancel_runs_for_two_minutes_at_most_whatever_its_module_may(
         submit = orders.submit(key(), found, found.status.run)
         walls = {}
         for order in (submit, orders.cancel_orphan(submit, None)):
-            invocation = await rig.runs._prepare(order)
-            walls[order.trigger] = invocation.module.limits.wall_seconds
+            request = rig.runs._request(rig.runs.begin(order))
+            walls[order.trigger] = request.module.limits.wall_seconds
         assert walls == {Trigger.SUBMIT: 3600, Trigger.CANCEL: CANCEL_WALL_SECONDS}

@@ -57,7 +57,7 @@ class Case:
         self.credentials = ModuleCredentials(api, lambda: self.now)
 
     async def header(self, namespace: str = "ns", *, last_known: bool = False) -> str:
-        (found,) = await self.credentials.of(namespace, SPEC, last_known=last_known)
+        (found,) = await self.credentials.of(namespace, SPEC.credentials, last_known=last_known)
         assert (found.scheme, found.host, found.port, found.header) == ("https", "api.example", 443, "Authorization")
         return found.value
 
@@ -90,7 +90,7 @@ async def test_each_namespace_has_secrets_of_its_own() -> None:
 
 async def test_a_module_without_credentials_reads_nothing() -> None:
     case = Case()
-    assert await case.credentials.of("ns", ModuleSpec.model_validate({"source": {"builtin": "b"}})) == ()
+    assert await case.credentials.of("ns", ()) == ()
     assert case.secrets.asked == 0
 
 
@@ -187,8 +187,7 @@ async def test_two_keys_of_a_secret_are_of_one_read() -> None:
     (credential,) = SPEC.credentials
     reference = credential.secret_key_ref.model_copy(update={"key": "another"})
     other = credential.model_copy(update={"header": "X-Other", "secret_key_ref": reference})
-    both = SPEC.model_copy(update={"credentials": (credential, other)})
-    assert [found.value for found in await case.credentials.of("ns", both)] == ["first", "second"]
+    assert [found.value for found in await case.credentials.of("ns", (credential, other))] == ["first", "second"]
     assert case.secrets.asked == 1
 
 

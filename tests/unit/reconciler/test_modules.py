@@ -149,8 +149,6 @@ async def test_a_run_takes_a_source_for_missing_only_if_it_is_not_there_or_may_n
     async with disconnected(tmp_path) as rig:
         put(rig, {"source": {"configMap": {"name": "c", "key": "k"}}, "digest": f"sha256:{'1' * 64}"})
         await rig.modules.load(module_key())
-        build, _ = rig.modules.build(NAMESPACE, "m", f"sha256:{'1' * 64}")
-        assert build.fetch is not None
         answers: list[Exception | None] = []
 
         async def read(_namespace: str, _name: str) -> None:
@@ -161,12 +159,12 @@ async def test_a_run_takes_a_source_for_missing_only_if_it_is_not_there_or_may_n
         for missing in (None, APIError(403, "Forbidden", "no")):
             answers.append(missing)
             with pytest.raises(ModuleLoadError) as caught:
-                await build.fetch()
+                await rig.modules.read_for_a_run(NAMESPACE, "m")
             assert caught.value.reason is ModuleReason.NOT_FOUND
         for passing in (Unreachable("reset"), APIError(500, "InternalError", "etcd")):
             answers.append(passing)
             with pytest.raises(ModuleUnreadable, match=str(passing)):
-                await build.fetch()
+                await rig.modules.read_for_a_run(NAMESPACE, "m")
 
 
 @in_virtual_time

@@ -103,9 +103,8 @@ async def test_a_stop_before_the_work_has_begun_lets_none_begin(
         takeover = Takeover(context, rig.memories, rig.modules)
         reconcilers: Any = dict.fromkeys(context.caches, reconcile)
         connection: Any = None
-        jobs: Any = None
-        policies: Any = None
-        work = Work(reconcilers, jobs, rig.modules, rig.runs, takeover, policies)
+        none: Any = None
+        work = Work(reconcilers, none, rig.modules, rig.runs, takeover, none, none)
         await stopping._serve(connection, context, work, stop_work)
         assert reconciled == []
 

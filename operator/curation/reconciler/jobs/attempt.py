@@ -1,18 +1,21 @@
-"""One execution for a job, as far as the reconciler deals with it: fed by versions of the job, ended by one report.
+"""One execution for a job, as far as the reconciler deals with it: fed by versions of the job and by what is heard.
 
 It is there from before its claim is sent. So a version that ends its run while the claim is being answered reaches it
 as any other does: its fence is dead before it is launched, and it says nothing in the job. A fence that is dead stays
-dead, even if the run seems current again later.
+dead, even if the run seems current again later. What is heard of an execution may come late, twice, or in another
+order: only the first end counts.
 """
 
 import logging
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 
 from curation.api.job import CurationJob
-from curation.api.names import Trigger
+from curation.api.names import FailureClass, Trigger
 from curation.cluster.cache import Stored
-from curation.execution.executor import Execution
+from curation.execution.seam import Answered, Ended, Left, Lost, Refused, Waiting, Word
 from curation.lifecycle.fence import objection
+from curation.lifecycle.outcome import Calls, Failed, Report
 from curation.reconciler.jobs.orders import Order
 from curation.reconciler.runtime.unreadable import job_of
 
@@ -24,12 +27,22 @@ class Attempt:
     """An order that is to be executed, or is being executed."""
 
     order: Order
-    execution: Execution | None = None
-    """Once it was started."""
+    execution: str = ""
+    """The id that it is executed under."""
+    stop: Callable[[str, str], None] | None = None
+    """Stops the execution with this id, saying why; set once it was started."""
     dead: str = ""
     """Why its fence died, if it did."""
     launched: bool = False
     """Whether it is to be executed: the claim of a Submit attempt is there. One that never was is not spoken of."""
+    waits: str = ""
+    """Why it has not begun, if it says so."""
+    left: set[int] = field(default_factory=set)
+    """The calls that are known to have left."""
+    answered: set[int] = field(default_factory=set)
+    """Those whose answer is known to have been seen."""
+    report: Report | None = None
+    """What it ended with."""
 
     def on_version(self, version: Stored | None) -> None:
         """Ask the fence: the job is as this version shows it, or gone.
@@ -53,29 +66,57 @@ class Attempt:
         if self.dead:
             self._tell()
 
-    def start(self, execution: Execution) -> None:
-        """It is being executed from now on; at once dead if its fence is, so that nothing leaves."""
-        self.execution = execution
-        if self.dead:
-            execution.kill(self.dead)
-
     def kill(self, why: str) -> None:
         """From now on nothing that it does counts for the job."""
         if self.dead:
             return
         self.dead = why
-        if self.execution is not None:
-            self.execution.kill(why)
+        if self.stop is not None:
+            self.stop(self.execution, why)
         if self.launched:
             self._tell()
 
+    def hear(self, word: Word) -> Report | None:
+        """Take in what is said of its execution; returns the report when this is its end, which it is once."""
+        if self.report is not None:
+            return None
+        match word:
+            case Waiting(reason):
+                self.waits = reason
+            case Left(number):
+                self.left.add(number)
+            case Answered(number):
+                self.answered.add(number)
+            case Ended(report):
+                return self._end(report)
+            case Refused(reason, retryable):
+                return self.fail(reason, absent=not retryable)
+            case Lost(cause, calls):
+                return self.fail(f"What became of the run is not known: {cause}", calls or self._calls())
+        return None
+
+    def fail(self, message: str, calls: Calls | None = None, *, absent: bool = False) -> Report:
+        """It ended without a report of its own, or never began."""
+        failed = Failed(FailureClass.MODULE_UNAVAILABLE, message, absent)
+        return self._end(Report(self.order.trigger, self.order.run, failed, calls or Calls()))
+
+    def _end(self, report: Report) -> Report:
+        if (report.trigger, report.run) != (self.order.trigger, self.order.run):
+            return self.fail(f"It ended with the report of another run, {report.run.id}.", self._calls())
+        self.report = replace(report, dead=True) if self.dead else report
+        return self.report
+
+    def _calls(self) -> Calls:
+        """What is known of its calls. Trap: one more may have left than was heard of."""
+        left = len(self.left | self.answered) + 1
+        return Calls(left=left, answered=len(self.answered), allowed=left)
+
     def _tell(self) -> None:
-        left = self.execution.calls.left if self.execution is not None else 0
         log.info(
             "run %s has stopped being current: %s; no request of it leaves any more",
             self.order.run.id,
             self.dead,
-            extra={**self.order.log_fields, "requests_left": left},
+            extra={**self.order.log_fields, "requests_left": len(self.left)},
         )
 
     def _ask_fence(self, job: CurationJob | None) -> None:

@@ -45,6 +45,8 @@ class Pending:
     """The request whose approval is to be asked for once it has landed."""
     before: CurationJob | None = None
     """The job that it was computed from."""
+    execution: str = ""
+    """Which one it was."""
 
     def plan(self, verdict: Verdict, job: CurationJob) -> None:
         """Note a write of which only the job itself can tell whether it has landed."""

@@ -1,28 +1,27 @@
 """The executions of this process: launched after their claim, killed by their fence, each ended by one report.
 
 The fence of each (see `attempt`) is asked on every accepted change of its job, in the same call that receives the
-change: a dead fence stops side effects at once.
+change: a dead fence stops side effects at once. Nothing here waits for an execution: what becomes of it is heard.
 """
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from dataclasses import replace
+from itertools import count
 from typing import Final
 
-from curation.api.names import FailureClass, Trigger
-from curation.cluster.answers import Unreachable
+from curation.api.names import Trigger
 from curation.cluster.cache import Stored
 from curation.cluster.resources import JOBS
-from curation.execution.executor import Executor, Invocation
-from curation.lifecycle.outcome import Failed, Report
+from curation.execution.seam import ExecutionRequest, Executor, Word, execution_id
+from curation.lifecycle.outcome import Report
 from curation.reconciler.jobs.attempt import Attempt
 from curation.reconciler.jobs.completion import Pending
 from curation.reconciler.jobs.memory import Memories
 from curation.reconciler.jobs.orders import Order
 from curation.reconciler.runtime.context import Context
 from curation.reconciler.runtime.key import Key, namespace_of
-from curation.reconciler.sources.module_credentials import CredentialError, ModuleCredentials
 from curation.reconciler.sources.modules import ModuleReconciler
 from curation.turns import Turns
 from curation.wasm.module_errors import ModuleLoadError, ModuleReason, ModuleUnreadable
@@ -45,14 +44,16 @@ class Runs:
         memories: Memories,
         executor: Executor,
         modules: ModuleReconciler,
-        credentials: ModuleCredentials,
     ) -> None:
         self._context = context
         self._memories = memories
         self._executor = executor
         self._modules = modules
-        self._credentials = credentials
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._under_way: dict[str, tuple[Attempt, Callable[[Attempt, Report], None]]] = {}
+        """By execution: its attempt, and what is done with its report."""
+        self._unsettled: set[str] = set()
+        """Executions that have ended, of which what they came to is still to be settled."""
+        self._numbers = count(1)
         self._calmer = asyncio.Event()
         self.on_observation_ended: Callable[[Key], None] = lambda _: None
         """Called when one of the job has ended."""
@@ -60,6 +61,7 @@ class Runs:
         """Whether nothing follows from an observation that has ended so: then its job need not be worked on."""
         self.closing = False
         """The process stops: no further run is claimed, which it would only abandon."""
+        self._closed = False
         self._submit_turns: Turns[Key] = Turns(
             context.settings.max_concurrent_runs, context.queue.add, namespace_of, share=SUBMIT_SHARE
         )
@@ -89,7 +91,8 @@ class Runs:
 
         A Submit attempt begins before its claim is sent; then it is launched, or discarded.
         """
-        attempt = Attempt(order)
+        number = 1 if order.trigger is Trigger.SUBMIT else next(self._numbers)
+        attempt = Attempt(order, execution_id(order.run.id, order.trigger, number))
         self._memories.of(order.key, order.run.uid).attempts.add(attempt)
         return attempt
 
@@ -99,33 +102,23 @@ class Runs:
 
     def launch(self, attempt: Attempt) -> None:
         """Execute a Submit or Observe attempt; its report becomes a pending completion of its job."""
-        order = attempt.order
-        attempt.launch()
-
-        async def follow() -> None:
-            try:
-                report = await self._execute(attempt)
-            finally:
-                self._end(attempt)
-                if order.trigger is Trigger.SUBMIT:
-                    self.release(order.key)
-            if order.trigger is Trigger.OBSERVE and self.settles_observation(order, report):
-                return
-            memory = self._memories.of(order.key, order.run.uid)
-            if order.trigger is Trigger.SUBMIT:
-                memory.calls[order.run.id] = report.calls
-            memory.inbox.append(Pending(report, order))
-            self._context.queue.add(order.key)
-
-        self._spawn(follow(), order)
+        self._execute(attempt, self._complete)
 
     async def cancel(self, order: Order) -> Report:
         """Execute a Cancel order. The fence does not stop it."""
-        attempt = self.begin(order)
-        attempt.launch()
+        attempt, ended = self.begin(order), asyncio.get_running_loop().create_future()
+
+        def end(_: Attempt, report: Report) -> None:
+            if not ended.done():  # else whoever waited for it is gone
+                ended.set_result(report)
+
+        self._execute(attempt, end)
         try:
-            return await self._execute(attempt)
+            report: Report = await ended
+            return report
         finally:
+            self._under_way.pop(attempt.execution, None)
+            self._forget(attempt.execution)
             self._end(attempt)
             self._memories.tidy(order.key, order.run.uid)
 
@@ -145,6 +138,7 @@ class Runs:
         """Forget a completion that is settled."""
         memory = self._memories.of(key, pending.order.run.uid)
         memory.inbox = [other for other in memory.inbox if other is not pending]
+        self._forget(pending.execution)
         self._calmer.set()
 
     @property
@@ -158,14 +152,69 @@ class Runs:
             self._calmer.clear()
             await self._calmer.wait()
 
-    async def close(self) -> None:
-        """Kill what is left; the runs are left to the next holder."""
+    def close(self) -> None:
+        """Kill what is left; the runs are left to the next holder, and nothing is heard of them any more."""
+        self._closed = True
         for memory in self._memories:
             for attempt in tuple(memory.attempts):
                 attempt.kill("the operator stops")
-        for task in tuple(self._tasks):
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def _execute(self, attempt: Attempt, end: Callable[[Attempt, Report], None]) -> None:
+        attempt.launch()
+        self._under_way[attempt.execution] = attempt, end
+        try:
+            request = self._request(attempt)
+        except ModuleLoadError as error:
+            self._failed(attempt, error.message, absent=error.reason is ModuleReason.NOT_FOUND)
+        except ModuleUnreadable as error:
+            self._failed(attempt, f"The module could not be prepared: {error}")
+        except Exception as error:
+            log.exception("a run could not be prepared", extra=attempt.order.log_fields)
+            self._failed(attempt, f"The run could not be prepared: {error!r}")
+        else:
+            attempt.stop = self._executor.stop
+            if attempt.dead:  # while its claim was answered: nothing of it may leave
+                self._executor.stop(attempt.execution, attempt.dead)
+            self._executor.start(request, self._hear)
+
+    def _failed(self, attempt: Attempt, message: str, *, absent: bool = False) -> None:
+        """It could not even be asked for."""
+        self._ended(attempt, attempt.fail(message, absent=absent))
+
+    def _hear(self, execution: str, word: Word) -> None:
+        """The sink of all executions. Late words, doubled and reordered ones are harmless."""
+        if self._closed:
+            return
+        attempt, _ = self._under_way.get(execution, (None, None))
+        if attempt is not None:
+            report = attempt.hear(word)
+            if report is not None:
+                self._ended(attempt, report)
+        elif execution not in self._unsettled:
+            self._executor.settled(execution)  # it was settled, and the executor has not heard of that
+
+    def _ended(self, attempt: Attempt, report: Report) -> None:
+        _, end = self._under_way.pop(attempt.execution)
+        self._unsettled.add(attempt.execution)
+        end(attempt, report)
+
+    def _forget(self, execution: str) -> None:
+        self._unsettled.discard(execution)
+        self._executor.settled(execution)
+
+    def _complete(self, attempt: Attempt, report: Report) -> None:
+        order = attempt.order
+        self._end(attempt)
+        if order.trigger is Trigger.SUBMIT:
+            self.release(order.key)
+        if order.trigger is Trigger.OBSERVE and self.settles_observation(order, report):
+            self._forget(attempt.execution)
+            return
+        memory = self._memories.of(order.key, order.run.uid)
+        if order.trigger is Trigger.SUBMIT:
+            memory.calls[order.run.id] = report.calls
+        memory.inbox.append(Pending(report, order, execution=attempt.execution))
+        self._context.queue.add(order.key)
 
     def _end(self, attempt: Attempt) -> None:
         order = attempt.order
@@ -174,41 +223,17 @@ class Runs:
         if order.trigger is Trigger.OBSERVE:
             self.on_observation_ended(order.key)
 
-    def _spawn(self, work: Coroutine[None, None, None], order: Order) -> None:
-        task = asyncio.create_task(work, name=f"{order.trigger} {order.run.id}")
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-
-    async def _execute(self, attempt: Attempt) -> Report:
+    def _request(self, attempt: Attempt) -> ExecutionRequest:
+        """What is asked of the executor. Raises ModuleLoadError or ModuleUnreadable."""
         order = attempt.order
-        try:
-            invocation = await self._prepare(order)
-        except ModuleLoadError as error:
-            report = _unavailable(order, error.message, absent=error.reason is ModuleReason.NOT_FOUND)
-        except CredentialError as error:
-            report = _unavailable(order, str(error), absent=error.absent)
-        except (ModuleUnreadable, Unreachable, OSError) as error:
-            report = _unavailable(order, f"The module could not be prepared: {error}")
-        except Exception as error:
-            log.exception("a run could not be prepared", extra=order.log_fields)
-            report = _unavailable(order, f"The run could not be prepared: {error!r}")
-        else:
-            # The claim may have been superseded while the module was made ready; then nothing may leave.
-            execution = self._executor.start(invocation)
-            attempt.start(execution)
-            report = await execution.report()
-        if attempt.dead and not report.dead:
-            return Report(report.trigger, report.run, report.result, report.calls, report.log, dead=True)
-        return report
-
-    async def _prepare(self, order: Order) -> Invocation:
         build, spec = self._modules.build(order.key.namespace, order.module, order.digest)
         if order.trigger is Trigger.CANCEL:
             wall = min(build.limits.wall_seconds, CANCEL_WALL_SECONDS)
             build = replace(build, limits=replace(build.limits, wall_seconds=wall))
-        return Invocation(
+        return ExecutionRequest(
             trigger=order.trigger,
             run=order.run,
+            number=int(attempt.execution.rpartition("/")[2]),
             namespace=order.key.namespace,
             job=order.key.name,
             module=build,
@@ -216,11 +241,5 @@ class Runs:
             input=order.input,
             config=order.config,
             session=order.session,
-            credentials=await self._credentials.of(
-                order.key.namespace, spec, last_known=order.trigger is Trigger.CANCEL
-            ),
+            credentials=tuple(spec.credentials),
         )
-
-
-def _unavailable(order: Order, message: str, *, absent: bool = False) -> Report:
-    return Report(order.trigger, order.run, Failed(FailureClass.MODULE_UNAVAILABLE, message, absent))

@@ -1,10 +1,11 @@
 """The reconcilers of one process: made, given to each other, and put behind the caches that they listen to."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from curation.checking.checkers import Checkers
 from curation.cluster.resources import APPROVALS, CLUSTER_POLICIES, JOBS, MODULES, POLICIES, ResourceKind
-from curation.execution.executor import Executor
+from curation.execution.seam import Executor, Supplies
 from curation.reconciler.approvals.approval_metrics import ApprovalMetrics
 from curation.reconciler.approvals.approval_status import ApprovalReconciler
 from curation.reconciler.approvals.asking import Approvals
@@ -23,6 +24,7 @@ from curation.reconciler.sources.module_credentials import ModuleCredentials
 from curation.reconciler.sources.module_metrics import ModuleMetrics
 from curation.reconciler.sources.modules import ModuleReconciler
 from curation.reconciler.sources.policies import PolicyReconciler
+from curation.reconciler.sources.run_supplies import RunSupplies
 from curation.wasm.store import ModuleStore
 
 
@@ -36,16 +38,24 @@ class Work:
     runs: Runs
     takeover: Takeover
     policies: PolicyReconciler
+    executor: Executor
 
 
-def assemble(context: Context, executor: Executor, store: ModuleStore, health: Health, checkers: Checkers) -> Work:
+def assemble(
+    context: Context,
+    executor_of: Callable[[Supplies], Executor],
+    store: ModuleStore,
+    health: Health,
+    checkers: Checkers,
+) -> Work:
     """Make the reconcilers. The order of the listeners is the order in which each change reaches them."""
     metrics = context.metrics
     index = JobIndex(metrics)
     in_use = InUse(context, index)
     modules = ModuleReconciler(context, store, in_use)
     memories = Memories()
-    runs = Runs(context, memories, executor, modules, ModuleCredentials(context.api))
+    executor = executor_of(RunSupplies(modules, ModuleCredentials(context.api)))
+    runs = Runs(context, memories, executor, modules)
     takeover = Takeover(context, memories, modules)
     grants = Grants(context, index)
     approvals = Approvals(context, grants)
@@ -68,4 +78,4 @@ def assemble(context: Context, executor: Executor, store: ModuleStore, health: H
     context.caches[JOBS].listen(index.on_change)
     metrics.registry.register(WatchAge(health.ages))
     metrics.registry.register(IdlePolicies(policies.idle))
-    return Work(reconcilers, jobs, modules, runs, takeover, policies)
+    return Work(reconcilers, jobs, modules, runs, takeover, policies, executor)

@@ -29,6 +29,7 @@ from curation.cluster.writer import Writer
 from curation.egress.client import EgressClient
 from curation.egress.floor import AddressFloor
 from curation.execution.in_process import InProcessExecutor
+from curation.execution.seam import Supplies
 from curation.reconciler.jobs import cleanup, observation
 from curation.reconciler.process.assembly import Work, assemble
 from curation.reconciler.process.first_reads import compile_shipped, read_all
@@ -142,9 +143,11 @@ class Process:
             stack.push_async_callback(egress.close)
             # Observations and Cancels have threads of their own, so that a burst of runs cannot starve them.
             threads = settings.max_concurrent_runs + observation.OBSERVATIONS_AT_ONCE + cleanup.CANCELS_AT_ONCE
-            executor = InProcessExecutor(
-                store, MeasuredGate(gate, metrics), egress, observer=metrics, max_concurrent=threads
-            )
+
+            def executor_of(supplies: Supplies) -> InProcessExecutor:
+                measured = MeasuredGate(gate, metrics)
+                return InProcessExecutor(store, measured, egress, supplies, observer=metrics, max_concurrent=threads)
+
             files = self._watched_files(connection, egress)
             watching_files = asyncio.create_task(files.run(), name="files")
             stack.callback(watching_files.cancel)
@@ -155,7 +158,7 @@ class Process:
 
             checkers = Checkers()
             stack.push_async_callback(checkers.close)
-            work = assemble(context, executor, store, health, checkers)
+            work = assemble(context, executor_of, store, health, checkers)
             stack.push_async_callback(work.policies.judging.close)
             await self._serve_webhook(context, stack, files)
             for kind, cache in context.caches.items():
@@ -163,13 +166,13 @@ class Process:
 
             async def stop_work() -> None:
                 work.jobs.close()
-                await work.runs.close()
+                work.runs.close()
                 await work.jobs.cleanup.close()
                 await work.modules.close()
                 # Before kopf's end, which cancels the tasks of executions: their guests would go on in their threads.
-                await executor.close(grace=GRACE_SECONDS)
+                await work.executor.drain(GRACE_SECONDS)
 
-            stack.push_async_callback(executor.close, grace=GRACE_SECONDS)
+            stack.push_async_callback(work.executor.drain, GRACE_SECONDS)
             if await self._unless_stopped(read_all(context, work.modules, work.policies)):
                 await self._serve(connection, context, work, stop_work)
         return self._exit

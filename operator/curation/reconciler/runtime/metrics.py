@@ -19,7 +19,7 @@ from curation.api.names import Phase
 from curation.authz.gate import CallContext, Decision, Gate
 from curation.cluster.request_labels import Asked
 from curation.cluster.resources import KINDS
-from curation.execution.executor import Invocation
+from curation.execution.seam import ExecutionRequest
 from curation.lifecycle.outcome import Report
 
 # A series beside each one, of when it began: nobody asks for it, and each Prometheus would store it.
@@ -247,19 +247,19 @@ class Metrics:
         """See `QueueObserver`."""
         self.queue_latency.observe(waited)
 
-    def on_start(self, invocation: Invocation) -> None:
+    def on_start(self, request: ExecutionRequest) -> None:
         """See `ExecutionObserver`."""
         self.runs_in_flight.inc()
 
-    def on_call(self, _invocation: Invocation, decision: str, code: str, _seconds: float) -> None:
+    def on_call(self, _request: ExecutionRequest, decision: str, code: str, _seconds: float) -> None:
         """See `ExecutionObserver`."""
         self.http_calls.labels(decision=decision, code=_bounded(code)).inc()
 
-    def on_end(self, invocation: Invocation, report: Report, seconds: float) -> None:
+    def on_end(self, request: ExecutionRequest, report: Report, seconds: float) -> None:
         """See `ExecutionObserver`."""
         self.runs_in_flight.dec()
         outcome = type(report.result).__name__
-        self.run_duration.labels(trigger=invocation.trigger.value, outcome=outcome).observe(seconds)
+        self.run_duration.labels(trigger=request.trigger.value, outcome=outcome).observe(seconds)
 
     def request(self, asked: Asked, code: str, _seconds: float) -> None:
         """A `RequestObserver` of the cluster layer."""

@@ -2,19 +2,20 @@
 
 import base64
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from http import HTTPStatus
 
 from cachetools import FIFOCache
 
 from curation.api.excess import EXCESS_FIELD
-from curation.api.module import Credential, ModuleSpec
+from curation.api.module import Credential
 from curation.cluster.answers import APIError, Unreachable
 from curation.cluster.api import ClusterAPI
 from curation.cluster.bounds import MAX_KEYS
 from curation.egress.errors import EgressRefused
 from curation.egress.headers import wire_headers
 from curation.execution.origin_credentials import OriginCredential
+from curation.execution.seam import Unsupplied
 
 # A rotated Secret is in use after this many seconds; without a bound a burst of runs would be a burst of reads.
 SECRET_FRESH_SECONDS = 30.0
@@ -25,13 +26,12 @@ WITHDRAWN_SECONDS = 600.0
 KEPT = 4096
 
 
-class CredentialError(Exception):
-    """A credential of a module that cannot be read: which, and what helps."""
+class CredentialError(Unsupplied):
+    """A credential of a module that cannot be read: which, and what helps.
 
-    def __init__(self, message: str, *, absent: bool = False) -> None:
-        super().__init__(message)
-        self.absent = absent
-        """The Secret does not exist or may not be read; else it is a passing failure, or what it holds is no use."""
+    It is absent if the Secret does not exist or may not be read; else it is a passing failure, or what it holds is no
+    use.
+    """
 
 
 class ModuleCredentials:
@@ -45,16 +45,18 @@ class ModuleCredentials:
         self._withdrawn: FIFOCache[tuple[str, str], float] = FIFOCache(KEPT)
         """By namespace and Secret: since when it is gone or may no longer be read, while what it held is kept."""
 
-    async def of(self, namespace: str, spec: ModuleSpec, *, last_known: bool = False) -> tuple[OriginCredential, ...]:
+    async def of(
+        self, namespace: str, credentials: Collection[Credential], *, last_known: bool = False
+    ) -> tuple[OriginCredential, ...]:
         """Each credential with its header's value. Raises CredentialError, or Unreachable.
 
         With `last_known` (for a Cancel) a Secret that cannot be read counts as it was last read, for 10 minutes if it
         is gone or may not be read: a namespace that terminates loses its Secrets before its sessions are cancelled.
         """
         found = []
-        for each in spec.credentials:
+        for each in credentials:
             secret = each.secret_key_ref.name
-            keys = {other.secret_key_ref.key for other in spec.credentials if other.secret_key_ref.name == secret}
+            keys = {other.secret_key_ref.key for other in credentials if other.secret_key_ref.name == secret}
             value = await self._value(namespace, each, keys, last_known)
             found.append(OriginCredential(each.scheme, each.host, each.port, each.header, value))
         return tuple(found)

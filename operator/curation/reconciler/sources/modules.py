@@ -13,7 +13,7 @@ from curation.api.reading import Unreadable
 from curation.cluster.answers import APIError, Unreachable
 from curation.cluster.cache import Stored
 from curation.cluster.resources import MODULES
-from curation.execution.executor import ModuleBuild
+from curation.execution.seam import ModuleBuild
 from curation.reconciler.runtime.context import Context
 from curation.reconciler.runtime.key import Key, namespace_of
 from curation.reconciler.runtime.writes import module_conditions, write_own_status
@@ -25,7 +25,7 @@ from curation.turns import Turns
 from curation.wasm.limits import Limits, size_text
 from curation.wasm.module_bytes import builtin_digest
 from curation.wasm.module_errors import ModuleLoadError, ModuleReason, ModuleUnreadable
-from curation.wasm.store import Fetch, LoadedModule, ModuleStore
+from curation.wasm.store import LoadedModule, ModuleStore
 
 log = logging.getLogger(__name__)
 
@@ -100,8 +100,7 @@ class ModuleReconciler(ModuleStates):
             raise ModuleLoadError(ModuleReason.NOT_FOUND, state.message)
         if state.build is not None and not self._store.has(digest):
             digest = state.build
-        limits = Limits.of(state.spec.limits)
-        return ModuleBuild(name, digest, limits, self._for_a_run(namespace, state.spec)), state.spec
+        return ModuleBuild(name, digest, Limits.of(state.spec.limits)), state.spec
 
     async def reconcile(self, key: Key) -> None:
         """Load the module and write its status; in its turn, when many are being loaded."""
@@ -277,22 +276,21 @@ class ModuleReconciler(ModuleStates):
         if known is not None and known.spec is not None and origin(known.spec) == origin(spec):
             self._set(place, replace(known, build=digest))
 
-    def _for_a_run(self, namespace: str, spec: ModuleSpec) -> Fetch:
-        """What reads a module's bytes for a run, and raises what an executor knows.
+    async def read_for_a_run(self, namespace: str, name: str) -> bytes:
+        """The module's bytes, as its source has them now. Raises what an executor knows.
 
         Only an absent or forbidden source is one that is not found.
         """
-
-        async def read() -> bytes:
-            try:
-                return await self._sources.read(namespace, spec)
-            except (APIError, Unreachable) as error:
-                message = f"its source cannot be read: {error}"
-                if isinstance(error, APIError) and error.code == HTTPStatus.FORBIDDEN:
-                    raise ModuleLoadError(ModuleReason.NOT_FOUND, message) from None
-                raise ModuleUnreadable(message) from None
-
-        return read
+        state = self.state(namespace, name)
+        if state.spec is None:
+            raise ModuleLoadError(ModuleReason.NOT_FOUND, state.message)
+        try:
+            return await self._sources.read(namespace, state.spec)
+        except (APIError, Unreachable) as error:
+            message = f"its source cannot be read: {error}"
+            if isinstance(error, APIError) and error.code == HTTPStatus.FORBIDDEN:
+                raise ModuleLoadError(ModuleReason.NOT_FOUND, message) from None
+            raise ModuleUnreadable(message) from None
 
 
 def _key(stored: Stored) -> Key:
