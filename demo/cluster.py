@@ -37,7 +37,10 @@ _OVERLAYS: Final = {
 }
 """Which overlay has the component that manifests/choose-admission.sh names."""
 
-_NOT_HERE: Final = frozenset({"Deployment", "Service", "PodDisruptionBudget", "NetworkPolicy"})
+# The API server could not ask an operator that is a process of this machine.
+_NOT_HERE: Final = frozenset(
+    {"Deployment", "Service", "PodDisruptionBudget", "NetworkPolicy", "ValidatingWebhookConfiguration"}
+)
 """What belongs to the operator's pods: there are none."""
 
 _WITH_FINALIZERS: Final = ("curationjobs", "curationapprovals", "curationmodules", "curationpolicies")

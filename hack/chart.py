@@ -56,7 +56,7 @@ def templates(root: Path = ROOT) -> dict[str, str]:
         "namespaced": _for_each_namespace(_component(manifests, "namespaced")),
         "secrets": _for_each_secret(_component(manifests, "secrets")),
         "grafana": _if(".Values.grafana.enabled", _documents([_dashboard(manifests / "components" / "grafana")])),
-        "webhook": _if(".Values.webhook.enabled", _documents(_component(manifests, "webhook"))),
+        "webhook": _if(_WEBHOOK, _documents(_component(manifests, "webhook"))),
         "prometheus": _if(".Values.prometheus.enabled", _monitoring(_component(manifests, "prometheus"))),
         "admission-no-self-approval": _if(
             ".Values.admission.noSelfApproval", _documents(_component(manifests, "admission-no-self-approval"))
@@ -206,6 +206,7 @@ def _operator(base: list[Object]) -> str:
     return "".join(makers.get(each["kind"], _document)(each) for each in base)
 
 
+_WEBHOOK: Final = "and .Values.webhook.enabled (not .Values.namespaces)"
 _POD: Final = """\
 {{- with .Values.imagePullSecrets }}
       imagePullSecrets:
@@ -240,11 +241,11 @@ _ARGUMENTS: Final = """\
 {{- range .Values.options }}
         - {{ . | quote }}
 {{- end }}
-{{- if .Values.webhook.enabled }}
+{{- if and .Values.webhook.enabled (not .Values.namespaces) }}
         - --https-bind=:9443
 {{- end }}"""
 _PORTS: Final = """\
-{{- if .Values.webhook.enabled }}
+{{- if and .Values.webhook.enabled (not .Values.namespaces) }}
         - containerPort: 9443
           name: https
 {{- end }}"""

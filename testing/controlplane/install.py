@@ -10,6 +10,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import yaml
+
 from testing.controlplane.binaries import OLDEST_OF_DEFAULT_OVERLAY, minor_of
 from testing.controlplane.connection import Connection, service_account
 from testing.controlplane.errors import ControlPlaneError
@@ -65,7 +67,10 @@ def _apply(connection: Connection, root: Path, overlay: Path) -> list[str]:
     if any((root / "crds").glob("*.yaml")):
         applied += connection.kubectl(*options, "-f", str(root / "crds")).stdout.split()
     if (root / overlay).is_dir():
-        applied += connection.kubectl(*options, "-k", str(root / overlay)).stdout.split()
+        rendered = yaml.safe_load_all(connection.kubectl("kustomize", str(root / overlay)).stdout)
+        # Nobody could answer the webhook here: operators of tests are processes of this machine, behind no Service.
+        kept = [each for each in rendered if each and each["kind"] != "ValidatingWebhookConfiguration"]
+        applied += connection.kubectl(*options, "-f", "-", input=yaml.safe_dump_all(kept)).stdout.split()
     return applied
 
 

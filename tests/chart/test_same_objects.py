@@ -34,7 +34,6 @@ OVERLAYS: dict[str, tuple[str, dict[str, Any]]] = {
 COMPONENTS: dict[str, dict[str, Any]] = {
     "prometheus": {"prometheus": {"enabled": True}},
     "grafana": {"grafana": {"enabled": True}},
-    "webhook": {"webhook": {"enabled": True}},
     "admission-no-self-approval": {"admission": {"noSelfApproval": True}},
 }
 """The components that no overlay has."""
@@ -62,7 +61,7 @@ def with_sorted_arguments(objects: dict[tuple[str, str, str, str], Any]) -> dict
 
 def test_there_is_an_overlay_or_a_component_for_all_of_them() -> None:
     assert set(OVERLAYS) == {folder.name for folder in (_MANIFESTS / "overlays").iterdir()}
-    ours = {"admission", "admission-v1beta1", "admission-validating", "namespaced", "secrets"}
+    ours = {"admission", "admission-v1beta1", "admission-validating", "namespaced", "secrets", "webhook"}
     assert set(COMPONENTS) | ours == {folder.name for folder in (_MANIFESTS / "components").iterdir()}
 
 
@@ -176,10 +175,15 @@ def test_the_alerts_link_to_runbooks_where_people_find_them(offline: Helm) -> No
         assert (ROOT / page).exists()
 
 
+_SWITCHED_OFF = {"crds": {"install": False}, "admission": {"mode": "none"}, "webhook": {"enabled": False}}
+
+
 def test_what_is_switched_off_is_not_there(offline: Helm) -> None:
-    found = rendered(offline, "1.37.2", {"crds": {"install": False}, "admission": {"mode": "none"}})
+    found = rendered(offline, "1.37.2", _SWITCHED_OFF)
     kinds = {key[1] for key in found}
-    assert not {kind for kind in kinds if "Admission" in kind or kind == "CustomResourceDefinition"}
+    assert not {
+        kind for kind in kinds if "Admission" in kind or "Webhook" in kind or kind == "CustomResourceDefinition"
+    }
 
 
 @pytest.mark.parametrize(

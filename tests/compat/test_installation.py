@@ -40,6 +40,14 @@ def test_the_overlay_is_applied_whole_and_a_second_time_changes_nothing(installa
     folder = str(ROOT / installation.setup.overlay)
     kubectl("apply", "--server-side", "-k", folder)
     assert kubectl("diff", "--server-side", "-k", folder).stdout == ""
+    nobody_at_the_door(installation)
+
+
+def nobody_at_the_door(installation: Installation) -> None:
+    """The webhook of an overlay that was applied whole: no operator answers it here."""
+    installation.connection.kubectl(
+        "delete", "validatingwebhookconfiguration", "curation-operator", "--ignore-not-found"
+    )
 
 
 def test_names_are_recorded_or_absent_and_never_false(installation: Installation, place: str, kubectl: Kubectl) -> None:
@@ -135,4 +143,5 @@ def test_an_overlay_that_does_not_fit_says_so_when_a_job_is_made(
         assert "components/admission-validating" in said
     finally:
         admin(*apply, str(ROOT / installation.setup.overlay))
+        nobody_at_the_door(installation)
         until(lambda: made().returncode == 0)

@@ -5,7 +5,8 @@ import os
 from pathlib import Path
 
 from hack.e2e.target import ROOT
-from tests.e2e.kubectl import Document, get, items, kubectl
+from testing.controlplane.errors import KubectlError
+from tests.e2e.kubectl import Document, get, items, kubectl, until
 
 SYSTEM = "curation-system"
 DEPLOYMENT = "deployment/curation-operator"
@@ -45,9 +46,31 @@ def install(folder: Path, image: str, allow: str) -> None:
         # The image may be another one under the same name.
         kubectl("rollout", "restart", DEPLOYMENT, "-n", SYSTEM)
     kubectl("rollout", "status", DEPLOYMENT, "-n", SYSTEM, "--timeout=240s")
+    # The leader makes the webhook's certificate, and the API server learns of it: until then no policy is accepted.
+    until_policies_are_accepted()
     if found:
         kubectl("delete", "curationjobs", "--all", "--all-namespaces")
         kubectl("delete", "namespaces", "-l", f"{OURS}=jobs")
+
+
+def until_policies_are_accepted() -> None:
+    """Wait for the webhook, which is asked about a policy that is not made."""
+    cedar = "forbid (principal, action, resource);"
+    probe = {
+        "apiVersion": "curation.dev/v1alpha1",
+        "kind": "CurationPolicy",
+        "metadata": {"name": "probe", "namespace": "default"},
+        "spec": {"cedar": cedar},
+    }
+
+    def accepted() -> bool:
+        try:
+            kubectl("create", "--dry-run=server", "-f", "-", stdin=json.dumps(probe))
+        except KubectlError:
+            return False
+        return True
+
+    until(accepted, "the webhook answers", logs)
 
 
 def uninstall() -> None:

@@ -26,15 +26,6 @@ _OPTIONAL = {
         f"validatingadmissionpolicybinding.{_ADMISSION}/curation-approval-no-self-approval",
     ],
     "grafana": ["configmap/curation-dashboard"],
-    "webhook": [
-        f"validatingwebhookconfiguration.{_ADMISSION}/curation-operator",
-        f"validatingadmissionpolicy.{_ADMISSION}/curation-webhook-ca-bundle",
-        f"validatingadmissionpolicybinding.{_ADMISSION}/curation-webhook-ca-bundle",
-        "secret/curation-operator-webhook",
-        "service/curation-operator-webhook",
-        "clusterrole.rbac.authorization.k8s.io/curation-operator-webhook",
-        "role.rbac.authorization.k8s.io/curation-operator-webhook",
-    ],
     "prometheus": [
         "servicemonitor.monitoring.coreos.com/curation-operator",
         "prometheusrule.monitoring.coreos.com/curation-operator",
