@@ -22,7 +22,7 @@ from curation.cluster.request_labels import NO_ANSWER
 from curation.lifecycle.complete import Ruling
 from curation.lifecycle.outcome import Result
 from curation.reconciler.runtime.job_index import UNREADABLE_PHASE
-from curation.reconciler.runtime.metrics import WEBHOOK, IdlePolicies, Metrics, WatchAge
+from curation.reconciler.runtime.metrics import PULL_RESULTS, WEBHOOK, IdlePolicies, Metrics, WatchAge
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 PAGE: Final = ROOT / "docs" / "metrics.md"
@@ -54,6 +54,7 @@ _VALUES: Final[dict[tuple[str, str], Iterable[str] | str]] = {
     ("curation_completions_total", "verdict"): tuple(each.value for each in Ruling),
     ("curation_run_duration_seconds", "trigger"): tuple(each.value for each in Trigger),
     ("curation_run_duration_seconds", "outcome"): tuple(each.__name__ for each in get_args(Result)),
+    ("curation_module_pulls_total", "result"): PULL_RESULTS,
     ("curation_http_calls_total", "decision"): ("allowed", "denied", "none"),
     ("curation_http_calls_total", "code"): (
         "the HTTP status of a response (`5xx` and the like for one that is not registered); else `denied`, "

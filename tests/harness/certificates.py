@@ -14,7 +14,9 @@ from cryptography.x509.oid import NameOID
 def self_signed(folder: Path, name: str) -> tuple[Path, ssl.SSLContext]:
     """A certificate for a name or an IPv4 address that is its own authority: its PEM file, and a server's context."""
     key = ec.generate_private_key(ec.SECP256R1())
-    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+    # With a number: of two authorities of one name only the first one in a bundle is found.
+    number = x509.NameAttribute(NameOID.SERIAL_NUMBER, str(x509.random_serial_number()))
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name), number])
     now = datetime.datetime.now(datetime.UTC)
     signed = (
         x509.CertificateBuilder()

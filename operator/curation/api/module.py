@@ -84,8 +84,34 @@ class ConfigMapSource(Model):
     """Key of the ConfigMap that holds the WebAssembly bytes."""
 
 
+class SecretReference(Model):
+    """A Secret in the module's namespace."""
+
+    name: ObjectName
+    """Name of the Secret."""
+
+
+class PublicKey(Model):
+    """A key that signs artifacts, by a name that people know it by."""
+
+    name: Name
+    """What it is called in the module's status."""
+    public_key: Annotated[
+        str,
+        Field(
+            min_length=1,
+            max_length=4096,
+            pattern=r"^\s*-----BEGIN PUBLIC KEY-----[A-Za-z0-9+/=\s]+-----END PUBLIC KEY-----\s*$",
+            json_schema_extra=spelled(
+                "must be one PUBLIC KEY in PEM, such as cosign.pub of `cosign generate-key-pair`"
+            ),
+        ),
+    ]
+    """The key in PEM: ECDSA, RSA of at least 2048 bits, or Ed25519."""
+
+
 class OCISource(Model):
-    """An artifact of an OCI registry."""
+    """An artifact of an OCI registry, served over https."""
 
     ref: Annotated[
         str,
@@ -102,6 +128,13 @@ class OCISource(Model):
     """Registry and repository, such as registry.example/team/module."""
     digest: Digest
     """Digest of the artifact's manifest."""
+    pull_secret_ref: SecretReference | None = None
+    """A Secret of the type kubernetes.io/dockerconfigjson with credentials for the registry."""
+    verify: Annotated[
+        tuple[PublicKey, ...],
+        Field(max_length=8, json_schema_extra=extension(list_type="map", list_map_keys=["name"])),
+    ] = ()
+    """Public keys of which one must have signed the artifact with cosign; if left out, none of the module's own."""
 
 
 class ModuleSource(Model):
@@ -263,7 +296,8 @@ class ModuleStatus(Model):
         Field(max_length=16, json_schema_extra=extension(list_type="map", list_map_keys=["type"])),
     ] = ()
     """Ready, with reasons Compiled, DigestMismatch, AbiMismatch, TooLarge, NotFound, UnknownBuiltin, Invalid,
-    Terminating; and Stalled where only another spec can help."""
+    PullFailed, Unauthorized, NotSigned, Terminating; Stalled where only another spec can help; of source.oci Pulled,
+    and SignatureVerified where a signature is required."""
 
 
 class CurationModule(ResourceModel):
@@ -277,4 +311,13 @@ class CurationModule(ResourceModel):
     """Whether the module can be run."""
 
 
-__all__ = ["CurationModule", "ModuleLimits", "ModuleSpec", "ModuleStatus", "Name", "quantity_bytes"]
+__all__ = [
+    "CurationModule",
+    "ModuleLimits",
+    "ModuleSpec",
+    "ModuleStatus",
+    "Name",
+    "OCISource",
+    "PublicKey",
+    "quantity_bytes",
+]

@@ -7,6 +7,9 @@ from typing import Final
 
 import click
 
+from curation.oci.frames import MAX_KEY_CHARACTERS, PublicKey
+from curation.oci.signatures import Key
+
 Network = IPv4Network | IPv6Network
 
 
@@ -40,5 +43,24 @@ class _Bundle(click.ParamType[Path]):
         return path
 
 
+class _PublicKey(click.ParamType[PublicKey]):
+    """A PEM file with one public key, which is called as the file is."""
+
+    name = "FILE"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> PublicKey:
+        """See click."""
+        if isinstance(value, PublicKey):
+            return value
+        path = Path(str(value))
+        try:
+            key = PublicKey(path.stem, path.read_bytes()[: MAX_KEY_CHARACTERS + 1].decode())
+            Key.read(key.name, key.pem)
+        except (OSError, ValueError) as error:  # a BadKey is a ValueError
+            self.fail(f"{path} is no public key that can be used: {error}", param, ctx)
+        return key
+
+
 CIDR: Final = _CIDR()
+PUBLIC_KEY: Final = _PublicKey()
 PEM_FILE: Final = _Bundle()

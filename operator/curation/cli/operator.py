@@ -20,12 +20,13 @@ from curation.api.files import file_schemas
 from curation.authz.cedar_schema import SCHEMA_TEXT
 from curation.cli.build import build
 from curation.cli.logs import configure_logging
-from curation.cli.networks import CIDR, PEM_FILE, Network
+from curation.cli.networks import CIDR, PEM_FILE, PUBLIC_KEY, Network
 from curation.cli.text import safe
 from curation.cli.trial import try_module
 from curation.cluster.answers import APIError, Unreachable
 from curation.cluster.bounds import RECURSION_LIMIT
 from curation.cluster.credentials import ConfigurationError
+from curation.oci.frames import MAX_KEYS, PublicKey
 from curation.reconciler.process.lifetime import Exit, Process
 from curation.reconciler.runtime.settings import HttpsSettings, LeaseSettings, Settings
 from curation.wasm.artifacts import CacheDirError
@@ -130,7 +131,16 @@ def main() -> None:
     "--ca-bundle",
     type=PEM_FILE,
     envvar="CURATION_CA_BUNDLE",
-    help="A PEM file of authorities to trust for modules' https calls, beside the system's.",
+    help="A PEM file of authorities to trust for modules' https calls and for registries, beside the system's.",
+)
+@click.option(
+    "--require-signature",
+    "require_signatures",
+    type=PUBLIC_KEY,
+    multiple=True,
+    envvar="CURATION_REQUIRE_SIGNATURE",
+    help="A PEM file with a public key that must have signed (cosign) each module that does not ship with the operator;"
+    " of several keys, one. Modules in ConfigMaps are refused then.",
 )
 @click.option(
     "--identity",
@@ -214,6 +224,7 @@ def run(
     allow_cidrs: Sequence[Network],
     deny_cidrs: Sequence[Network],
     ca_bundle: Path | None,
+    require_signatures: Sequence[PublicKey],
     identity: str | None,
     without_cluster_policies: bool,
     no_lease: bool,
@@ -247,6 +258,8 @@ def run(
             "--https-bind needs --https-certificate and --https-key, or --lease-namespace: then the leader makes a "
             "certificate in the Secret curation-operator-webhook of that namespace"
         )
+    if len(require_signatures) > MAX_KEYS:
+        raise click.UsageError(f"--require-signature may be given {MAX_KEYS} times at the most")
     configure_logging(log_format, log_level)
     host, port = http_bind
     settings = Settings(
@@ -255,6 +268,7 @@ def run(
         allow_cidrs=tuple(allow_cidrs),
         deny_cidrs=tuple(deny_cidrs),
         ca_bundle=ca_bundle,
+        require_signature=tuple(require_signatures),
         identity=identity or os.uname().nodename,
         cluster_policies=not without_cluster_policies,
         lease=lease,

@@ -35,8 +35,9 @@ from curation.lifecycle.outcome import Denied, Failed, RunKey, SessionFailed, Se
 from curation.lifecycle.template import Template
 from curation.reconciler.jobs.runs import CANCEL_WALL_SECONDS
 from curation.wasm.limits import Limits
-from curation.wasm.module_bytes import MAX_MODULE_BYTES, digest_of
+from curation.wasm.module_bytes import digest_of
 from curation.wasm.module_errors import ModuleLoadError, ModuleUnreadable
+from curation.wasm.module_size import MAX_MODULE_BYTES
 
 FAILED: Final = 1
 DENIED: Final = 3

@@ -25,8 +25,9 @@ from curation.wasm.engine import artifact_key
 MAX_ARTIFACTS = 256
 """Compiled modules kept on disk; beyond it the oldest go of the namespace that has most."""
 
-MAX_ARTIFACT_BYTES = 512 << 20
-"""Their size in all; the same. A compiled module is some 5 times its WebAssembly, and can be made to be 25 times."""
+MAX_ARTIFACT_BYTES = 1 << 30
+"""Their size in all; the same. A compiled module is some 3 to 6 times its WebAssembly (70 MiB of JavaScript's template,
+48 of Python's), and can be made to be 25 times."""
 
 MAX_REFUSED = 1024
 """Modules remembered as those that cannot be compiled or opened; beyond it the oldest are forgotten."""
@@ -223,6 +224,6 @@ def _key() -> str:
     """What an artifact or a refusal depends on besides the module: the engine, and the bounds that it was made in."""
     bounds = (
         *(compiler.CPU_SECONDS, compiler.CPU_SECONDS_PER_MIB, compiler.MEMORY_BYTES),
-        *(compiler.ARTIFACT_BYTES, compiler.ARTIFACT_FACTOR, compiler.OPEN_BYTES),
+        *(compiler.ARTIFACT_BYTES, compiler.ARTIFACT_FACTOR, compiler.MAX_ARTIFACT_BYTES, compiler.OPEN_BYTES),
     )
     return hashlib.sha256(f"{artifact_key()}|{bounds!r}".encode()).hexdigest()[:16]

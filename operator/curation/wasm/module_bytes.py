@@ -6,9 +6,7 @@ from importlib import resources
 
 from curation.wasm.abi import binary_problem
 from curation.wasm.module_errors import ModuleLoadError, ModuleReason
-
-MAX_MODULE_BYTES = 8 << 20
-"""What is kept of a module in memory, more than once, before anything is known about it."""
+from curation.wasm.module_size import MAX_MODULE_BYTES
 
 CONFIG_MAP_BYTES = 1 << 20
 """What the API server lets a ConfigMap hold, all its keys together."""

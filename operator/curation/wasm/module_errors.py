@@ -13,20 +13,36 @@ class ModuleReason(StrEnum):
     NOT_FOUND = "NotFound"
     UNKNOWN_BUILTIN = "UnknownBuiltin"
     INVALID = "Invalid"
+    PULL_FAILED = "PullFailed"
+    UNAUTHORIZED = "Unauthorized"
+    NOT_SIGNED = "NotSigned"
 
     @property
     def may_pass(self) -> bool:
         """Whether another source can help, and not only another spec: it may be applied a moment later."""
-        return self in (ModuleReason.NOT_FOUND, ModuleReason.DIGEST_MISMATCH)
+        return self in _MAY_PASS
+
+
+_MAY_PASS = frozenset(
+    {
+        ModuleReason.NOT_FOUND,
+        ModuleReason.DIGEST_MISMATCH,
+        ModuleReason.PULL_FAILED,
+        ModuleReason.UNAUTHORIZED,
+        ModuleReason.NOT_SIGNED,
+    }
+)
 
 
 class ModuleLoadError(Exception):
     """A module that cannot be used: the reason of its Ready condition, and what is wrong and what helps."""
 
-    def __init__(self, reason: ModuleReason, message: str) -> None:
+    def __init__(self, reason: ModuleReason, message: str, *, may_pass: bool | None = None) -> None:
         super().__init__(message)
         self.reason = reason
         self.message = message
+        self.may_pass = reason.may_pass if may_pass is None else may_pass
+        """Whether another spec is not the only thing that can help; by default as the reason says."""
 
 
 class ModuleUnreadable(Exception):

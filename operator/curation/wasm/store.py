@@ -86,7 +86,8 @@ class ModuleStore:
         Raises CacheDirError for a folder that others can write or read.
         """
         self._temporary = None if cache_dir else tempfile.TemporaryDirectory(prefix="curation-modules-")
-        folder = cache_dir or Path(self._temporary.name if self._temporary else "")
+        self.folder = folder = cache_dir or Path(self._temporary.name if self._temporary else "")
+        """Private to this user: for other files that come and go with modules, too."""
         self._artifacts = ArtifactDir(folder)
         self._loaded: LRUCache[str, LoadedModule] = LRUCache(MAX_LOADED)
         self._finding: dict[str, asyncio.Task[LoadedModule | CompileRefusal | None]] = {}

@@ -21,7 +21,8 @@ from curation.api.contract import contract_schemas
 from curation.api.files import file_schemas
 from curation.authz.cedar_schema import SCHEMA_TEXT
 from curation.cli.operator import main
-from curation.wasm.module_bytes import CONFIG_MAP_BYTES, MAX_MODULE_BYTES
+from curation.wasm.module_bytes import CONFIG_MAP_BYTES
+from curation.wasm.module_size import MAX_MODULE_BYTES
 from tests.guests import hostile
 from tests.guests.wat import Script
 

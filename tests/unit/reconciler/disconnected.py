@@ -19,6 +19,7 @@ from curation.cluster.resources import JOBS, MODULES
 from curation.cluster.writer import Writer
 from curation.execution.seam import Ended, ExecutionRequest, Liveness, Sink, Supplies, Unsupplied
 from curation.lifecycle.outcome import Failed, FailureClass, Report
+from curation.oci.puller import Puller
 from curation.reconciler.approvals.asking import Approvals
 from curation.reconciler.jobs.memory import Memories
 from curation.reconciler.jobs.reconciler import JobReconciler
@@ -81,7 +82,7 @@ class Rig:
         self.context = context
         self.queue = context.queue
         self.in_use = InUse(context, JobIndex(context.metrics))
-        self.modules = ModuleReconciler(context, store, self.in_use)
+        self.modules = ModuleReconciler(context, store, self.in_use, Puller(folder=store.folder))
         self.credentials = ModuleCredentials(context.api, monotonic or loop().time)
         self.memories = Memories()
         executor = SupplyingExecutor(RunSupplies(self.modules, self.credentials))

@@ -6,8 +6,9 @@ import pytest
 from wasmtime import Config, Engine
 from wasmtime.component import Component
 
-from curation.wasm.module_bytes import MAX_MODULE_BYTES, builtin_bytes, builtin_names
+from curation.wasm.module_bytes import builtin_bytes, builtin_names
 from curation.wasm.module_errors import ModuleLoadError
+from curation.wasm.module_size import MAX_MODULE_BYTES
 from curation.wasm.store import check_module
 from tests.guests import hostile
 from tests.guests.wat import Script

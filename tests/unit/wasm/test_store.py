@@ -11,8 +11,9 @@ from curation.wasm import artifacts, store
 from curation.wasm.artifacts import Artifact, ArtifactDir, CacheDirError
 from curation.wasm.compiler import Compiled
 from curation.wasm.engine import new_engine
-from curation.wasm.module_bytes import MAX_MODULE_BYTES, builtin_bytes, builtin_names, digest_of
+from curation.wasm.module_bytes import builtin_bytes, builtin_names, digest_of
 from curation.wasm.module_errors import ModuleLoadError, ModuleReason
+from curation.wasm.module_size import MAX_MODULE_BYTES
 from curation.wasm.store import LoadedModule, ModuleStore
 from tests.guests import hostile
 from tests.guests.wat import Script

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from curation.checking.checkers import Checkers
 from curation.cluster.resources import APPROVALS, CLUSTER_POLICIES, JOBS, MODULES, POLICIES, ResourceKind
 from curation.execution.seam import Executor, Supplies
+from curation.oci.puller import Puller
 from curation.reconciler.approvals.approval_metrics import ApprovalMetrics
 from curation.reconciler.approvals.approval_status import ApprovalReconciler
 from curation.reconciler.approvals.asking import Approvals
@@ -45,6 +46,7 @@ def assemble(
     context: Context,
     executor_of: Callable[[Supplies], Executor],
     store: ModuleStore,
+    puller: Puller,
     health: Health,
     checkers: Checkers,
 ) -> Work:
@@ -52,7 +54,7 @@ def assemble(
     metrics = context.metrics
     index = JobIndex(metrics)
     in_use = InUse(context, index)
-    modules = ModuleReconciler(context, store, in_use)
+    modules = ModuleReconciler(context, store, in_use, puller)
     memories = Memories()
     executor = executor_of(RunSupplies(modules, ModuleCredentials(context.api)))
     runs = Runs(context, memories, executor, modules)

@@ -30,6 +30,7 @@ from curation.egress.client import EgressClient
 from curation.egress.floor import AddressFloor
 from curation.execution.in_process import InProcessExecutor
 from curation.execution.seam import Supplies
+from curation.oci.puller import Puller
 from curation.reconciler.jobs import cleanup, observation
 from curation.reconciler.process.assembly import Work, assemble
 from curation.reconciler.process.first_reads import compile_shipped, read_all
@@ -139,6 +140,14 @@ class Process:
             # Before any other: what the operator ships waits for nobody's module.
             shipped = asyncio.create_task(compile_shipped(store), name="compile what is shipped")
             stack.push_async_callback(_ended, shipped)
+            puller = Puller(
+                folder=store.folder,
+                required=settings.require_signature,
+                allow=settings.allow_cidrs,
+                deny=settings.deny_cidrs,
+                ca_bundle=settings.ca_bundle,
+            )
+            stack.push_async_callback(puller.close)
             egress = EgressClient(AddressFloor(settings.allow_cidrs, settings.deny_cidrs), ca_bundle=settings.ca_bundle)
             stack.push_async_callback(egress.close)
             # Observations and Cancels have threads of their own, so that a burst of runs cannot starve them.
@@ -158,7 +167,7 @@ class Process:
 
             checkers = Checkers()
             stack.push_async_callback(checkers.close)
-            work = assemble(context, executor_of, store, health, checkers)
+            work = assemble(context, executor_of, store, puller, health, checkers)
             stack.push_async_callback(work.policies.judging.close)
             await self._serve_webhook(context, stack, files)
             for kind, cache in context.caches.items():

@@ -30,12 +30,17 @@ MAX_IDLE_SHOWN: Final = 50
 
 WEBHOOK: Final = "policies.curation.dev"
 """The webhook's name."""
+PULL_RESULTS: Final = (
+    *("Pulled", "NotFound", "DigestMismatch", "TooLarge", "Invalid", "PullFailed", "Unauthorized"),
+    *("NotSigned", "Error"),
+)
 
 _STATUSES = frozenset(str(status.value) for status in HTTPStatus)
 _FAST = (0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.05, 0.1, 0.5, 1)
 _JOB = (1, 2.5, 5, 10, 30, 60, 300, 900, 3600, 4 * 3600, 24 * 3600)
 """Whole seconds at the least: the time at which an object was made has no more."""
 _PERSON = (60, 300, 900, 3600, 4 * 3600, 12 * 3600, 24 * 3600, 72 * 3600, 7 * 24 * 3600)
+_PULL = (0.5, 1, 2.5, 5, 10, 30, 60, 120, 180)
 _RUN = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300)
 
 
@@ -105,6 +110,20 @@ class Metrics:
             "curation_modules",
             "Modules by the status of their condition Ready; Unknown until it is written.",
             ["ready"],
+            registry=registry,
+        )
+        self.module_pulls = Counter(
+            "curation_module_pulls_total",
+            "Pulls of modules from registries that ended: result Pulled, or the reason why not.",
+            ["result"],
+            registry=registry,
+        )
+        for result in PULL_RESULTS:
+            self.module_pulls.labels(result=result)
+        self.module_pull_seconds = Histogram(
+            "curation_module_pull_seconds",
+            "Time of one pull of a module, tries and all.",
+            buckets=_PULL,
             registry=registry,
         )
         self.policies = Gauge(
@@ -238,6 +257,11 @@ class Metrics:
         """A file has changed, and could be loaded or not."""
         self.file_renewals.labels(source=source, result="loaded" if loaded else "refused").inc()
         self.file_refused.labels(source=source).set(not loaded)
+
+    def pulled(self, result: str, seconds: float) -> None:
+        """A pull has ended."""
+        self.module_pulls.labels(result=result).inc()
+        self.module_pull_seconds.observe(seconds)
 
     def depth(self, depth: int) -> None:
         """See `QueueObserver`."""

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 
+from curation.oci.frames import PublicKey
+
 
 @dataclass(frozen=True)
 class LeaseSettings:
@@ -42,6 +44,8 @@ class Settings:
     """Wins over `allow_cidrs`."""
     ca_bundle: Path | None = None
     """A PEM file of authorities that session services may be certified by, beside the system's."""
+    require_signature: tuple[PublicKey, ...] = ()
+    """Keys of which one must have signed each module that the operator does not ship. Empty: none has to be."""
     identity: str = field(default_factory=socket.gethostname)
     lease: LeaseSettings | None = None
     http_host: str = "127.0.0.1"

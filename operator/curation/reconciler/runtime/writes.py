@@ -1,7 +1,7 @@
 """Status writes of modules, policies and approvals: level-triggered, conditioned, without a fence of their own."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import datetime
 
 from curation.api.clipping import clip
@@ -85,12 +85,38 @@ def ready_condition(
     return (*(condition for condition in before if condition.type != "Ready"), new)
 
 
+_OF_MODULES = frozenset({"Stalled", "Pulled", "SignatureVerified"})
+"""Conditions of a module beside Ready: each is there only while it says something."""
+
+
 def module_conditions(
-    before: tuple[Condition, ...], value: bool, stalled: bool, reason: str, message: str, generation: int, now: datetime
+    before: tuple[Condition, ...],
+    value: bool,
+    stalled: bool,
+    reason: str,
+    message: str,
+    generation: int,
+    now: datetime,
+    more: Iterable[tuple[str, str, str, str]] = (),
 ) -> tuple[Condition, ...]:
-    """Ready, and Stalled where only another spec can help: what knows no more of Kubernetes than kstatus shows it."""
+    """Ready, and Stalled where only another spec can help: what knows no more of Kubernetes than kstatus shows it.
+
+    Of `more` conditions: type, status, reason and message.
+    """
     found = ready_condition(before, value, reason, message, generation, now)
-    others = tuple(condition for condition in found if condition.type != "Stalled")
+    others = tuple(condition for condition in found if condition.type not in _OF_MODULES)
+    for kind, status, why, text in more:
+        old = conditions.find(before, kind)
+        since = old.last_transition_time if old is not None and old.status == status else now.replace(microsecond=0)
+        shown = Condition.model_construct(
+            type=kind,
+            status=status,
+            observed_generation=generation,
+            last_transition_time=since,
+            reason=why,
+            message=clip(text, MAX_CONDITION_MESSAGE),
+        )
+        others = (*others, shown)
     if not stalled:
         return others
     old = conditions.find(before, "Stalled")

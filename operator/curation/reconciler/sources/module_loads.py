@@ -69,7 +69,7 @@ class Compilations:
                 await self._store.load(digest, fetch, key.namespace)
                 self._built(key, spec, digest)
             except ModuleLoadError as error:
-                if not error.reason.may_pass:  # else the next check of its source finds out
+                if not error.may_pass:  # else the next check of its source finds out
                     self._not_compiled[key] = digest, error
             except (APIError, Unreachable, OSError) as error:
                 self._not_compiled[key] = digest, error

@@ -18,8 +18,9 @@ from curation.api.module import ConfigMapSource, CurationModule, ModuleSource, M
 from curation.cluster.api import ClusterAPI
 from curation.cluster.bounds import MAX_KEYS
 from curation.reconciler.runtime.key import Key
-from curation.wasm.module_bytes import MAX_MODULE_BYTES, builtin_bytes, digest_of
+from curation.wasm.module_bytes import builtin_bytes, digest_of
 from curation.wasm.module_errors import ModuleLoadError, ModuleReason
+from curation.wasm.module_size import MAX_MODULE_BYTES
 
 SOURCE_CHECK_SECONDS: Final = 5.0
 """Between two checks of a source."""
@@ -99,8 +100,7 @@ class Sources:
         if spec.source.builtin is not None:
             return builtin_bytes(spec.source.builtin)
         source = spec.source.config_map
-        if source is None:
-            raise no_oci()
+        assert source is not None, "what is in a registry is pulled, see `module_pulls`"
         found = _bytes(await self._api.read_config_map(namespace, source.name), source)
         if digest_of(found) != spec.digest:
             raise _mismatch(source)
@@ -133,12 +133,6 @@ class Sources:
 def origin(spec: ModuleSpec) -> tuple[ModuleSource, str | None]:
     """What a build is loaded from; all else may be edited and it stays the build."""
     return spec.source, spec.digest
-
-
-def no_oci() -> ModuleLoadError:
-    """Of a kind of source that the schema knows already."""
-    message = "spec.source.oci is not supported by this release; use configMap or builtin"
-    return ModuleLoadError(ModuleReason.INVALID, message)
 
 
 def _version(metadata: dict[str, Any] | None) -> Version | None:

@@ -14,12 +14,14 @@ from curation.cluster.answers import APIError, Unreachable
 from curation.cluster.cache import Stored
 from curation.cluster.resources import MODULES
 from curation.execution.seam import ModuleBuild
+from curation.oci.puller import Puller
 from curation.reconciler.runtime.context import Context
 from curation.reconciler.runtime.key import Key, namespace_of
 from curation.reconciler.runtime.writes import module_conditions, write_own_status
 from curation.reconciler.sources.in_use import TERMINATING, InUse
 from curation.reconciler.sources.module_loads import BeingCompiled, Compilations
-from curation.reconciler.sources.module_sources import Sources, no_oci, origin
+from curation.reconciler.sources.module_pulls import Pulls
+from curation.reconciler.sources.module_sources import Sources, origin
 from curation.reconciler.sources.module_states import ModuleState, ModuleStates
 from curation.turns import Turns
 from curation.wasm.limits import Limits, size_text
@@ -53,7 +55,12 @@ class ModuleReconciler(ModuleStates):
     """Loads the modules and keeps their states."""
 
     def __init__(
-        self, context: Context, store: ModuleStore, in_use: InUse, monotonic: Callable[[], float] = time.monotonic
+        self,
+        context: Context,
+        store: ModuleStore,
+        in_use: InUse,
+        puller: Puller,
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         super().__init__(context)
         self._in_use = in_use
@@ -61,6 +68,8 @@ class ModuleReconciler(ModuleStates):
         self._sources = Sources(context.api, monotonic)
         self._failures: dict[Key, int] = {}
         self._turns: Turns[Key] = Turns(LOADS_AT_ONCE, context.queue.add, namespace_of, share=LOADS_SHARE)
+        required = context.settings.require_signature
+        self._pulls = Pulls(context.api, store, puller, required, context.metrics, self._built, context.queue.add)
         self._compilations = Compilations(store, self._sources.read, self._built, context.queue.add)
         self._rechecks: dict[Key, asyncio.Task[None]] = {}
 
@@ -68,7 +77,12 @@ class ModuleReconciler(ModuleStates):
         """Whether what is known of the module's source is young enough to claim a run with it; see `recheck`."""
         stored = self._context.caches[MODULES].get(namespace, name)
         try:
-            return stored is None or self._sources.fresh(_key(stored), stored.parse(CurationModule))
+            if stored is None:
+                return True
+            module = stored.parse(CurationModule)
+            if module.spec.source.oci is not None:
+                return self._store.has(module.spec.digest or "")
+            return self._sources.fresh(_key(stored), module)
         except Unreadable:
             return False
 
@@ -118,6 +132,7 @@ class ModuleReconciler(ModuleStates):
             self._turns.leave(key)
             self._sources.forget(key)
             self._compilations.forget(key)
+            self._pulls.drop(key)
             self._context.queue.drop(key)
             return
         try:
@@ -156,6 +171,7 @@ class ModuleReconciler(ModuleStates):
                 readiness.message,
                 module.metadata.generation,
                 self._context.clock.now(),
+                self._pulls.conditions(key, module.spec),
             ),
         )
         await write_own_status(self._context, key, stored, module.status, status, stored.left_out(CurationModule))
@@ -191,12 +207,16 @@ class ModuleReconciler(ModuleStates):
         try:
             loaded = await self._load(key, module.spec)
         except BeingCompiled:
-            if known is None or not same or known.digest is None:
-                self._set(place, ModuleState(None, f"CurationModule {key.name} is being compiled.", module.spec, build))
+            gone = module.spec.source.oci is not None  # what is in a registry is pulled again, which takes its time
+            if known is None or not same or known.digest is None or gone:
+                self._set(
+                    place,
+                    ModuleState(None, f"CurationModule {key.name} is being loaded and compiled.", module.spec, build),
+                )
             return None
         except ModuleLoadError as error:
             message = f"CurationModule {key.name} is not ready: {error.message}"
-            lasts = not error.reason.may_pass or module.spec.source.config_map is None
+            lasts = not error.may_pass
             self._set(place, ModuleState(None, message, module.spec, build, unusable=lasts))
             self._try_later(key, passing=not lasts)
             return _Readiness(None, error.reason.value, error.message, None, stalled=lasts)
@@ -223,11 +243,16 @@ class ModuleReconciler(ModuleStates):
 
     async def compiled(self, keys: Iterable[Key]) -> None:
         """Wait until what is to be compiled of these modules is, or is found not to be compiled."""
+        keys = tuple(keys)
         await self._compilations.settled(keys)
+        pulls = self._pulls.of(keys)
+        if pulls:
+            await asyncio.wait(pulls)
 
     async def close(self) -> None:
         """End what waits in the background."""
-        tasks = [*self._compilations.tasks, *self._rechecks.values()]
+        self._pulls.close()
+        tasks = [*self._compilations.tasks, *self._pulls.tasks, *self._rechecks.values()]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -242,15 +267,19 @@ class ModuleReconciler(ModuleStates):
 
     async def _load(self, key: Key, spec: ModuleSpec) -> LoadedModule:
         source = spec.source
-        if source.oci is not None:  # before the store is asked: it may have the build from another source
-            raise no_oci()
+        if source.oci is None:
+            self._pulls.drop(key)
+        self._see_to_signature(spec)
         await self._sources.check(key, spec)
-        if source.builtin is not None:
+        if source.oci is not None:
+            loaded = await self._pulls.module(key, spec)
+        elif source.builtin is not None:
             digest = builtin_digest(source.builtin)
             if spec.digest not in (None, digest):
                 raise ModuleLoadError(
                     ModuleReason.DIGEST_MISMATCH,
                     f"spec.digest is {spec.digest} but builtin {source.builtin} is {digest}; leave digest out",
+                    may_pass=False,
                 )
             loaded = await self._store.load_builtin(source.builtin)
         else:
@@ -269,6 +298,17 @@ class ModuleReconciler(ModuleStates):
             )
         return loaded
 
+    def _see_to_signature(self, spec: ModuleSpec) -> None:
+        """Raises ModuleLoadError for a source that cannot be signed, where all have to be; what we ship is ours."""
+        if self._pulls.required and spec.source.config_map is not None:
+            names = " or ".join(each.name for each in self._pulls.required)
+            raise ModuleLoadError(
+                ModuleReason.NOT_SIGNED,
+                f"this operator runs only what the key {names} has signed, and a ConfigMap holds no signature: push "
+                "the module to a registry, sign it there, and use source.oci",
+                may_pass=False,
+            )
+
     def _built(self, key: Key, spec: ModuleSpec, digest: str) -> None:
         """Note it at once: nobody checks a deleted module again, and a Cancel may need the build."""
         place = (key.namespace, key.name)
@@ -284,6 +324,11 @@ class ModuleReconciler(ModuleStates):
         state = self.state(namespace, name)
         if state.spec is None:
             raise ModuleLoadError(ModuleReason.NOT_FOUND, state.message)
+        self._see_to_signature(state.spec)
+        if state.spec.source.oci is not None:
+            # Not here: this is called in a turn of the compiler, for which all namespaces wait.
+            self._pulls.start(Key(MODULES, namespace, name), state.spec)
+            raise ModuleUnreadable("its machine code was dropped to make room, and it is being pulled again")
         try:
             return await self._sources.read(namespace, state.spec)
         except (APIError, Unreachable) as error:
