@@ -19,6 +19,7 @@ from curation.api.crd import crd_yaml, crds
 from curation.api.files import file_schemas
 from curation.authz.cedar_schema import SCHEMA_TEXT
 from curation.cli.build import build
+from curation.cli.check_module import check
 from curation.cli.logs import configure_logging
 from curation.cli.networks import CIDR, PEM_FILE, PUBLIC_KEY, Network
 from curation.cli.text import safe
@@ -30,8 +31,6 @@ from curation.oci.frames import MAX_KEYS, PublicKey
 from curation.reconciler.process.lifetime import Exit, Process
 from curation.reconciler.runtime.settings import HttpsSettings, LeaseSettings, Settings
 from curation.wasm.artifacts import CacheDirError
-from curation.wasm.module_bytes import CONFIG_MAP_BYTES, digest_of
-from curation.wasm.store import check_module
 
 log = logging.getLogger(__name__)
 
@@ -327,22 +326,8 @@ def schemas() -> None:
     click.echo(json.dumps(documents, indent=2, sort_keys=True))
 
 
-@main.command()
-@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
-def check(file: Path) -> None:
-    """Say whether FILE fits the module contract, and why not. Prints the digest for spec.digest if it fits."""
-    wasm = file.read_bytes()
-    problems = check_module(wasm)
-    for problem in problems:
-        click.echo(f"{file}: {safe(problem)}", err=True)
-    if problems:
-        sys.exit(Exit.ERROR)
-    click.echo(f"{file}: fits the module contract\n{len(wasm)} bytes\ndigest: {digest_of(wasm)}")
-    if len(wasm) > CONFIG_MAP_BYTES:
-        click.echo(f"{file}: no ConfigMap can hold it: {CONFIG_MAP_BYTES} bytes are the limit; strip it", err=True)
-
-
 main.add_command(build)
+main.add_command(check)
 main.add_command(try_module)
 
 

@@ -103,6 +103,8 @@ class Plain(msgspec.Struct, omit_defaults=True):
     metadata: _Metadata
     apiVersion: str = ""  # noqa: N815
     kind: str = ""
+    type: str = ""
+    """Of a Secret: what it is for."""
     data: Raw | UnsetType = UNSET
     binaryData: Raw | UnsetType = UNSET  # noqa: N815
     excess: bool = msgspec.field(default=False, name=EXCESS_FIELD)

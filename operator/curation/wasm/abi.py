@@ -15,6 +15,7 @@ HTTP_CALL = "http-call"
 LOG = "log"
 RUN = "run"
 
+_WASI = "wasi:"
 _WASM_MAGIC = b"\0asm"
 _CORE_MODULE = b"\x01\x00\x00\x00"
 _COMPONENT = b"\x0d\x00\x01\x00"
@@ -55,10 +56,15 @@ def abi_problems(engine: Engine, component: Component) -> list[str]:
     return [*_import_problems(engine, kind), *_export_problems(engine, kind)]
 
 
+def trapping_imports(engine: Engine, component: Component) -> list[str]:
+    """Interfaces of WASI that a component imports: it fits, and a run traps when it calls one of their functions."""
+    return sorted(name for name in component.type.imports(engine) if name.startswith(_WASI))
+
+
 def _import_problems(engine: Engine, component: ComponentType) -> Iterator[str]:
     for name, extern in component.imports(engine).items():
         item = extern.ty
-        if name.startswith("wasi:"):
+        if name.startswith(_WASI):
             continue  # linked as traps
         if name != HOST_INTERFACE:
             yield (

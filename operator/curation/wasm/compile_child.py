@@ -21,7 +21,7 @@ from wasmtime import Engine, WasmtimeError
 from wasmtime.component import Component
 
 from curation.isolation.hardening import end_with_parent, gain_no_privileges, go_first_where_memory_is_short, limit
-from curation.wasm.abi import RUN, abi_problems
+from curation.wasm.abi import RUN, abi_problems, trapping_imports
 from curation.wasm.engine import new_engine, new_store
 from curation.wasm.host_functions import NO_HOST, link
 from curation.wasm.watchdog import Watchdog
@@ -31,6 +31,7 @@ READY = b"R"
 NO_ROOM = 75
 """The exit code of a process that had no room for its answer or its artifact (EX_TEMPFAIL of sysexits.h)."""
 ARTIFACT = "artifact"
+"""Its text has the interfaces that the module imports and that trap, one a line."""
 INVALID = "invalid"
 """What wasmtime says of a module that it does not compile."""
 MISFIT = "misfit"
@@ -117,6 +118,7 @@ def _compiled(wasm: bytes, artifact_file: int, bounds: Bounds) -> _Answer:
             if problems:
                 return _Answer(MISFIT, "\n".join(problems))
             artifact = bytes(component.serialize())
+            trapping = trapping_imports(engine, component)
     if len(artifact) > bounds.artifact_bytes:
         return _Answer(
             BOUNDS,
@@ -129,6 +131,7 @@ def _compiled(wasm: bytes, artifact_file: int, bounds: Bounds) -> _Answer:
             file.write(artifact)
             file.flush()
             os.fsync(file.fileno())
+        return answer._replace(text="\n".join(trapping))
     return answer
 
 

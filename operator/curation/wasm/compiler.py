@@ -96,6 +96,8 @@ class Compiled:
     path: Path
     start_bytes: int
     """Linear memory that the module begins with."""
+    trapping: tuple[str, ...] = ()
+    """Interfaces of WASI that it imports: a run traps when it calls one of their functions."""
 
 
 class _Answer(BaseModel):
@@ -150,7 +152,7 @@ class Compiler:
             with os.fdopen(descriptor, "wb") as artifact:
                 answer = self._answer(wasm, artifact, bounds)
             if answer.kind == compile_child.ARTIFACT:
-                return Compiled(path, answer.start_bytes)
+                return Compiled(path, answer.start_bytes, tuple(answer.text.split("\n")) if answer.text else ())
         except BaseException:
             path.unlink(missing_ok=True)
             raise

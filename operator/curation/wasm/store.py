@@ -64,17 +64,31 @@ class LoadedModule:
         return Component.deserialize_file(engine, str(self.artifact.path))
 
 
-def check_module(wasm: bytes) -> list[str]:
-    """What keeps the bytes from being a module, one sentence each; empty if nothing does. Compiles them: blocking.
+@dataclass(frozen=True, slots=True)
+class Examined:
+    """What compiling a module has shown."""
 
-    Raises OSError if the compiler cannot be started.
-    """
+    problems: list[str]
+    """What keeps the bytes from being a module, one sentence each; empty if nothing does."""
+    trapping: tuple[str, ...] = ()
+    """Interfaces of WASI that it imports: it fits, and a run traps when it calls one of their functions."""
+    start_bytes: int = 0
+    """Linear memory that it begins with."""
+
+
+def examine_module(wasm: bytes) -> Examined:
+    """Compiles a module and says what that shows. Blocking. Raises OSError if the compiler cannot be started."""
     with tempfile.TemporaryDirectory(prefix="curation-check-") as folder:
         try:
-            _compile(Compiler(Path(folder)), wasm)
+            compiled = _compile(Compiler(Path(folder)), wasm)
         except ModuleLoadError as error:
-            return error.message.split("\n")
-    return []
+            return Examined(error.message.split("\n"))
+    return Examined([], compiled.trapping, compiled.start_bytes)
+
+
+def check_module(wasm: bytes) -> list[str]:
+    """What keeps the bytes from being a module: see `Examined.problems`, and `examine_module`."""
+    return examine_module(wasm).problems
 
 
 class ModuleStore:

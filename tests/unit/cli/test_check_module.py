@@ -19,6 +19,7 @@ from click.testing import CliRunner, Result
 
 from curation.api.contract import contract_schemas
 from curation.api.files import file_schemas
+from curation.api.module import CurationModule
 from curation.authz.cedar_schema import SCHEMA_TEXT
 from curation.cli.operator import main
 from curation.wasm.module_bytes import CONFIG_MAP_BYTES
@@ -50,7 +51,45 @@ def test_a_module_that_no_config_map_can_hold_fits_and_is_warned_of(tmp_path: Pa
     file.write_bytes(Script().log("x" * CONFIG_MAP_BYTES).ok("{}"))
     done = operator("check", file)
     assert done.exit_code == 0
-    assert done.stderr == f"{file}: no ConfigMap can hold it: 1048576 bytes are the limit; strip it\n"
+    said = "no ConfigMap can hold it: 1048576 bytes are the limit; push it to a registry (source.oci), or strip it"
+    assert done.stderr == f"{file}: {said}\n"
+
+
+def test_imports_of_wasi_are_warned_of_by_name(tmp_path: Path) -> None:
+    file = tmp_path / "wasi.wasm"
+    file.write_bytes(hostile.calls_wasi())
+    done = operator("check", file)
+    assert done.exit_code == 0
+    assert "wasi:" in done.stderr
+    assert "every call traps" in done.stderr
+    document = json.loads(operator("check", file, "-o", "json").stdout)
+    assert document["fits"] is True
+    assert all(name.startswith("wasi:") for name in document["trappingImports"])
+    assert document["trappingImports"]
+
+
+def test_o_json_says_what_is_wrong_too(tmp_path: Path) -> None:
+    file = tmp_path / "bad.wasm"
+    file.write_bytes(hostile.exports_nothing())
+    done = operator("check", file, "-o", "json")
+    document = json.loads(done.stdout)
+    assert (done.exit_code, document["fits"]) == (1, False)
+    assert "it exports nothing" in document["problems"][0]
+
+
+@pytest.mark.parametrize(("filler", "kind"), [(1, "configMap"), (CONFIG_MAP_BYTES, "oci")])
+def test_a_manifest_is_printed_that_the_crd_takes(tmp_path: Path, filler: int, kind: str) -> None:
+    wasm = Script().log("x" * filler).ok("{}")
+    file = tmp_path / "good.wasm"
+    file.write_bytes(wasm)
+    done = operator("check", file, "--manifest", "my-module")
+    document = yaml.safe_load(done.stdout)
+    module = CurationModule.model_validate(document)
+    assert (done.exit_code, document["metadata"]["name"]) == (0, "my-module")
+    assert document["spec"]["digest"] == f"sha256:{hashlib.sha256(wasm).hexdigest()}"
+    assert list(document["spec"]["source"]) == [kind]
+    assert module.spec.digest == document["spec"]["digest"]
+    assert "fits the module contract" in done.stderr
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ import pytest
 from curation.api.module import CurationModule
 from curation.cluster.answers import APIError, Unreachable
 from curation.cluster.resources import MODULES
+from curation.oci.puller import Artifact, PulledModule, Puller
 from curation.reconciler.runtime.key import Key
 from curation.reconciler.runtime.settings import Settings
 from curation.reconciler.sources.modules import LOADS_AT_ONCE, RETRY_SECONDS
@@ -110,16 +111,29 @@ async def test_a_builtin_that_this_release_has_not_names_the_ones_it_has(tmp_pat
 
 
 @in_virtual_time
-async def test_an_oci_source_is_refused_even_if_another_module_has_brought_the_same_build(tmp_path: Path) -> None:
+async def test_a_module_of_a_registry_is_not_ready_because_another_module_has_brought_the_same_build(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pulls: list[Artifact] = []
+
+    async def refuses(_self: Puller, artifact: Artifact) -> PulledModule:
+        pulls.append(artifact)
+        raise ModuleLoadError(ModuleReason.PULL_FAILED, "the registry is away")
+
+    monkeypatch.setattr(Puller, "pull", refuses)
     async with disconnected(tmp_path) as rig:
         put(rig, {"source": {"builtin": BUILTIN}})
         assert await rig.modules.load(module_key())
         digest = digest_of(builtin_bytes(BUILTIN))
         put(rig, {"source": {"oci": {"ref": "registry.example/m", "digest": digest}}, "digest": digest}, version=2)
-        verdict = await rig.modules.load(module_key())
-        assert verdict is not None
-        assert (verdict.digest, verdict.reason) == (None, "Invalid")
-        assert "spec.source.oci is not supported by this release; use configMap or builtin" in verdict.message
+        for tries in (1, 2):
+            assert await rig.modules.load(module_key()) is None, "it is being pulled"
+            await rig.modules.compiled([module_key()])
+            verdict = await rig.modules.load(module_key())
+            assert verdict is not None
+            assert (verdict.digest, verdict.reason, verdict.stalled) == (None, "PullFailed", False)
+            assert verdict.message == "the registry is away"
+            assert len(pulls) == tries
 
 
 @in_virtual_time
