@@ -11,7 +11,7 @@ from typing import Final
 from curation.api.clipping import clip
 from curation.egress.client import EgressClient
 from curation.egress.floor import AddressFloor
-from curation.isolation.channel import BlockingChannel
+from curation.isolation.blocking import BlockingChannel
 from curation.isolation.hardening import limit
 from curation.oci.frames import FROM_CHILD, TO_CHILD, Done, Failed, PublicKey, Pull
 from curation.oci.pull import Pulled, pull
