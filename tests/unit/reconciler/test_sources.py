@@ -253,4 +253,7 @@ def test_only_what_a_source_may_become_is_waited_for() -> None:
     assert {reason for reason in ModuleReason if reason.may_pass} == {
         ModuleReason.NOT_FOUND,
         ModuleReason.DIGEST_MISMATCH,
+        ModuleReason.PULL_FAILED,
+        ModuleReason.UNAUTHORIZED,
+        ModuleReason.NOT_SIGNED,
     }
