@@ -3,11 +3,9 @@
 Every read and write of kubectl-curation passes here, and on to `curation.cluster`.
 """
 
-import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import datetime
-from pathlib import Path
 from typing import Any, Final, NoReturn, TypeVar
 
 from curation.api.reading import Unreadable, read
@@ -18,6 +16,7 @@ from curation.cluster.api import ClusterAPI
 from curation.cluster.connection import Connection, connect
 from curation.cluster.credentials import ConfigurationError
 from curation.cluster.kubeconfig import Overrides
+from curation.cluster.personal import personal_environ
 from curation.cluster.resources import ResourceKind
 from curation.cluster.writer import MERGE_PATCH
 
@@ -190,17 +189,10 @@ async def open_cluster(
     """Connect as the command line and the environment say; nothing is sent yet."""
     try:
         connection = await connect(
-            request_timeout=request_timeout, parallel_calls=8, environ=_environ(kubeconfig), overrides=overrides
+            request_timeout=request_timeout, parallel_calls=8, environ=personal_environ(kubeconfig), overrides=overrides
         )
     except ConfigurationError as error:
         remedy = "; list the contexts with: kubectl config get-contexts" if overrides.context else ""
         raise PluginError(f"{error}{remedy}") from None
     async with connection:
         yield Cluster(connection, namespace or connection.default_namespace or "default")
-
-
-def _environ(kubeconfig: str | None) -> dict[str, str]:
-    """The environment that says where the cluster is, in kubectl's order: ~/.kube/config comes before the pod's own."""
-    default = Path.home() / ".kube" / "config"
-    stated = kubeconfig or os.environ.get("KUBECONFIG") or (str(default) if default.is_file() else "")
-    return {**os.environ, "KUBECONFIG": stated}

@@ -11,9 +11,11 @@ from curation.api.references import Frozen
 from curation.cluster.answers import APIError, Document
 from curation.cluster.intake import cut_object
 from curation.cluster.resources import CONFIG_MAPS, JOBS
+from curation.reconciler.jobs import orders
 from curation.reconciler.runtime.key import Key
 from curation.reconciler.runtime.queue import WorkQueue
 from curation.reconciler.sources.job_sources import READS_A_SECOND, READS_AT_ONCE, RETRY_SECONDS, JobSources
+from tests.unit.lifecycle.builders import claimed, edited, new_job, running, stepped
 
 KEY = Key(JOBS, "team", "job")
 
@@ -195,3 +197,22 @@ async def test_many_jobs_of_a_namespace_that_wait_share_a_rate() -> None:
         rig.sources.forget(Key(JOBS, "team", f"job-{number}"))
     await rig.read(Key(JOBS, "team", "late"))
     assert rig.woken[-1][1] == pytest.approx(RETRY_SECONDS[0])
+
+
+def test_an_observation_is_given_what_was_frozen_and_a_cancel_the_configuration_of_its_run() -> None:
+    frozen = Frozen(input={"message": "first"}, config={"api_url": "https://first"})
+    given = {"inputFrom": {"configMapKeyRef": {"name": "work", "key": "in.json"}}}
+    found = running(claimed(new_job(**given, configFrom={"configMapRef": {"name": "settings"}}), frozen=frozen))
+    assert found.status.run is not None
+    order = orders.observe(KEY, found, found.status.run)
+    assert (order.input, order.config) == (frozen.input, frozen.config)
+    superseded = stepped(edited(found, rerun="2"), frozen_problem="gone")
+    (entry,) = superseded.status.abandoned_runs
+    assert orders.cancel(KEY, superseded, entry, None).config == frozen.config
+
+
+def test_an_input_that_is_inline_is_not_replaced_by_what_an_earlier_template_has_frozen() -> None:
+    found = claimed(new_job(input={"message": "inline"}, configFrom={"configMapRef": {"name": "settings"}}),
+                    frozen=Frozen(config={"a": "b"}))  # fmt: skip
+    assert found.status.run is not None
+    assert orders.submit(KEY, found, found.status.run).input == {"message": "inline"}
