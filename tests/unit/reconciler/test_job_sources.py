@@ -201,7 +201,7 @@ async def test_many_jobs_of_a_namespace_that_wait_share_a_rate() -> None:
 
 def test_an_observation_is_given_what_was_frozen_and_a_cancel_the_configuration_of_its_run() -> None:
     frozen = Frozen(input={"message": "first"}, config={"api_url": "https://first"})
-    given = {"inputFrom": {"configMapKeyRef": {"name": "work", "key": "in.json"}}}
+    given: dict[str, Any] = {"inputFrom": {"configMapKeyRef": {"name": "work", "key": "in.json"}}}
     found = running(claimed(new_job(**given, configFrom={"configMapRef": {"name": "settings"}}), frozen=frozen))
     assert found.status.run is not None
     order = orders.observe(KEY, found, found.status.run)
