@@ -37,7 +37,7 @@ class Leadership:
         on_begin: Callable[[], None],
         on_loss: Callable[[], None],
         on_lost_history: Callable[[str], None],
-        stop_work: Callable[[], Awaitable[None]],
+        stop_work: Callable[[], Awaitable[object]],
     ) -> None:
         """`stopping`: the process is to end, so no work may begin. For `on_lost_history` see `LeaseElector`."""
         self._context = context

@@ -1,15 +1,14 @@
-"""One operator process: put together, run, stopped in good order."""
+"""One operator process: put together, run, and stopped as `stopping` says."""
 
 import asyncio
 import logging
 import math
 import signal
 import time
-from collections.abc import Awaitable, Callable, Coroutine
-from contextlib import AsyncExitStack
+from collections.abc import Callable, Coroutine
 from enum import IntEnum
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import kopf
 
@@ -36,6 +35,7 @@ from curation.reconciler.process.assembly import Work, assemble
 from curation.reconciler.process.first_reads import compile_shipped, read_all
 from curation.reconciler.process.handlers import kopf_registry, kopf_settings
 from curation.reconciler.process.leadership import Leadership
+from curation.reconciler.process.stopping import EVENTS_SECONDS, GRACE_SECONDS, STOP_SECONDS, WORK, StopPlan, steps
 from curation.reconciler.process.webhook import CertificateFiles, Webhook
 from curation.reconciler.process.webhook_keeping import WebhookKeeping
 from curation.reconciler.runtime.context import Context
@@ -49,12 +49,6 @@ from curation.reconciler.runtime.settings import Settings
 from curation.wasm.store import ModuleStore
 
 log = logging.getLogger(__name__)
-
-# Of a call on the wire when its run is stopped. With the time to drain it is most of the 2 s that a failover may take.
-GRACE_SECONDS: Final = 0.25
-# From SIGTERM on, all waiting that another program can draw out: an API server that does not answer, a slow session
-# service. The whole stop may take 5 s. The drain, the grace and the lease are first; what is only tidy gets the rest.
-STOP_SECONDS: Final = 3.5
 
 
 class Exit(IntEnum):
@@ -83,6 +77,7 @@ class Process:
         self._stop_by = math.inf
         self._exit = Exit.STOPPED
         self._working = False
+        self._plan = StopPlan(steps(settings.drain_seconds), self.patience)
         self.metrics = Metrics()
         self.health = Health()
 
@@ -111,6 +106,15 @@ class Process:
 
     async def run(self) -> Exit:
         """Run until stopped. Raises ConfigurationError, APIError or Unreachable if it cannot start."""
+        try:
+            await self._work()
+        finally:
+            await self._plan.run()
+        return self._exit
+
+    async def _work(self) -> None:
+        """Put the parts together, each with its end, and serve."""
+        plan = self._plan
         settings, metrics, health = self._settings, self.metrics, self.health
 
         def observe(asked: Asked, code: str, seconds: float) -> None:
@@ -120,79 +124,70 @@ class Process:
         clock = ServerClock()
         asyncio.get_running_loop().set_exception_handler(self.failed_in_background)
         self._own_signals()
-        async with AsyncExitStack() as stack:
-            connection = await stack.enter_async_context(await connect(observer=observe, clock=clock, cuts=True))
-            api, writer = ClusterAPI(connection), Writer(connection)
-            events = EventRecorder(api, writer, identity=settings.identity, clock=clock)
-            events.start()
+        connection = await connect(observer=observe, clock=clock, cuts=True)
+        plan.add("connection", connection.close)
+        api, writer = ClusterAPI(connection), Writer(connection)
+        events = EventRecorder(api, writer, identity=settings.identity, clock=clock)
+        events.start()
+        plan.add("events", lambda: events.close(timeout=self.patience(EVENTS_SECONDS)))
+        book = PolicyBook()
+        gate = Gate(book, clock.now)
+        queue: WorkQueue[Key] = WorkQueue(metrics, namespace_of=namespace_of)
+        plan.add("queue", queue.close)
+        context = Context(settings, api, writer, clock, metrics, events, book, gate, queue)
+        store = ModuleStore(self._module_cache)
+        plan.add("module store", store.close)
+        # Before any other: what the operator ships waits for nobody's module.
+        shipped = asyncio.create_task(compile_shipped(store), name="compile what is shipped")
+        plan.add("shipped modules", lambda: _ended(shipped))
+        puller = Puller(
+            folder=store.folder,
+            required=settings.require_signature,
+            allow=settings.allow_cidrs,
+            deny=settings.deny_cidrs,
+            ca_bundle=settings.ca_bundle,
+        )
+        plan.add("registries", puller.close)
+        egress = EgressClient(AddressFloor(settings.allow_cidrs, settings.deny_cidrs), ca_bundle=settings.ca_bundle)
+        plan.add("calls of modules", egress.close)
+        # Observations and Cancels have threads of their own, so that a burst of runs cannot starve them.
+        threads = settings.max_concurrent_runs + observation.OBSERVATIONS_AT_ONCE + cleanup.CANCELS_AT_ONCE
 
-            async def close_events() -> None:
-                await events.close(timeout=self.patience(2.0))
+        def executor_of(supplies: Supplies) -> InProcessExecutor:
+            measured = MeasuredGate(gate, metrics)
+            return InProcessExecutor(store, measured, egress, supplies, observer=metrics, max_concurrent=threads)
 
-            stack.push_async_callback(close_events)
-            book = PolicyBook()
-            gate = Gate(book, clock.now)
-            queue: WorkQueue[Key] = WorkQueue(metrics, namespace_of=namespace_of)
-            stack.callback(queue.close)
-            context = Context(settings, api, writer, clock, metrics, events, book, gate, queue)
-            store = ModuleStore(self._module_cache)
-            stack.push_async_callback(store.close)
-            # Before any other: what the operator ships waits for nobody's module.
-            shipped = asyncio.create_task(compile_shipped(store), name="compile what is shipped")
-            stack.push_async_callback(_ended, shipped)
-            puller = Puller(
-                folder=store.folder,
-                required=settings.require_signature,
-                allow=settings.allow_cidrs,
-                deny=settings.deny_cidrs,
-                ca_bundle=settings.ca_bundle,
-            )
-            stack.push_async_callback(puller.close)
-            egress = EgressClient(AddressFloor(settings.allow_cidrs, settings.deny_cidrs), ca_bundle=settings.ca_bundle)
-            stack.push_async_callback(egress.close)
-            # Observations and Cancels have threads of their own, so that a burst of runs cannot starve them.
-            threads = settings.max_concurrent_runs + observation.OBSERVATIONS_AT_ONCE + cleanup.CANCELS_AT_ONCE
+        files = self._watched_files(connection, egress)
+        watching_files = asyncio.create_task(files.run(), name="files")
+        plan.add("files", lambda: _ended(watching_files))
+        server = HealthServer(health, metrics.registry)
+        plan.add("http server", server.close)
+        await server.start(settings.http_host, settings.http_port)
+        log.info("serving /healthz, /readyz and /metrics on %s", server.url, extra={"url": server.url})
 
-            def executor_of(supplies: Supplies) -> InProcessExecutor:
-                measured = MeasuredGate(gate, metrics)
-                return InProcessExecutor(store, measured, egress, supplies, observer=metrics, max_concurrent=threads)
+        checkers = Checkers()
+        plan.add("checkers", checkers.close)
+        work = assemble(context, executor_of, store, puller, health, checkers)
+        plan.add("executor", lambda: work.executor.drain(GRACE_SECONDS))
+        plan.add("checkers", work.policies.judging.close)
+        await self._serve_webhook(context, files)
+        for kind, cache in context.caches.items():
+            cache.listen(self._while_working(_waker(queue, kind)))
 
-            files = self._watched_files(connection, egress)
-            watching_files = asyncio.create_task(files.run(), name="files")
-            stack.callback(watching_files.cancel)
-            server = HealthServer(health, metrics.registry)
-            stack.push_async_callback(server.close)
-            await server.start(settings.http_host, settings.http_port)
-            log.info("serving /healthz, /readyz and /metrics on %s", server.url, extra={"url": server.url})
+        plan.add("executions", work.runs.close)
+        plan.add("executions", work.jobs.close)
+        plan.add("cancels", work.jobs.cleanup.close)
+        plan.add("loads of modules", work.modules.close)
+        if await self._unless_stopped(read_all(context, work.modules, work.policies)):
+            await self._serve(connection, context, work)
 
-            checkers = Checkers()
-            stack.push_async_callback(checkers.close)
-            work = assemble(context, executor_of, store, puller, health, checkers)
-            stack.push_async_callback(work.policies.judging.close)
-            await self._serve_webhook(context, stack, files)
-            for kind, cache in context.caches.items():
-                cache.listen(self._while_working(_waker(queue, kind)))
-
-            async def stop_work() -> None:
-                work.jobs.close()
-                work.runs.close()
-                await work.jobs.cleanup.close()
-                await work.modules.close()
-                # Before kopf's end, which cancels the tasks of executions: their guests would go on in their threads.
-                await work.executor.drain(GRACE_SECONDS)
-
-            stack.push_async_callback(work.executor.drain, GRACE_SECONDS)
-            if await self._unless_stopped(read_all(context, work.modules, work.policies)):
-                await self._serve(connection, context, work, stop_work)
-        return self._exit
-
-    async def _serve_webhook(self, context: Context, stack: AsyncExitStack, files: FileWatch) -> None:
+    async def _serve_webhook(self, context: Context, files: FileWatch) -> None:
         """Serve the webhook, if that is asked for. Raises OSError and ConfigurationError."""
         https = self._settings.https
         if https is None:
             return
         webhook = Webhook(context, lambda: self.health.synced)
-        stack.push_async_callback(webhook.close)
+        self._plan.add("webhook", webhook.close)
         webhook.listen(https.host, https.port)
         if https.certificate is not None and https.key is not None:
             certificate = CertificateFiles(https.certificate, https.key, webhook.show)
@@ -202,7 +197,8 @@ class Process:
         else:
             assert self._settings.lease is not None, "cli.operator sees to it"
             keeping = WebhookKeeping(context, self._settings.lease.namespace, webhook.show, self._leads)
-            stack.push_async_callback(_ended, asyncio.create_task(keeping.run(), name="webhook's certificate"))
+            kept = asyncio.create_task(keeping.run(), name="webhook's certificate")
+            self._plan.add("webhook", lambda: _ended(kept))
         webhook.start()
 
     def _watched_files(self, connection: Connection, egress: EgressClient) -> FileWatch:
@@ -256,8 +252,8 @@ class Process:
         connection: Connection,
         context: Context,
         work: Work,
-        stop_work: Callable[[], Awaitable[None]],
     ) -> None:
+        plan = self._plan
         # Tasks that are to outlive kopf's own shutdown are started before it: it cancels all later ones.
         leadership = Leadership(
             context,
@@ -270,9 +266,10 @@ class Process:
             on_begin=self._begin,
             on_loss=lambda: self.stop(Exit.LEASE_LOST),
             on_lost_history=self.lost,
-            stop_work=stop_work,
+            stop_work=lambda: plan.take(WORK),
         )
         lead = asyncio.create_task(leadership.run(), name="lead")
+        plan.add("workers", lambda: _ended(*leadership.workers))
         all_sweeps = sweeps(context.api, context.caches, self._settings.namespaces, self.lost)
 
         def relisted(resource: str) -> None:
@@ -287,6 +284,7 @@ class Process:
             lead,
             *(asyncio.create_task(sweep.run(), name="sweep") for sweep in all_sweeps),
         ]
+        plan.add("lease", lambda: _ended(*tasks))
         kopf_stop = asyncio.Event()
         before = asyncio.all_tasks()
         roots = await kopf.spawn_tasks(
@@ -303,39 +301,29 @@ class Process:
         self._own_signals()
         watcher = asyncio.create_task(kopf.run_tasks(roots, ignored=before), name="kopf")
         stop = asyncio.create_task(self._stop.wait(), name="stop")
-        try:
-            done, _ = await asyncio.wait({stop, watcher, lead}, return_when=asyncio.FIRST_COMPLETED)
-            if watcher in done:
-                watcher.result()
-                raise RuntimeError("kopf has stopped by itself")
-            if lead in done:
-                lead.result()  # raises if this process could not begin to work
-            if self._exit is Exit.STOPPED:
-                work.runs.closing = True
-                # Runs in flight get a moment to end and be written; what is left is the next holder's.
-                drained = asyncio.create_task(work.runs.drained())
-                await asyncio.wait({drained}, timeout=self._settings.drain_seconds)
-                drained.cancel()
-        finally:
-            # The work stops before the lease is released, which the end of `lead` does.
-            for stopped in ([*leadership.workers, stop], tasks):
-                for task in stopped:
-                    task.cancel()
-                await asyncio.gather(*stopped, return_exceptions=True)
-                await stop_work()
+        plan.add("workers", lambda: _ended(stop))
+
+        async def end_kopf() -> None:
             kopf_stop.set()
             self._kopf_ends = True
-            await asyncio.wait({watcher}, timeout=self.patience(3.0))
-            if not watcher.done():
-                log.warning("kopf has not ended in time: what is left of it is cancelled")
-            watcher.cancel()
-            await asyncio.gather(watcher, return_exceptions=True)
-            # What kopf had no time to end would go on without the connection, and fail into the log.
-            left = asyncio.all_tasks() - before - {asyncio.current_task()}
-            for task in left:
-                task.cancel()
-            if left:
-                await asyncio.wait(left, timeout=self.patience(1.0))
+            await asyncio.wait({watcher})
+
+        async def end_what_kopf_has_left() -> None:
+            # It would go on without the connection, and fail into the log.
+            await _ended(watcher)
+            await _ended(*(asyncio.all_tasks() - before - {asyncio.current_task()}))
+
+        plan.add("kopf", end_kopf)
+        plan.add("what kopf has left", end_what_kopf_has_left)
+        done, _ = await asyncio.wait({stop, watcher, lead}, return_when=asyncio.FIRST_COMPLETED)
+        if watcher in done:
+            watcher.result()
+            raise RuntimeError("kopf has stopped by itself")
+        if lead in done:
+            lead.result()  # raises if this process could not begin to work
+        if self._exit is Exit.STOPPED:
+            work.runs.closing = True
+            plan.add("drain", work.runs.drained)
 
     def _own_signals(self) -> None:
         """A stop begins with our work; kopf goes last."""
@@ -347,9 +335,10 @@ class Process:
                 return  # not in the main thread: whoever embeds this calls stop()
 
 
-async def _ended(task: asyncio.Task[None]) -> None:
-    task.cancel()
-    await asyncio.gather(task, return_exceptions=True)
+async def _ended(*tasks: asyncio.Task[Any]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
 
 
 def _is_of_kopf(context: dict[str, Any]) -> bool:
