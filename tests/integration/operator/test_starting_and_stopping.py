@@ -51,7 +51,7 @@ async def test_a_connection_that_prometheus_keeps_open_does_not_draw_a_stop_out(
         async with prometheus.get(f"{operator.url}/metrics") as page:
             assert "curation_" in await page.text()
         await stop(operator)
-    assert not operator.logged("kopf has not ended in time")
+    assert not operator.logged("the stop passes over kopf")
 
 
 async def test_an_operator_never_writes_the_key_of_its_kubeconfig_to_a_file(
