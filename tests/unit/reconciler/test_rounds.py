@@ -121,3 +121,28 @@ async def _until(moment: float) -> None:
     reached = loop().create_future()
     loop().call_at(moment, reached.set_result, None)
     await reached
+
+
+def test_a_wake_looks_at_those_that_are_due_however_many_others_wait() -> None:
+    calls: list[Call] = []
+    looked_at = 0
+
+    class Watched(int):
+        def __hash__(self) -> int:
+            nonlocal looked_at
+            looked_at += 1
+            return int(self)
+
+    @in_virtual_time
+    async def play() -> None:
+        nonlocal looked_at
+        made = rounds(calls)
+        for number in range(5000):
+            made.plan(("a", Watched(number)), 1000 + number, early=10)
+        made.plan(("a", Watched(-1)), 1)
+        looked_at = 0
+        await _until(2)
+        assert looked_at < 50
+
+    play()
+    assert calls == [(1, [("a", -1)])]

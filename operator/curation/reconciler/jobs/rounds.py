@@ -1,10 +1,64 @@
 """When each key is due, and one timer for each namespace: it wakes all that are due about then, in one call."""
 
 import asyncio
+import heapq
+import itertools
 from collections.abc import Callable, Hashable, Sequence
-from typing import Generic, TypeVar
+from typing import Final, Generic, TypeVar
 
 K = TypeVar("K", bound=Hashable)
+
+_SPARE: Final = 64
+
+
+class _Times(Generic[K]):
+    """The earliest time of keys that change theirs: what a later one has replaced is left until it comes up."""
+
+    def __init__(self) -> None:
+        self._known: dict[K, float] = {}
+        self._heap: list[tuple[float, int, K]] = []
+        self._sequence = itertools.count()
+
+    def __len__(self) -> int:
+        return len(self._known)
+
+    def set(self, key: K, time: float) -> None:
+        self._known[key] = time
+        heapq.heappush(self._heap, (time, next(self._sequence), key))
+        if len(self._heap) > 2 * len(self._known) + _SPARE:
+            self._heap = [(time, next(self._sequence), key) for key, time in self._known.items()]
+            heapq.heapify(self._heap)
+
+    def drop(self, key: K) -> None:
+        self._known.pop(key, None)
+
+    def first(self) -> tuple[float, K] | None:
+        while self._heap:
+            time, _, key = self._heap[0]
+            if self._known.get(key) == time:
+                return time, key
+            heapq.heappop(self._heap)
+        return None
+
+
+class _Line(Generic[K]):
+    """The keys of one namespace."""
+
+    def __init__(self) -> None:
+        self.early: _Times[K] = _Times()
+        """From when on each may be called."""
+        self.due: _Times[K] = _Times()
+        self.timer: asyncio.TimerHandle | None = None
+        self.set_for = 0.0
+
+    def drop(self, key: K) -> None:
+        self.early.drop(key)
+        self.due.drop(key)
+
+    def stop(self) -> None:
+        if self.timer is not None:
+            self.timer.cancel()
+            self.timer = None
 
 
 class Rounds(Generic[K]):
@@ -17,59 +71,57 @@ class Rounds(Generic[K]):
         self._call = call
         self._namespace_of = namespace_of
         self._monotonic = monotonic
-        self._due: dict[str, dict[K, tuple[float, float]]] = {}
-        """By namespace and key: from when on it may be called, and when it is due."""
-        self._timers: dict[str, tuple[float, asyncio.TimerHandle]] = {}
-        """By namespace: for when it is set, and what is to be cancelled."""
+        self._lines: dict[str, _Line[K]] = {}
 
     def __len__(self) -> int:
-        return sum(map(len, self._due.values()))
+        return sum(len(line.due) for line in self._lines.values())
 
     def plan(self, key: K, due: float, early: float = 0.0) -> None:
         """Call it when it is due, or up to `early` seconds before, with another of its namespace."""
         namespace = self._namespace_of(key)
-        self._due.setdefault(namespace, {})[key] = (due - early, due)
-        known = self._timers.get(namespace)
-        if known is None or due < known[0]:
-            self._set(namespace, due)
+        line = self._lines.get(namespace)
+        if line is None:
+            line = self._lines[namespace] = _Line()
+        line.early.set(key, due - early)
+        line.due.set(key, due)
+        if line.timer is None or due < line.set_for:
+            self._set(namespace, line, due)
 
     def drop(self, key: K) -> None:
         """Do not call it."""
         namespace = self._namespace_of(key)
-        keys = self._due.get(namespace, {})
-        keys.pop(key, None)
-        if not keys:
-            self._clear(namespace)
+        line = self._lines.get(namespace)
+        if line is None:
+            return
+        line.drop(key)
+        if not len(line.due):
+            line.stop()
+            del self._lines[namespace]
 
     def close(self) -> None:
         """Call nothing any more."""
-        for namespace in tuple(self._due):
-            self._clear(namespace)
+        for line in self._lines.values():
+            line.stop()
+        self._lines.clear()
 
-    def _clear(self, namespace: str) -> None:
-        self._due.pop(namespace, None)
-        known = self._timers.pop(namespace, None)
-        if known is not None:
-            known[1].cancel()
-
-    def _set(self, namespace: str, due: float) -> None:
-        known = self._timers.get(namespace)
-        if known is not None:
-            known[1].cancel()
+    def _set(self, namespace: str, line: _Line[K], due: float) -> None:
+        line.stop()
         delay = max(0.0, due - self._monotonic())
-        timer = asyncio.get_running_loop().call_later(delay, self._wake, namespace)
-        self._timers[namespace] = (due, timer)
+        line.set_for = due
+        line.timer = asyncio.get_running_loop().call_later(delay, self._wake, namespace)
 
     def _wake(self, namespace: str) -> None:
-        del self._timers[namespace]
-        keys, now = self._due[namespace], self._monotonic()
-        found = [key for key, (may, _) in keys.items() if may <= now]
-        for key in found:
-            del keys[key]
-        if keys:
-            # Trap: the earliest may have been dropped or put off since the timer was set; then nothing is due yet.
-            self._set(namespace, min(due for _, due in keys.values()))
+        line, now, found = self._lines[namespace], self._monotonic(), list[K]()
+        line.timer = None
+        # Not each of them is looked at: those of one namespace may be many, and others wait.
+        while (first := line.early.first()) is not None and first[0] <= now:
+            found.append(first[1])
+            line.drop(first[1])
+        following = line.due.first()
+        if following is None:
+            del self._lines[namespace]
         else:
-            del self._due[namespace]
+            # Trap: the earliest may have been dropped or put off since the timer was set; then nothing is due yet.
+            self._set(namespace, line, following[0])
         if found:
             self._call(found)
