@@ -108,7 +108,10 @@ class StopPlan:
                 cancelled = True
             if not taking.done():
                 passed_over.append(step.name)
-                log.warning("the stop passes over %s, which has not ended in %g s", step.name, seconds)
+                if seconds > 0:
+                    log.warning("the stop passes over %s, which has not ended in %g s", step.name, seconds)
+                else:
+                    log.info("the stop has no time to wait for %s", step.name)
                 taking.cancel()
         if cancelled:
             raise asyncio.CancelledError
