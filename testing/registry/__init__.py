@@ -1,0 +1,1 @@
+"""A real registry (CNCF distribution) and a real client (oras) for tests, built from Go modules once."""
