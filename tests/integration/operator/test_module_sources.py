@@ -23,10 +23,10 @@ async def ready(world: World, name: str = NAME) -> tuple[str, str, str]:
     return "", "", ""
 
 
-async def until_ready(world: World, status: str, reason: str, name: str = NAME) -> str:
+async def until_ready(world: World, status: str, reason: str, name: str = NAME, *, seconds: float = SECONDS) -> str:
     found = ("", "", "")
     try:
-        async with asyncio.timeout(SECONDS):
+        async with asyncio.timeout(seconds):
             while found[:2] != (status, reason):
                 await asyncio.sleep(0.1)
                 found = await ready(world, name)
