@@ -1,7 +1,6 @@
-"""A module of Python: pushed to a registry, signed, pulled by digest, and a job's whole life.
+"""Modules of Python and JavaScript: pushed to a registry, signed, pulled by digest, and a job's whole life.
 
-It is built by the tools of its language, if they can be had, and compiled by the operator, which takes a minute.
-The one of JavaScript is in the gauntlet.
+Each is built by the tools of its language, if they can be had, and compiled by the operator, which takes a minute.
 """
 
 from collections.abc import Iterator
@@ -26,16 +25,11 @@ def registry(tmp_path: Path) -> Iterator[ScriptedRegistry]:
 
 @pytest.mark.own_operator
 @pytest.mark.timeout(1500)
-async def test_a_signed_module_of_python_runs_a_job_to_its_end(
-    world: World, registry: ScriptedRegistry, tmp_path: Path, python_module: bytes
+@pytest.mark.parametrize("language", ["javascript", "python"])
+async def test_a_signed_module_of_another_language_runs_a_job_to_its_end(
+    world: World, registry: ScriptedRegistry, tmp_path: Path, request: pytest.FixtureRequest, language: str
 ) -> None:
-    await runs_a_job_to_its_end(world, registry, tmp_path, "python", python_module)
-
-
-async def runs_a_job_to_its_end(
-    world: World, registry: ScriptedRegistry, tmp_path: Path, language: str, wasm: bytes
-) -> None:
-    """Refused while it is not signed; signed, it does all that a module must."""
+    wasm: bytes = request.getfixturevalue(f"{language}_module")
     ours = Signer("release")
     key = tmp_path / "release.pem"
     key.write_text(ours.pem, encoding="utf-8")
@@ -43,7 +37,7 @@ async def runs_a_job_to_its_end(
     await world.cluster.create(module(registry, language, digest, wasm))
     await world.cluster.create(manifests.policy())
     await world.start_operator("--ca-bundle", str(registry.ca), "--require-signature", str(key))
-    await world.create_job(moduleRef={"name": language})
+    await world.create_job(moduleRef={"name": language}, observeIntervalSeconds=1)
     await until_ready(world, "False", "NotSigned", language)
     assert not any("/blobs/" in path for path in registry.paths())
 
