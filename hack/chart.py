@@ -61,6 +61,10 @@ def templates(root: Path = ROOT) -> dict[str, str]:
         "admission-no-self-approval": _if(
             ".Values.admission.noSelfApproval", _documents(_component(manifests, "admission-no-self-approval"))
         ),
+        "admission-approval-limits": _if(
+            ".Values.admission.approvalLimits.enabled",
+            "".join(map(_limits, _component(manifests, "admission-approval-limits"))),
+        ),
     }
     for mode, component in _MODES.items():
         chosen = f'eq (include "curation.admission" .) "{mode}"'
@@ -283,6 +287,18 @@ def _deployment(item: Object) -> str:
             "POD": _POD,
         },
     )
+
+
+def _limits(item: Object) -> str:
+    """What may be granted: the two variables are values."""
+    values = {
+        "scopes": ("__SCOPES__", "{{ toJson .Values.admission.approvalLimits.scopes | squote }}"),
+        "longest": ("__LONGEST__", '{{ printf "duration(%q)" .Values.admission.approvalLimits.longest | squote }}'),
+    }
+    for variable in item["spec"].get("variables", ()):
+        if variable["name"] in values:
+            variable["expression"] = values[variable["name"]][0]
+    return _document(item, inline={mark.strip("_"): value for mark, value in values.values()})
 
 
 def _for_each_namespace(objects: list[Object]) -> str:

@@ -21,8 +21,16 @@ from curation.api.names import FailureClass, Phase, Reason, Trigger
 from curation.cluster.request_labels import NO_ANSWER
 from curation.lifecycle.complete import Ruling
 from curation.lifecycle.outcome import Result
+from curation.notifying.notice import NoticeType
 from curation.reconciler.runtime.job_index import UNREADABLE_PHASE
-from curation.reconciler.runtime.metrics import PULL_RESULTS, WEBHOOK, IdlePolicies, Metrics, WatchAge
+from curation.reconciler.runtime.metrics import (
+    NOTICE_RESULTS,
+    PULL_RESULTS,
+    WEBHOOK,
+    IdlePolicies,
+    Metrics,
+    WatchAge,
+)
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 PAGE: Final = ROOT / "docs" / "metrics.md"
@@ -71,6 +79,10 @@ _VALUES: Final[dict[tuple[str, str], Iterable[str] | str]] = {
         ApprovalDecision.APPROVED.value,
         ApprovalDecision.DENIED.value,
     ),
+    ("curation_time_to_decision_seconds", "scope"): "`Request`, `Path` or `Host`; empty of a denial",
+    ("curation_approvals_expired_total", "scope"): "`Request`, `Path` or `Host`; empty of a denial",
+    ("curation_notices_total", "type"): tuple(each.value for each in NoticeType),
+    ("curation_notices_total", "result"): NOTICE_RESULTS,
     ("curation_modules", "ready"): ("True", "False", "Unknown"),
     ("curation_approvals", "decision"): tuple(each.value for each in ApprovalDecision),
     ("curation_api_requests_total", "verb"): "the Kubernetes verb, such as `patch`",

@@ -35,6 +35,7 @@ COMPONENTS: dict[str, dict[str, Any]] = {
     "prometheus": {"prometheus": {"enabled": True}},
     "grafana": {"grafana": {"enabled": True}},
     "admission-no-self-approval": {"admission": {"noSelfApproval": True}},
+    "admission-approval-limits": {"admission": {"approvalLimits": {"enabled": True}}},
 }
 """The components that no overlay has."""
 

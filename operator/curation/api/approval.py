@@ -1,15 +1,23 @@
 """CurationApproval: one denied request, and what a person decided about it."""
 
 import hashlib
+from datetime import datetime
 from enum import StrEnum
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, Final
 
 import rfc8785
 from pydantic import Field
 
 from curation.api.cancel import Cancel
 from curation.api.names import Trigger
-from curation.api.schema import ChosenTime, Condition, Model, ResourceModel, cel, extension, spelled
+from curation.api.schema import ChosenTime, Condition, MicroTime, Model, ResourceModel, cel, extension, spelled
+
+MAX_COMMENT: Final = 1024
+"""Characters of what a person says to a decision."""
+MAX_EARLIER: Final = 8
+MAX_ASKED: Final = 10
+MAX_EXCERPT: Final = 256
+"""Characters of a job's input that an approver is shown."""
 
 
 class Scope(StrEnum):
@@ -62,6 +70,45 @@ def approval_name(request: EvaluatedRequest) -> str:
     return f"{request.module}-{request_digest(request)[:20]}"
 
 
+class RecordedDecision(Model):
+    """One decision that was made about a request: who, when, what."""
+
+    decision: ApprovalDecision
+    """Approved, Denied or Revoked."""
+    by: Annotated[str, Field(max_length=512)] | None = None
+    """Who decided, as admission stamped it."""
+    at: MicroTime
+    """When the operator received it."""
+    scope: Scope | None = None
+    """What an Approved one grants."""
+    expires_at: MicroTime | None = None
+    """When an Approved one ends; never if left out. Of a Denied one, when jobs may ask anew."""
+    comment: Annotated[str, Field(max_length=MAX_COMMENT)] | None = None
+    """What the person said to it."""
+
+
+class Asked(Model):
+    """A job that waits, or waited: who asked, with which input, and why its call was denied."""
+
+    job: Annotated[str, Field(max_length=253)]
+    """Name of the CurationJob."""
+    created_by: Annotated[str, Field(max_length=512)] | None = None
+    """Who created the job, as admission recorded it."""
+    requested_by: Annotated[str, Field(max_length=512)] | None = None
+    """Who created the job, last changed what it runs, or resumed it."""
+    edited_by: Annotated[str, Field(max_length=512)] | None = None
+    """Who last changed what it runs, where that is somebody else."""
+    input_digest: Annotated[str, Field(max_length=80)] | None = None
+    """sha256 of spec.input in RFC 8785 form."""
+    input: Annotated[str, Field(max_length=MAX_EXCERPT)] | None = None
+    """The beginning of spec.input, as compact JSON."""
+    denied: Annotated[str, Field(max_length=1024)] | None = None
+    """Why the call was denied."""
+
+
+_EARLIER = Annotated[tuple[RecordedDecision, ...], Field(max_length=MAX_EARLIER)]
+
+
 class ApprovalSpec(Model):
     """The denied request and the decision about it."""
 
@@ -111,6 +158,39 @@ class ApprovalSpec(Model):
                 fieldPath=".decidedBy",
             ),
             cel(
+                "self.decision != 'Pending' || !has(self.comment)",
+                "comment belongs to a decision: leave it out while decision is Pending",
+                fieldPath=".comment",
+            ),
+            cel(
+                "(has(self.comment) == has(oldSelf.comment)"
+                " && (!has(self.comment) || self.comment == oldSelf.comment))"
+                " || self.decision != oldSelf.decision",
+                "comment can be set only together with a decision; leave it as it is",
+                fieldPath=".comment",
+            ),
+            cel(
+                "!has(self.neverExpires) || !self.neverExpires || !has(self.expiresAt)",
+                "neverExpires and expiresAt exclude each other; leave one out",
+                fieldPath=".neverExpires",
+            ),
+            cel(
+                "!has(self.neverExpires) || !self.neverExpires || self.decision in ['Approved', 'Revoked']",
+                "neverExpires belongs to the decision Approved; leave it out",
+                fieldPath=".neverExpires",
+            ),
+            cel(
+                "(has(self.neverExpires) && self.neverExpires) == (has(oldSelf.neverExpires) && oldSelf.neverExpires)"
+                " || (oldSelf.decision == 'Pending' && self.decision != 'Pending')",
+                "neverExpires can be set only together with the decision; revoke this and let the job ask anew",
+                fieldPath=".neverExpires",
+            ),
+            cel(
+                "has(self.earlier) == has(oldSelf.earlier) && (!has(self.earlier) || self.earlier == oldSelf.earlier)",
+                "earlier is immutable: it is what was decided before this approval was made",
+                fieldPath=".earlier",
+            ),
+            cel(
                 "has(self.cancel) == has(oldSelf.cancel) && (!has(self.cancel) || self.cancel == oldSelf.cancel)",
                 "cancel is immutable: it is what the module declared when the request was denied",
                 fieldPath=".cancel",
@@ -144,7 +224,14 @@ class ApprovalSpec(Model):
     decided_by: Annotated[str, Field(max_length=512)] | None = None
     """Who decided; stamped by admission."""
     expires_at: ChosenTime | None = None
-    """When the grant ends; never if left out. Set together with the decision."""
+    """When the grant ends, or the denial. If left out, a grant ends after the operator's --approval-ttl, and a denial
+    stands until the approval is deleted. Set together with the decision."""
+    never_expires: bool = False
+    """Whether the grant has no end: a choice that is made together with the decision."""
+    comment: Annotated[str, Field(max_length=MAX_COMMENT)] | None = None
+    """What the person who decides says to it. Set together with the decision."""
+    earlier: _EARLIER = ()
+    """What was decided about the same request before this approval took the place of another one. Immutable."""
 
 
 class ApprovalStatus(Model):
@@ -158,6 +245,17 @@ class ApprovalStatus(Model):
     """Names of the first 10 jobs that wait."""
     requesters: Annotated[tuple[Annotated[str, Field(max_length=512)], ...], Field(max_length=32)] = ()
     """Who is recorded to have created, changed or resumed the jobs that wait or waited, at most 32."""
+    asked: Annotated[tuple[Asked, ...], Field(max_length=MAX_ASKED)] = ()
+    """Of at most 10 jobs that wait or waited: who asked, with which input, and why the call was denied."""
+    decided_at: MicroTime | None = None
+    """When the operator received the decision."""
+    expires_at: MicroTime | None = None
+    """When the grant ends; never if left out of an Approved one."""
+    expires_after_seconds: Annotated[int, Field(ge=0)] | None = None
+    """While Pending: how long a grant will hold whose decision says neither expiresAt nor neverExpires; without end if
+    left out."""
+    decisions: Annotated[tuple[RecordedDecision, ...], Field(max_length=MAX_EARLIER + 2)] = ()
+    """What was decided about this request, the newest last: spec.earlier, and the decisions about this approval."""
     approved_by: Annotated[str, Field(max_length=512)] | None = None
     """Who approved it; kept when it is revoked, which puts who revoked it into spec.decidedBy."""
     forbidden: Annotated[tuple[Annotated[str, Field(max_length=512)], ...], Field(max_length=10)] = ()
@@ -168,17 +266,28 @@ class ApprovalStatus(Model):
         tuple[Condition, ...],
         Field(max_length=16, json_schema_extra=extension(list_type="map", list_map_keys=["type"])),
     ] = ()
-    """Ready: whether the grant is in force."""
+    """Ready: whether the grant is in force. Expiring: True shortly before its end."""
 
 
 class CurationApproval(ResourceModel):
     """A denied request that waits for a decision. Made by the operator; an approved, unexpired one is the grant."""
 
     derived_status: ClassVar = frozenset(
-        {"observedGeneration", "waiting", "jobs", "approvedBy", "forbidden", "cedar", "conditions"}
+        {
+            *("observedGeneration", "waiting", "jobs", "asked", "expiresAfterSeconds", "approvedBy"),
+            *("forbidden", "cedar", "conditions"),
+        }
     )
 
     spec: ApprovalSpec
     """The request and the decision."""
     status: ApprovalStatus = ApprovalStatus()
     """Who waits for it, and what it stands for."""
+
+
+def grant_ends(approval: CurationApproval) -> datetime | None:
+    """When a grant ends, or a denial, as far as the object says; None: never, or not yet known."""
+    spec = approval.spec
+    if spec.expires_at is not None or spec.never_expires or spec.decision is ApprovalDecision.DENIED:
+        return spec.expires_at
+    return approval.status.expires_at

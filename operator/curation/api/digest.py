@@ -9,6 +9,7 @@ from pydantic import JsonValue
 
 from curation.api.job import JobSpec
 from curation.api.references import Frozen
+from curation.api.schema import JsonObject
 
 MAX_DEPTH: Final = 64
 """Levels of a JSON document that we keep. Parsers give up at a few hundred, and a job whose status nobody can parse
@@ -41,6 +42,11 @@ def without_nulls(value: JsonValue) -> JsonValue:
 def json_size(value: JsonValue) -> int:
     """Bytes of the document as compact JSON, which is how it is stored and how its limits are meant."""
     return len(json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode())
+
+
+def input_digest(value: JsonObject) -> str:
+    """``sha256:`` and the digest of a job's input in RFC 8785 form, without its nulls. Raises ValueError as below."""
+    return f"sha256:{hashlib.sha256(rfc8785.dumps(without_nulls(value))).hexdigest()}"
 
 
 def template_digest(spec: JobSpec, frozen: Frozen | None = None) -> str:

@@ -118,7 +118,7 @@ class RunOutcome(StrEnum):
 
 
 class EventReason(StrEnum):
-    """Reasons of the Events on a job; the last two are also those on other objects of ours."""
+    """Reasons of the Events on a job, or on an approval; the last two are also those on other objects of ours."""
 
     SUBMITTED = "Submitted"
     SESSION_SPAWNED = "SessionSpawned"
@@ -132,6 +132,11 @@ class EventReason(StrEnum):
     SESSION_CANCELLED = "SessionCancelled"
     CLEANUP_FAILED = "CleanupFailed"
     SUPERSEDED = "Superseded"
+    # On an approval, which has Approved and Denied too.
+    REQUESTED = "Requested"
+    REVOKED = "Revoked"
+    EXPIRING = "Expiring"
+    EXPIRED = "Expired"
     UNREADABLE = "Unreadable"
     WRITE_REFUSED = "WriteRefused"
 

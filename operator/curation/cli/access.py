@@ -23,6 +23,7 @@ from curation.cluster.writer import MERGE_PATCH
 CLI_FIELD_MANAGER: Final = "curation"
 """Who the plugin is in metadata.managedFields."""
 _SELF: Final = "/apis/authentication.k8s.io/v1/selfsubjectreviews"
+_MAY: Final = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
 _REVIEW: Final[Document] = {"apiVersion": "authentication.k8s.io/v1", "kind": "SelfSubjectReview"}
 
 M = TypeVar("M", bound=ResourceModel)
@@ -34,8 +35,13 @@ class Cluster:
     def __init__(self, connection: Connection, namespace: str) -> None:
         self.namespace = namespace
         self.server = connection.server
+        self.connection = connection
         self._connection = connection
         self._api = ClusterAPI(connection)
+
+    def within(self, namespace: str) -> "Cluster":
+        """The same connection, for a command about another namespace."""
+        return Cluster(self._connection, namespace)
 
     def now(self) -> datetime:
         """The API server's time, once it has answered anything."""
@@ -120,6 +126,22 @@ class Cluster:
         except Unreachable:
             return ""
         return "" if isinstance(answer, Failure) else str(answer["status"]["userInfo"].get("username", ""))
+
+    async def may(self, kind: ResourceKind, verb: str, name: str) -> bool:
+        """Whether the API server says that this person may do that; False where it does not say."""
+        attributes = {"group": kind.group, "resource": kind.plural, "verb": verb, "name": name}
+        if kind.namespaced:
+            attributes["namespace"] = self.namespace
+        body = {
+            "apiVersion": "authorization.k8s.io/v1",
+            "kind": "SelfSubjectAccessReview",
+            "spec": {"resourceAttributes": attributes},
+        }
+        try:
+            answer = await self._connection.send("POST", _MAY, body=body)
+        except Unreachable:
+            return False
+        return not isinstance(answer, Failure) and bool(answer.get("status", {}).get("allowed"))
 
     def named(self, kind: ResourceKind, name: str) -> str:
         """How errors call an object: ``CurationJob demo/build``."""

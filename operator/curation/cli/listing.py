@@ -5,7 +5,7 @@ from typing import Final
 
 import click
 
-from curation.api.approval import ApprovalDecision, CurationApproval
+from curation.api.approval import ApprovalDecision, CurationApproval, grant_ends
 from curation.api.clipping import clip
 from curation.api.job import CurationJob
 from curation.api.names import Phase
@@ -15,6 +15,7 @@ from curation.cli.errors import PluginError
 from curation.cli.options import ANSWER_FORMATS, LIST_FORMATS, OneOf, all_namespaces_option, output_option, with_cluster
 from curation.cli.output import note, print_document, print_list, say
 from curation.cli.request_line import short_request
+from curation.cli.review import state_of
 from curation.cli.shell_completion import JOB
 from curation.cli.text import age, duration, safe, table
 from curation.cluster.resources import APPROVALS, JOBS
@@ -52,7 +53,8 @@ async def approvals(
         return
     wide = output == "wide"
     header = ["NAME", "DECISION", "SCOPE", "REQUEST", "WAITING", "ASKED BY", "AGE", "DECIDED BY"]
-    header = ["NAMESPACE"] * all_namespaces + header + ["TRIGGER", "MODULE", "DIGEST", "EXPIRES", "JOBS"] * wide
+    header += ["TRIGGER", "MODULE", "DIGEST", "EXPIRES", "JOBS", "INPUT", "DENIED BECAUSE", "COMMENT", "BEFORE"] * wide
+    header = ["NAMESPACE"] * all_namespaces + header
     rows = [[approval.metadata.namespace] * all_namespaces + _row(cluster, approval, wide) for _, approval in pairs]
     for document, problem in unreadable:
         metadata = document["metadata"]
@@ -69,10 +71,9 @@ def _order(approval: CurationApproval) -> tuple[bool, str, str]:
 
 def _row(cluster: Cluster, approval: CurationApproval, wide: bool) -> list[str]:
     spec, status, now = approval.spec, approval.status, cluster.now()
-    expired = spec.decision is ApprovalDecision.APPROVED and spec.expires_at is not None and spec.expires_at <= now
     row = [
         approval.metadata.name,
-        "Expired" if expired else spec.decision.value,
+        state_of(approval, now),
         # Before the decision the scope is nobody's choice yet.
         "" if spec.decision is ApprovalDecision.PENDING else spec.scope.value,
         short_request(spec.request, 4096 if wide else REQUEST_WIDTH),
@@ -82,9 +83,14 @@ def _row(cluster: Cluster, approval: CurationApproval, wide: bool) -> list[str]:
         decider(approval),
     ]
     if wide:
-        ends = spec.expires_at
+        ends = grant_ends(approval)
         left = "" if ends is None else "expired" if ends <= now else f"in {duration(ends - now)}"
         row += [spec.request.trigger, spec.request.module, spec.request.module_digest, left, ",".join(status.jobs)]
+        first = status.asked[0] if status.asked else None
+        row += (
+            [clip(first.input or "", REQUEST_WIDTH), clip(first.denied or "", 200)] if first is not None else ["", ""]
+        )
+        row += [clip(spec.comment or "", REQUEST_WIDTH), ",".join(each.decision for each in spec.earlier)]
     return row
 
 

@@ -7,6 +7,8 @@ from typing import Final
 
 import click
 
+from curation.egress.errors import EgressRefused
+from curation.egress.url import parse_url
 from curation.oci.frames import MAX_KEY_CHARACTERS, PublicKey
 from curation.oci.signatures import Key
 
@@ -64,3 +66,19 @@ class _PublicKey(click.ParamType[PublicKey]):
 CIDR: Final = _CIDR()
 PUBLIC_KEY: Final = _PublicKey()
 PEM_FILE: Final = _Bundle()
+
+
+class _ReceiverURL(click.ParamType[str]):
+    """An absolute http or https URL, in its canonical form."""
+
+    name = "URL"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """See click."""
+        try:
+            return parse_url(str(value)).url
+        except EgressRefused as error:
+            self.fail(str(error), param, ctx)
+
+
+RECEIVER_URL: Final = _ReceiverURL()

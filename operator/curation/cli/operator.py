@@ -7,6 +7,7 @@ import os
 import re
 import sys
 from collections.abc import Sequence
+from datetime import timedelta
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Final
@@ -21,12 +22,14 @@ from curation.authz.cedar_schema import SCHEMA_TEXT
 from curation.cli.build import build
 from curation.cli.check_module import check
 from curation.cli.logs import configure_logging
-from curation.cli.networks import CIDR, PEM_FILE, PUBLIC_KEY, Network
+from curation.cli.networks import CIDR, PEM_FILE, PUBLIC_KEY, RECEIVER_URL, Network
 from curation.cli.text import safe
 from curation.cli.trial import try_module
+from curation.cli.when import LifeTime
 from curation.cluster.answers import APIError, Unreachable
 from curation.cluster.bounds import RECURSION_LIMIT
 from curation.cluster.credentials import ConfigurationError
+from curation.notifying.notifier import ReceiverSettings
 from curation.oci.frames import MAX_KEYS, PublicKey
 from curation.reconciler.process.lifetime import Exit, Process
 from curation.reconciler.runtime.settings import HttpsSettings, LeaseSettings, Settings
@@ -142,6 +145,37 @@ def main() -> None:
     " of several keys, one. Modules in ConfigMaps are refused then.",
 )
 @click.option(
+    "--approval-ttl",
+    type=LifeTime(),
+    default="30d",
+    show_default=True,
+    metavar="30d|never",
+    envvar="CURATION_APPROVAL_TTL",
+    help="When a grant ends whose decision does not say it.",
+)
+@click.option(
+    "--approval-retention",
+    type=LifeTime(least=timedelta(hours=1)),
+    default="30d",
+    show_default=True,
+    metavar="30d|never",
+    envvar="CURATION_APPROVAL_RETENTION",
+    help="How long an approval is kept that was revoked or has expired.",
+)
+@click.option(
+    "--notify-url",
+    type=RECEIVER_URL,
+    metavar="URL",
+    envvar="CURATION_NOTIFY_URL",
+    help="Where to POST a CloudEvent when an approval is pending, decided, expiring or expired, or a job has finished.",
+)
+@click.option(
+    "--notify-key-file",
+    type=click.Path(dir_okay=False, path_type=Path),
+    envvar="CURATION_NOTIFY_KEY_FILE",
+    help="The key that signs them (HMAC-SHA256, Standard Webhooks), of 16 bytes or more.",
+)
+@click.option(
     "--identity",
     type=_IDENTITY,
     metavar="NAME",
@@ -224,6 +258,10 @@ def run(
     deny_cidrs: Sequence[Network],
     ca_bundle: Path | None,
     require_signatures: Sequence[PublicKey],
+    approval_ttl: timedelta | None,
+    approval_retention: timedelta | None,
+    notify_url: str | None,
+    notify_key_file: Path | None,
     identity: str | None,
     without_cluster_policies: bool,
     no_lease: bool,
@@ -259,6 +297,8 @@ def run(
         )
     if len(require_signatures) > MAX_KEYS:
         raise click.UsageError(f"--require-signature may be given {MAX_KEYS} times at the most")
+    if (notify_url is None) != (notify_key_file is None):
+        raise click.UsageError("--notify-url and --notify-key-file belong together: what is told is signed")
     configure_logging(log_format, log_level)
     host, port = http_bind
     settings = Settings(
@@ -268,6 +308,9 @@ def run(
         deny_cidrs=tuple(deny_cidrs),
         ca_bundle=ca_bundle,
         require_signature=tuple(require_signatures),
+        approval_ttl=approval_ttl,
+        approval_retention=approval_retention,
+        notify=_receiver(notify_url, notify_key_file, allow_cidrs, deny_cidrs, ca_bundle),
         identity=identity or os.uname().nodename,
         cluster_policies=not without_cluster_policies,
         lease=lease,
@@ -304,6 +347,19 @@ async def _run(settings: Settings, module_cache: Path | None) -> int:
     except Exception:
         log.exception("the operator failed")
         return Exit.ERROR
+
+
+def _receiver(
+    url: str | None,
+    key_file: Path | None,
+    allow_cidrs: Sequence[Network],
+    deny_cidrs: Sequence[Network],
+    ca_bundle: Path | None,
+) -> ReceiverSettings | None:
+    """Who is told: through the same floor as modules' calls, and with the same authorities."""
+    if url is None or key_file is None:
+        return None
+    return ReceiverSettings(url, key_file, tuple(map(str, allow_cidrs)), tuple(map(str, deny_cidrs)), ca_bundle)
 
 
 def _lease(namespace: str | None, name: str) -> LeaseSettings | None:

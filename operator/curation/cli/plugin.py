@@ -9,6 +9,7 @@ import click
 
 from curation.cli.can_i import can_i
 from curation.cli.checking import check_policies
+from curation.cli.dashboard.command import dashboard
 from curation.cli.decision_verbs import approve, deny, revoke
 from curation.cli.edit import rerun, resume, suspend
 from curation.cli.explain import why
@@ -37,6 +38,7 @@ for command in (
     approve,
     deny,
     revoke,
+    dashboard,
     rerun,
     suspend,
     resume,

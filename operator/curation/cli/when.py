@@ -28,16 +28,46 @@ class Duration(click.ParamType[timedelta, object]):
         return length
 
 
-class When(click.ParamType[timedelta | datetime, object]):
-    """A length of time from now, or an RFC 3339 time: a timedelta or an aware datetime."""
+NEVER: Final = "never"
+
+
+class LifeTime(click.ParamType[timedelta | None, object]):
+    """A length of time, or ``never``, which is None."""
+
+    name = "duration"
+
+    def __init__(self, least: timedelta = timedelta(seconds=1)) -> None:
+        """What is shorter than ``least`` is refused."""
+        self._least = least
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> timedelta | None:
+        """The length of time; None if there is no end."""
+        if isinstance(value, timedelta):
+            return value
+        if str(value) == NEVER:
+            return None
+        length = parse_duration(str(value))
+        if length is None:
+            self.fail(f"{value!r} is neither a length of time such as 24h or 30d nor {NEVER}", param, ctx)
+        if length < self._least:
+            self.fail(f"{value!r} is too short: the least is {self._least}", param, ctx)
+        return length
+
+
+class When(click.ParamType[timedelta | datetime | str, object]):
+    """A length of time from now, an RFC 3339 time, or ``never``: a timedelta, an aware datetime, or `NEVER`."""
 
     name = "when"
 
-    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> timedelta | datetime:
+    def convert(
+        self, value: object, param: click.Parameter | None, ctx: click.Context | None
+    ) -> timedelta | datetime | str:
         """What was asked for; a length of time stays one, since now is the server's to say."""
         if isinstance(value, timedelta | datetime):
             return value
         text = str(value)
+        if text == NEVER:
+            return NEVER
         length = parse_duration(text)
         if length is not None:
             return length
@@ -45,7 +75,9 @@ class When(click.ParamType[timedelta | datetime, object]):
             moment = datetime.fromisoformat(text)
         except ValueError:
             self.fail(
-                f"{text!r} is neither a length of time such as 24h nor a time such as 2030-01-31T12:00:00Z", param, ctx
+                f"{text!r} is neither a length of time such as 24h nor a time such as 2030-01-31T12:00:00Z nor {NEVER}",
+                param,
+                ctx,
             )
         if moment.tzinfo is None:
             self.fail(f"{text!r} has no time zone; write {text}Z for UTC", param, ctx)

@@ -25,6 +25,10 @@ _OPTIONAL = {
         f"validatingadmissionpolicy.{_ADMISSION}/curation-approval-no-self-approval",
         f"validatingadmissionpolicybinding.{_ADMISSION}/curation-approval-no-self-approval",
     ],
+    "admission-approval-limits": [
+        f"validatingadmissionpolicy.{_ADMISSION}/curation-approval-limits",
+        f"validatingadmissionpolicybinding.{_ADMISSION}/curation-approval-limits",
+    ],
     "grafana": ["configmap/curation-dashboard"],
     "prometheus": [
         "servicemonitor.monitoring.coreos.com/curation-operator",

@@ -17,6 +17,8 @@ OURS = {
     "source",
     "result",
     "decision",
+    "scope",
+    "type",
     "code",
     "kind",
     "ready",

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from curation.api.approval import ApprovalDecision, CurationApproval
+from curation.api.approval import ApprovalDecision, CurationApproval, RecordedDecision, Scope
 from curation.api.job import CurationJob
 from curation.api.names import Phase
 from curation.api.reading import read
@@ -90,8 +90,13 @@ def test_the_time_to_a_decision_counts_approvals_and_denials(decision: str, coun
     metrics = Metrics()
     metadata = {"name": "a", "namespace": "ns", "uid": "u", "creationTimestamp": "2030-01-01T12:00:00Z"}
     approval = read(CurationApproval, {"metadata": metadata, "spec": approval_spec(decision)})
-    metrics.decided(approval, MADE + timedelta(minutes=5))
-    found = {each.value: sum_of(metrics, DECISION, decision=each.value) for each in ApprovalDecision}
+    scope = Scope.HOST if decision == "Approved" else None
+    at = MADE + timedelta(minutes=5)
+    metrics.decided(approval, RecordedDecision(decision=ApprovalDecision(decision), at=at, scope=scope))
+    found = {
+        each.value: sum_of(metrics, DECISION, decision=each.value, scope="Host" if each == "Approved" else "")
+        for each in ApprovalDecision
+    }
     assert sum(value[0] or 0 for value in found.values()) == counts
     if counts:
         assert found[decision] == (1, 300)

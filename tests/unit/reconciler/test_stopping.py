@@ -210,7 +210,7 @@ async def test_what_is_only_tidy_takes_no_longer_than_a_stop_may_and_all_else_is
     ending.stop()
     await ending._plan.run()
     assert now() == pytest.approx(stopping.STOP_SECONDS)
-    assert taken == ["kopf", "events", "connection"]
+    assert taken == ["kopf", "events", "notices", "connection"]
 
 
 @in_virtual_time

@@ -1,24 +1,29 @@
 """The status of CurationApprovals: who waits, what the grant permits. Removes those that nobody waits for."""
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Final
 
 from curation.api.approval import ApprovalDecision, ApprovalStatus, CurationApproval
 from curation.api.reading import Unreadable
+from curation.api.schema import Condition
 from curation.authz.grant import Grant
 from curation.cluster.cache import Stored
-from curation.cluster.resources import APPROVALS
+from curation.cluster.resources import APPROVALS, JOBS
 from curation.lifecycle import conditions
+from curation.reconciler.approvals.approval_news import EXPIRED, EXPIRING, PENDING, ApprovalNews
 from curation.reconciler.approvals.asking import Approvals
+from curation.reconciler.approvals.decisions import lead_before
 from curation.reconciler.approvals.grants import Grants, granted_text
+from curation.reconciler.approvals.shown import AskedJobs
 from curation.reconciler.approvals.waiters import Waiting
 from curation.reconciler.runtime.context import DELETION, Context
 from curation.reconciler.runtime.key import Key
 from curation.reconciler.runtime.writes import STATUS, ready_condition, write_own_status
 
 # A restart sees approvals before the jobs that wait for them.
-PENDING: Final = "Pending"
 UNUSED_GRACE_SECONDS: Final = 15.0
+LONGEST_WAIT_SECONDS: Final = 24 * 3600.0
+"""A clock that is set is noticed once in a day."""
 _SHOWN_JOBS: Final = 10
 _SHOWN_REQUESTERS: Final = 32
 
@@ -30,7 +35,9 @@ class ApprovalReconciler:
         self._context = context
         self._approvals = approvals
         self._grants = grants
+        self._news = ApprovalNews(context)
         self._unused_since: dict[Key, datetime] = {}
+        self._asked = AskedJobs(context.caches[JOBS])
         self._awaited: set[Key] = set()
         """Approvals that a job has waited for since this process began."""
 
@@ -62,36 +69,93 @@ class ApprovalReconciler:
             count, shown = approval.status.waiting, approval.status.jobs
         before = set(approval.status.requesters)
         requesters = sorted(before.union(*waiting.requesters.values()))
+        decisions = self._grants.decisions
+        ends = decisions.ends(approval) if approval.spec.decision is not ApprovalDecision.PENDING else None
         status = ApprovalStatus(
             observed_generation=approval.metadata.generation,
             waiting=count,
             jobs=shown,
+            asked=self._asked.of(waiting.requesters, approval.status.asked),
+            decided_at=decisions.decided_at(approval),
+            expires_at=ends,
+            expires_after_seconds=self._default_seconds(approval),
+            decisions=decisions.all(approval),
             requesters=tuple(requesters[:_SHOWN_REQUESTERS]),
             approved_by=approval.spec.decided_by
             if approval.spec.decision is ApprovalDecision.APPROVED
             else approval.status.approved_by,
             forbidden=tuple(sorted(text[:512] for text in waiting.forbidden.values() if text)[:_SHOWN_JOBS]),
             cedar=granted_text(approval),
-            conditions=ready_condition(
-                approval.status.conditions,
-                self._grants.of(approval) is not None,
-                *self._reason(approval),
-                approval.metadata.generation,
-                context.clock.now(),
-            ),
+            conditions=self._conditions(approval),
         )
         written = await write_own_status(
             context, key, stored, approval.status, status, stored.left_out(CurationApproval)
         )
-        said = conditions.find(approval.status.conditions, "Ready")
-        if written and (said is None or said.reason == PENDING):
-            context.metrics.decided(approval, context.clock.now())
-        expires = approval.spec.expires_at
-        if expires is not None and expires > context.clock.now():
-            context.queue.add_after(key, (expires - context.clock.now()).total_seconds() + 1)
-        elif self._grants.expired(approval):
-            self._grants.end(key)
-            self._approvals.waiters.wake(key)  # a job that waits for an expired one needs a new one
+        if written:
+            self._news.tell(key, stored, approval, status)
+        await self._end(key, stored, approval)
+
+    def _default_seconds(self, approval: CurationApproval) -> int | None:
+        ttl = self._context.settings.approval_ttl
+        if ttl is None or approval.spec.decision is not ApprovalDecision.PENDING:
+            return None
+        return int(ttl.total_seconds())
+
+    def _conditions(self, approval: CurationApproval) -> tuple[Condition, ...]:
+        now, generation = self._context.clock.now(), approval.metadata.generation
+        found = ready_condition(
+            approval.status.conditions,
+            self._grants.of(approval) is not None,
+            *self._reason(approval),
+            generation,
+            now,
+        )
+        others = tuple(each for each in found if each.type != EXPIRING)
+        warn_at = self._warn_at(approval)
+        if warn_at is None or now < warn_at:
+            return others
+        old = conditions.find(found, EXPIRING)
+        expiring = Condition.model_construct(
+            type=EXPIRING,
+            status="True",
+            observed_generation=generation,
+            last_transition_time=old.last_transition_time if old is not None else now.replace(microsecond=0),
+            reason="AboutToExpire",
+            message=f"The grant ends at {self._grants.decisions.ends(approval):%Y-%m-%d %H:%M:%SZ}.",
+        )
+        return (*others, expiring)
+
+    def _warn_at(self, approval: CurationApproval) -> datetime | None:
+        """From when on a grant that is in force is about to expire."""
+        decisions = self._grants.decisions
+        ends, decided = decisions.ends(approval), decisions.decided_at(approval)
+        if ends is None or decided is None or self._grants.of(approval) is None:
+            return None
+        return ends - lead_before(max(ends - decided, timedelta()))
+
+    async def _end(self, key: Key, stored: Stored, approval: CurationApproval) -> None:
+        """See to what time does to a decision: it is told, it ends, and in the end the approval is removed."""
+        context, decisions = self._context, self._grants.decisions
+        if approval.spec.decision is ApprovalDecision.PENDING:
+            return
+        now = context.clock.now()
+        if not self._grants.expired(approval):
+            moments = [each for each in (self._warn_at(approval), decisions.ends(approval)) if each is not None]
+            for moment in moments:
+                if moment > now:
+                    context.queue.add_after(key, min((moment - now).total_seconds() + 1, LONGEST_WAIT_SECONDS))
+                    return
+            return
+        self._grants.end(key)
+        self._approvals.waiters.wake(key)  # a job that waits for an expired one needs a new one
+        retention, ended = context.settings.approval_retention, decisions.ended_at(approval)
+        if retention is None or ended is None or self._approvals.waiters.of(key) is not None:
+            return
+        left = (ended + retention - now).total_seconds()
+        if left > 0:
+            context.queue.add_after(key, min(left + 1, LONGEST_WAIT_SECONDS))
+        elif await context.delete(key, stored):
+            await context.refresh(key)
 
     async def _removed_unused(self, key: Key, stored: Stored, approval: CurationApproval) -> bool:
         context, now = self._context, self._context.clock.now()
@@ -112,8 +176,9 @@ class ApprovalReconciler:
 
     def _reason(self, approval: CurationApproval) -> tuple[str, str]:
         spec = approval.spec
-        if self._grants.expired(approval) and spec.decision is ApprovalDecision.APPROVED:
-            return "Expired", "The grant has expired."
+        if self._grants.expired(approval) and spec.decision is not ApprovalDecision.REVOKED:
+            approved = spec.decision is ApprovalDecision.APPROVED
+            return EXPIRED, "The grant has expired." if approved else "The denial has expired: jobs may ask anew."
         match spec.decision:
             case ApprovalDecision.PENDING:
                 would = f"Under Cancel it would cover {Grant.of(approval).under_cancel}."
@@ -122,6 +187,7 @@ class ApprovalReconciler:
                 covers = f"Under Cancel it covers {Grant.of(approval).under_cancel}."
                 return "Approved", f"The grant is in force with scope {spec.scope}. {covers}"
             case ApprovalDecision.DENIED:
-                return "Denied", "Jobs that make this request fail; delete this approval to let them ask anew."
+                until = f" It ends at {spec.expires_at:%Y-%m-%d %H:%M:%SZ}." if spec.expires_at is not None else ""
+                return "Denied", f"Jobs that make this request fail; delete this approval to let them ask anew.{until}"
             case ApprovalDecision.REVOKED:
                 return "Revoked", "The grant no longer counts."

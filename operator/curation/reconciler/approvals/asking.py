@@ -40,6 +40,7 @@ class Approvals:
 
     def __init__(self, context: Context, grants: Grants) -> None:
         self._context = context
+        self._grants = grants
         self.waiters = Waiters(context.queue)
         self._maker = ApprovalMaker(context, grants, self.waiters)
         context.book.subscribe(self._policies_changed)
@@ -69,9 +70,13 @@ class Approvals:
         found = self._found(key.namespace, approval)
         return ApprovalFacts(
             allowed=decision.allowed,
-            decision=found.spec.decision if found is not None else None,
+            # A denial that has ended is none: the job asks anew.
+            decision=found.spec.decision if found is not None and not self._denied_once(found) else None,
             problem=self._maker.problem(key, approval),
         )
+
+    def _denied_once(self, approval: CurationApproval) -> bool:
+        return approval.spec.decision is ApprovalDecision.DENIED and self._grants.expired(approval)
 
     def _authorize(self, key: Key, job: CurationJob, approval: JobApproval) -> Decision:
         run = job.status.run

@@ -1,6 +1,6 @@
 """The grants of approvals: in force, or no longer, in the very call that receives the change."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -12,6 +12,7 @@ from curation.cluster.cache import Stored
 from curation.cluster.resources import APPROVALS
 from curation.lifecycle import conditions
 from curation.lifecycle.deadlines import HELD_AT_MOST
+from curation.reconciler.approvals.decisions import Decisions
 from curation.reconciler.runtime.context import Context
 from curation.reconciler.runtime.job_index import JobIndex
 from curation.reconciler.runtime.key import Key
@@ -33,6 +34,7 @@ class Grants:
     def __init__(self, context: Context, jobs: JobIndex) -> None:
         self._context = context
         self._jobs = jobs
+        self.decisions = Decisions(context)
         self._in_force: dict[Key, Grant] = {}
         self._kept: dict[Key, _Kept] = {}
 
@@ -40,13 +42,14 @@ class Grants:
         """Listener of the approval cache: revoking stops the next call of a run in flight."""
         known = new or old
         assert known is not None
+        self.decisions.on_change(old, new)
         key = Key(APPROVALS, known.namespace, known.name)
         approval = _readable(new)
         grant = self.of(approval) if approval is not None else None
         if grant is not None:
             self._in_force[key] = grant
             self._context.book.put_grant(grant)
-        elif old is None and approval is not None and self.expired(approval):
+        elif old is None and approval is not None and self._has_granted(approval):
             self._recall(key, approval)
         else:
             self.end(key)
@@ -64,7 +67,7 @@ class Grants:
     def _recall(self, key: Key, approval: CurationApproval) -> None:
         """A grant that had ended before this process saw it counts for Cancel as for the process that saw it end."""
         now = self._context.clock.now()
-        at_most = (_ended_at(approval) or now) + HELD_AT_MOST
+        at_most = (self._ended_at(approval) or now) + HELD_AT_MOST
         if now < at_most:
             # Trap: a process that starts sees approvals before the jobs that need them.
             self._keep(key, granted_text(approval), _Kept(now + JOBS_UNKNOWN_AT_MOST, at_most))
@@ -81,13 +84,21 @@ class Grants:
             return None
         if self.expired(approval):
             return None
-        return Grant.of(approval)
+        return replace(Grant.of(approval), expires_at=self.decisions.ends(approval))
 
     def expired(self, approval: CurationApproval) -> bool:
-        """Whether it was revoked or has expired: a job that needs it asks anew."""
-        spec = approval.spec
-        over = spec.expires_at is not None and spec.expires_at <= self._context.clock.now()
-        return spec.decision is ApprovalDecision.REVOKED or (spec.decision is ApprovalDecision.APPROVED and over)
+        """Whether it was revoked, or the grant or the denial has ended: a job that needs it asks anew."""
+        return self.decisions.expired(approval)
+
+    def _has_granted(self, approval: CurationApproval) -> bool:
+        return approval.spec.decision is not ApprovalDecision.DENIED and self.expired(approval)
+
+    def _ended_at(self, approval: CurationApproval) -> datetime | None:
+        """When a grant ended; of one that was revoked None where that has not been written yet."""
+        if approval.spec.decision is ApprovalDecision.APPROVED:
+            return self.decisions.ends(approval)
+        ready = conditions.find(approval.status.conditions, ConditionType.READY)
+        return ready.last_transition_time if ready is not None and ready.reason == ApprovalDecision.REVOKED else None
 
     def drop_kept(self, key: Key) -> None:
         """Forget a grant that has ended once no session can need it, at the latest after 10 minutes."""
@@ -112,14 +123,6 @@ def _readable(stored: Stored | None) -> CurationApproval | None:
         return stored.parse(CurationApproval) if stored is not None else None
     except Unreadable:
         return None
-
-
-def _ended_at(approval: CurationApproval) -> datetime | None:
-    """When an expired grant ended; None where that has not been written yet."""
-    if approval.spec.decision is ApprovalDecision.APPROVED:
-        return approval.spec.expires_at
-    ready = conditions.find(approval.status.conditions, ConditionType.READY)
-    return ready.last_transition_time if ready is not None and ready.reason == ApprovalDecision.REVOKED else None
 
 
 def _kept_name(key: Key) -> str:

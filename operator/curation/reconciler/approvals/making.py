@@ -4,7 +4,7 @@ import logging
 from dataclasses import dataclass
 from typing import Final
 
-from curation.api.approval import ApprovalDecision, ApprovalSpec, CurationApproval
+from curation.api.approval import ApprovalDecision, ApprovalSpec, CurationApproval, RecordedDecision
 from curation.api.cancel import CancelRequest
 from curation.api.job import CurationJob, JobApproval
 from curation.api.module import CurationModule
@@ -50,6 +50,7 @@ class ApprovalMaker:
         self._over_quota: set[Key] = set()  # jobs that wait for room
         self._making: set[Key] = set()  # approvals whose creation is under way
         self._refused: dict[Key, _RefusedApproval] = {}  # approvals that the API server refuses to make
+        self._carried: dict[Key, tuple[RecordedDecision, ...]] = {}  # of approvals that were deleted to be made anew
 
     def problem(self, key: Key, approval: JobApproval) -> Problem | None:
         """Why there is no approval that could free the job, and what helps."""
@@ -108,11 +109,13 @@ class ApprovalMaker:
         self._making.add(place)
         try:
             if stored is not None:
-                # Expired or revoked: replaced by a new Pending one.
+                # Expired or revoked: replaced by a new Pending one, which says what was decided before.
+                carried = self._grants.decisions.carried(found) if found is not None else ()
                 if not await context.delete(place, stored):
                     context.queue.add_rate_limited(key)
                     self._refuse(place, key, context.refusals.said(place, DELETION))
                     return
+                self._carried[place] = carried
                 await context.refresh(place)
             await self._make(key, job, place, wanted)
         finally:
@@ -128,6 +131,7 @@ class ApprovalMaker:
 
     def no_longer_refused(self, place: Key) -> None:
         """The approval is there, or nobody wants it any more."""
+        self._carried.pop(place, None)
         self._context.refusals.ended(place, APPROVAL)
         if self._refused.pop(place, None) is not None:
             self._waiters.wake(place)
@@ -141,9 +145,8 @@ class ApprovalMaker:
             return
         self._over_quota.discard(key)
         fields = run_fields(key.namespace, key.name, job.status.run)
-        match await context.api.create(
-            APPROVALS, key.namespace, _new(key.namespace, wanted, self._cancel(place, wanted))
-        ):
+        new = _new(key.namespace, wanted, self._cancel(place, wanted), self._carried.get(place, ()))
+        match await context.api.create(APPROVALS, key.namespace, new):
             case Created(obj):
                 self.no_longer_refused(place)
                 context.caches[APPROVALS].put(obj)
@@ -211,8 +214,13 @@ def _pending(stored: Stored) -> bool:
         return False
 
 
-def _new(namespace: str, wanted: JobApproval, cancel: tuple[CancelRequest, ...] | None) -> Document:
-    spec = ApprovalSpec(request=wanted.request, request_digest=wanted.request_digest, cancel=cancel)
+def _new(
+    namespace: str,
+    wanted: JobApproval,
+    cancel: tuple[CancelRequest, ...] | None,
+    earlier: tuple[RecordedDecision, ...],
+) -> Document:
+    spec = ApprovalSpec(request=wanted.request, request_digest=wanted.request_digest, cancel=cancel, earlier=earlier)
     return {
         "apiVersion": API_VERSION,
         "kind": "CurationApproval",

@@ -158,7 +158,7 @@ class Completion:
             for event in verdict.events:
                 self._record_event(job, pending, event)
             if verdict.status is not None and before is not None:
-                context.metrics.phase_changed(before, verdict.status)
+                context.phase_changed(before, verdict.status)
         return Settled(verdict)
 
     def _complain(self, key: Key, pending: Pending, job: CurationJob, refused: Refused) -> None:

@@ -274,7 +274,7 @@ class JobReconciler:
         for event in step.events:
             context.record_event(regarding(job), event, fields)
         if step.status != job.status:
-            context.metrics.phase_changed(job, step.status)
+            context.phase_changed(job, step.status)
         if job.status.phase is Phase.AWAITING_APPROVAL and step.status.phase is Phase.QUEUED:
             digest = job.status.approval.request_digest if job.status.approval is not None else ""
             self._memories.of(key, job.metadata.uid).freed_for = digest

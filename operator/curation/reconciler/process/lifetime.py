@@ -19,6 +19,7 @@ from curation.cluster.api import ClusterAPI
 from curation.cluster.cache import Listener, Stored
 from curation.cluster.clock import ServerClock
 from curation.cluster.connection import Connection, connect
+from curation.cluster.credentials import ConfigurationError
 from curation.cluster.events import EventRecorder
 from curation.cluster.request_labels import Asked
 from curation.cluster.resources import ResourceKind
@@ -29,13 +30,22 @@ from curation.egress.client import EgressClient
 from curation.egress.floor import AddressFloor
 from curation.execution.in_process import InProcessExecutor
 from curation.execution.seam import Supplies
+from curation.notifying.notifier import Notifier
 from curation.oci.puller import Puller
 from curation.reconciler.jobs import cleanup, observation
 from curation.reconciler.process.assembly import Work, assemble
 from curation.reconciler.process.first_reads import compile_shipped, read_all
 from curation.reconciler.process.handlers import kopf_registry, kopf_settings
 from curation.reconciler.process.leadership import Leadership
-from curation.reconciler.process.stopping import EVENTS_SECONDS, GRACE_SECONDS, STOP_SECONDS, WORK, StopPlan, steps
+from curation.reconciler.process.stopping import (
+    EVENTS_SECONDS,
+    GRACE_SECONDS,
+    NOTICES_SECONDS,
+    STOP_SECONDS,
+    WORK,
+    StopPlan,
+    steps,
+)
 from curation.reconciler.process.webhook import CertificateFiles, Webhook
 from curation.reconciler.process.webhook_keeping import WebhookKeeping
 from curation.reconciler.runtime.context import Context
@@ -130,11 +140,15 @@ class Process:
         events = EventRecorder(api, writer, identity=settings.identity, clock=clock)
         events.start()
         plan.add("events", lambda: events.close(timeout=self.patience(EVENTS_SECONDS)))
+        notifier = self._notifier()
+        if notifier is not None:
+            notifier.start()
+            plan.add("notices", lambda: notifier.close(timeout=self.patience(NOTICES_SECONDS)))
         book = PolicyBook()
         gate = Gate(book, clock.now)
         queue: WorkQueue[Key] = WorkQueue(metrics, namespace_of=namespace_of)
         plan.add("queue", queue.close)
-        context = Context(settings, api, writer, clock, metrics, events, book, gate, queue)
+        context = Context(settings, api, writer, clock, metrics, events, book, gate, queue, notifier)
         store = ModuleStore(self._module_cache)
         plan.add("module store", store.close)
         # Before any other: what the operator ships waits for nobody's module.
@@ -157,7 +171,7 @@ class Process:
             measured = MeasuredGate(gate, metrics)
             return InProcessExecutor(store, measured, egress, supplies, observer=metrics, max_concurrent=threads)
 
-        files = self._watched_files(connection, egress)
+        files = self._watched_files(connection, egress, notifier)
         watching_files = asyncio.create_task(files.run(), name="files")
         plan.add("files", lambda: _ended(watching_files))
         server = HealthServer(health, metrics.registry)
@@ -201,13 +215,30 @@ class Process:
             self._plan.add("webhook", lambda: _ended(kept))
         webhook.start()
 
-    def _watched_files(self, connection: Connection, egress: EgressClient) -> FileWatch:
+    def _notifier(self) -> Notifier | None:
+        """Raises ConfigurationError for a key that cannot be used."""
+        receiver, notices = self._settings.notify, self.metrics.notices
+        if receiver is None:
+            return None
+        try:
+            return Notifier(receiver, lambda notice, result: notices.labels(notice.type.value, result).inc())
+        except (OSError, ValueError) as error:
+            raise ConfigurationError(f"--notify-key-file {receiver.key_file}: {error}") from error
+
+    def _watched_files(self, connection: Connection, egress: EgressClient, notifier: Notifier | None) -> FileWatch:
         """Every file that this process was given at its start."""
         trust, credentials = egress.trust, connection.credentials
         sources = {
             "ca-bundle": RenewedFiles(trust.files, trust.renew),
             "cluster-access": RenewedFiles(credentials.files, credentials.renew_from_files),
         }
+        if notifier is not None and self._settings.notify is not None:
+            key_file = self._settings.notify.key_file
+
+            async def renew_key() -> None:
+                notifier.renew()
+
+            sources["notify-key"] = RenewedFiles(lambda: [key_file], renew_key)
         for source in sources:
             self._may_be_renewed(source)
         return FileWatch(sources, self.metrics.file_renewed)

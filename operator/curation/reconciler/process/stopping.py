@@ -24,6 +24,8 @@ GRACE_SECONDS: Final = 0.25
 STOP_SECONDS: Final = 3.5
 EVENTS_SECONDS: Final = 2.0
 """For the Events that are still to be written."""
+NOTICES_SECONDS: Final = 1.0
+"""For the notices that are under way."""
 # Nobody else can draw out what these steps wait for: it is the bound of a bug, for each.
 _OURS: Final = 0.5
 _INSTANT: Final = 0.25
@@ -70,6 +72,7 @@ def steps(drain_seconds: float) -> tuple[Step, ...]:
         Step("module store", _OURS),
         Step("queue", _INSTANT),
         Step("events", EVENTS_SECONDS + _OURS, tidy=True),
+        Step("notices", NOTICES_SECONDS + _OURS, tidy=True),
         Step("connection", sockets.CLOSE_SECONDS + _OURS),
     )
 

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+from curation.api.job import CurationJob, JobStatus
 from curation.api.names import EventReason
 from curation.authz.book import PolicyBook
 from curation.authz.gate import Gate
@@ -17,8 +18,11 @@ from curation.cluster.mergepatch import merge_patch
 from curation.cluster.resources import APPROVALS, CLUSTER_POLICIES, JOBS, MODULES, POLICIES, ResourceKind
 from curation.cluster.writer import Writer
 from curation.lifecycle.event import Event
+from curation.notifying.notice import Notice
+from curation.notifying.notifier import Notifier
 from curation.reconciler.runtime.key import Key
 from curation.reconciler.runtime.metrics import Metrics
+from curation.reconciler.runtime.notices import job_finished
 from curation.reconciler.runtime.queue import WorkQueue
 from curation.reconciler.runtime.refusals import Refusals
 from curation.reconciler.runtime.regarding import regarding_object
@@ -43,6 +47,8 @@ class Context:
     book: PolicyBook
     gate: Gate
     queue: WorkQueue[Key]
+    notifier: Notifier | None = None
+    """Where notices go; None: nobody is told."""
     caches: dict[ResourceKind, Cache] = field(
         default_factory=lambda: {kind: Cache(kind) for kind in (JOBS, MODULES, POLICIES, CLUSTER_POLICIES, APPROVALS)}
     )
@@ -66,6 +72,17 @@ class Context:
             # Once for each run, and the only sign of a session that is left: the retries before it must not use it up.
             vital=event.reason is EventReason.CLEANUP_FAILED,
         )
+
+    def tell(self, notice: Notice) -> None:
+        """Have it told to whom the operator was started with, if to anybody."""
+        if self.notifier is not None:
+            self.notifier.tell(notice)
+
+    def phase_changed(self, job: CurationJob, after: JobStatus) -> None:
+        """Count a phase change that was written, and tell of a job that has finished; `job` is as it was before."""
+        self.metrics.phase_changed(job, after)
+        if self.notifier is not None and (notice := job_finished(job, after)) is not None:
+            self.notifier.tell(notice)
 
     def refused(self, key: Key, what: str, refused: Refused, log_fields: Mapping[str, object] | None = None) -> None:
         """Report that a write of this object was refused: once, for as long as it lasts."""

@@ -3,7 +3,6 @@ of a few policies that do not count."""
 
 import time
 from collections.abc import Callable, Iterable, Iterator
-from datetime import datetime
 from http import HTTPStatus
 from importlib.metadata import version
 from itertools import islice
@@ -13,7 +12,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disa
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from curation.api.approval import ApprovalDecision, CurationApproval, EvaluatedRequest
+from curation.api.approval import ApprovalDecision, CurationApproval, EvaluatedRequest, RecordedDecision, Scope
 from curation.api.job import CurationJob, JobStatus
 from curation.api.names import Phase
 from curation.authz.gate import CallContext, Decision, Gate
@@ -21,10 +20,12 @@ from curation.cluster.request_labels import Asked
 from curation.cluster.resources import KINDS
 from curation.execution.seam import ExecutionRequest
 from curation.lifecycle.outcome import Report
+from curation.notifying.notice import NoticeType
 
 # A series beside each one, of when it began: nobody asks for it, and each Prometheus would store it.
 disable_created_metrics()  # type: ignore[no-untyped-call]
 
+NOTICE_RESULTS: Final = ("delivered", "refused", "given_up", "dropped")
 MAX_IDLE_SHOWN: Final = 50
 """Policies that `curation_policy_not_in_force` names: each name is a series."""
 
@@ -99,13 +100,32 @@ class Metrics:
         self.approvals = Gauge("curation_approvals", "Approvals by decision.", ["decision"], registry=registry)
         self.time_to_decision = Histogram(
             "curation_time_to_decision_seconds",
-            "Time from the creation of an approval to the decision about it.",
-            ["decision"],
+            "Time from the creation of an approval to the decision about it, by the scope of what was approved.",
+            ["decision", "scope"],
             buckets=_PERSON,
             registry=registry,
         )
-        for decision in (ApprovalDecision.APPROVED, ApprovalDecision.DENIED):
-            self.time_to_decision.labels(decision=decision.value)
+        self.approvals_expired = Counter(
+            "curation_approvals_expired_total",
+            "Grants and denials that have ended by themselves.",
+            ["scope"],
+            registry=registry,
+        )
+        for scope in Scope:
+            self.time_to_decision.labels(decision=ApprovalDecision.APPROVED.value, scope=scope.value)
+            self.approvals_expired.labels(scope=scope.value)
+        # Of a denial, which has no scope.
+        self.time_to_decision.labels(decision=ApprovalDecision.DENIED.value, scope="")
+        self.approvals_expired.labels(scope="")
+        self.notices = Counter(
+            "curation_notices_total",
+            "Notices to --notify-url: delivered, refused by the receiver, given up after all tries, or dropped unsent.",
+            ["type", "result"],
+            registry=registry,
+        )
+        for notice in NoticeType:
+            for result in NOTICE_RESULTS:
+                self.notices.labels(type=notice.value, result=result)
         self.modules = Gauge(
             "curation_modules",
             "Modules by the status of their condition Ready; Unknown until it is written.",
@@ -246,12 +266,18 @@ class Metrics:
         elif after.phase in (Phase.COMPLETED, Phase.FAILED):
             self.time_to_end.labels(phase=after.phase.value).observe(seconds)
 
-    def decided(self, approval: CurationApproval, now: datetime) -> None:
+    def decided(self, approval: CurationApproval, decision: RecordedDecision) -> None:
         """A person has approved or denied, and the status that says so was written."""
         since = approval.metadata.creation_timestamp
-        if since is not None and approval.spec.decision in (ApprovalDecision.APPROVED, ApprovalDecision.DENIED):
-            seconds = max(0.0, (now - since).total_seconds())
-            self.time_to_decision.labels(decision=approval.spec.decision.value).observe(seconds)
+        if since is not None and decision.decision in (ApprovalDecision.APPROVED, ApprovalDecision.DENIED):
+            seconds = max(0.0, (decision.at - since).total_seconds())
+            scope = decision.scope.value if decision.scope is not None else ""
+            self.time_to_decision.labels(decision=decision.decision.value, scope=scope).observe(seconds)
+
+    def approval_expired(self, approval: CurationApproval) -> None:
+        """A grant, or a denial, has ended, and the status that says so was written."""
+        approved = approval.spec.decision is ApprovalDecision.APPROVED
+        self.approvals_expired.labels(scope=approval.spec.scope.value if approved else "").inc()
 
     def file_renewed(self, source: str, loaded: bool) -> None:
         """A file has changed, and could be loaded or not."""

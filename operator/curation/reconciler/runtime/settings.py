@@ -4,9 +4,11 @@ import os
 import secrets
 import socket
 from dataclasses import dataclass, field
+from datetime import timedelta
 from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 
+from curation.notifying.notifier import ReceiverSettings
 from curation.oci.frames import PublicKey
 
 
@@ -46,6 +48,12 @@ class Settings:
     """A PEM file of authorities that session services may be certified by, beside the system's."""
     require_signature: tuple[PublicKey, ...] = ()
     """Keys of which one must have signed each module that the operator does not ship. Empty: none has to be."""
+    approval_ttl: timedelta | None = timedelta(days=30)
+    """When a grant ends whose decision says nothing of it; None: never."""
+    approval_retention: timedelta | None = timedelta(days=30)
+    """How long an approval is kept that was revoked or has expired; None: for ever."""
+    notify: ReceiverSettings | None = None
+    """Where it is told what happens; None: nowhere."""
     identity: str = field(default_factory=socket.gethostname)
     lease: LeaseSettings | None = None
     http_host: str = "127.0.0.1"
