@@ -107,23 +107,24 @@ def _timeline(job: CurationJob, events: Sequence[Document]) -> list[Json]:
 
     def add(at: str | None, mark: str, title: str, text: str = "") -> None:
         if at:
-            found.append({"at": at, "mark": mark, "title": title, "text": text})
+            # Shown in whole seconds, and in the order of what is below them.
+            found.append({"at": f"{at[:19]}Z", "order": at, "mark": mark, "title": title, "text": text})
 
-    add(_time(job.metadata.creation_timestamp), "new", "Created")
+    add(_exact(job.metadata.creation_timestamp), "new", "Created")
     if status.run is not None:
-        add(_time(status.run.submitted_at), "running", f"Attempt {status.run.attempt} claimed", status.run.id)
+        add(_exact(status.run.submitted_at), "running", f"Attempt {status.run.attempt} claimed", status.run.id)
     if status.session is not None:
-        add(_time(status.session.spawned_at), "running", "Session recorded", status.session.id)
+        add(_exact(status.session.spawned_at), "running", "Session recorded", status.session.id)
     for entry in status.history:
-        add(_time(entry.finished_at), _OUTCOMES.get(entry.outcome, ""), f"Run ended: {entry.outcome}", entry.id)
+        add(_exact(entry.finished_at), _OUTCOMES.get(entry.outcome, ""), f"Run ended: {entry.outcome}", entry.id)
     for event in events:
         series = event.get("series") or {}
         times = int(series.get("count", 1) or 1)
         reason = str(event.get("reason", ""))
         at = str(series.get("lastObservedTime") or event.get("eventTime") or event["metadata"].get("creationTimestamp"))
         more = f" ({times} times)" if times > 1 else ""
-        add(at[:19] + "Z", KINDS.get(reason, "event"), f"{reason}{more}", clip(str(event.get("note", "")), _NOTE))
-    return sorted(found, key=lambda each: str(each["at"]))
+        add(at, KINDS.get(reason, "event"), f"{reason}{more}", clip(str(event.get("note", "")), _NOTE))
+    return sorted(found, key=lambda each: str(each["order"]))
 
 
 def approval_details(
@@ -177,3 +178,7 @@ def _json(value: object) -> str:
 
 def _time(moment: datetime | None) -> str | None:
     return f"{moment:%Y-%m-%dT%H:%M:%SZ}" if moment is not None else None
+
+
+def _exact(moment: datetime | None) -> str | None:
+    return f"{moment:%Y-%m-%dT%H:%M:%S.%fZ}" if moment is not None else None
