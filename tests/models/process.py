@@ -298,7 +298,7 @@ class Process:
 
     def _write_step(self, job: CurationJob, base: Document, step: Step) -> Task:
         run, early = step.launch, not self.world.guards.claim_before_launch
-        attempt = self.runs.begin(orders.submit(KEY, job, run)) if run is not None else None
+        attempt = self.runs.begin(orders.submit(KEY, job, run, step.status)) if run is not None else None
         if run is not None and attempt is not None and early:
             self.world.checker.claim(run, base)
             self._launch(attempt, base)
