@@ -2,6 +2,7 @@
 
 import hashlib
 
+import pytest
 import rfc8785
 
 from testing.controlplane.connection import Kubectl
@@ -66,3 +67,59 @@ async def test_an_approver_sees_who_asks_with_which_input_and_why_and_what_is_sa
     for reason in ("Requested", "Approved", "Revoked"):
         await world.until(lambda reason=reason: world.event_count(reason, name=name) == 1, f"an Event {reason}")  # type: ignore[misc]
     assert world.event_count("Revoked", name=name, note="by admin: No longer.") == 1
+
+
+async def asked_anew(world: World, approvals: Approvals, name: str, first: str) -> dict[str, str]:
+    """The decision that the next approval of the same request carries, once there is one.
+
+    The job may make it by itself: what had an end may end before the job has gone on.
+    """
+
+    def is_over() -> bool:
+        found = approvals.present.get(name)
+        return found is None or found["metadata"]["uid"] != first or approvals.ready(name) == "Expired"
+
+    await approvals.until(is_over, "the decision ends")
+    await world.edit("job-0", rerun="again")
+
+    def is_new() -> bool:
+        found = approvals.present.get(name)
+        return found is not None and found["metadata"]["uid"] != first and approvals.ready(name) == "Pending"
+
+    await approvals.until(is_new, "it is asked for anew")
+    (earlier,) = approvals.present[name]["spec"]["earlier"]
+    assert approvals.status(name)["decisions"] == [earlier]
+    return dict(earlier)
+
+
+@pytest.mark.own_operator
+async def test_a_grant_ends_by_default_and_the_next_approval_says_who_gave_it(
+    world: World, approvals: Approvals
+) -> None:
+    await world.start_operator("--approval-ttl", "3s")
+    name = await asked(world, approvals)
+    first = approvals.present[name]["metadata"]["uid"]
+    await approvals.curation("approve", name, "--scope", "host", "--comment", "For today.")
+    earlier = await asked_anew(world, approvals, name, first)
+    assert (earlier["decision"], earlier["by"], earlier["comment"]) == ("Approved", "admin", "For today.")
+    assert earlier["expiresAt"] > earlier["at"]
+    shown = (await approvals.curation("approve", name, "--dry-run")).stdout
+    assert "Approved by admin" in shown
+    assert "For today." in shown
+
+    # Never is a choice that one makes.
+    await approvals.curation("approve", name, "--scope", "host", "--expires", "never")
+    await world.until_phase("Running")
+    await approvals.until_ready(name, "Approved")
+    assert "expiresAt" not in approvals.status(name)
+    assert [each["decision"] for each in approvals.status(name)["decisions"]] == ["Approved", "Approved"]
+
+
+@pytest.mark.own_operator
+async def test_a_denial_may_have_an_end_after_which_jobs_ask_anew(world: World, approvals: Approvals) -> None:
+    await world.start_operator()
+    name = await asked(world, approvals)
+    first = approvals.present[name]["metadata"]["uid"]
+    await approvals.curation("deny", name, "--expires", "4s", "--comment", "Not now.")
+    earlier = await asked_anew(world, approvals, name, first)
+    assert (earlier["decision"], earlier["comment"]) == ("Denied", "Not now.")
