@@ -12,7 +12,7 @@ FACES ?= 1
 # One event loop for all tests, so that an operator can serve several of them.
 LENT := --lend-operators 25 -o asyncio_default_test_loop_scope=session -o asyncio_default_fixture_loop_scope=session
 
-.PHONY: help demo test unit one controlplane lint format generate verify audit modules bench gauntlet faces guards gitops helm chart release e2e compat lock clean
+.PHONY: help demo recording test unit one controlplane lint format generate verify audit modules bench gauntlet faces guards gitops helm chart release e2e compat lock clean
 
 help: ## List the targets.
 	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -28,6 +28,9 @@ $(READY): requirements/dev.txt pyproject.toml
 
 demo: $(READY) ## Run the main job on a real local API server (KEEP=1 leaves it up; CLUSTER=current: on your cluster).
 	@$(BIN)/python -m demo $(if $(KEEP),--keep) $(if $(CLUSTER),--cluster "$(CLUSTER)")
+
+recording: $(READY) ## docs/demo.svg: the demo's output as a picture, from a run that goes well.
+	@$(BIN)/python -m hack.recording
 
 test: $(READY) ## Unit and integration tests, the latter on a real local API server.
 	@$(BIN)/python -m testing.controlplane build --tests > /dev/null

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic import BaseModel
 
+from curation.api.job import CurationJob, JobStatus
 from curation.cluster.answers import Conflict, Gone, Refused, Unknown, WriteAnswer, Written
 from curation.cluster.mergepatch import merge_patch
 from curation.cluster.resources import JOBS
@@ -77,6 +78,10 @@ class _Context:
         """What the process knows of its one job."""
         known = self._process.known
         return _Known(known) if known is not None else None
+
+    def phase_changed(self, job: CurationJob, after: JobStatus) -> None:
+        """Count it; nobody is told."""
+        self.metrics.phase_changed(job, after)
 
     def record_event(self, regarding: Document, event: object, log_fields: object) -> None:
         """Nobody listens."""

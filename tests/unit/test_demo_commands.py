@@ -26,9 +26,11 @@ except KeyboardInterrupt:
 
 
 def test_a_command_that_is_interrupted_ends_as_its_own_trap_says(tmp_path: Path) -> None:
-    # As manifests/choose-admission.sh does with the policy that it tries.
+    # As manifests/choose-admission.sh does with the policy that it tries. Trap: the demo may still be starting the
+    # command when that has begun. It reads what is printed once it waits; until then this is more than a pipe holds.
     script = (
-        f"trap 'echo gone > {tmp_path}/policy' EXIT; trap 'exit 130' TERM; echo there > {tmp_path}/policy; sleep 300"
+        f"trap 'echo gone > {tmp_path}/policy' EXIT; trap 'exit 130' TERM; head -c 300000 /dev/zero; "
+        f"echo there > {tmp_path}/policy; sleep 300"
     )
     with subprocess.Popen([sys.executable, "-c", _DEMO, script], cwd=ROOT) as demo:
         try:

@@ -128,6 +128,8 @@ def test_an_approval_is_pending_for_its_exact_request_by_default(installed: Conn
         "requestDigest": "0" * 64,
         "scope": "Request",
         "decision": "Pending",
+        "earlier": [],
+        "neverExpires": False,
     }
 
 

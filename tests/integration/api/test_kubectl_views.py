@@ -122,7 +122,8 @@ def test_columns_of_an_approval(installed: Connection, namespace: str, kubectl: 
     expected = ["approval", "Pending", "Request", "build-session-message", "POST", "sessions.example.com",
                 "/v1/sessions", "10"]  # fmt: skip
     assert row[:8] == expected
-    assert _table(kubectl, "cappr", "-o", "wide")[0][9:] == ["TRIGGER", "DECIDED-BY", "EXPIRES"]
+    wide = ["TRIGGER", "ASKED-BY", "JOBS", "INPUT", "DENIED", "DECIDED-BY"]
+    assert _table(kubectl, "cappr", "-o", "wide")[0][9:15] == wide
 
 
 def test_jobs_are_selected_by_phase(installed: Connection, namespace: str, kubectl: Kubectl) -> None:
