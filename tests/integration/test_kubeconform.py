@@ -11,7 +11,9 @@ from tests.oracles import go_programs
 
 ROOT = Path(__file__).parents[2]
 _LOCATION = str(ROOT / FOLDER / "{{.ResourceKind}}_{{.ResourceAPIVersion}}.json")
-_OTHERS = "Namespace,RoleBinding,ConfigMap,Kustomization"
+_OTHERS = (
+    "Namespace,Role,RoleBinding,ServiceAccount,ConfigMap,Service,Deployment,NetworkPolicy,Kustomization,Workflow,Task"
+)
 _JOB = {
     "apiVersion": "curation.dev/v1alpha1",
     "kind": "CurationJob",
