@@ -1,53 +1,21 @@
 """When each key is due, and one timer for each namespace: it wakes all that are due about then, in one call."""
 
 import asyncio
-import heapq
-import itertools
 from collections.abc import Callable, Hashable, Sequence
-from typing import Final, Generic, TypeVar
+from typing import Generic, TypeVar
+
+from curation.reconciler.runtime.times import Times
 
 K = TypeVar("K", bound=Hashable)
-
-_SPARE: Final = 64
-
-
-class _Times(Generic[K]):
-    """The earliest time of keys that change theirs: what a later one has replaced is left until it comes up."""
-
-    def __init__(self) -> None:
-        self._known: dict[K, float] = {}
-        self._heap: list[tuple[float, int, K]] = []
-        self._sequence = itertools.count()
-
-    def __len__(self) -> int:
-        return len(self._known)
-
-    def set(self, key: K, time: float) -> None:
-        self._known[key] = time
-        heapq.heappush(self._heap, (time, next(self._sequence), key))
-        if len(self._heap) > 2 * len(self._known) + _SPARE:
-            self._heap = [(time, next(self._sequence), key) for key, time in self._known.items()]
-            heapq.heapify(self._heap)
-
-    def drop(self, key: K) -> None:
-        self._known.pop(key, None)
-
-    def first(self) -> tuple[float, K] | None:
-        while self._heap:
-            time, _, key = self._heap[0]
-            if self._known.get(key) == time:
-                return time, key
-            heapq.heappop(self._heap)
-        return None
 
 
 class _Line(Generic[K]):
     """The keys of one namespace."""
 
     def __init__(self) -> None:
-        self.early: _Times[K] = _Times()
+        self.early: Times[K] = Times()
         """From when on each may be called."""
-        self.due: _Times[K] = _Times()
+        self.due: Times[K] = Times()
         self.timer: asyncio.TimerHandle | None = None
         self.set_for = 0.0
 

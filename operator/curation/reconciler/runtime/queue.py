@@ -7,13 +7,12 @@ decisions are serialised by it. Source of the semantics: k8s.io/client-go/util/w
 """
 
 import asyncio
-import heapq
-import itertools
 import random
 import time
 from collections.abc import Awaitable, Callable, Hashable
 from typing import Generic, Protocol, TypeVar
 
+from curation.reconciler.runtime.times import Times
 from curation.turns import Rotation
 
 K = TypeVar("K", bound=Hashable)
@@ -21,7 +20,6 @@ K = TypeVar("K", bound=Hashable)
 # client-go's DefaultTypedControllerRateLimiter starts at 5 ms; a write that was refused needs no faster retry.
 BASE_DELAY = 0.05
 MAX_DELAY = 60.0
-_SPARE = 64
 
 
 class QueueObserver(Protocol):
@@ -51,9 +49,7 @@ class WorkQueue(Generic[K]):
         self._since: dict[K, float] = {}  # ready keys, and those that came again while worked on
         self._active: set[K] = set()
         self._failures: dict[K, int] = {}
-        self._due: dict[K, float] = {}
-        self._heap: list[tuple[float, int, K]] = []
-        self._sequence = itertools.count()
+        self._due: Times[K] = Times()
         self._wakeup = asyncio.Event()
         self._timer: asyncio.TimerHandle | None = None
 
@@ -74,11 +70,8 @@ class WorkQueue(Generic[K]):
         known = self._due.get(key)
         if known is not None and known <= due:
             return
-        self._due[key] = due
-        heapq.heappush(self._heap, (due, next(self._sequence), key))
-        if len(self._heap) > 2 * len(self._due) + _SPARE:
-            self._compact()
-        if self._heap[0][2] == key:
+        self._due.set(key, due)
+        if self._due.first() == (due, key):
             self._arm()
 
     def add_rate_limited(self, key: K) -> None:
@@ -95,7 +88,7 @@ class WorkQueue(Generic[K]):
     def drop(self, key: K) -> None:
         """The object is gone: forget its failures, and the delays that it still had."""
         self._failures.pop(key, None)
-        self._due.pop(key, None)
+        self._due.drop(key)
 
     async def get(self) -> K:
         """Take a key; nobody else gets it until `done`."""
@@ -146,12 +139,7 @@ class WorkQueue(Generic[K]):
     @property
     def delayed(self) -> int:
         """How many delays are kept, those that an earlier one has replaced included."""
-        return len(self._heap)
-
-    def _compact(self) -> None:
-        """Drop replaced delays: a deadline that each reconcile computes anew would leave one behind each time."""
-        self._heap = [(due, next(self._sequence), key) for key, due in self._due.items()]
-        heapq.heapify(self._heap)
+        return self._due.kept
 
     def _push(self, key: K) -> None:
         self._ready.add(self._namespace_of(key), key)
@@ -163,15 +151,14 @@ class WorkQueue(Generic[K]):
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        if self._heap:
-            delay = max(0.0, self._heap[0][0] - self._monotonic())
+        first = self._due.first()
+        if first is not None:
+            delay = max(0.0, first[0] - self._monotonic())
             self._timer = asyncio.get_running_loop().call_later(delay, self._fire)
 
     def _fire(self) -> None:
         now = self._monotonic()
-        while self._heap and self._heap[0][0] <= now:
-            due, _, key = heapq.heappop(self._heap)
-            if self._due.get(key) == due:  # else an earlier request has replaced this one
-                del self._due[key]
-                self.add(key)
+        while (first := self._due.first()) is not None and first[0] <= now:
+            self._due.drop(first[1])
+            self.add(first[1])
         self._arm()
