@@ -15,7 +15,7 @@ DONE = Report(Trigger.SUBMIT, ORDER.run, Completed({"n": 1}), Calls(1, 1, 1))
 
 
 def begun() -> Attempt:
-    return Attempt(ORDER, "uid-job.g1.a1/Submit/1")
+    return Attempt(ORDER)
 
 
 def test_only_the_first_end_counts_and_nothing_else_ends_it() -> None:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from curation.api.job import CurationJob
 from curation.api.names import FailureClass, Trigger
 from curation.cluster.cache import Stored
-from curation.execution.seam import Answered, Ended, Left, Lost, Refused, Waiting, Word
+from curation.execution.seam import Answered, Ended, Left, Lost, Refused, Waiting, Word, execution_id
 from curation.lifecycle.fence import objection
 from curation.lifecycle.outcome import Calls, Failed, Report
 from curation.reconciler.jobs.orders import Order
@@ -27,8 +27,8 @@ class Attempt:
     """An order that is to be executed, or is being executed."""
 
     order: Order
-    execution: str = ""
-    """The id that it is executed under."""
+    number: int = 1
+    """Of the executions of this run with this trigger."""
     stop: Callable[[str, str], None] | None = None
     """Stops the execution with this id, saying why; set once it was started."""
     dead: str = ""
@@ -43,6 +43,11 @@ class Attempt:
     """Those whose answer is known to have been seen."""
     report: Report | None = None
     """What it ended with."""
+
+    @property
+    def execution(self) -> str:
+        """The id that it is executed under."""
+        return execution_id(self.order.run.id, self.order.trigger, self.number)
 
     def on_version(self, version: Stored | None) -> None:
         """Ask the fence: the job is as this version shows it, or gone.

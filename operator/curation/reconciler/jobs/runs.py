@@ -14,7 +14,7 @@ from typing import Final
 from curation.api.names import Trigger
 from curation.cluster.cache import Stored
 from curation.cluster.resources import JOBS
-from curation.execution.seam import ExecutionRequest, Executor, Word, execution_id
+from curation.execution.seam import ExecutionRequest, Executor, Word
 from curation.lifecycle.outcome import Report
 from curation.reconciler.jobs.attempt import Attempt
 from curation.reconciler.jobs.completion import Pending
@@ -92,7 +92,7 @@ class Runs:
         A Submit attempt begins before its claim is sent; then it is launched, or discarded.
         """
         number = 1 if order.trigger is Trigger.SUBMIT else next(self._numbers)
-        attempt = Attempt(order, execution_id(order.run.id, order.trigger, number))
+        attempt = Attempt(order, number)
         self._memories.of(order.key, order.run.uid).attempts.add(attempt)
         return attempt
 
@@ -233,7 +233,7 @@ class Runs:
         return ExecutionRequest(
             trigger=order.trigger,
             run=order.run,
-            number=int(attempt.execution.rpartition("/")[2]),
+            number=attempt.number,
             namespace=order.key.namespace,
             job=order.key.name,
             module=build,
