@@ -6,7 +6,7 @@ import argparse
 import sys
 
 from testing.controlplane.errors import ControlPlaneError
-from testing.gitops.build import find_or_build
+from testing.gitops.build import FLUX
 
 
 def main() -> int:
@@ -15,7 +15,7 @@ def main() -> int:
     parser.add_argument("command", choices=["build"], help="build them if necessary; the last line is their folder")
     parser.parse_args()
     try:
-        print(find_or_build())
+        print(FLUX.find_or_build())
     except ControlPlaneError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

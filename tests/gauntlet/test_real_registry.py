@@ -17,7 +17,7 @@ from curation.oci.frames import PublicKey
 from curation.oci.puller import Artifact, Puller
 from curation.wasm.module_errors import ModuleLoadError, ModuleReason
 from testing.controlplane.errors import ControlPlaneError
-from testing.registry.build import find_or_build
+from testing.registry.build import REGISTRY
 from tests.harness.certificates import self_signed
 from tests.harness.scripted_registry import BUNDLE, Signer, digest_of
 
@@ -50,7 +50,7 @@ class Registry:
 @pytest.fixture
 def registry(tmp_path: Path) -> Iterator[Registry]:
     try:
-        programs = find_or_build()
+        programs = REGISTRY.find_or_build()
     except ControlPlaneError as error:
         pytest.skip(f"the registry cannot be built here: {error}")
     authority, _ = self_signed(tmp_path, "127.0.0.1")

@@ -9,7 +9,7 @@ import pytest_asyncio
 from testing.controlplane.install import OPERATOR_GROUPS, OPERATOR_USER, install
 from testing.controlplane.server import ControlPlane
 from testing.gitops import flux
-from testing.gitops.build import find_or_build
+from testing.gitops.build import FLUX
 from testing.gitops.flux import Flux
 from testing.gitops.repository import Repository
 from testing.operator_process import OperatorProcess
@@ -20,7 +20,7 @@ from tests.gitops_kit.team import Team
 @pytest.fixture(scope="session")
 def programs() -> Path:
     """Flux' controllers."""
-    return find_or_build()
+    return FLUX.find_or_build()
 
 
 @pytest.fixture(scope="session")

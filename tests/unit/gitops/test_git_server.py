@@ -3,7 +3,7 @@
 import subprocess
 from pathlib import Path
 
-from testing.gitops.build import built_folder
+from testing.gitops.build import FLUX
 from testing.gitops.repository import Repository
 
 
@@ -35,6 +35,6 @@ def test_the_name_of_a_build_depends_on_what_decides_its_content(tmp_path: Path)
         (tmp_path / name / "go.mod").write_text(name)
         (tmp_path / name / "go.sum").write_text("")
     environ = {"XDG_CACHE_HOME": str(tmp_path)}
-    one, two = (built_folder(environ, tmp_path / name) for name in ("one", "two"))
+    one, two = (FLUX.folder(environ, tmp_path / name) for name in ("one", "two"))
     assert one != two
     assert one.parent == two.parent == tmp_path / "curation-operator"
