@@ -4,6 +4,7 @@ import base64
 import hashlib
 import hmac
 import json
+import ssl
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -33,8 +34,11 @@ class Receiver:
 
 
 @contextmanager
-def receiver(notify: Callable[[], None] = lambda: None) -> Iterator[Receiver]:
-    """A receiver on a free port of 127.0.0.1; `notify` is called in another thread after each request."""
+def receiver(notify: Callable[[], None] = lambda: None, context: ssl.SSLContext | None = None) -> Iterator[Receiver]:
+    """A receiver on a free port of 127.0.0.1; `notify` is called in another thread after each request.
+
+    With a `context` it speaks TLS.
+    """
     found = Receiver(notify=notify)
 
     class Handler(BaseHTTPRequestHandler):
@@ -58,7 +62,10 @@ def receiver(notify: Callable[[], None] = lambda: None) -> Iterator[Receiver]:
         def log_message(self, *_: object) -> None: ...
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        found.url = f"http://127.0.0.1:{server.server_port}/hook"
+        if context is not None:
+            # The handshake in the thread of its request: one that fails is none of the others' business.
+            server.socket = context.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
+        found.url = f"http{'s' if context else ''}://127.0.0.1:{server.server_port}/hook"
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
         thread.start()
         try:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from curation.egress.reach import Reach
 from curation.isolation.child import Child
 from curation.isolation.frames import Frame
 from curation.isolation.hardening import Hardening
@@ -82,7 +83,7 @@ class Notifier:
         self._wake.set()
 
     def renew(self) -> None:
-        """Read the key anew. Raises OSError and ValueError, after which the old one stays in use."""
+        """Read the key and the authorities anew. Raises OSError and ValueError, after which the old key is in use."""
         self._key = self._receiver.key()
         if self._child is not None:
             self._child.send(self._configuration(), replaces="receiver")
@@ -169,8 +170,6 @@ class Notifier:
         receiver = self._receiver
         return Receiver(
             url=receiver.url,
-            allow_cidrs=receiver.allow_cidrs,
-            deny_cidrs=receiver.deny_cidrs,
-            ca_bundle=str(receiver.ca_bundle or ""),
+            reach=Reach.of(receiver.allow_cidrs, receiver.deny_cidrs, receiver.ca_bundle),
             payload=self._key,
         )

@@ -8,14 +8,12 @@ import contextlib
 import random
 import socket
 import sys
+from collections.abc import Coroutine
 from datetime import UTC, datetime
-from ipaddress import ip_network
-from pathlib import Path
 from typing import Final
 
 from curation.egress.client import EgressClient, OutboundRequest
 from curation.egress.errors import AnswerOverBounds, EgressRefused, ResponseTooLarge, Unavailable
-from curation.egress.floor import AddressFloor
 from curation.egress.url import CanonicalURL, parse_url
 from curation.isolation.channel import Channel
 from curation.isolation.frames import Frame
@@ -68,9 +66,17 @@ class _Sender:
         if isinstance(frame, Receiver):
             self._configure(frame)
         elif isinstance(frame, Deliver):
-            task = asyncio.get_running_loop().create_task(self._deliver(frame))
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+            self._spawn(self._deliver(frame))
+
+    def _spawn(self, work: Coroutine[None, None, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _renew_trust(self, client: EgressClient) -> None:
+        """The authorities may be others by now. If their files are no use, the operator says so, of its own client."""
+        with contextlib.suppress(OSError, ValueError):
+            await client.trust.renew()
 
     async def close(self) -> None:
         for task in list(self._tasks):
@@ -82,11 +88,9 @@ class _Sender:
     def _configure(self, receiver: Receiver) -> None:
         self._key = receiver.payload
         if self._client is None:
-            floor = AddressFloor(
-                tuple(map(ip_network, receiver.allow_cidrs)), tuple(map(ip_network, receiver.deny_cidrs))
-            )
-            bundle = Path(receiver.ca_bundle) if receiver.ca_bundle else None
-            self._client = EgressClient(floor, ca_bundle=bundle)
+            self._client = receiver.reach.client()
+        else:
+            self._spawn(self._renew_trust(self._client))
         self._url = parse_url(receiver.url)
 
     async def _deliver(self, frame: Deliver) -> None:

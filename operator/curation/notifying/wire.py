@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import ClassVar, Final
 
+from curation.egress.reach import Reach
 from curation.isolation.frames import Frame, Wire
 from curation.notifying.notice import MAX_KEY_BYTES
 
@@ -19,10 +20,7 @@ class Receiver(Frame):
     MAX_PAYLOAD: ClassVar[int] = MAX_KEY_BYTES
 
     url: str
-    allow_cidrs: tuple[str, ...] = ()
-    deny_cidrs: tuple[str, ...] = ()
-    ca_bundle: str = ""
-    """A file; empty for none."""
+    reach: Reach
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import ClassVar, Final
 
+from curation.egress.reach import Reach
 from curation.isolation.frames import Frame, Wire
 from curation.oci.pull_secret import MAX_SECRET_BYTES
 from curation.wasm.module_errors import ModuleReason
@@ -35,11 +36,7 @@ class Pull(Frame):
     namespace: str
     required: tuple[PublicKey, ...]
     verify: tuple[PublicKey, ...]
-    allow: tuple[str, ...]
-    deny: tuple[str, ...]
-    ca_bundle: str | None
-    ssl_cert_file: str | None
-    ssl_cert_dir: str | None
+    reach: Reach
     seconds: float
     with_secret: bool
 

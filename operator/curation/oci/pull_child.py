@@ -4,13 +4,9 @@ import asyncio
 import os
 import resource
 import socket
-from ipaddress import ip_network
-from pathlib import Path
 from typing import Final
 
 from curation.api.clipping import clip
-from curation.egress.client import EgressClient
-from curation.egress.floor import AddressFloor
 from curation.isolation.blocking import BlockingChannel
 from curation.isolation.hardening import limit
 from curation.oci.frames import FROM_CHILD, TO_CHILD, Done, Failed, PublicKey, Pull
@@ -57,11 +53,7 @@ async def _pulled(task: Pull) -> Pulled:
             ModuleReason.UNAUTHORIZED, f"the Secret of spec.source.oci.pullSecretRef: {error}"
         ) from None
     demands = [demand for demand in (_keys(task.required), _keys(task.verify)) if demand]
-    for name, value in (("SSL_CERT_FILE", task.ssl_cert_file), ("SSL_CERT_DIR", task.ssl_cert_dir)):
-        if value is not None:
-            os.environ[name] = value
-    floor = AddressFloor([ip_network(each) for each in task.allow], [ip_network(each) for each in task.deny])
-    client = EgressClient(floor, ca_bundle=Path(task.ca_bundle) if task.ca_bundle is not None else None)
+    client = task.reach.client()
     try:
         async with asyncio.timeout(task.seconds):
             return await pull(

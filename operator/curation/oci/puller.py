@@ -15,6 +15,7 @@ from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import IO, Final
 
+from curation.egress.reach import Reach
 from curation.isolation.child import Child
 from curation.isolation.frames import Frame
 from curation.isolation.hardening import Hardening
@@ -84,9 +85,7 @@ class Puller:
         """
         self._folder = folder
         self._required = tuple(required)
-        self._allow = tuple(map(str, allow))
-        self._deny = tuple(map(str, deny))
-        self._ca_bundle = str(ca_bundle.absolute()) if ca_bundle is not None else None
+        self._reach = Reach.of(allow, deny, ca_bundle)
         self._seconds = seconds
         self._children: set[Child] = set()
 
@@ -151,11 +150,7 @@ class Puller:
             namespace=artifact.namespace,
             required=self._required,
             verify=artifact.verify,
-            allow=self._allow,
-            deny=self._deny,
-            ca_bundle=self._ca_bundle,
-            ssl_cert_file=os.environ.get("SSL_CERT_FILE"),
-            ssl_cert_dir=os.environ.get("SSL_CERT_DIR"),
+            reach=self._reach,
             seconds=self._seconds,
             with_secret=artifact.secret is not None,
             payload=artifact.secret or b"",

@@ -19,6 +19,7 @@ import pytest
 from curation.notifying import notifier as module
 from curation.notifying.notice import Notice, NoticeType, signing_key
 from curation.notifying.notifier import Notifier, ReceiverSettings
+from tests.harness.certificates import self_signed
 from tests.harness.receiver import KEY, Receiver, receiver
 
 SECONDS = 60.0
@@ -57,11 +58,13 @@ class Results:
 
 
 @asynccontextmanager
-async def notifying(url: str, tmp_path: Path, *allow: str) -> AsyncIterator[tuple[Notifier, Results, Path]]:
+async def notifying(
+    url: str, tmp_path: Path, *allow: str, ca_bundle: Path | None = None
+) -> AsyncIterator[tuple[Notifier, Results, Path]]:
     key = tmp_path / "key"
     key.write_bytes(KEY + b"\n")
     results = Results()
-    found = Notifier(ReceiverSettings(url, key, allow or ("127.0.0.0/8",)), results.settled)
+    found = Notifier(ReceiverSettings(url, key, allow or ("127.0.0.0/8",), (), ca_bundle), results.settled)
     found.start()
     try:
         yield found, results, key
@@ -81,6 +84,34 @@ async def test_a_notice_arrives_signed_as_a_cloud_event_and_again_until_it_is_ta
         assert (event["specversion"], event["type"]) == ("1.0", "dev.curation.approval.pending")
         assert (event["source"], event["subject"], event["data"]) == (told.path, "a", told.data)
         assert there.unsigned == 0
+
+
+async def test_a_receiver_is_trusted_as_the_system_of_the_operator_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    authority, context = self_signed(tmp_path, "127.0.0.1")
+    monkeypatch.setenv("SSL_CERT_FILE", str(authority))
+    with receiver(context=context) as there:
+        async with notifying(there.url, tmp_path) as (telling, results, _):
+            telling.tell(notice())
+            await results.until(lambda: results.of == [("a", "delivered")])
+
+
+async def test_authorities_that_are_renewed_in_place_count_from_then_on(tmp_path: Path) -> None:
+    (tmp_path / "next").mkdir()
+    authority, context = self_signed(tmp_path, "127.0.0.1")
+    following, _ = self_signed(tmp_path / "next", "127.0.0.1")
+    bundle = tmp_path / "bundle.pem"
+    bundle.write_bytes(authority.read_bytes())
+    with receiver(context=context) as there:
+        async with notifying(there.url, tmp_path, ca_bundle=bundle) as (telling, results, _):
+            telling.tell(notice())
+            await results.until(lambda: results.of == [("a", "delivered")])
+            context.load_cert_chain(following, following.with_suffix(".key"))
+            bundle.write_bytes(following.read_bytes())
+            telling.renew()
+            telling.tell(notice("b"))
+            await results.until(lambda: results.of[1:] == [("b", "delivered")])
 
 
 async def test_what_a_receiver_refuses_is_not_sent_again_and_what_the_floor_refuses_not_at_all(tmp_path: Path) -> None:

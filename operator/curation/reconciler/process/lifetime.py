@@ -238,7 +238,7 @@ class Process:
             async def renew_key() -> None:
                 notifier.renew()
 
-            sources["notify-key"] = RenewedFiles(lambda: [key_file], renew_key)
+            sources["notify-key"] = RenewedFiles(lambda: [key_file, *trust.files()], renew_key)
         for source in sources:
             self._may_be_renewed(source)
         return FileWatch(sources, self.metrics.file_renewed)
