@@ -193,18 +193,21 @@ async def test_a_cluster_scoped_kind_is_put_too(installed: Server, tmp_path: Pat
         }
         made = await cluster.api.create(CLUSTER_POLICIES, None, body)
         assert not isinstance(made, Refused), made
-        found = await cluster.api.get(CLUSTER_POLICIES, None, name)
-        assert found is not None
         try:
-            answer = await cluster.writer.write_status(
-                CLUSTER_POLICIES, stored(CLUSTER_POLICIES, found), {"observedGeneration": 1}
-            )
+            while True:  # an operator that another test has borrowed sees it too, and writes its status
+                found = await cluster.api.get(CLUSTER_POLICIES, None, name)
+                assert found is not None
+                answer = await cluster.writer.write_status(
+                    CLUSTER_POLICIES, stored(CLUSTER_POLICIES, found), {"observedGeneration": 1}
+                )
+                if answer != Conflict():
+                    break
         finally:
-            uid = found["metadata"]["uid"]
-            await cluster.api.delete(CLUSTER_POLICIES, None, name, uid=uid, resource_version=None)
+            await cluster.api.delete(CLUSTER_POLICIES, None, name, uid=made.obj["metadata"]["uid"], resource_version=None)
         assert isinstance(answer, Written)
         assert answer.obj["spec"] == found["spec"]
-        assert writes(proxy) == [("PUT", 200)]
+        assert writes(proxy)[-1] == ("PUT", 200)
+        assert {method for method, _ in writes(proxy)} == {"PUT"}
 
 
 async def test_the_uid_in_a_put_is_a_precondition(cluster: Client) -> None:

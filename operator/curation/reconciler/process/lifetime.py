@@ -5,7 +5,7 @@ import logging
 import math
 import signal
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Collection, Coroutine, Iterator
 from enum import IntEnum
 from pathlib import Path
 from typing import Any
@@ -317,7 +317,7 @@ class Process:
         ]
         plan.add("lease", lambda: _ended(*tasks))
         kopf_stop = asyncio.Event()
-        before = asyncio.all_tasks()
+        ours = _NotKopfs()
         roots = await kopf.spawn_tasks(
             registry=kopf_registry(connection, watching, context.caches, self.health, self._settings.namespaces),
             settings=kopf_settings(),
@@ -330,7 +330,7 @@ class Process:
         )
         # Trap: spawn_tasks installs kopf's signal handlers, which would cancel our tasks before our own work stops.
         self._own_signals()
-        watcher = asyncio.create_task(kopf.run_tasks(roots, ignored=before), name="kopf")
+        watcher = asyncio.create_task(kopf.run_tasks(roots, ignored=ours), name="kopf")
         stop = asyncio.create_task(self._stop.wait(), name="stop")
         plan.add("workers", lambda: _ended(stop))
 
@@ -342,7 +342,7 @@ class Process:
         async def end_what_kopf_has_left() -> None:
             # It would go on without the connection, and fail into the log.
             await _ended(watcher)
-            await _ended(*(asyncio.all_tasks() - before - {asyncio.current_task()}))
+            await _ended(*(task for task in asyncio.all_tasks() if task not in ours))
 
         plan.add("kopf", end_kopf)
         plan.add("what kopf has left", end_what_kopf_has_left)
@@ -372,9 +372,28 @@ async def _ended(*tasks: asyncio.Task[Any]) -> None:
     await asyncio.gather(*tasks, return_exceptions=True)
 
 
+class _NotKopfs(Collection[asyncio.Task[Any]]):
+    """The tasks of the loop, at any time, that kopf's end is to leave alone: all that run no code of its.
+
+    Trap: kopf waits up to 5 s for all tasks that are not named to it, the one that waits for kopf among them.
+    """
+
+    def __contains__(self, task: object) -> bool:
+        return not (isinstance(task, asyncio.Task) and _runs_code_of_kopf(task.get_coro()))
+
+    def __iter__(self) -> Iterator[asyncio.Task[Any]]:
+        return (task for task in asyncio.all_tasks() if task in self)
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+
 def _is_of_kopf(context: dict[str, Any]) -> bool:
     found = context.get("future") or context.get("task")
-    running = found.get_coro() if isinstance(found, asyncio.Task) else context.get("asyncgen")
+    return _runs_code_of_kopf(found.get_coro() if isinstance(found, asyncio.Task) else context.get("asyncgen"))
+
+
+def _runs_code_of_kopf(running: object) -> bool:
     code = getattr(running, "cr_code", None) or getattr(running, "ag_code", None)
     return code is not None and Path(code.co_filename).is_relative_to(Path(kopf.__file__).parent)
 
