@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 from curation.cluster import writer as writer_module
-from curation.cluster.answers import Conflict, Document, Refused, Unknown, WriteAnswer, Written
+from curation.cluster.answers import Conflict, Created, Document, Refused, Unknown, WriteAnswer, Written
 from curation.cluster.resources import CLUSTER_POLICIES, JOBS, ResourceKind
 from curation.cluster.status_body import status_body
 from testing.controlplane.connection import Connection as Server
@@ -192,7 +192,8 @@ async def test_a_cluster_scoped_kind_is_put_too(installed: Server, tmp_path: Pat
             "spec": {"cedar": "permit(principal, action, resource) when { false };"},
         }
         made = await cluster.api.create(CLUSTER_POLICIES, None, body)
-        assert not isinstance(made, Refused), made
+        assert isinstance(made, Created), made
+        uid = made.obj["metadata"]["uid"]
         try:
             while True:  # an operator that another test has borrowed sees it too, and writes its status
                 found = await cluster.api.get(CLUSTER_POLICIES, None, name)
@@ -203,7 +204,7 @@ async def test_a_cluster_scoped_kind_is_put_too(installed: Server, tmp_path: Pat
                 if answer != Conflict():
                     break
         finally:
-            await cluster.api.delete(CLUSTER_POLICIES, None, name, uid=made.obj["metadata"]["uid"], resource_version=None)
+            await cluster.api.delete(CLUSTER_POLICIES, None, name, uid=uid, resource_version=None)
         assert isinstance(answer, Written)
         assert answer.obj["spec"] == found["spec"]
         assert writes(proxy)[-1] == ("PUT", 200)
