@@ -99,6 +99,7 @@ _VALUES: Final[dict[tuple[str, str], Iterable[str] | str]] = {
     ("curation_webhook_reviews_total", "verdict"): ("allowed", "warned", "refused", "unanswered"),
     ("curation_webhook_serving", "webhook"): (WEBHOOK,),
     ("curation_webhook_trusted", "webhook"): (WEBHOOK,),
+    ("curation_webhook_reached", "webhook"): (WEBHOOK,),
     ("curation_webhook_certificate_expiry_timestamp_seconds", "webhook"): (WEBHOOK,),
     ("curation_watch_age_seconds", "resource"): tuple(kind.plural for kind in CRD_KINDS),
 }

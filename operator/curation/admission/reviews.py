@@ -20,6 +20,10 @@ MAX_NAME: Final = 253
 MAX_CREDENTIALS: Final = 16
 """Secrets of one module that are asked about."""
 MAX_WARNING_CHARS: Final = 250
+PROBE: Final = "webhook-probe"
+"""The name of the CurationApproval that the operator creates as a dry run, to see whether the webhook is asked."""
+REACHED: Final = "the webhook of the Curation Operator was reached"
+"""What is then warned of: the operator reads it, and knows that some replica was."""
 HINT: Final = "check it with: kubectl curation check-policy FILE"
 
 
@@ -64,6 +68,7 @@ class _Request(msgspec.Struct):
     operation: str
     name: str = ""
     namespace: str = ""
+    dryRun: bool = False  # noqa: N815
     object: _Object | None = None
     oldObject: _Old | None = None  # noqa: N815
 
@@ -93,6 +98,13 @@ class Review:
             return False
         old = request.oldObject
         return request.operation == "CREATE" or old is None or old.spec.cedar != self._spec.cedar
+
+    @property
+    def probes(self) -> bool:
+        """Whether the operator wants to know if the webhook is reached."""
+        request = self._request
+        asked = (self.kind, request.operation, request.name, request.dryRun)
+        return asked == ("CurationApproval", "CREATE", PROBE, True)
 
     @property
     def cedar(self) -> str:

@@ -1,7 +1,8 @@
 """Reads, creations and deletions, on plain JSON documents. Patches are the `writer`'s."""
 
 import builtins
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
+from types import MappingProxyType
 from typing import Final
 
 from curation.cluster.answers import (
@@ -134,9 +135,30 @@ class ClusterAPI:
         self, kind: ResourceKind, namespace: str | None, body: Document, *, urgent: bool = False
     ) -> Creation:
         """Create an object, once. Raises nothing: the answer says what happened."""
+        return await self._create(kind, namespace, body, urgent=urgent)
+
+    async def try_to_create(
+        self, kind: ResourceKind, namespace: str | None, body: Document
+    ) -> tuple[Creation, tuple[str, ...]]:
+        """What the server would answer (a dry run: nothing is stored), and what it warns of, as it was sent."""
+        warnings: builtins.list[str] = []
+        answer = await self._create(kind, namespace, body, more={"dryRun": "All"}, warnings=warnings)
+        return answer, tuple(warnings)
+
+    async def _create(
+        self,
+        kind: ResourceKind,
+        namespace: str | None,
+        body: Document,
+        *,
+        urgent: bool = False,
+        more: Mapping[str, str] = MappingProxyType({}),
+        warnings: builtins.list[str] | None = None,
+    ) -> Creation:
+        query = {"fieldManager": self._field_manager, **more}
         try:
             answer = await self._connection.send(
-                "POST", kind.path(namespace), query={"fieldManager": self._field_manager}, body=body, urgent=urgent
+                "POST", kind.path(namespace), query=query, body=body, urgent=urgent, warnings=warnings
             )
         except Unreachable as error:
             return Unknown(str(error))

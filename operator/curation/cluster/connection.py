@@ -141,20 +141,28 @@ class Connection:
         content_type: str = JSON,
         accept: str = JSON,
         urgent: bool = False,
+        warnings: list[str] | None = None,
     ) -> Document | Failure:
         """Send one request, once. The answer's document, or what the server says went wrong.
 
-        ``urgent`` goes past the limit of parallel calls: a lease must not wait behind a burst of jobs. Raises
-        `Unreachable` when there is no answer, or no whole one: then nobody knows what the server did.
+        ``urgent`` goes past the limit of parallel calls: a lease must not wait behind a burst of jobs. What the server
+        warns of is added to ``warnings``, as it was sent. Raises `Unreachable` when there is no answer, or no whole
+        one: then nobody knows what the server did.
         """
         url = f"{self.server}{path}?{urlencode(query)}" if query else self.server + path
         if urgent:
-            return await self._send(method, url, body, content_type, accept)
+            return await self._send(method, url, body, content_type, accept, warnings)
         async with self._slots:
-            return await self._send(method, url, body, content_type, accept)
+            return await self._send(method, url, body, content_type, accept, warnings)
 
     async def _send(
-        self, method: str, url: str, body: Document | None, content_type: str, accept: str
+        self,
+        method: str,
+        url: str,
+        body: Document | None,
+        content_type: str,
+        accept: str,
+        warnings: list[str] | None,
     ) -> Document | Failure:
         if self._closed:
             raise Unreachable(f"{method} {url}: the connection was closed")
@@ -166,6 +174,8 @@ class Connection:
                 body=body,
                 _request_timeout=self._timeout,
             )
+            if warnings is not None:
+                warnings.extend(response.headers.getall("Warning", ()))
             raw: bytes = await response.read()  # type: ignore[no-untyped-call]
         except TimeoutError as error:
             raise Unreachable(f"{method} {url}: no answer within {self.request_timeout:g} s{self._through}") from error

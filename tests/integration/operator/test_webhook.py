@@ -1,28 +1,18 @@
 """A broken policy is stopped at the door: kubectl against a real API server, which asks a real operator."""
 
 import asyncio
-import json
 import os
 import signal
-import socket
-from collections.abc import AsyncIterator, Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from curation.checking.policy_judgement import judge_policy
-from testing.controlplane.connection import Connection, Kubectl
 from testing.operator_process import OperatorProcess
 from tests.harness import certificates
-from tests.harness.doors import LABEL, Door
-from tests.harness.world import World
+from tests.harness.doorway import BROKEN, GOOD, WHERE, Doorway, policy
 
 pytestmark = pytest.mark.own_operator
-
-GOOD = 'permit (principal == Agent::"m", action, resource == HttpEndpoint::"h.example");'
-BROKEN = 'permit (principal == Agent::"m", action,\n  resourse == HttpEndpoint::"h.example");'
-WHERE = "spec.cedar: policy 0, line 2, column 3: "
 
 CASES = {
     "good": GOOD,
@@ -36,73 +26,6 @@ CASES = {
     "a method in lower case": GOOD[:-1] + ' when { context.method == "get" };',
     "a permit of everything": "permit (principal, action, resource);",
 }
-
-
-def policy(name: str, cedar: str, *, namespace: str, kind: str = "CurationPolicy", **metadata: Any) -> dict[str, Any]:
-    """In the namespace; a cluster policy has the label for which the test's door is open."""
-    place = {"namespace": namespace} if kind == "CurationPolicy" else {"labels": {LABEL: namespace}}
-    meta = {"name": name, **place, **metadata}
-    return {"apiVersion": "curation.dev/v1alpha1", "kind": kind, "metadata": meta, "spec": {"cedar": cedar}}
-
-
-class Doorway:
-    """A world whose operator has a webhook that the API server asks."""
-
-    def __init__(self, world: World, connection: Connection, kubectl: Kubectl, folder: Path) -> None:
-        self.world, self.connection, self.kubectl = world, connection, kubectl
-        self.namespace = world.namespace
-        self.door = Door(connection, world.namespace)
-        self._folder = folder
-        self.certificate, _ = certificates.self_signed(folder, "127.0.0.1")
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port = free.getsockname()[1]
-
-    def options(self, port: int | None = None) -> tuple[str, ...]:
-        key = self.certificate.with_suffix(".key")
-        return (
-            *("--https-bind", f"127.0.0.1:{port or self.port}"),
-            *("--https-certificate", str(self.certificate), "--https-key", str(key)),
-        )
-
-    async def start(self) -> OperatorProcess:
-        operator = await self.world.start_operator(*self.options())
-        await operator.until_metric(1, "curation_webhook_serving")
-        return operator
-
-    def open(self) -> None:
-        self.door.open(f"https://127.0.0.1:{self.port}", self.certificate.read_bytes())
-
-    async def opened(self) -> OperatorProcess:
-        """With a webhook that has effect, which takes the API server a moment."""
-        operator = await self.start()
-        self.open()
-        await self.until(
-            lambda: self.applied(policy("probe", BROKEN, namespace=self.namespace), "--dry-run=server")[0] != 0
-        )
-        return operator
-
-    async def until(self, condition: Callable[[], bool]) -> None:
-        async with asyncio.timeout(120):
-            while not await asyncio.to_thread(condition):  # noqa: ASYNC110 - nobody announces it
-                await asyncio.sleep(0.1)
-
-    def applied(self, document: Any, *options: str) -> tuple[int, str]:
-        """Exit code of kubectl, and what it said to its user."""
-        words = options if "replace" in options else ("apply", *options)
-        done = self.kubectl(*words, "-f", "-", input=json.dumps(document), check=False)
-        return done.returncode, done.stdout + done.stderr
-
-    def stored(self, name: str, kind: str = "curationpolicies") -> str:
-        done = self.kubectl("get", kind, name, "-o", "jsonpath={.spec.cedar}", check=False)
-        return done.stdout
-
-
-@pytest.fixture
-async def doorway(world: World, installed: Connection, kubectl: Kubectl, tmp_path: Path) -> AsyncIterator[Doorway]:
-    made = Doorway(world, installed, kubectl, tmp_path)
-    yield made
-    made.door.close()
 
 
 async def test_a_typing_error_is_refused_by_each_way_of_kubectl_in_words_that_name_it(
@@ -203,7 +126,7 @@ async def test_the_listener_is_started_again_and_a_new_certificate_is_shown_unde
                 failed.append(said)
 
     loading = asyncio.create_task(load())
-    certificates.self_signed(doorway._folder, "127.0.0.1")
+    certificates.self_signed(doorway.folder, "127.0.0.1")
     after = doorway.certificate.read_bytes()
     # Both are trusted while one takes the place of the other, as the operator's own renewal has it.
     doorway.door.open(f"https://127.0.0.1:{doorway.port}", before + after)

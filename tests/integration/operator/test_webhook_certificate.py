@@ -18,9 +18,9 @@ from curation.reconciler.process.webhook_keeping import NAME
 from testing.controlplane.connection import Connection, Kubectl
 from testing.operator_process import OperatorProcess
 from tests.harness.doors import COMPONENT, CONFIGURATIONS, SHIPPED, shipped_name
+from tests.harness.doorway import BROKEN, GOOD, WHERE, policy
 from tests.harness.leases import election
 from tests.harness.world import World
-from tests.integration.operator.test_webhook import BROKEN, GOOD, WHERE, policy
 
 pytestmark = pytest.mark.own_operator
 

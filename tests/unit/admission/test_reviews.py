@@ -53,6 +53,24 @@ def test_an_invalid_text_is_refused_with_its_field_and_the_remedy() -> None:
     assert "kubectl curation check-policy" in cause["message"]
 
 
+@pytest.mark.parametrize(
+    ("kind", "operation", "name", "dry", "probes"),
+    [
+        ("CurationApproval", "CREATE", reviews.PROBE, True, True),
+        ("CurationApproval", "CREATE", reviews.PROBE, False, False),
+        ("CurationApproval", "UPDATE", reviews.PROBE, True, False),
+        ("CurationApproval", "CREATE", "another", True, False),
+        ("CurationPolicy", "CREATE", reviews.PROBE, True, False),
+    ],
+)
+def test_only_the_operators_own_dry_run_is_answered_that_the_webhook_was_reached(
+    kind: str, operation: str, name: str, dry: bool, probes: bool
+) -> None:
+    request = {"uid": "u", "kind": {"kind": kind}, "operation": operation, "name": name, "dryRun": dry}
+    document = {"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "request": request}
+    assert reviews.parsed(json.dumps(document).encode()).probes is probes
+
+
 def test_a_valid_text_is_allowed_with_its_warnings() -> None:
     said = response(reviews.judged(review("CurationPolicy", {"cedar": "x"}), GOOD))
     assert (said["allowed"], said["warnings"]) == (True, list(GOOD.warnings))

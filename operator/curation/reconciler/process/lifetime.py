@@ -48,6 +48,7 @@ from curation.reconciler.process.stopping import (
 )
 from curation.reconciler.process.webhook import CertificateFiles, Webhook
 from curation.reconciler.process.webhook_keeping import WebhookKeeping
+from curation.reconciler.process.webhook_reach import WebhookReach
 from curation.reconciler.runtime.context import Context
 from curation.reconciler.runtime.file_watch import FileWatch, RenewedFiles
 from curation.reconciler.runtime.health import Health
@@ -213,6 +214,8 @@ class Process:
             keeping = WebhookKeeping(context, self._settings.lease.namespace, webhook.show, self._leads)
             kept = asyncio.create_task(keeping.run(), name="webhook's certificate")
             self._plan.add("webhook", lambda: _ended(kept))
+        looking = asyncio.create_task(WebhookReach(context, lambda: self._working).run(), name="webhook's reach")
+        self._plan.add("webhook", lambda: _ended(looking))
         webhook.start()
 
     def _notifier(self) -> Notifier | None:

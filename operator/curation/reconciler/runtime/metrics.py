@@ -235,6 +235,12 @@ class Metrics:
             ["webhook"],
             registry=registry,
         )
+        self.webhook_reached = Gauge(
+            "curation_webhook_reached",
+            "Of the leader: 1 if the API server has asked the webhook when it last looked, and was answered.",
+            ["webhook"],
+            registry=registry,
+        )
         self.webhook_certificate_expiry = Gauge(
             "curation_webhook_certificate_expiry_timestamp_seconds",
             "When the certificate that this replica's webhook shows ends.",
