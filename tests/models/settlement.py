@@ -86,6 +86,13 @@ class _Context:
     def record_event(self, regarding: Document, event: object, log_fields: object) -> None:
         """Nobody listens."""
 
+    def put(self, obj: Document) -> bool:
+        """The answer to a write is taken in with it."""
+        return True
+
+    def refused(self, *_: object) -> None:
+        """Nobody listens."""
+
     async def refresh(self, key: Key) -> bool:
         """Read the job anew."""
         self._process.refresh()
@@ -102,7 +109,7 @@ class _Context:
         await Step("checked")
         reply = self._process.world.write(base, {"status": patch}, "status", report=self._report)
         await Step("written")
-        if reply is not None:
+        if reply is not None and reply.code == 200:
             self._process.take(reply)
         return _answer(reply)
 

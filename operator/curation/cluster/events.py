@@ -15,10 +15,11 @@ from typing import Final, Literal
 
 from cachetools import LRUCache
 
-from curation.cluster.answers import Conflict, Created, Document, Exists, Gone, Refused, Written
+from curation.cluster.answers import Creation, Document, Exists, Refused, WriteAnswer
 from curation.cluster.api import ClusterAPI
 from curation.cluster.clock import ServerClock
 from curation.cluster.event_limits import SpamFilter, fit
+from curation.cluster.meaning import meaning
 from curation.cluster.resources import EVENTS
 from curation.cluster.writer import Writer
 from curation.turns import Rotation
@@ -224,52 +225,53 @@ class EventRecorder:
         for attempt in range(EVENT_ATTEMPTS):
             if attempt:
                 await asyncio.sleep(self._retry_delay * 2 ** (attempt - 1))
-            answer = await (self._create(series) if series.resource_version is None else self._repeat(series))
-            match answer:
-                case Created(obj) | Written(obj):
-                    self._refusing.pop(series.namespace, None)
-                    series.resource_version = obj["metadata"]["resourceVersion"]
-                    return
-                case Exists():
-                    # The name is ours alone: an earlier attempt was applied, and its answer was lost.
-                    _rename(series)
-                    return
-                case Gone() | Conflict():
-                    # It expired (after an hour), or the answer to a repetition was lost: go on with another object.
-                    # (The role of the operator lets it write Events, not read them.)
-                    _rename(series)
-                case Refused(403, _, message) if "being terminated" in message:
-                    line = _line(series)
-                    logger.info("The namespace is terminating and takes no event: %s", line, extra=series.log_fields)
-                    return
-                case Refused(_, _, message):
-                    self._refused(series, message)
-                    return
-                case _:
-                    problem = str(answer)
+            first = series.resource_version is None
+            answer = await self._create(series) if first else await self._repeat(series)
+            meant = meaning(answer)
+            if meant.obj is not None:
+                self._refusing.pop(series.namespace, None)
+                series.resource_version = meant.obj["metadata"]["resourceVersion"]
+                return
+            if isinstance(answer, Exists):
+                # The name is ours alone: an earlier attempt was applied, and its answer was lost.
+                _rename(series)
+                return
+            if meant.objection is not None:
+                self._refused(series, meant.objection)
+                return
+            if meant.overtaken and not meant.lost:
+                # It expired (after an hour), or the answer to a repetition was lost: go on with another object.
+                # (The role of the operator lets it write Events, not read them.)
+                _rename(series)
+            else:
+                problem = str(answer)
         line = _line(series)
         logger.warning(
             "Gave up an event after %d attempts (%s): %s", EVENT_ATTEMPTS, problem, line, extra=series.log_fields
         )
 
-    def _refused(self, series: _Series, message: str) -> None:
+    def _refused(self, series: _Series, refused: Refused) -> None:
         """Say once for each namespace that it takes no Events (a quota, an admission policy); the log has them then."""
+        if refused.code == 403 and "being terminated" in refused.message:
+            line = _line(series)
+            logger.info("The namespace is terminating and takes no event: %s", line, extra=series.log_fields)
+            return
         reported = series.namespace in self._refusing
         self._refusing[series.namespace] = None
         if not reported:
             logger.warning(
                 "The API server refuses events in namespace %s, which are only logged until it takes them: %s",
                 series.namespace,
-                message,
+                refused.message,
                 extra=series.log_fields,
             )
         logger.info("The event was refused: %s", _line(series), extra=series.log_fields)
 
-    async def _create(self, series: _Series) -> object:
+    async def _create(self, series: _Series) -> Creation:
         repeated = {} if series.count == 1 else {"series": _series_block(series)}
         return await self._api.create(EVENTS, series.namespace, {**series.document, **repeated})
 
-    async def _repeat(self, series: _Series) -> object:
+    async def _repeat(self, series: _Series) -> WriteAnswer:
         return await self._writer.patch(
             EVENTS,
             series.namespace,

@@ -27,20 +27,17 @@ from typing import Final, Literal
 
 from curation.cluster.answers import (
     APIError,
-    Conflict,
-    Created,
     Document,
     Exists,
     Gone,
     Refused,
-    Throttled,
-    Unknown,
     Unreachable,
-    Written,
+    WriteAnswer,
 )
 from curation.cluster.api import ClusterAPI
 from curation.cluster.cache import revision
 from curation.cluster.clock import ServerClock
+from curation.cluster.meaning import Fate, meaning
 from curation.cluster.resources import LEASES
 from curation.cluster.watching import went_back
 from curation.cluster.writer import Writer
@@ -205,20 +202,20 @@ class LeaseElector:
             **more,
         }
         answer = await self._patch(spec)
-        match answer:
-            case Written(obj):
-                self._hold_from(sent, obj)
-                return True
-            case Conflict() | Unknown():
-                # Edited by someone, taken by someone, or renewed by us with the answer lost: a read shows which.
-                self._trouble("written", answer, logging.INFO)
-                return await self._still_ours()
-            case Gone():
-                return await self._create()
-            case Throttled(retry_after):
-                await asyncio.sleep(retry_after)
-            case _:
-                self._trouble("written", answer)
+        meant = meaning(answer)
+        if meant.obj is not None:
+            self._hold_from(sent, meant.obj)
+            return True
+        if meant.fate is Fate.UNKNOWN:
+            # Edited by someone, taken by someone, or renewed by us with the answer lost: a read shows which.
+            self._trouble("written", answer, logging.INFO)
+            return await self._still_ours()
+        if isinstance(answer, Gone):
+            return await self._create()
+        if meant.wait is not None:
+            await asyncio.sleep(meant.wait)
+        else:
+            self._trouble("written", answer)
         return False
 
     async def _still_ours(self) -> bool | None:
@@ -265,8 +262,9 @@ class LeaseElector:
             "spec": spec,
         }
         answer = await self._api.create(LEASES, namespace, body, urgent=True)
-        if isinstance(answer, Created):
-            self._hold_from(sent, answer.obj)
+        meant = meaning(answer)
+        if meant.obj is not None:
+            self._hold_from(sent, meant.obj)
             return True
         # One that another candidate has made meanwhile is no trouble.
         self._trouble("written", answer, logging.INFO if isinstance(answer, Exists) else logging.WARNING)
@@ -292,11 +290,12 @@ class LeaseElector:
         if lease is None or self.holder != self.identity:
             return True
         answer = await self._patch({"holderIdentity": "", "renewTime": self._time(), "leaseDurationSeconds": 1})
-        if isinstance(answer, Written):
+        released = meaning(answer).fate is Fate.LANDED
+        if released:
             logger.info("Released the lease %s/%s", *self._where)
-        return isinstance(answer, Written)
+        return released
 
-    async def _patch(self, spec: Document) -> object:
+    async def _patch(self, spec: Document) -> WriteAnswer:
         return await self._writer.patch(
             LEASES,
             *self._where,

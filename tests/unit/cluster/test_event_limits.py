@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from curation.cluster import events
+from curation.cluster.answers import Refused
 from curation.cluster.clock import ServerClock
 from curation.cluster.event_limits import SpamFilter, fit
 from curation.cluster.events import EventRecorder
@@ -69,6 +70,7 @@ def test_of_more_namespaces_that_take_no_events_than_are_remembered_those_of_lat
     for namespace in ("a", "b", "a", "c", "a", "b"):
         metadata = {"name": "j", "namespace": namespace, "uid": namespace}
         regarding = {"apiVersion": "v1", "kind": "CurationJob", "metadata": metadata}
-        recorder._refused(recorder._begin(regarding, "Submitted", "m", "Submit", "Normal", 0.0), "exceeded quota")
+        refused = Refused(403, "Forbidden", "exceeded quota")
+        recorder._refused(recorder._begin(regarding, "Submitted", "m", "Submit", "Normal", 0.0), refused)
     logged = [line.getMessage().split()[7].rstrip(",") for line in caplog.records if line.levelname == "WARNING"]
     assert logged == ["a", "b", "c", "b"]

@@ -10,7 +10,7 @@ import pytest
 
 from curation.api.approval import approval_name, request_digest
 from curation.api.digest import template_digest
-from curation.cluster.answers import APIError, Refused
+from curation.cluster.answers import APIError, Refused, Unknown, WriteAnswer, Written
 from curation.cluster.resources import JOBS
 from curation.lifecycle.outcome import Cancelled, Report
 from curation.reconciler.approvals.asking import Approvals
@@ -74,7 +74,7 @@ async def test_an_outcome_that_cannot_be_written_is_tried_again_ever_less_often(
         async with working(rig, found):
             rig.runs.launch(rig.runs.begin(orders.submit(key(), submitted, submitted.status.run)))
             await asyncio.sleep(HALF_A_MINUTE)
-        tries = [record for record in caplog.records if "the answer to a status write was lost" in record.message]
+        tries = [record for record in caplog.records if "the answer to a write of the outcome of run" in record.message]
         assert 5 < len(tries) <= TRIES
         assert len(rig.runs.pending(key())) == 1, "it is kept"
 
@@ -92,7 +92,9 @@ async def test_an_approval_that_cannot_be_made_is_tried_again_ever_less_often(
         }
         async with working(rig, document(status=status("AwaitingApproval", reason="Denied", approval=waits))):
             await asyncio.sleep(HALF_A_MINUTE)
-        tries = [record for record in caplog.records if "the answer to the creation of approval" in record.message]
+        tries = [
+            record for record in caplog.records if "the answer to a write of the approval was lost" in record.message
+        ]
         assert 5 < len(tries) <= TRIES
 
 
@@ -149,3 +151,37 @@ async def test_what_a_job_has_abandoned_is_cleaned_though_its_writes_are_refused
         async with working(rig, document(status=completed, **changes)):
             await asyncio.sleep(HALF_A_MINUTE)
         assert cancelled == [RUN]
+
+
+@pytest.mark.parametrize("landed", [True, False])
+@in_virtual_time
+async def test_a_write_that_moves_no_phase_is_made_once_though_its_answer_is_lost(
+    landed: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The phase, its reason and its time are the same before and after: they do not tell whether it has landed."""
+    async with disconnected(tmp_path) as rig:
+        since = "2025-12-31T23:00:00Z"
+        abandoned = {"id": RUN, "module": {"name": "m", "digest": DIGEST}, "since": since}
+        before = document(status=status("Completed", phaseSince=since, abandonedRuns=[abandoned]))
+        written: list[Any] = []
+
+        async def cancel(order: Order) -> Report:
+            return Report(order.trigger, order.run, Cancelled())
+
+        async def write_status(_key: Key, version: int, _old: object, new: Any) -> WriteAnswer:
+            written.append(new)
+            if landed or len(written) > 1:
+                server.append(document(version=version + 1, status=new))
+            return Unknown("reset") if len(written) == 1 else Written(server[-1])
+
+        async def refresh(_: Key) -> bool:
+            return rig.context.caches[JOBS].put(server[-1]) or True
+
+        server = [before]
+        monkeypatch.setattr(rig.runs, "cancel", cancel)
+        monkeypatch.setattr(rig.context, "write_status", write_status)
+        monkeypatch.setattr(rig.context, "refresh", refresh)
+        async with working(rig, before):
+            await asyncio.sleep(HALF_A_MINUTE)
+        assert len(written) == (1 if landed else 2)
+        assert not server[-1]["status"].get("abandonedRuns")

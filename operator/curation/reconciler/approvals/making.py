@@ -10,7 +10,7 @@ from curation.api.job import CurationJob, JobApproval
 from curation.api.module import CurationModule
 from curation.api.names import API_VERSION, LABEL_MANAGED_BY, LABEL_MODULE, MANAGED_BY, EventReason, Reason
 from curation.api.reading import Unreadable
-from curation.cluster.answers import Created, Document, Exists, Refused, Throttled, Unknown
+from curation.cluster.answers import Created, Document
 from curation.cluster.cache import Stored
 from curation.cluster.resources import APPROVALS, MODULES
 from curation.lifecycle.event import Event
@@ -22,6 +22,7 @@ from curation.reconciler.runtime.context import DELETION, Context
 from curation.reconciler.runtime.key import Key
 from curation.reconciler.runtime.refusals import refusal_text
 from curation.reconciler.runtime.regarding import regarding
+from curation.reconciler.runtime.writes import settle, try_again
 from curation.wasm.declared import declared_cancel
 
 log = logging.getLogger(__name__)
@@ -146,28 +147,20 @@ class ApprovalMaker:
         self._over_quota.discard(key)
         fields = run_fields(key.namespace, key.name, job.status.run)
         new = _new(key.namespace, wanted, self._cancel(place, wanted), self._carried.get(place, ()))
-        match await context.api.create(APPROVALS, key.namespace, new):
-            case Created(obj):
-                self.no_longer_refused(place)
-                context.caches[APPROVALS].put(obj)
-            case Exists():
-                self.no_longer_refused(place)
-                if await context.refresh(place):
-                    self._waiters.wake(place)
-                else:
-                    context.queue.add_rate_limited(key)
-            case Throttled(retry_after):
-                context.queue.add_after(key, retry_after)
-            case Refused() as refused:
-                # A job that waits says so in its status too; after a denied observation only this says it.
-                context.refusals.report(place, regarding(job), APPROVAL, refused)
-                self._refuse(place, key, refusal_text(refused))
-                context.queue.add_rate_limited(key)
-            case Unknown(message):
-                log.warning(
-                    "the answer to the creation of approval %s was lost: %s", wanted.name, message, extra=fields
-                )
-                context.queue.add_rate_limited(key)
+        answer = await context.api.create(APPROVALS, key.namespace, new)
+        # One that is there, whoever made it, is what was wanted: the jobs are decided again, and find out what it says.
+        outcome = await settle(
+            context, place, answer, APPROVAL, lambda _: True, about=regarding(job), log_fields=fields
+        )
+        if outcome.landed:
+            self.no_longer_refused(place)
+            if not isinstance(answer, Created):
+                self._waiters.wake(place)
+            return
+        if outcome.objection is not None:
+            # A job that waits says so in its status too; after a denied observation only the report says it.
+            self._refuse(place, key, refusal_text(outcome.objection))
+        try_again(context, key, outcome)
 
     def _cancel(self, place: Key, wanted: JobApproval) -> tuple[CancelRequest, ...] | None:
         """What the module declares now: whoever decides sees it, and what is declared later adds nothing to it."""

@@ -9,20 +9,21 @@ import logging
 import random
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from functools import partial
 
-from curation.api.approval import EvaluatedRequest
-from curation.api.job import CurationJob, JobStatus, status_to_wire
+from curation.api.job import CurationJob, status_to_wire
 from curation.api.names import EventReason
-from curation.api.reading import Unreadable, read
-from curation.cluster.answers import Conflict, Document, Gone, Refused, Throttled, Unknown, Written
+from curation.cluster.cache import Stored
 from curation.lifecycle.complete import Moment, Ruling, Verdict, complete, unreadable
 from curation.lifecycle.event import Event
+from curation.lifecycle.landed import landed
 from curation.lifecycle.outcome import Report, Trigger
 from curation.reconciler.jobs.orders import Order
 from curation.reconciler.runtime.context import Context
 from curation.reconciler.runtime.key import Key
 from curation.reconciler.runtime.regarding import regarding
 from curation.reconciler.runtime.unreadable import job_of
+from curation.reconciler.runtime.writes import settle
 
 log = logging.getLogger(__name__)
 
@@ -37,20 +38,33 @@ class Pending:
     report: Report
     order: Order
     """What was executed."""
-    planned: JobStatus | None = None
-    """What a write would have made of the status whose answer does not say whether it has landed."""
-    events: tuple[Event, ...] = ()
-    """The Events of that write."""
-    ask: EvaluatedRequest | None = None
-    """The request whose approval is to be asked for once it has landed."""
-    before: CurationJob | None = None
-    """The job that it was computed from."""
     execution: str = ""
     """Which one it was."""
+    plans: tuple["Plan", ...] = ()
+    """The writes of it of which only the job can tell whether they have landed."""
 
-    def plan(self, verdict: Verdict, job: CurationJob) -> None:
-        """Note a write of which only the job itself can tell whether it has landed."""
-        self.planned, self.events, self.ask, self.before = verdict.status, verdict.events, verdict.ask, job
+    def plan(self, verdict: Verdict, job: CurationJob) -> "Plan":
+        """Note a write. One that was computed from another version of the job can land no more."""
+        plan, version = Plan(job, verdict), job.metadata.resource_version
+        others = [other for other in self.plans if other.before.metadata.resource_version == version]
+        self.plans = (*others[1 - WRITE_ATTEMPTS :], plan)
+        return plan
+
+    def landed(self, job: CurationJob) -> "Plan | None":
+        """The write that the job shows to have landed, if any has."""
+        return next((plan for plan in self.plans if plan.has_landed(job)), None)
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A write that was sent: what it is computed from, and what follows if it has landed."""
+
+    before: CurationJob
+    verdict: Verdict
+
+    def has_landed(self, job: CurationJob) -> bool:
+        """Whether the job shows it."""
+        return self.verdict.status is not None and landed(self.before, self.verdict.status, job)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,47 +105,26 @@ class Completion:
             job, fault = job_of(stored) if stored is not None else (None, None)
             if job is not None and fault is not None:
                 return self._settled(pending, job, unreadable(job, report, str(fault)))
-            if job is not None and _landed(job, pending):
-                landed = Verdict(Ruling.APPLIED, pending.planned, ask=pending.ask, events=pending.events)
-                return self._settled(pending, job, landed, pending.before)
+            earlier = pending.landed(job) if job is not None else None
+            if earlier is not None:
+                return self._settled(pending, job, earlier.verdict, earlier.before)
             moment = Moment(context.clock.now(), self._sample(), freed_for)
             verdict = complete(job, report, moment)
-            if verdict.ruling is not Ruling.APPLIED:
+            if verdict.ruling is not Ruling.APPLIED or verdict.status is None or job is None or stored is None:
                 return self._settled(pending, job, verdict)
-            if verdict.status is None or job is None or stored is None:
+            old, new = status_to_wire(job.status), status_to_wire(verdict.status)
+            plan = pending.plan(verdict, job)
+            answer = await context.write_status(key, stored.resource_version, old, new)
+            if answer is None:
                 return self._settled(pending, job, verdict)
-            answer = await context.write_status(
-                key, stored.resource_version, status_to_wire(job.status), status_to_wire(verdict.status)
-            )
-            match answer:
-                case None:
-                    return self._settled(pending, job, verdict)
-                case Written(obj):
-                    return self._settled(pending, self._written(obj, job), verdict, job)
-                case Conflict():
-                    # The context has read it anew. Somebody between may have sent it twice, as nginx does with a PUT
-                    # whose answer was lost: then what it shows is this very write.
-                    pending.plan(verdict, job)
-                case Gone():
-                    continue
-                case Throttled(retry_after):
-                    return Later(retry_after)
-                case Unknown(message):
-                    log.warning("the answer to a status write was lost: %s", message, extra=pending.order.log_fields)
-                    pending.plan(verdict, job)
-                    if not await context.refresh(key):
-                        return Later()
-                case Refused() as refused:
-                    self._complain(key, pending, job, refused)
-                    await context.refresh(key)
-                    return Later()
+            what, fields = _outcome(pending), pending.order.log_fields
+            outcome = await settle(context, key, answer, what, partial(_shows, plan), log_fields=fields)
+            if outcome.landed:
+                newest = context.cache(key).get(key.namespace, key.name)
+                return self._settled(pending, job_of(newest)[0] if newest is not None else job, verdict, job)
+            if not outcome.at_once:
+                return Later(outcome.wait)
         return Later()
-
-    def _written(self, obj: Document, job: CurationJob) -> CurationJob:
-        try:
-            return read(CurationJob, obj)
-        except Unreadable:
-            return job  # others write too: what matters is that the write landed
 
     def _settled(
         self, pending: Pending, job: CurationJob | None, verdict: Verdict, before: CurationJob | None = None
@@ -161,11 +154,6 @@ class Completion:
                 context.phase_changed(before, verdict.status)
         return Settled(verdict)
 
-    def _complain(self, key: Key, pending: Pending, job: CurationJob, refused: Refused) -> None:
-        """A refused outcome is reported once, loudly, and kept."""
-        what = _outcome(pending)
-        self._context.refusals.report(key, regarding(job), what, refused, pending.order.log_fields)
-
     def _record_event(self, job: CurationJob, pending: Pending, event: Event) -> None:
         self._context.record_event(regarding(job), event, pending.order.log_fields)
 
@@ -180,20 +168,8 @@ def because_of(verdict: Verdict) -> str:
     return verdict.objection.reason if verdict.objection is not None else ""
 
 
-def _landed(job: CurationJob, pending: Pending) -> bool:
-    """Whether the write that was planned has been applied: compare run id, phase and session id."""
-    planned, before, status = pending.planned, pending.before, job.status
-    if planned is None or before is None:
-        return False
-    if job.metadata.uid != pending.report.run.uid or status.run is None or planned.run is None:
-        return False
-    if planned.phase == before.status.phase:
-        return status == planned  # an observation changes no phase, so the whole status is compared
-    # Trap: the ends of earlier runs are in each of the three histories.
-    if any(entry in status.history for entry in planned.history if entry not in before.status.history):
-        return True
-    ids = [s.session.id if s.session else None for s in (planned, status)]
-    return (status.run.id, status.phase) == (planned.run.id, planned.phase) and ids[0] == ids[1]
+def _shows(plan: Plan, newest: Stored) -> bool:
+    return plan.has_landed(job_of(newest)[0])
 
 
 def orphaned(verdict: Verdict, report: Report) -> bool:

@@ -6,15 +6,16 @@ resourceVersion of each write makes them safe against everybody else.
 
 import logging
 from dataclasses import replace
-from typing import Final, Literal
+from functools import partial
+from typing import Final
 
-from curation.api.job import CurationJob, Run, status_to_wire
+from curation.api.job import CurationJob, JobStatus, Run, status_to_wire
 from curation.api.names import SESSION_FINALIZER, Phase, Reason
 from curation.api.reading import Unreadable
 from curation.api.remains import remains_of
-from curation.cluster.answers import Conflict, Gone, Refused, Throttled, Unknown, Written
 from curation.cluster.cache import Stored
 from curation.lifecycle.decide import decide
+from curation.lifecycle.landed import landed
 from curation.lifecycle.log_fields import run_fields
 from curation.lifecycle.outcome import Report, Trigger
 from curation.lifecycle.step import Facts, Step
@@ -31,7 +32,7 @@ from curation.reconciler.runtime.context import Context
 from curation.reconciler.runtime.key import Key
 from curation.reconciler.runtime.regarding import regarding
 from curation.reconciler.runtime.unreadable import job_of
-from curation.reconciler.runtime.writes import FINALIZER, STATUS
+from curation.reconciler.runtime.writes import FINALIZER, STATUS, settle, try_again, write_finalizers
 from curation.reconciler.sources.job_sources import JobSources
 from curation.reconciler.sources.modules import ModuleReconciler
 
@@ -205,7 +206,7 @@ class JobReconciler:
 
     async def _carry_out(self, key: Key, stored: Stored, job: CurationJob, step: Step) -> bool:
         """Make the one write of a step; True if it was written."""
-        context, version = self._context, stored.resource_version
+        context = self._context
         fields = run_fields(key.namespace, key.name, step.status.run)
         if step.delete:
             if await context.delete(key, stored):
@@ -214,61 +215,21 @@ class JobReconciler:
         if step.add_finalizer or step.remove_finalizer:
             others = [name for name in job.metadata.finalizers if name != SESSION_FINALIZER]
             finalizers = [*others, SESSION_FINALIZER] if step.add_finalizer else others
-            answer = await context.write(key, version, {"metadata": {"finalizers": finalizers}})
+            outcome = await write_finalizers(context, key, job.metadata, finalizers, log_fields=fields)
         elif step.status != job.status:
-            planned = context.write_status(key, version, status_to_wire(job.status), status_to_wire(step.status))
-            written = await planned
-            if written is None:
+            old, new = status_to_wire(job.status), status_to_wire(step.status)
+            answer = await context.write_status(key, stored.resource_version, old, new)
+            if answer is None:
                 return False
-            answer = written
+            outcome = await settle(context, key, answer, STATUS, partial(_shows, job, step.status), log_fields=fields)
         else:
             return False
-        what = FINALIZER if step.add_finalizer or step.remove_finalizer else STATUS
-        match answer:
-            case Written():
-                context.refusals.ended(key, what)
-                return self._written(key, job, step)
-            case Conflict() if self._is_there(key, stored, step):
-                # Somebody between has sent it twice: nginx does so with a PUT whose answer was lost.
-                return self._written(key, job, step)
-            case Conflict() | Gone():
-                context.queue.add_rate_limited(key)
-            case Throttled(retry_after):
-                context.queue.add_after(key, retry_after)
-            case Unknown(message):
-                log.warning("the answer to a write of %s was lost: %s", key, message, extra=fields)
-                if await context.refresh(key) and self._landed(key, step):
-                    return self._written(key, job, step)
-                context.queue.add_rate_limited(key)
-            case Refused() as refused:
-                context.refused(key, what, refused, fields)
-                await context.refresh(key)
-                context.queue.add_rate_limited(key)
-        return False
+        try_again(context, key, outcome)
+        if outcome.landed:
+            self._written(key, job, step)
+        return outcome.landed
 
-    def _landed(self, key: Key, step: Step) -> bool:
-        """Whether a status whose answer was lost has been written; of a claim, that it names this very process."""
-        stored = self._context.cache(key).get(key.namespace, key.name)
-        if stored is None or step.add_finalizer or step.remove_finalizer:
-            return False
-        job, _ = job_of(stored)
-        status, planned = job.status, step.status
-        runs = [(run.id, run.holder) if run is not None else None for run in (status.run, planned.run)]
-        return runs[0] == runs[1] and (status.phase, status.reason, status.phase_since) == (
-            planned.phase,
-            planned.reason,
-            planned.phase_since,
-        )
-
-    def _is_there(self, key: Key, before: Stored, step: Step) -> bool:
-        """Whether the status that was to be written to this very object is what it has now, in each field."""
-        stored = self._context.cache(key).get(key.namespace, key.name)
-        if stored is None or stored.uid != before.uid or step.add_finalizer or step.remove_finalizer:
-            return False
-        job, _ = job_of(stored)
-        return status_to_wire(job.status) == status_to_wire(step.status)
-
-    def _written(self, key: Key, job: CurationJob, step: Step) -> Literal[True]:
+    def _written(self, key: Key, job: CurationJob, step: Step) -> None:
         context = self._context
         fields = run_fields(key.namespace, key.name, step.status.run)
         for event in step.events:
@@ -280,7 +241,6 @@ class JobReconciler:
             self._memories.of(key, job.metadata.uid).freed_for = digest
             if step.status.reason == Reason.APPROVED:
                 self._approvals.waiters.free(key)
-        return True
 
     def _forget(self, key: Key) -> None:
         if not self._runs.pending(key):
@@ -290,3 +250,7 @@ class JobReconciler:
         self._modules.forget(key)
         self._observation.forget(key)
         self._approvals.forget(key)
+
+
+def _shows(before: CurationJob, planned: JobStatus, newest: Stored) -> bool:
+    return landed(before, planned, job_of(newest)[0])

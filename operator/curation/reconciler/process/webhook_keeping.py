@@ -6,7 +6,8 @@ import logging
 from collections.abc import Callable
 from typing import Any, Final
 
-from curation.cluster.answers import APIError, Document, Unreachable, Written
+from curation.cluster.answers import APIError, Document, Unreachable
+from curation.cluster.meaning import Fate, meaning
 from curation.cluster.resources import SECRETS, ResourceKind
 from curation.reconciler.process.webhook_certificate import Kept, following
 from curation.reconciler.runtime.context import Context
@@ -81,7 +82,7 @@ class WebhookKeeping:
                 body={"data": wanted.data()},
                 subresource=None,
             )
-            if not isinstance(answer, Written):
+            if meaning(answer).fate is not Fate.LANDED:  # the next check reads what is there
                 raise ValueError(f"the Secret {self._namespace}/{NAME} is not written: {answer}")
             log.info("the webhook's certificate has come a step further: %s", _step(wanted))
             trusted = await self._trusted(wanted.bundle)
@@ -113,7 +114,7 @@ class WebhookKeeping:
             body={"webhooks": webhooks},
             subresource=None,
         )
-        if not isinstance(answer, Written):
+        if meaning(answer).fate is not Fate.LANDED:  # the next check reads what is there
             self._context.metrics.webhook_trusted.labels(webhook=WEBHOOK).set(0)
             raise ValueError(f"the ValidatingWebhookConfiguration {CONFIGURATION} is not written: {answer}")
         log.info("the API server is told to trust the webhook's authority")

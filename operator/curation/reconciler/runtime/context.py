@@ -9,7 +9,7 @@ from curation.api.job import CurationJob, JobStatus
 from curation.api.names import EventReason
 from curation.authz.book import PolicyBook
 from curation.authz.gate import Gate
-from curation.cluster.answers import APIError, Conflict, Document, Gone, Refused, Unreachable, WriteAnswer, Written
+from curation.cluster.answers import APIError, Document, Refused, Unreachable, WriteAnswer
 from curation.cluster.api import ClusterAPI
 from curation.cluster.cache import Cache, Stored
 from curation.cluster.clock import ServerClock
@@ -84,10 +84,18 @@ class Context:
         if self.notifier is not None and (notice := job_finished(job, after)) is not None:
             self.notifier.tell(notice)
 
-    def refused(self, key: Key, what: str, refused: Refused, log_fields: Mapping[str, object] | None = None) -> None:
-        """Report that a write of this object was refused: once, for as long as it lasts."""
+    def refused(
+        self,
+        key: Key,
+        what: str,
+        refused: Refused,
+        log_fields: Mapping[str, object] | None = None,
+        about: Document | None = None,
+    ) -> None:
+        """Report that a write of this object was refused: once, for as long as it lasts; `about` another, if named."""
         stored = self.cache(key).get(key.namespace, key.name)
-        about = regarding_object(key, stored) if stored is not None else None
+        if about is None and stored is not None:
+            about = regarding_object(key, stored)
         self.refusals.report(key, about, what, refused, log_fields)
 
     async def delete(self, key: Key, stored: Stored) -> bool:
@@ -126,7 +134,7 @@ class Context:
     async def write_status(self, key: Key, resource_version: int, old: Document, new: Document) -> WriteAnswer | None:
         """Write the difference of two statuses, conditioned on the version that it was computed from.
 
-        None when there is none. The answer of a write that landed goes into the cache.
+        None when there is none. What the answer means is for `writes.settle` to say.
         """
         patch = merge_patch(old, new)
         if patch is None:
@@ -139,7 +147,7 @@ class Context:
         if stored is None or stored.resource_version != resource_version:
             # A newer one came in meanwhile. The server is to say what is newest.
             return await self._patch(key, resource_version, {"status": patch}, "status")
-        return await self._after(key, await self.writer.write_status(key.kind, stored, patch))
+        return await self.writer.write_status(key.kind, stored, patch)
 
     async def write(self, key: Key, resource_version: int, body: Document) -> WriteAnswer:
         """A conditioned merge patch of what is not the status."""
@@ -148,7 +156,7 @@ class Context:
     async def _patch(
         self, key: Key, resource_version: int, body: Document, subresource: Literal["status"] | None
     ) -> WriteAnswer:
-        answer = await self.writer.patch(
+        return await self.writer.patch(
             key.kind,
             key.namespace or None,
             key.name,
@@ -156,18 +164,3 @@ class Context:
             body=body,
             subresource=subresource,
         )
-        return await self._after(key, answer)
-
-    async def _after(self, key: Key, answer: WriteAnswer) -> WriteAnswer:
-        """What a write answers goes into the cache; a conflict is counted and read anew."""
-        match answer:
-            case Written(obj):
-                self.cache(key).put(obj)
-            case Conflict():
-                self.metrics.write_conflicts.inc()
-                await self.refresh(key)
-            case Gone():
-                await self.refresh(key)
-            case _:
-                pass
-        return answer

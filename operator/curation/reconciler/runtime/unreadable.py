@@ -21,7 +21,7 @@ from curation.lifecycle.event import Event
 from curation.reconciler.runtime.context import Context
 from curation.reconciler.runtime.key import Key
 from curation.reconciler.runtime.regarding import regarding_object
-from curation.reconciler.runtime.writes import after_write
+from curation.reconciler.runtime.writes import settle, try_again
 
 log = logging.getLogger(__name__)
 
@@ -93,7 +93,8 @@ class Unreadables:
         if after == before:
             return
         answer = await self._context.patch_status(key, stored.resource_version, {"conditions": after})
-        after_write(self._context, key, answer, "its conditions")
+        outcome = await settle(self._context, key, answer, "its conditions", lambda newest: _has(newest, stored, after))
+        try_again(self._context, key, outcome)
 
     def _conditions(self, key: Key, stored: Stored, fault: Fault, before: list[Document]) -> list[Document]:
         wanted = {ConditionType.READY: "False"}
@@ -115,3 +116,8 @@ class Unreadables:
             same = all(old.get(name) == new[name] for name in ("status", "reason", "message", "observedGeneration"))
             made[kind.value] = old if same else new
         return [made.pop(entry.get("type"), entry) for entry in before] + list(made.values())
+
+
+def _has(newest: Stored, written: Stored, conditions: list[Document]) -> bool:
+    status = newest.document().get("status")
+    return newest.uid == written.uid and isinstance(status, dict) and status.get("conditions") == conditions

@@ -1,14 +1,21 @@
-"""Status writes of modules, policies and approvals: level-triggered, conditioned, without a fence of their own."""
+"""What becomes of a write: for every reconciler, by the one table of what answers mean.
+
+`settle` takes in an answer, looks at the object where that alone can tell, and reports who objects. `write_own_status`
+is the whole of it for modules, policies and approvals, whose statuses follow from what is: without a fence of their
+own, what did not land is computed anew.
+"""
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from datetime import datetime
 
 from curation.api.clipping import clip
 from curation.api.job import status_to_wire
-from curation.api.schema import Condition, Model
-from curation.cluster.answers import Conflict, Document, Gone, Refused, Throttled, Unknown, WriteAnswer, Written
+from curation.api.schema import Condition, Model, ObjectMeta
+from curation.cluster.answers import Conflict, Document, Refused
 from curation.cluster.cache import Stored
+from curation.cluster.meaning import Answer, Fate, meaning
 from curation.lifecycle import conditions
 from curation.reconciler.runtime.context import Context
 from curation.reconciler.runtime.key import Key
@@ -20,6 +27,80 @@ MAX_CONDITION_MESSAGE = 8192
 STATUS = "its status"
 FINALIZER = "its finalizers"
 """See `Refusals`."""
+
+Shows = Callable[[Stored], bool]
+"""Whether a version of the object shows the write."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of a write."""
+
+    landed: bool
+    known: bool = True
+    """What the caches hold is not older than the answer: it may be tried again at once, if nothing else forbids it."""
+    wait: float | None = None
+    """Seconds that the server asks to wait; None: none in particular."""
+    objection: Refused | None = None
+    """Who objects, if anybody does."""
+    final: bool = False
+    """The caller accepts the objection: the write is not tried again."""
+
+    @property
+    def at_once(self) -> bool:
+        """Whether a write that has not landed may be computed anew and sent at once."""
+        return self.known and self.wait is None and self.objection is None
+
+
+async def settle(
+    context: Context,
+    key: Key,
+    answer: Answer | None,
+    what: str,
+    shows: Shows,
+    *,
+    about: Document | None = None,
+    log_fields: Mapping[str, object] | None = None,
+    accepts: Callable[[Refused], bool] | None = None,
+) -> Outcome:
+    """What became of the write of this object; None: there was nothing to write.
+
+    `what` of it was written is for `Refusals`; an objection is reported of the object that it is `about`, this one
+    unless another is named, but for one that the caller `accepts`.
+    """
+    if answer is None:
+        context.refusals.ended(key, what)
+        return Outcome(True)
+    meant, cache = meaning(answer), context.cache(key)
+    if isinstance(answer, Conflict):
+        context.metrics.write_conflicts.inc()
+    if meant.lost:
+        fields = log_fields or key.log_fields
+        log.warning("the answer to a write of %s was lost: %s: %s", what, key, meant.lost, extra=fields)
+    if meant.obj is not None:
+        cache.put(meant.obj)
+    final = meant.objection is not None and accepts is not None and accepts(meant.objection)
+    if meant.objection is not None and not final:
+        context.refused(key, what, meant.objection, log_fields, about)
+    known = not meant.overtaken or await context.refresh(key)
+    landed = meant.fate is Fate.LANDED
+    if meant.fate is Fate.UNKNOWN:
+        stored = cache.get(key.namespace, key.name)
+        landed = stored is not None and shows(stored)
+    if landed:
+        context.refusals.ended(key, what)
+    return Outcome(landed, known, meant.wait, meant.objection, final)
+
+
+def try_again(context: Context, key: Key, outcome: Outcome) -> None:
+    """Ask for work on the key again if the write has not landed, when its answer lets us."""
+    if outcome.landed or outcome.final:
+        return
+    if outcome.wait is not None:
+        context.queue.add_after(key, outcome.wait)
+    else:
+        # What `settle` has read may wake the key at once; this is for a read that failed too.
+        context.queue.add_rate_limited(key)
 
 
 async def write_own_status(
@@ -33,38 +114,36 @@ async def write_own_status(
 ) -> bool:
     """Write a status computed from `stored` if it differs; what does not land is computed anew from the newest.
 
-    `left_out` is what of the old one could not be read: it is written over. For `accepts` see `after_write`. Returns
-    whether something was written.
+    `left_out` is what of the old one could not be read: it is written over. A refusal that the caller `accepts` is
+    final: the write is not tried again. Returns whether something was written.
     """
-    known = {**status_to_wire(old), **(left_out or {})}
-    answer = await context.write_status(key, stored.resource_version, known, status_to_wire(new))
-    after_write(context, key, answer, STATUS, accepts)
-    return isinstance(answer, Written)
+    known, wanted = {**status_to_wire(old), **(left_out or {})}, status_to_wire(new)
+
+    def shows(newest: Stored) -> bool:
+        return newest.uid == stored.uid and newest.document().get("status") == wanted
+
+    answer = await context.write_status(key, stored.resource_version, known, wanted)
+    outcome = await settle(context, key, answer, STATUS, shows, accepts=accepts)
+    try_again(context, key, outcome)
+    return answer is not None and outcome.landed
 
 
-def after_write(
-    context: Context, key: Key, answer: WriteAnswer | None, what: str, accepts: Callable[[Refused], bool] | None = None
-) -> None:
-    """Ask for work on the key again, when and as the answer of its write demands.
+async def write_finalizers(
+    context: Context,
+    key: Key,
+    meta: ObjectMeta,
+    finalizers: list[str],
+    *,
+    log_fields: Mapping[str, object] | None = None,
+    accepts: Callable[[Refused], bool] | None = None,
+) -> Outcome:
+    """Write the finalizers of the object that was read as `meta`. For `accepts` see `write_own_status`."""
 
-    A refusal that the caller `accepts` is final: the write is not tried again.
-    """
-    if isinstance(answer, Refused) and accepts is not None and accepts(answer):
-        return
-    match answer:
-        case None | Written():
-            context.refusals.ended(key, what)
-        case Conflict() | Gone():
-            # What the write's own read has shown wakes the key at once; this is for a read that failed.
-            context.queue.add_rate_limited(key)
-        case Throttled(retry_after):
-            context.queue.add_after(key, retry_after)
-        case Unknown(message):
-            log.warning("the answer to a write of %s was lost: %s", key, message, extra=key.log_fields)
-            context.queue.add_rate_limited(key)
-        case Refused() as refused:
-            context.refused(key, what, refused)
-            context.queue.add_rate_limited(key)
+    def shows(newest: Stored) -> bool:
+        return newest.uid == meta.uid and newest.document()["metadata"].get("finalizers", []) == finalizers
+
+    answer = await context.write(key, int(meta.resource_version), {"metadata": {"finalizers": finalizers}})
+    return await settle(context, key, answer, FINALIZER, shows, log_fields=log_fields, accepts=accepts)
 
 
 def ready_condition(

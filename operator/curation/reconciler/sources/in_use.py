@@ -17,7 +17,7 @@ from curation.lifecycle.deadlines import HELD_AT_MOST
 from curation.reconciler.runtime.context import Context
 from curation.reconciler.runtime.job_index import JobIndex, may_own_session
 from curation.reconciler.runtime.key import Key
-from curation.reconciler.runtime.writes import FINALIZER, after_write
+from curation.reconciler.runtime.writes import try_again, write_finalizers
 
 _CHECK_AGAIN_SECONDS: Final = 1.0
 
@@ -34,7 +34,7 @@ class InUse:
         self._context = context
         self._jobs = jobs
         self.accepts: Callable[[Key, Refused], bool] = lambda _key, _refused: False
-        """Whether a refusal to write the finalizer is final: see `after_write`."""
+        """Whether a refusal to write the finalizer is final: see `write_own_status`."""
 
     async def advance(self, key: Key, meta: ObjectMeta, *, of_use: bool = True, show: ShowStatus | None = None) -> bool:
         """See to the finalizer; True if a write was made or the object is being deleted, so nothing else is to do.
@@ -83,7 +83,6 @@ class InUse:
         return False
 
     async def _write(self, key: Key, meta: ObjectMeta, finalizers: list[str]) -> bool:
-        body = {"metadata": {"finalizers": finalizers}}
-        answer = await self._context.write(key, int(meta.resource_version), body)
-        after_write(self._context, key, answer, FINALIZER, partial(self.accepts, key))
+        outcome = await write_finalizers(self._context, key, meta, finalizers, accepts=partial(self.accepts, key))
+        try_again(self._context, key, outcome)
         return True
