@@ -93,7 +93,13 @@ GUARDS = (
     ),
     Guard(
         "holder rule",
-        (("reconciler/jobs/takeover.py", "        if left <= 0:\n", "        if True:\n"),),
+        (
+            (
+                "execution/seam.py",
+                "return Liveness.GONE if held.unchanged >= held.longest else Liveness.UNKNOWN",
+                "return Liveness.GONE",
+            ),
+        ),
         (
             f"{_LIFECYCLE}the_holder_rule_keeps_two_operators_from_chasing_each_other",
             f"{_GUARDS}two_operators_without_a_lease_do_not_take_each_others_runs",

@@ -9,8 +9,8 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from curation.api.names import Trigger
-from curation.execution.seam import Ended, ExecutionRequest, Liveness, Lost, Sink, Word
-from curation.lifecycle.outcome import Report, RunKey
+from curation.execution.seam import Ended, ExecutionRequest, Held, Lost, Sink, Word, process_liveness
+from curation.lifecycle.outcome import Liveness, Report, RunKey
 from tests.models.executions import Behaviour, Task, observe, submit
 from tests.oracles.versions import revision
 
@@ -108,11 +108,11 @@ class AdversarialExecutor:
         if known is not None and known.end is not None:
             del self.executions[execution]
 
-    def liveness(self, execution: str) -> Liveness:
+    def liveness(self, held: Held) -> Liveness:
         """Whether it goes on."""
-        known = self.executions.get(execution)
+        known = self.executions.get(held.execution)
         if known is None:
-            return Liveness.UNKNOWN
+            return process_liveness(held, Liveness.UNKNOWN)
         return Liveness.ALIVE if known.end is None else Liveness.GONE
 
     async def drain(self, grace: float) -> None:

@@ -63,7 +63,7 @@ class Process:
         self.memories = Memories()
         self.executor = AdversarialExecutor(self)
         self.runs = _runs(self)
-        self.takeover = _takeover(self.world, self.holder, self.memories)
+        self.takeover = _takeover(self)
         self.cleanup = cleanup(self)
         self.takeover.leading_since = self.world.api.revision
         self.position = len(self.world.api.events)
@@ -261,13 +261,12 @@ class Process:
         return step.status != job.status or step.add_finalizer or step.remove_finalizer or step.delete
 
     def _facts(self, job: CurationJob) -> Facts:
-        run_id = job.status.run.id if job.status.run is not None else ""
+        self.takeover.see(KEY, job)
         return Facts(
             now=self.world.now,
             holder=self.holder,
             module_digest=DIGEST,
-            run_lives=self.memory(job.metadata.uid).lives(run_id),
-            adopt=self.takeover.may_adopt(KEY, job),
+            liveness=self.takeover.liveness(KEY, job),
             request_allowed=self.world.allowed,
             approval=ApprovalDecision.DENIED if self.world.refused else ApprovalDecision.PENDING,
             cleaned=self.cleanup.cleaned(KEY),
@@ -353,11 +352,10 @@ def _runs(process: "Process") -> Runs:
     return Runs(context, process.memories, process.executor, modules)
 
 
-def _takeover(world: "World", holder: str, memories: Memories) -> Takeover:
-    """The real rule, in the time of the model. What it would be woken for, the model finds by itself."""
-    context: Any = SimpleNamespace(
-        settings=SimpleNamespace(holder=holder), queue=SimpleNamespace(add_after=lambda key, seconds: None)
-    )
+def _takeover(process: "Process") -> Takeover:
+    """The real rule, in the time of the model."""
+    world = process.world
+    context: Any = SimpleNamespace(settings=SimpleNamespace(holder=process.holder))
     modules: Any = SimpleNamespace(wall_seconds=lambda namespace, module: WALL.total_seconds())
     began = world.now
-    return Takeover(context, memories, modules, lambda: (world.now - began).total_seconds())
+    return Takeover(context, process.memories, process.executor, modules, lambda: (world.now - began).total_seconds())

@@ -18,12 +18,14 @@ from curation.execution.seam import (
     Ended,
     ExecutionObserver,
     ExecutionRequest,
-    Liveness,
+    Held,
     Lost,
     Sender,
     Sink,
     Supplies,
+    process_liveness,
 )
+from curation.lifecycle.outcome import Liveness
 from curation.wasm.store import ModuleStore
 from curation.wasm.watchdog import Watchdog
 
@@ -120,11 +122,11 @@ class InProcessExecutor:
         if known is not None and known.report is not None:
             del self._executions[execution]
 
-    def liveness(self, execution: str) -> Liveness:
+    def liveness(self, held: Held) -> Liveness:
         """See `seam.Executor`. What another process executes is not known here."""
-        known = self._executions.get(execution)
+        known = self._executions.get(held.execution)
         if known is None:
-            return Liveness.UNKNOWN
+            return process_liveness(held, Liveness.UNKNOWN)
         return Liveness.ALIVE if known.report is None else Liveness.GONE
 
     async def drain(self, grace: float) -> None:

@@ -7,7 +7,6 @@ come late, twice, or in another order, and does no harm. Everything here can be 
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from enum import StrEnum
 from typing import Literal, Protocol
 
 from curation.api.approval import EvaluatedRequest
@@ -17,7 +16,7 @@ from curation.authz.gate import CallContext, Decision
 from curation.egress.client import OutboundRequest, OutboundResponse
 from curation.execution.origin_credentials import OriginCredential
 from curation.lifecycle.log_fields import run_fields
-from curation.lifecycle.outcome import Calls, Report, RunKey, SessionRef, Trigger
+from curation.lifecycle.outcome import Calls, Liveness, Report, RunKey, SessionRef, Trigger
 from curation.wasm.limits import Limits
 
 
@@ -126,13 +125,32 @@ Sink = Callable[[str, Word], None]
 """Hears, on the event loop, what is said of the execution with this id. It must not raise."""
 
 
-class Liveness(StrEnum):
-    """Whether an execution goes on, as far as is known at once."""
+@dataclass(frozen=True, slots=True)
+class Held:
+    """A Submit execution that a job's status says is going on, as far as the reconciler knows."""
 
-    ALIVE = "Alive"
-    GONE = "Gone"
-    UNKNOWN = "Unknown"
-    """Neither is known: it is not abandoned, and no other is started in its place; timeouts go on."""
+    execution: str
+    own: bool
+    """This very process has claimed its run."""
+    inherited: bool
+    """It was there before this process began to lead: the process that led before is gone."""
+    unchanged: float
+    """Seconds for which this process has seen no change of the job."""
+    longest: float
+    """Seconds that a run of its module can take."""
+
+
+def process_liveness(held: Held, known: Liveness) -> Liveness:
+    """The holder rule (docs/fence.md, rule 3), for executors whose executions end with the process that claimed them.
+
+    `known` is what the executor of this process knows of it. The holder of a later run counts as gone only once the
+    run has not changed for longer than it can take, so that two operators without a lease do not chase each other.
+    """
+    if known is not Liveness.UNKNOWN:
+        return known
+    if held.own or held.inherited:
+        return Liveness.GONE  # of its own this process would know
+    return Liveness.GONE if held.unchanged >= held.longest else Liveness.UNKNOWN
 
 
 class Executor(Protocol):
@@ -169,8 +187,8 @@ class Executor(Protocol):
         """
         ...
 
-    def liveness(self, execution: str) -> Liveness:
-        """Whether it goes on, from what is known."""
+    def liveness(self, held: Held) -> Liveness:
+        """Whether it goes on, from what is known: the holder rule is the executor's (see `process_liveness`)."""
         ...
 
     async def drain(self, grace: float) -> None:

@@ -16,6 +16,7 @@ from curation.lifecycle import conditions, draft
 from curation.lifecycle.awaiting import await_approval
 from curation.lifecycle.deadlines import deadline_of, limit_of, outlived
 from curation.lifecycle.event import Event
+from curation.lifecycle.outcome import Liveness
 from curation.lifecycle.step import Facts, Step
 from curation.lifecycle.table import LIVE, Cause
 from curation.lifecycle.template import refers, template_changed, template_digest_of, template_of
@@ -302,10 +303,7 @@ def _wait(job: CurationJob, step: Step, facts: Facts, reason: Reason, message: s
 def _replace_dead(job: CurationJob, step: Step, facts: Facts) -> Step:
     """A Submitted run that nobody executes: abandoned, and the next attempt claimed, in one write."""
     status, run = step.status, step.status.run
-    if run is None:
-        return step
-    gone = not facts.run_lives if run.holder == facts.holder else facts.adopt
-    if not gone:
+    if run is None or facts.liveness is not Liveness.GONE:
         return step
     status = draft.end_current(status, RunOutcome.ABANDONED, "HolderGone", facts.now)
     message = f"The process that executed run {run.id} is gone; the run is abandoned."

@@ -1,6 +1,7 @@
 """How an execution of a module ended: what the execution layer reports to the lifecycle."""
 
 from dataclasses import dataclass
+from enum import StrEnum
 
 from curation.api.approval import EvaluatedRequest
 from curation.api.names import FailureClass, Trigger
@@ -13,6 +14,7 @@ __all__ = [
     "Denied",
     "Failed",
     "FailureClass",
+    "Liveness",
     "Report",
     "Result",
     "RunKey",
@@ -33,6 +35,17 @@ class RunKey:
     generation: int
     attempt: int
     template_digest: str
+
+
+class Liveness(StrEnum):
+    """Whether a run goes on, as far as is known at once."""
+
+    ALIVE = "Alive"
+    """Its report is still to come, or to be settled."""
+    GONE = "Gone"
+    """Nobody executes it, and nobody will say what it came to."""
+    UNKNOWN = "Unknown"
+    """Neither is known: it is not abandoned, and no other is started in its place; timeouts go on."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ from curation.api.job import JobStatus, Run
 from curation.api.names import Reason
 from curation.api.references import Frozen
 from curation.lifecycle.event import Event
+from curation.lifecycle.outcome import Liveness
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,10 +43,8 @@ class Facts:
     """Why it cannot be read; empty if it was not tried."""
     slot: bool = True
     """A run can be launched now."""
-    run_lives: bool = False
-    """This process executes the current run, or has still to settle its completion."""
-    adopt: bool = False
-    """The holder of the current run is known or believed to be gone, and this process may take over (rule 3)."""
+    liveness: Liveness = Liveness.UNKNOWN
+    """Of the current run: whether anybody executes it, as far as is known (rule 3)."""
     request_allowed: bool = False
     """The gate now allows the request that the job waits for, in the context of its next attempt."""
     approval: ApprovalDecision | None = None

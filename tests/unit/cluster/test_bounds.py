@@ -40,6 +40,7 @@ from curation.cluster.resources import (
 from curation.lifecycle.conditions import derive
 from curation.lifecycle.decide import decide
 from curation.lifecycle.draft import message_of
+from curation.lifecycle.outcome import Liveness
 from curation.lifecycle.template import template_of
 from curation.reconciler.approvals.waiters import requesters_of
 from curation.reconciler.runtime.writes import module_conditions
@@ -160,7 +161,7 @@ def test_a_job_in_flight_whose_labels_are_over_the_bound_ends_and_its_run_is_cle
     assert version.parse(CurationJob).excess is not None
     seen = version.parse(CurationJob)
     assert seen.metadata.labels == {}
-    status = decide(seen, facts(run_lives=True)).status
+    status = decide(seen, facts(liveness=Liveness.ALIVE)).status
     assert (status.phase, status.reason) == ("Failed", "InvalidSpec")
     assert "metadata.labels" in status.message
     assert [entry.session is not None for entry in status.abandoned_runs] == [True]

@@ -3,8 +3,8 @@
 import asyncio
 from typing import Any
 
-from curation.execution.seam import Accepted, Answered, Ended, Left, Liveness, Lost, Word
-from curation.lifecycle.outcome import Calls, Cancelled, Completed, Failed, Trigger
+from curation.execution.seam import Accepted, Answered, Ended, Held, Left, Lost, Word
+from curation.lifecycle.outcome import Calls, Cancelled, Completed, Failed, Liveness, Trigger
 from tests.guests.wat import Script
 from tests.unit.execution.conftest import GENEROUS, Heard, Rig, ended
 
@@ -13,6 +13,11 @@ DONE = {"action": "Completed", "output": {}}
 
 def post(rig: Rig, path: str) -> dict[str, Any]:
     return {"method": "POST", "url": rig.peer.url(path), "body": "{}"}
+
+
+def later(execution: str) -> Held:
+    """Of a run that another process has claimed just now."""
+    return Held(execution, own=False, inherited=False, unchanged=0.0, longest=120.0)
 
 
 def held(rig: Rig) -> Script:
@@ -125,11 +130,11 @@ class ExecutorConformance:
         heard = rig.start(held(rig).ok(DONE))
         execution = heard.request.execution
         await rig.peer.reached("/hold")
-        assert rig.executor.liveness(execution) is Liveness.ALIVE
+        assert rig.executor.liveness(later(execution)) is Liveness.ALIVE
         rig.peer.go_on.set()
         await ended(heard)
-        assert rig.executor.liveness(execution) is Liveness.GONE
-        assert rig.executor.liveness("uid-9.g1.a1/Submit/1") is Liveness.UNKNOWN
+        assert rig.executor.liveness(later(execution)) is Liveness.GONE
+        assert rig.executor.liveness(later("uid-9.g1.a1/Submit/1")) is Liveness.UNKNOWN
 
     async def test_a_drain_awaits_the_wire_and_what_is_started_after_it_ends_at_once(self, rig: Rig) -> None:
         heard = rig.start(held(rig).call(post(rig, "/more")).ok(DONE))

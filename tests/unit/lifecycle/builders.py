@@ -16,6 +16,7 @@ from curation.lifecycle.outcome import (
     Completed,
     Denied,
     Failed,
+    Liveness,
     Report,
     Result,
     RunKey,
@@ -28,7 +29,7 @@ NOW = datetime(2030, 1, 1, 12, tzinfo=UTC)
 UID = "0000-uid"
 HERE, THERE = "here/1", "there/1"
 MODULE_DIGEST = "sha256:" + "a" * 64
-FACTS = Facts(now=NOW, holder=HERE, module_digest=MODULE_DIGEST)
+FACTS = Facts(now=NOW, holder=HERE, module_digest=MODULE_DIGEST, liveness=Liveness.GONE)
 ANSWERED = Calls(left=1, answered=1, allowed=1)
 _versions = itertools.count(2)
 
@@ -188,7 +189,7 @@ def denied(path: str = "/sessions") -> Denied:
 
 def settled(job: CurationJob, **changes: Any) -> Step:
     """The step of a job for which nothing is to be done."""
-    step = decide(job, facts(**{"run_lives": True, **changes}))
+    step = decide(job, facts(**{"liveness": Liveness.ALIVE, **changes}))
     assert step.status == job.status
     assert step.launch is None
     assert (step.add_finalizer, step.remove_finalizer, step.delete) == (False, False, False)

@@ -7,7 +7,8 @@ import pytest
 
 from curation.lifecycle import decide as deciding
 from curation.lifecycle import fence
-from curation.reconciler.jobs.takeover import Takeover
+from curation.lifecycle.outcome import Liveness
+from tests.models import executor
 from tests.models.world import Guards
 
 Disable = Callable[[pytest.MonkeyPatch], Guards]
@@ -39,5 +40,5 @@ def without_finalizer_first(patch: pytest.MonkeyPatch) -> Guards:
 
 def without_holder_rule(patch: pytest.MonkeyPatch) -> Guards:
     """Whatever Submitted run a process does not execute itself, it takes for dead."""
-    patch.setattr(Takeover, "may_adopt", lambda self, key, job: True)
+    patch.setattr(executor, "process_liveness", lambda held, known: Liveness.GONE)
     return Guards()

@@ -10,6 +10,7 @@ from curation.lifecycle.outcome import (
     Calls,
     Cancelled,
     Completed,
+    Liveness,
     Result,
     SessionFailed,
     SessionRef,
@@ -132,7 +133,7 @@ def test_a_denied_observation_asks_for_an_approval_and_the_job_stays_running() -
 def test_a_denied_observation_is_shown_over_an_edit_of_a_control_until_one_is_allowed() -> None:
     refused = observed(running(), denied())
     assert refused.status is not None
-    job = stepped(edited(stored(running(), refused.status), observeIntervalSeconds=77), run_lives=True)
+    job = stepped(edited(stored(running(), refused.status), observeIntervalSeconds=77), liveness=Liveness.ALIVE)
     shown = find(job.status.conditions, "Authorized")
     assert shown is not None
     assert shown.status == "False"

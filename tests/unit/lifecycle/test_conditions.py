@@ -9,7 +9,7 @@ from curation.api.job import CurationJob, status_to_wire
 from curation.api.names import FailureClass
 from curation.lifecycle.conditions import derive, find
 from curation.lifecycle.decide import decide
-from curation.lifecycle.outcome import Calls, Completed, SessionRef, SessionSpawned
+from curation.lifecycle.outcome import Calls, Completed, Liveness, SessionRef, SessionSpawned
 from tests.oracles import kstatus
 from tests.oracles.flux import check_conditions
 from tests.oracles.kstatus import Status
@@ -83,7 +83,7 @@ def test_a_job_of_an_earlier_release_is_not_written_for_its_conditions_alone(mak
     assert len(old.status.conditions) == len(TYPES)
     assert derive(old.status, NOW + seconds(5)) == old.status.conditions
     assert kstatus.compute(raw(old)) is kstatus.compute(raw(job))
-    here: dict[str, Any] = {"run_lives": True, "slot": False, "module_digest": None}
+    here: dict[str, Any] = {"liveness": Liveness.ALIVE, "slot": False, "module_digest": None}
     assert decide(old, facts(**here, module_message=job.status.message)).status == old.status
 
 

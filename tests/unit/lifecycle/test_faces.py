@@ -5,7 +5,17 @@ import pytest
 from curation.api.names import FailureClass, Trigger
 from curation.lifecycle.complete import Ruling
 from curation.lifecycle.decide import decide
-from curation.lifecycle.outcome import Calls, Completed, Denied, Failed, Report, Result, SessionRef, SessionSpawned
+from curation.lifecycle.outcome import (
+    Calls,
+    Completed,
+    Denied,
+    Failed,
+    Liveness,
+    Report,
+    Result,
+    SessionRef,
+    SessionSpawned,
+)
 from tests.unit.lifecycle.builders import (
     ANSWERED,
     HERE,
@@ -104,7 +114,7 @@ def test_f7_once_a_session_is_recorded_its_run_can_no_longer_fail_the_job(result
 
 def test_f8_the_run_of_a_dead_operator_is_abandoned_and_the_next_claimed_in_one_write() -> None:
     died = claimed(holder=THERE)
-    step = decide(died, facts(adopt=True))
+    step = decide(died, facts(liveness=Liveness.GONE))
     assert step.launch is not None
     assert step.launch.holder == HERE
     assert died.status.run is not None

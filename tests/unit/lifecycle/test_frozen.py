@@ -8,6 +8,7 @@ from curation.api.digest import template_digest
 from curation.api.job import CurationJob
 from curation.api.references import ConfigFrom, Frozen, InputFrom
 from curation.lifecycle.decide import decide
+from curation.lifecycle.outcome import Liveness
 from curation.lifecycle.template import Template, template_changed
 from tests.unit.lifecycle.builders import (
     NOW,
@@ -117,7 +118,7 @@ def test_another_control_starts_nothing_whatever_the_config_map_holds_by_now(mak
     job = make()
     after = edited(job, observe_interval_seconds=5)
     assert not template_changed(after)
-    step = decide(after, facts(frozen=SECOND, run_lives=True))
+    step = decide(after, facts(frozen=SECOND, liveness=Liveness.ALIVE))
     assert (step.launch, step.freeze, step.status.frozen) == (None, False, FIRST)
     assert step.status.template_digest == job.status.template_digest
     assert step.status.phase is job.status.phase

@@ -9,7 +9,7 @@ from curation.api.job import CurationJob, JobStatus
 from curation.api.names import FailureClass, Trigger
 from curation.lifecycle.decide import decide
 from curation.lifecycle.landed import landed
-from curation.lifecycle.outcome import Result, SessionRef, SessionSpawned, StillRunning
+from curation.lifecycle.outcome import Liveness, Result, SessionRef, SessionSpawned, StillRunning
 from tests.unit.lifecycle.builders import (
     HERE,
     NOW,
@@ -97,7 +97,7 @@ def test_a_claim_that_was_superseded_meanwhile_is_not_to_be_launched() -> None:
 
 def test_a_takeover_that_two_processes_plan_at_the_same_moment_has_landed_for_one() -> None:
     before = claimed()
-    ours, theirs = (decided(before, holder=holder, adopt=True) for holder in ("a/1", "b/1"))
+    ours, theirs = (decided(before, holder=holder, liveness=Liveness.GONE) for holder in ("a/1", "b/1"))
     assert ours.history == theirs.history
     now = stored(before, theirs)
     assert landed(before, theirs, now)

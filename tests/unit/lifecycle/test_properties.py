@@ -20,6 +20,7 @@ from curation.lifecycle.outcome import (
     Calls,
     Cancelled,
     Completed,
+    Liveness,
     Report,
     Result,
     RunKey,
@@ -78,7 +79,7 @@ PROBLEMS = [
 
 @st.composite
 def fact_changes(draw: st.DrawFn) -> dict[str, Any]:
-    flags = ("slot", "run_lives", "adopt", "request_allowed", "module_unusable")
+    flags = ("slot", "request_allowed", "module_unusable")
     changes: dict[str, Any] = {flag: draw(st.booleans()) for flag in flags}
     changes["module_digest"] = draw(st.sampled_from([MODULE_DIGEST, MODULE_DIGEST, None]))
     changes["approval"] = draw(st.sampled_from([None, None, *ApprovalDecision]))
@@ -86,6 +87,7 @@ def fact_changes(draw: st.DrawFn) -> dict[str, Any]:
     changes["finalizer_refused"] = draw(st.sampled_from(["", "", "403 Forbidden: no"]))
     changes["holder"] = draw(st.sampled_from([HERE, THERE]))
     changes["clean"] = draw(st.booleans())
+    changes["liveness"] = draw(st.sampled_from(Liveness))
     return changes
 
 
@@ -149,7 +151,7 @@ class Life:
             assert objection(self.job, key(self.job), Trigger.SUBMIT) is None, "a run is current when it is launched"
         # What was written comes to rest: nothing is written a second time for the same facts.
         for _ in range(3):
-            again = decide(self.job, replace(facts, run_lives=True, adopt=False))
+            again = decide(self.job, replace(facts, liveness=Liveness.ALIVE))
             if again.status == self.job.status:
                 return
             assert self.job.status.phase is Phase.QUEUED, "only a job that was just freed is decided at once again"
@@ -206,7 +208,7 @@ def test_a_control_edit_never_restarts_anything(events: list[tuple[Any, ...]], e
     life.see(life.job)
     for event in events:
         life.happens(event)
-    facts = Facts(now=life.now, holder=HERE, run_lives=True, module_message="not there", cleaned=frozenset())
+    facts = Facts(now=life.now, holder=HERE, liveness=Liveness.ALIVE, module_message="not there", cleaned=frozenset())
     resting = stored(life.job, decide(life.job, facts).status)
     after = decide(edited(resting, **edit), facts)
     assert after.launch is None

@@ -8,7 +8,7 @@ import pytest
 from curation.api.job import CurationJob, ModuleReference, Observe, OnDenied, Retry, Timeouts
 from curation.api.names import FailureClass, Trigger
 from curation.lifecycle.decide import decide, runs_to_clean
-from curation.lifecycle.outcome import Completed
+from curation.lifecycle.outcome import Completed, Liveness
 from curation.lifecycle.step import Step
 from tests.unit.lifecycle.builders import (
     HERE,
@@ -98,7 +98,7 @@ def test_a_changed_template_that_cannot_be_claimed_ends_the_old_run_at_once(make
 @pytest.mark.parametrize("make", SEEN.values(), ids=SEEN)
 def test_a_control_edit_only_advances_observed_generation_in_one_write(make: Make, edit: dict[str, Any]) -> None:
     before = edited(make(), **edit)
-    here = {"run_lives": True, "module_digest": None, "module_message": before.status.message}
+    here = {"liveness": Liveness.ALIVE, "module_digest": None, "module_message": before.status.message}
     step = decide(before, facts(**here))
     assert step.launch is None
     assert step.status.observed_generation == before.metadata.generation
@@ -126,7 +126,7 @@ def test_an_edit_and_its_reversal_that_were_both_acted_on_are_a_new_run() -> Non
 
 def test_an_edit_and_its_reversal_that_no_one_acted_on_are_none() -> None:
     job = edited(edited(claimed(), rerun="1"), rerun="")
-    step = decide(job, facts(run_lives=True))
+    step = decide(job, facts(liveness=Liveness.ALIVE))
     assert step.launch is None
     assert step.status.run == job.status.run
     assert step.status.observed_generation == 3
@@ -146,7 +146,7 @@ def test_a_digest_that_differs_at_an_unchanged_generation_is_only_recorded() -> 
     for make in SEEN.values():
         job = make()
         older = stored(job, job.status.model_copy(update={"template_digest": "v0:by-an-older-release"}))
-        here = {"run_lives": True, "module_digest": None, "module_message": job.status.message}
+        here = {"liveness": Liveness.ALIVE, "module_digest": None, "module_message": job.status.message}
         step = decide(older, facts(**here))
         assert step.launch is None
         assert step.status == job.status
@@ -159,7 +159,7 @@ def test_a_digest_that_differs_at_an_unchanged_generation_is_only_recorded() -> 
 @pytest.mark.parametrize("make", IN_EVERY_PHASE.values(), ids=IN_EVERY_PHASE)
 def test_suspension_queues_what_has_not_finished_and_abandons_its_run(make: Make) -> None:
     before = edited(make(), suspend=True)
-    step = decide(before, facts(run_lives=True))
+    step = decide(before, facts(liveness=Liveness.ALIVE))
     status, old = step.status, before.status
     assert step.launch is None
     assert status.observed_generation == before.metadata.generation
@@ -218,20 +218,14 @@ def test_a_template_change_of_a_suspended_job_waits_for_its_resumption() -> None
 
 
 @pytest.mark.parametrize(
-    ("holder", "changes", "taken"),
-    [
-        (HERE, {"run_lives": True}, False),
-        (HERE, {"run_lives": False}, True),  # a claim whose answer was lost, or an execution that is dead for good
-        (THERE, {"run_lives": False}, False),
-        (THERE, {"adopt": True}, True),
-        (HERE, {"run_lives": True, "adopt": True}, False),
-    ],
+    ("liveness", "taken"), [(Liveness.ALIVE, False), (Liveness.UNKNOWN, False), (Liveness.GONE, True)]
 )
-def test_a_submitted_run_is_replaced_only_if_its_holder_is_gone(
-    holder: str, changes: dict[str, bool], taken: bool
+@pytest.mark.parametrize("holder", [HERE, THERE])
+def test_a_submitted_run_is_replaced_only_if_it_is_known_to_be_gone(
+    holder: str, liveness: Liveness, taken: bool
 ) -> None:
     job = claimed(holder=holder)
-    step = decide(job, facts(**changes))
+    step = decide(job, facts(liveness=liveness))
     assert (step.launch is not None) is taken
     if not taken:
         assert step.status == job.status
@@ -247,7 +241,7 @@ def test_a_submitted_run_is_replaced_only_if_its_holder_is_gone(
 
 @pytest.mark.parametrize("make", [running, awaiting, backing_off, finished], ids=lambda make: make.__name__)
 def test_a_job_that_is_not_submitted_needs_no_holder(make: Make) -> None:
-    settled(make(), adopt=True, run_lives=False)
+    settled(make(), liveness=Liveness.GONE)
 
 
 def test_a_run_that_is_replaced_while_no_slot_is_free_is_abandoned_all_the_same() -> None:

@@ -13,6 +13,7 @@ from curation.api.references import Frozen
 from curation.cluster.cache import Stored
 from curation.lifecycle import template
 from curation.lifecycle.decide import decide
+from curation.lifecycle.outcome import Liveness
 from curation.lifecycle.template import Template, template_changed, template_of
 from tests.unit.lifecycle.builders import (
     IN_EVERY_PHASE,
@@ -102,7 +103,7 @@ def test_a_field_that_a_newer_release_defaults_causes_no_run_and_no_write() -> N
         document["spec"]["isolation"] = "Process"
         document["spec"]["retry"]["multiplier"] = 2
         seen = CurationJob.model_validate(document)
-        here = {"run_lives": True, "slot": False, "module_digest": None, "module_message": job.status.message}
+        here = {"liveness": Liveness.ALIVE, "slot": False, "module_digest": None, "module_message": job.status.message}
         if job.status.phase is not None:
             settled(seen, **here)
         assert template_digest(seen.spec) == template_digest(job.spec)
@@ -213,6 +214,6 @@ def test_no_digest_is_made_where_the_generation_was_seen(monkeypatch: pytest.Mon
 def test_a_digest_of_an_older_form_is_recorded_anew_without_a_run() -> None:
     job = running()
     older = stored(job, job.status.model_copy(update={"template_digest": "v0:by-an-older-release"}))
-    step = decide(older, facts(run_lives=True))
+    step = decide(older, facts(liveness=Liveness.ALIVE))
     assert step.launch is None
     assert step.status.template_digest == template_digest(job.spec)

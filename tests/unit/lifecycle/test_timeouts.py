@@ -7,6 +7,7 @@ import pytest
 
 from curation.api.job import CurationJob, Timeouts
 from curation.lifecycle.decide import decide
+from curation.lifecycle.outcome import Liveness
 from tests.unit.lifecycle.builders import (
     NOW,
     awaiting,
@@ -51,7 +52,7 @@ def test_a_phase_that_lasts_too_long_fails_the_job(make: Make, limit: int, reaso
     job = limited(make())
     last = settled(job, now=NOW + seconds(limit - 0.001), **NOT_READY)
     assert last.wake_at == NOW + seconds(limit)
-    step = decide(job, facts(now=NOW + seconds(limit), run_lives=True, **NOT_READY))
+    step = decide(job, facts(now=NOW + seconds(limit), liveness=Liveness.ALIVE, **NOT_READY))
     status = step.status
     assert (status.phase, status.reason, status.phase_since) == ("Failed", reason, NOW + seconds(limit))
     assert field in status.message
@@ -150,7 +151,7 @@ def test_a_finished_job_is_deleted_when_its_time_to_live_is_over(make: Make) -> 
 
 @pytest.mark.parametrize("make", [waiting, claimed, awaiting, running], ids=lambda make: make.__name__)
 def test_a_job_that_has_not_finished_has_no_time_to_live(make: Make) -> None:
-    job = stepped(edited(make(), ttl_seconds_after_finished=0), run_lives=True, **NOT_READY)
+    job = stepped(edited(make(), ttl_seconds_after_finished=0), liveness=Liveness.ALIVE, **NOT_READY)
     settled(job, **NOT_READY)
 
 

@@ -17,8 +17,8 @@ from curation.cluster.connection import connect
 from curation.cluster.events import EventRecorder
 from curation.cluster.resources import JOBS, MODULES
 from curation.cluster.writer import Writer
-from curation.execution.seam import Ended, ExecutionRequest, Liveness, Sink, Supplies, Unsupplied
-from curation.lifecycle.outcome import Failed, FailureClass, Report
+from curation.execution.seam import Ended, ExecutionRequest, Held, Sink, Supplies, Unsupplied, process_liveness
+from curation.lifecycle.outcome import Failed, FailureClass, Liveness, Report
 from curation.oci.puller import Puller
 from curation.reconciler.approvals.asking import Approvals
 from curation.reconciler.jobs.memory import Memories
@@ -69,8 +69,8 @@ class SupplyingExecutor:
 
     def settled(self, execution: str) -> None: ...
 
-    def liveness(self, execution: str) -> Liveness:
-        return Liveness.UNKNOWN
+    def liveness(self, held: Held) -> Liveness:
+        return process_liveness(held, Liveness.UNKNOWN)
 
     async def drain(self, grace: float) -> None: ...
 
@@ -85,12 +85,12 @@ class Rig:
         self.modules = ModuleReconciler(context, store, self.in_use, Puller(folder=store.folder))
         self.credentials = ModuleCredentials(context.api, monotonic or loop().time)
         self.memories = Memories()
-        executor = SupplyingExecutor(RunSupplies(self.modules, self.credentials))
-        self.runs = Runs(context, self.memories, executor, self.modules)
+        self.executor = SupplyingExecutor(RunSupplies(self.modules, self.credentials))
+        self.runs = Runs(context, self.memories, self.executor, self.modules)
 
     def jobs(self, approvals: Approvals) -> JobReconciler:
         """The reconciler of jobs, on these parts."""
-        takeover = Takeover(self.context, self.memories, self.modules)
+        takeover = Takeover(self.context, self.memories, self.executor, self.modules)
         return JobReconciler(self.context, self.memories, self.runs, self.modules, approvals, takeover)
 
     def taken(self) -> list[Key]:

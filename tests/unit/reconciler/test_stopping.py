@@ -109,7 +109,7 @@ async def test_a_stop_before_the_work_has_begun_lets_none_begin(
         ending._plan.add("executions", stop_work)
 
         monkeypatch.setattr(context.api, "revision", slow_revision)
-        takeover = Takeover(context, rig.memories, rig.modules)
+        takeover = Takeover(context, rig.memories, rig.executor, rig.modules)
         reconcilers: Any = dict.fromkeys(context.caches, reconcile)
         connection: Any = None
         none: Any = None

@@ -1,17 +1,26 @@
 """The holder rule: which run of another process may be abandoned and replaced."""
 
 from pathlib import Path
+from typing import Any
+
+import pytest
 
 from curation.api.job import CurationJob
+from curation.execution.seam import Held, process_liveness
+from curation.lifecycle.outcome import Liveness
+from curation.reconciler.jobs import orders
 from curation.reconciler.jobs.takeover import Takeover
 from tests.unit.reconciler.disconnected import Rig, disconnected, job, key, run_status
-from tests.unit.reconciler.virtual_time import in_virtual_time, loop, now
+from tests.unit.reconciler.virtual_time import in_virtual_time, loop
 
 WALL = 120.0  # the default of a module that is not known
+ALIVE, GONE, UNKNOWN = Liveness
 
 
-def takeover(rig: Rig, leading_since: int) -> Takeover:
-    made = Takeover(rig.context, rig.memories, rig.modules, loop().time)
+def takeover(rig: Rig, leading_since: int, seconds: list[float] | None = None) -> Takeover:
+    """The rule of a process that leads since this version; it is as late as the last of these seconds."""
+    clock = loop().time if seconds is None else lambda: seconds[-1]
+    made = Takeover(rig.context, rig.memories, rig.executor, rig.modules, clock)
     made.leading_since = leading_since
     return made
 
@@ -20,51 +29,91 @@ def foreign(version: int = 5) -> CurationJob:
     return job(version=version, status=run_status("Submitted", holder="other/9"))
 
 
+def seen(rule: Takeover, found: CurationJob) -> Liveness:
+    rule.see(key(), found)
+    return rule.liveness(key(), found)
+
+
+@pytest.mark.parametrize(
+    ("changes", "known", "liveness"),
+    [
+        ({}, UNKNOWN, UNKNOWN),
+        ({}, ALIVE, ALIVE),
+        ({}, GONE, GONE),
+        ({"own": True}, UNKNOWN, GONE),
+        ({"own": True}, ALIVE, ALIVE),
+        ({"inherited": True}, UNKNOWN, GONE),
+        ({"unchanged": WALL - 0.1}, UNKNOWN, UNKNOWN),
+        ({"unchanged": WALL}, UNKNOWN, GONE),
+        ({"unchanged": 2 * WALL}, ALIVE, ALIVE),
+    ],
+)
+def test_an_execution_that_ends_with_its_process_is_gone_once_that_is(
+    changes: dict[str, Any], known: Liveness, liveness: Liveness
+) -> None:
+    held = Held(
+        **{"execution": "u.g1.a1/Submit/1", "own": False, "inherited": False, "unchanged": 0.0, **changes}, longest=WALL
+    )
+    assert process_liveness(held, known) is liveness
+
+
 @in_virtual_time
 async def test_a_run_that_was_there_when_this_process_began_to_lead_is_taken_over_at_once(tmp_path: Path) -> None:
     async with disconnected(tmp_path) as rig:
-        assert takeover(rig, 5).may_adopt(key(), foreign(version=5))
-        assert not takeover(rig, 5).may_adopt(key(), foreign(version=6))
+        assert seen(takeover(rig, 5), foreign(version=5)) is GONE
+        assert seen(takeover(rig, 5), foreign(version=6)) is UNKNOWN
 
 
 @in_virtual_time
-async def test_our_own_run_and_one_that_is_over_are_never_taken_over(tmp_path: Path) -> None:
+async def test_our_own_run_is_gone_once_nothing_of_it_is_under_way_and_one_that_is_over_never(tmp_path: Path) -> None:
     async with disconnected(tmp_path) as rig:
-        rule = takeover(rig, 100)
-        assert not rule.may_adopt(key(), job(status=run_status("Submitted")))
-        assert not rule.may_adopt(key(), job(status=run_status("Running", holder="other/9")))
-        assert not rule.may_adopt(key(), job())
+        rule, ours = takeover(rig, 100), job(status=run_status("Submitted"))
+        assert ours.status.run is not None
+        assert seen(rule, ours) is GONE
+        attempt = rig.runs.begin(orders.submit(key(), ours, ours.status.run))
+        assert seen(rule, ours) is ALIVE
+        rig.runs.discard(attempt)
+        assert seen(rule, ours) is GONE
+        assert seen(rule, job(status=run_status("Running", holder="other/9"))) is UNKNOWN
+        assert seen(rule, job()) is UNKNOWN
 
 
 @in_virtual_time
 async def test_a_later_run_is_taken_over_once_it_has_not_changed_for_its_wall_limit(tmp_path: Path) -> None:
     async with disconnected(tmp_path) as rig:
-        rule = takeover(rig, 1)
-        assert not rule.may_adopt(key(), foreign())
-        woken = await rig.queue.get()
-        assert (woken, round(now())) == (key(), WALL), "it wakes itself when the time has come"
-        assert rule.may_adopt(key(), foreign())
+        seconds = [10.0]
+        rule = takeover(rig, 1, seconds)
+        assert seen(rule, foreign()) is UNKNOWN
+        assert rule.look_again(key(), foreign()) == WALL
+        seconds.append(10.0 + WALL)
+        assert seen(rule, foreign()) is GONE
 
 
 @in_virtual_time
 async def test_every_change_of_the_object_starts_the_wait_anew(tmp_path: Path) -> None:
     async with disconnected(tmp_path) as rig:
-        rule = takeover(rig, 1)
-        assert not rule.may_adopt(key(), foreign(version=5))
-        await rig.queue.get()
-        rig.queue.done(key())
-        assert not rule.may_adopt(key(), foreign(version=6))
-        await rig.queue.get()
-        assert round(now()) == 2 * WALL
-        assert rule.may_adopt(key(), foreign(version=6))
+        seconds = [10.0]
+        rule = takeover(rig, 1, seconds)
+        assert seen(rule, foreign(version=5)) is UNKNOWN
+        seconds.append(10.0 + WALL)
+        assert seen(rule, foreign(version=6)) is UNKNOWN
+        assert rule.look_again(key(), foreign(version=6)) == WALL
+        seconds.append(10.0 + 2 * WALL)
+        assert seen(rule, foreign(version=6)) is GONE
+
+
+@in_virtual_time
+async def test_a_run_of_which_nothing_was_seen_yet_is_not_taken_over(tmp_path: Path) -> None:
+    async with disconnected(tmp_path) as rig:
+        assert takeover(rig, 1, [1000.0]).liveness(key(), foreign()) is UNKNOWN
 
 
 @in_virtual_time
 async def test_before_it_leads_a_process_waits_like_for_a_later_run(tmp_path: Path) -> None:
     async with disconnected(tmp_path) as rig:
-        rule = takeover(rig, 0)
-        assert not rule.may_adopt(key(), foreign())
+        seconds = [10.0]
+        rule = takeover(rig, 0, seconds)
+        assert seen(rule, foreign()) is UNKNOWN
         rig.memories.forget(key(), None)
-        await rig.queue.get()
-        rig.queue.done(key())
-        assert not rule.may_adopt(key(), foreign()), "a forgotten job is watched from the beginning"
+        seconds.append(10.0 + WALL)
+        assert seen(rule, foreign()) is UNKNOWN, "a forgotten job is watched from the beginning"

@@ -17,7 +17,7 @@ from curation.cluster.cache import Stored
 from curation.lifecycle.decide import decide
 from curation.lifecycle.landed import landed
 from curation.lifecycle.log_fields import run_fields
-from curation.lifecycle.outcome import Report, Trigger
+from curation.lifecycle.outcome import Liveness, Report, Trigger
 from curation.lifecycle.step import Facts, Step
 from curation.reconciler.approvals.asking import Approvals
 from curation.reconciler.jobs import orders
@@ -94,7 +94,10 @@ class JobReconciler:
             self._memories.of(key, job.metadata.uid).finish()
         # Before the write, which may be refused for long. Whatever version this is: what is abandoned stays abandoned.
         self.cleanup.advance(key, job)
+        self._takeover.see(key, job)
         facts = self._facts(key, job)
+        if facts.liveness is Liveness.UNKNOWN and (left := self._takeover.look_again(key, job)) is not None:
+            self._context.queue.add_after(key, left)
         step = decide(job, facts)
         if step.launch is not None and not self._modules.fresh(key.namespace, job.spec.module_ref.name):
             # What a run is claimed with is to be what the module's source holds now.
@@ -158,7 +161,6 @@ class JobReconciler:
         module = self._modules.state(key.namespace, job.spec.module_ref.name)
         if module.digest is None:
             self._modules.wake_when_changed(key.namespace, job.spec.module_ref.name, key)
-        run = job.status.run
         approval = self._approvals.facts(key, job)
         return Facts(
             now=self._context.clock.now(),
@@ -167,8 +169,7 @@ class JobReconciler:
             module_message=module.message,
             module_unusable=module.unusable,
             module_config=dict(module.spec.config) if module.spec is not None else {},
-            run_lives=run is not None and self._memories.of(key, job.metadata.uid).lives(run.id),
-            adopt=self._takeover.may_adopt(key, job),
+            liveness=self._takeover.liveness(key, job),
             request_allowed=approval.allowed,
             approval=approval.decision,
             approval_problem=approval.problem,

@@ -1,10 +1,12 @@
-"""The holder rule (docs/fence.md, rule 3): when the Submitted run of another process may be taken over."""
+"""Who executes a Submitted run: what this process knows of it, for the executor to say whether it goes on (rule 3)."""
 
 import time
 from collections.abc import Callable
 
-from curation.api.job import CurationJob
-from curation.api.names import Phase
+from curation.api.job import CurationJob, Run
+from curation.api.names import Phase, Trigger
+from curation.execution.seam import Executor, Held, execution_id
+from curation.lifecycle.outcome import Liveness
 from curation.reconciler.jobs.memory import ForeignRun, Memories
 from curation.reconciler.runtime.context import Context
 from curation.reconciler.runtime.key import Key
@@ -12,45 +14,66 @@ from curation.reconciler.sources.modules import ModuleReconciler
 
 
 class Takeover:
-    """Says whether the holder of a run counts as gone.
+    """Watches the runs of other processes, which it may take over.
 
-    If the run was in the cluster before this process began to lead, its holder is gone: this process has replaced it.
-    The holder of a later run counts as gone only once the run has not changed for longer than a run can take, so that
-    two operators without a lease do not chase each other. What was there before is known by resourceVersions, not by
-    clocks.
+    If a run was in the cluster before this process began to lead, its holder is gone: this process has replaced it.
+    What was there before is known by resourceVersions, not by clocks.
     """
 
     def __init__(
         self,
         context: Context,
         memories: Memories,
+        executor: Executor,
         modules: ModuleReconciler,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._context = context
         self._memories = memories
+        self._executor = executor
         self._modules = modules
         self._monotonic = monotonic
         self.leading_since = 0
         """The revision of the jobs when this process began to lead; 0 before."""
 
-    def may_adopt(self, key: Key, job: CurationJob) -> bool:
-        """Whether the current run of this job may be abandoned and replaced by this process."""
-        run = job.status.run
-        holder = self._context.settings.holder
-        memory = self._memories.of(key, job.metadata.uid)
-        if job.status.phase is not Phase.SUBMITTED or run is None or run.holder == holder:
+    def see(self, key: Key, job: CurationJob) -> None:
+        """Note since when the run of another process has not changed."""
+        run, memory = _submitted(job), self._memories.of(key, job.metadata.uid)
+        if run is None or run.holder == self._context.settings.holder:
             memory.foreign = None
-            return False
-        if int(job.metadata.resource_version) <= self.leading_since:
-            return True
-        now, version = self._monotonic(), job.metadata.resource_version
-        known = memory.foreign
+            return
+        known, version = memory.foreign, job.metadata.resource_version
         if known is None or (known.run_id, known.version) != (run.id, version):
-            known = memory.foreign = ForeignRun(run.id, version, now)
-        wall = self._modules.wall_seconds(key.namespace, run.module.name)
-        left = known.since + wall - now
-        if left <= 0:
-            return True
-        self._context.queue.add_after(key, left)
-        return False
+            memory.foreign = ForeignRun(run.id, version, self._monotonic())
+
+    def liveness(self, key: Key, job: CurationJob) -> Liveness:
+        """Whether the current run of this job goes on."""
+        run, memory = _submitted(job), self._memories.of(key, job.metadata.uid)
+        if run is None:
+            return Liveness.UNKNOWN
+        if memory.lives(run.id):
+            return Liveness.ALIVE
+        return self._executor.liveness(self._held(key, job, run))
+
+    def look_again(self, key: Key, job: CurationJob) -> float | None:
+        """Seconds until a run of which nothing is known counts as gone; None if it never does by itself."""
+        run = _submitted(job)
+        if run is None or run.holder == self._context.settings.holder:
+            return None
+        held = self._held(key, job, run)
+        return held.longest - held.unchanged
+
+    def _held(self, key: Key, job: CurationJob, run: Run) -> Held:
+        foreign, version = self._memories.of(key, job.metadata.uid).foreign, job.metadata.resource_version
+        seen = foreign is not None and (foreign.run_id, foreign.version) == (run.id, version)
+        return Held(
+            execution=execution_id(run.id, Trigger.SUBMIT, 1),
+            own=run.holder == self._context.settings.holder,
+            inherited=int(version) <= self.leading_since,
+            unchanged=self._monotonic() - foreign.since if foreign is not None and seen else 0.0,
+            longest=self._modules.wall_seconds(key.namespace, run.module.name),
+        )
+
+
+def _submitted(job: CurationJob) -> Run | None:
+    return job.status.run if job.status.phase is Phase.SUBMITTED else None

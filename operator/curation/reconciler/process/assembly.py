@@ -58,7 +58,7 @@ def assemble(
     memories = Memories()
     executor = executor_of(RunSupplies(modules, ModuleCredentials(context.api)))
     runs = Runs(context, memories, executor, modules)
-    takeover = Takeover(context, memories, modules)
+    takeover = Takeover(context, memories, executor, modules)
     grants = Grants(context, index)
     approvals = Approvals(context, grants)
     policies = PolicyReconciler(context, in_use, checkers)
