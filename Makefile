@@ -12,7 +12,7 @@ FACES ?= 1
 # One event loop for all tests, so that an operator can serve several of them.
 LENT := --lend-operators 25 -o asyncio_default_test_loop_scope=session -o asyncio_default_fixture_loop_scope=session
 
-.PHONY: help demo recording test unit one controlplane lint format generate verify audit modules bench gauntlet faces guards gitops helm chart release e2e compat lock clean
+.PHONY: help demo recording test unit one controlplane lint format generate verify audit modules bench gauntlet faces guards gitops certmanager helm chart release e2e compat lock clean
 
 help: ## List the targets.
 	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -50,6 +50,11 @@ gitops: $(READY) ## The promises about GitOps under Flux' real controllers (buil
 	@$(BIN)/python -m testing.gitops build > /dev/null
 	@$(BIN)/python -m pytest tests/gitops_kit -o asyncio_default_fixture_loop_scope=session \
 		-o asyncio_default_test_loop_scope=session
+
+certmanager: $(READY) ## The webhook's certificate from the real cert-manager (built once: 5 minutes of processor time).
+	@$(BIN)/python -m testing.controlplane build --tests > /dev/null
+	@$(BIN)/python -m testing.certmanager > /dev/null
+	@$(BIN)/python -m pytest tests/certmanager_kit
 
 helm: $(READY) ## Write the whole Helm chart to dist/chart, for `helm install`.
 	@$(BIN)/python -m hack.chart

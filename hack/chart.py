@@ -56,7 +56,10 @@ def templates(root: Path = ROOT) -> dict[str, str]:
         "namespaced": _for_each_namespace(_component(manifests, "namespaced")),
         "secrets": _for_each_secret(_component(manifests, "secrets")),
         "grafana": _if(".Values.grafana.enabled", _documents([_dashboard(manifests / "components" / "grafana")])),
-        "webhook": _if(_WEBHOOK, _documents(_component(manifests, "webhook"))),
+        "webhook": _if(_WEBHOOK, "".join(map(_webhook, _component(manifests, "webhook")))),
+        "webhook-cert-manager": _if(
+            f"{_WEBHOOK} .Values.webhook.certManager", _documents(_component(manifests, "webhook-cert-manager"))
+        ),
         "prometheus": _if(".Values.prometheus.enabled", _monitoring(_component(manifests, "prometheus"))),
         "admission-no-self-approval": _if(
             ".Values.admission.noSelfApproval", _documents(_component(manifests, "admission-no-self-approval"))
@@ -247,12 +250,44 @@ _ARGUMENTS: Final = """\
 {{- end }}
 {{- if and .Values.webhook.enabled (not .Values.namespaces) }}
         - --https-bind=:9443
+{{- if .Values.webhook.certManager }}
+        - --https-certificate=/etc/curation/webhook/tls.crt
+        - --https-key=/etc/curation/webhook/tls.key
+{{- end }}
 {{- end }}"""
 _PORTS: Final = """\
 {{- if and .Values.webhook.enabled (not .Values.namespaces) }}
         - containerPort: 9443
           name: https
 {{- end }}"""
+
+_MOUNTS: Final = """\
+{{- if and .Values.webhook.enabled .Values.webhook.certManager (not .Values.namespaces) }}
+        - name: webhook-certificate
+          mountPath: /etc/curation/webhook
+          readOnly: true
+{{- end }}"""
+_VOLUMES: Final = """\
+{{- if and .Values.webhook.enabled .Values.webhook.certManager (not .Values.namespaces) }}
+      - name: webhook-certificate
+        secret:
+          secretName: curation-operator-webhook-tls
+          defaultMode: 0440
+{{- end }}"""
+_INJECTED: Final = """\
+{{- if .Values.webhook.certManager }}
+  annotations:
+    cert-manager.io/inject-ca-from: {{ $.Release.Namespace }}/curation-operator-webhook
+{{- end }}"""
+
+
+def _webhook(item: Object) -> str:
+    """Where cert-manager makes the certificate, the operator needs no right, and cert-manager a word."""
+    if item["kind"] == "ValidatingWebhookConfiguration":
+        item["metadata"]["__INJECTED__"] = None
+        return _document(item, blocks={"INJECTED": _INJECTED})
+    own = item["kind"] == "Secret" or item["apiVersion"].startswith("rbac.")
+    return _if("not .Values.webhook.certManager", _document(item)) if own else _document(item)
 
 
 def _deployment(item: Object) -> str:
@@ -269,6 +304,8 @@ def _deployment(item: Object) -> str:
     args[args.index("--log-format=json")] = "__LOGFORMAT__"
     args.append("__ARGUMENTS__")
     container["ports"].append("__PORTS__")
+    container["volumeMounts"].append("__MOUNTS__")
+    pod["spec"]["volumes"].append("__VOLUMES__")
     return _document(
         item,
         inline={
@@ -279,6 +316,8 @@ def _deployment(item: Object) -> str:
         blocks={
             "ARGUMENTS": _ARGUMENTS,
             "PORTS": _PORTS,
+            "MOUNTS": _MOUNTS,
+            "VOLUMES": _VOLUMES,
             "PULL": "{{- with .Values.image.pullPolicy }}\n        imagePullPolicy: {{ . }}\n{{- end }}",
             "RESOURCES": "        resources:\n{{ toYaml .Values.resources | indent 10 }}",
             "PODANNOTATIONS": (

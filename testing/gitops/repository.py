@@ -110,6 +110,8 @@ def _handler(root: Path) -> type[BaseHTTPRequestHandler]:
                 if name not in ("Status", "Content-Length"):
                     self.send_header(name, value)
             self.send_header("Content-Length", str(len(content)))
+            # The server's end waits for its threads: one would sit on a connection that is kept for 90 s.
+            self.send_header("Connection", "close")
             self.end_headers()
             self.wfile.write(content)
 

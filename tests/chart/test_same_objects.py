@@ -36,6 +36,7 @@ COMPONENTS: dict[str, dict[str, Any]] = {
     "grafana": {"grafana": {"enabled": True}},
     "admission-no-self-approval": {"admission": {"noSelfApproval": True}},
     "admission-approval-limits": {"admission": {"approvalLimits": {"enabled": True}}},
+    "webhook-cert-manager": {"webhook": {"certManager": True}},
 }
 """The components that no overlay has."""
 

@@ -7,6 +7,7 @@ import pytest
 import pytest_asyncio
 
 from testing.controlplane.install import OPERATOR_GROUPS, OPERATOR_USER, install
+from testing.controlplane.ports import free_port
 from testing.controlplane.server import ControlPlane
 from testing.gitops import flux
 from testing.gitops.build import FLUX
@@ -15,6 +16,8 @@ from testing.gitops.repository import Repository
 from testing.operator_process import OperatorProcess
 from testing.sessions import SessionService
 from tests.gitops_kit.team import Team
+from tests.harness import certificates
+from tests.harness.doors import Door
 
 
 @pytest.fixture(scope="session")
@@ -39,12 +42,21 @@ async def service() -> AsyncIterator[SessionService]:
         yield made
 
 
+@pytest.fixture(scope="session")
+def webhook(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path]:
+    """Where the operator serves its webhook, and the certificate; the key is beside it. Nobody asks it yet."""
+    certificate, _ = certificates.self_signed(tmp_path_factory.mktemp("webhook"), "127.0.0.1")
+    return f"127.0.0.1:{free_port()}", certificate
+
+
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
-async def operator(server: ControlPlane) -> AsyncIterator[OperatorProcess]:
+async def operator(server: ControlPlane, webhook: tuple[str, Path]) -> AsyncIterator[OperatorProcess]:
     """The operator, for all namespaces, as its service account."""
+    address, certificate = webhook
+    options = ("--no-lease", "--allow-cidr", "127.0.0.0/8", "--http-bind", "127.0.0.1:0", "--log-format", "json")
+    files = ("--https-certificate", str(certificate), "--https-key", str(certificate.with_suffix(".key")))
     made = OperatorProcess(
-        server.connection.environment(OPERATOR_USER, OPERATOR_GROUPS),
-        ("--no-lease", "--allow-cidr", "127.0.0.0/8", "--http-bind", "127.0.0.1:0", "--log-format", "json"),
+        server.connection.environment(OPERATOR_USER, OPERATOR_GROUPS), (*options, "--https-bind", address, *files)
     )
     try:
         await made.start()
@@ -78,3 +90,13 @@ async def team(
         gated.check()
         assert operator.running, operator.text()
         await made.end()
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def door(team: Team, webhook: tuple[str, Path]) -> AsyncIterator[Door]:
+    """The API server asks the webhook about the team's policies, and about cluster policies with its label."""
+    address, certificate = webhook
+    made = Door(team.server.connection, team.name)
+    made.open(f"https://{address}", certificate.read_bytes())
+    yield made
+    made.close()

@@ -79,6 +79,7 @@ class Team:
             "retryInterval": "5s",
             **spec,
         }
+        kustomization["spec"] = {name: value for name, value in kustomization["spec"].items() if value is not None}
         if self.checks is not None:
             kustomization["spec"]["healthCheckExprs"] = self.checks
         for check in kustomization["spec"]["healthCheckExprs"]:

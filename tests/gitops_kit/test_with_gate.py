@@ -8,10 +8,13 @@ import asyncio
 import time
 
 import pytest
+import yaml
 
 from testing.controlplane.install import OPERATOR_USER
 from testing.gitops.flux import KUSTOMIZE_USER
-from tests.gitops_kit.team import GROUP, Team
+from tests.gitops_kit.team import GROUP, Document, Team
+from tests.harness import doorway
+from tests.harness.doors import Door
 from tests.harness.manifests import module, policy
 
 GATE = True
@@ -119,6 +122,34 @@ async def test_an_invalid_policy_in_a_commit_is_named_and_the_next_commit_mends_
     revision = await team.commit("mended", module(), policy(), team.job())
     await team.finish()
     await team.until_ready(revision)
+
+
+@pytest.mark.parametrize("kind", ["CurationPolicy", "ClusterCurationPolicy"])
+async def test_a_typing_error_in_a_policy_is_refused_at_the_door_in_words_that_flux_shows(
+    team: Team, door: Door, kind: str
+) -> None:
+    def text(cedar: str) -> Document:
+        return doorway.policy(f"door-{team.name}", cedar, namespace=team.name, kind=kind)
+
+    async def asked() -> bool:
+        said = await team.kubectl(
+            *("apply", "--dry-run=server", "-f", "-"), input=yaml.safe_dump(text(doorway.BROKEN)), check=False
+        )
+        return "created" not in said
+
+    await team.until(asked, "the API server asks the webhook")
+    revision = await team.commit("typo", text(doorway.BROKEN))
+    # A target namespace would be given to what has none.
+    await team.follow(targetNamespace=None)
+    failed = await team.until_ready(revision, ready="False")
+    assert doorway.WHERE in failed["message"], failed
+    assert "resourse" in failed["message"]
+    assert "kubectl curation check-policy" in failed["message"]
+    where = f"/namespaces/{team.name}/curationpolicies" if kind == "CurationPolicy" else "/clustercurationpolicies"
+    assert not await team.get(f"{GROUP}{where}/door-{team.name}"), "it was not stored"
+    revision = await team.commit("mended", text(doorway.GOOD))
+    await team.until_ready(revision)
+    await team.commit("nothing")
 
 
 async def test_job_module_and_policy_are_pruned_in_one_commit_and_the_session_is_cancelled(team: Team) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
+from testing.certmanager import build as certmanager
 from testing.controlplane.connection import Connection
 from testing.controlplane.server import ControlPlane
 from tests.integration.api.objects import until
@@ -30,12 +31,30 @@ _OPTIONAL = {
         f"validatingadmissionpolicybinding.{_ADMISSION}/curation-approval-limits",
     ],
     "grafana": ["configmap/curation-dashboard"],
+    "webhook-cert-manager": [
+        *(f"issuer.cert-manager.io/curation-operator-webhook{suffix}" for suffix in ("", "-root")),
+        *(f"certificate.cert-manager.io/curation-operator-webhook{suffix}" for suffix in ("", "-ca")),
+    ],
     "prometheus": [
         "servicemonitor.monitoring.coreos.com/curation-operator",
         "prometheusrule.monitoring.coreos.com/curation-operator",
     ],
 }
 """The components that no overlay has, and the objects that each adds."""
+_CRDS_OF_PROMETHEUS = "example/prometheus-operator-crd/monitoring.coreos.com_{}.yaml"
+_OF_OTHERS = {
+    "prometheus": (
+        _MONITORING,
+        "github.com/prometheus-operator/prometheus-operator",
+        [_CRDS_OF_PROMETHEUS.format(kind) for kind in ("servicemonitors", "prometheusrules")],
+    ),
+    "webhook-cert-manager": (
+        certmanager.SOURCE,
+        certmanager.MODULE,
+        [f"deploy/crds/cert-manager.io_{kind}.yaml" for kind in ("certificates", "issuers")],
+    ),
+}
+"""Of those, the ones with kinds of others: where the CRDs are to be had."""
 
 
 @pytest.fixture
@@ -127,25 +146,39 @@ def test_no_self_approval_is_not_built_where_nobody_stamps_who_asks(
     assert (said in built.stderr) == refused
 
 
-@pytest.mark.parametrize("component", [name for name in _OPTIONAL if name != "prometheus"])
+@pytest.mark.parametrize("component", [name for name in _OPTIONAL if name not in _OF_OTHERS])
 def test_an_optional_component_is_applied_with_the_default_overlay(
     empty: ControlPlane, tmp_path: Path, component: str
 ) -> None:
     _apply_with_default(empty, tmp_path, component)
 
 
-def test_the_prometheus_component_fits_the_crds_of_the_prometheus_operator(empty: ControlPlane, tmp_path: Path) -> None:
+@pytest.mark.parametrize("component", _OF_OTHERS)
+def test_a_component_with_kinds_of_others_fits_their_crds(empty: ControlPlane, tmp_path: Path, component: str) -> None:
+    source, module, names = _OF_OTHERS[component]
     try:
-        folder = go_programs.module(_MONITORING, "github.com/prometheus-operator/prometheus-operator")
+        folder = go_programs.module(source, module)
     except go_programs.CannotBuild as reason:
         pytest.skip(str(reason))
-    for kind in ("servicemonitors", "prometheusrules"):
-        crd = folder / "example" / "prometheus-operator-crd" / f"monitoring.coreos.com_{kind}.yaml"
+    for name in names:
+        crd = folder / name
         empty.kubectl(*_APPLY, "-f", str(crd))
         # Trap: the second alone fails at once where the kind has no conditions yet.
         empty.kubectl("wait", "--for=jsonpath={.status.conditions}", "--timeout=60s", "-f", str(crd))
         empty.kubectl("wait", "--for=condition=Established", "--timeout=60s", "-f", str(crd))
-    _apply_with_default(empty, tmp_path, "prometheus")
+    _apply_with_default(empty, tmp_path, component)
+
+
+def test_where_cert_manager_makes_the_certificate_the_operator_has_no_right_to_a_secret_or_a_webhook_configuration(
+    control_plane: Connection, tmp_path: Path
+) -> None:
+    _kustomization(tmp_path, "webhook-cert-manager", "default")
+    rendered = _kustomize(control_plane, tmp_path)
+    rules = [rule for item in rendered if item["kind"] in ("Role", "ClusterRole") for rule in item.get("rules") or ()]
+    granted = {resource for rule in rules for resource in rule["resources"]}
+    assert "curationjobs" in granted
+    assert granted.isdisjoint({"secrets", "validatingwebhookconfigurations"})
+    assert "Secret" not in {item["kind"] for item in rendered}
 
 
 def _apply_with_default(empty: ControlPlane, folder: Path, component: str) -> None:
