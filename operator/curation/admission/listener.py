@@ -163,7 +163,7 @@ class _Listener:
                 self._lines.pop(address, None)
 
     async def _warnings(self, review: Review) -> list[str]:
-        found = [each for each in (reviews.input_warning(review.input_bytes),) if each]
+        found = [*review.deprecated, *(each for each in (reviews.input_warning(review.input_bytes),) if each)]
         if review.module and await self._known(Fact.MODULE, review.namespace, review.module) is Known.ABSENT:
             found.append(
                 f"spec.moduleRef: there is no CurationModule {review.module} in this namespace yet: the job waits"

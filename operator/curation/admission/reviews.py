@@ -24,6 +24,10 @@ PROBE: Final = "webhook-probe"
 """The name of the CurationApproval that the operator creates as a dry run, to see whether the webhook is asked."""
 REACHED: Final = "the webhook of the Curation Operator was reached"
 """What is then warned of: the operator reads it, and knows that some replica was."""
+OBSERVE_INTERVAL: Final = (
+    "spec.observeIntervalSeconds is deprecated: write spec.observe instead, whose two fields bound an interval that "
+    "grows while nothing changes"
+)
 HINT: Final = "check it with: kubectl curation check-policy FILE"
 
 
@@ -48,6 +52,7 @@ class _Spec(msgspec.Struct):
     moduleRef: Any = None  # noqa: N815
     input: msgspec.Raw = msgspec.Raw(b"")
     credentials: Any = None
+    observeIntervalSeconds: Any = None  # noqa: N815
 
 
 class _Object(msgspec.Struct):
@@ -115,6 +120,13 @@ class Review:
     def input_bytes(self) -> int:
         """Bytes of a job's input, as it was sent."""
         return len(bytes(self._spec.input)) if self.kind == "CurationJob" else 0
+
+    @property
+    def deprecated(self) -> list[str]:
+        """What is warned of fields that a later release no longer has."""
+        if self.kind != "CurationJob" or self._spec.observeIntervalSeconds is None:
+            return []
+        return [OBSERVE_INTERVAL]
 
     @property
     def module(self) -> str:

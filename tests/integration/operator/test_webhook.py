@@ -1,13 +1,16 @@
 """A broken policy is stopped at the door: kubectl against a real API server, which asks a real operator."""
 
 import asyncio
+import json
 import os
 import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
-from curation.checking.policy_judgement import judge_policy
 from testing.operator_process import OperatorProcess
 from tests.harness import certificates
 from tests.harness.doorway import BROKEN, GOOD, WHERE, Doorway, policy
@@ -25,6 +28,12 @@ CASES = {
     "a host in upper case": GOOD.replace("h.example", "H.Example"),
     "a method in lower case": GOOD[:-1] + ' when { context.method == "get" };',
     "a permit of everything": "permit (principal, action, resource);",
+    "a pattern without its end": GOOD[:-1] + ' when { context.path like "/a*" };',
+    "two warnings": GOOD.replace("h.example", "H.Example")[:-1] + ' when { context.method == "get" };',
+    "an unknown action": GOOD.replace("action,", 'action == Action::"nothing",'),
+    "an unknown type": GOOD.replace("Agent", "Agnet"),
+    "text that is no Cedar": "# a comment of another language",
+    "nothing that ends": 'permit (principal, action, resource) when { "',
 }
 
 
@@ -61,20 +70,32 @@ async def test_a_typing_error_is_refused_by_each_way_of_kubectl_in_words_that_na
     assert await run(doorway.stored, "p") == GOOD
 
 
-async def test_the_webhook_and_check_policy_give_the_same_answers(doorway: Doorway) -> None:
+async def test_the_webhook_and_check_policy_give_the_same_answers(doorway: Doorway, tmp_path: Path) -> None:
+    """The command, as it is run before a commit, and kubectl, for each case as a policy of either kind."""
     await doorway.opened()
-    for number, text in enumerate(CASES.values()):
-        for kind in ("CurationPolicy", "ClusterCurationPolicy"):
-            judgement = judge_policy(text, cluster=kind != "CurationPolicy")
-            document = policy(f"case-{number}-{doorway.namespace}", text, namespace=doorway.namespace, kind=kind)
-            code, said = await asyncio.to_thread(doorway.applied, document, "--dry-run=server")
-            told = " ".join(said.split())
-            assert (code == 0) == judgement.check.valid, said
-            if not judgement.check.valid:
-                assert " ".join(f"spec.cedar: {judgement.check.message}".split()) in told
-            assert said.count("Warning: ") == len(judgement.warnings), said
-            for warning in judgement.warnings:
-                assert f"Warning: {warning}" in said
+    kinds = ("CurationPolicy", "ClusterCurationPolicy")
+    documents = [
+        policy(f"case-{number}-{kind.lower()}-{doorway.namespace}", text, namespace=doorway.namespace, kind=kind)
+        for number, text in enumerate(CASES.values())
+        for kind in kinds
+    ]
+    file = tmp_path / "cases.yaml"
+    file.write_text(yaml.safe_dump_all(documents))
+    command = [sys.executable, "-m", "curation.cli.plugin", "check-policy", "-o", "json", str(file)]
+    checked = await asyncio.to_thread(subprocess.run, command, capture_output=True, text=True, check=False)
+    answers = json.loads(checked.stdout)
+    assert len(answers) == len(documents)
+    assert len({(answer["valid"], answer["reason"], len(answer["warnings"])) for answer in answers}) >= 4
+    for document, answer in zip(documents, answers, strict=True):
+        assert document["metadata"]["name"] in answer["name"]
+        code, said = await asyncio.to_thread(doorway.applied, document, "--dry-run=server")
+        told = " ".join(said.split())
+        assert (code == 0) == answer["valid"], said
+        if not answer["valid"]:
+            assert " ".join(f"spec.cedar: {answer['message']}".split()) in told
+        assert said.count("Warning: ") == len(answer["warnings"]), said
+        for warning in answer["warnings"]:
+            assert f"Warning: {warning}" in said
 
 
 async def test_with_the_operator_down_new_texts_wait_and_nothing_else_does(doorway: Doorway) -> None:
@@ -145,10 +166,16 @@ async def test_jobs_and_modules_are_warned_of_and_never_refused(doorway: Doorway
         "apiVersion": "curation.dev/v1alpha1",
         "kind": "CurationJob",
         "metadata": {"name": "j"},
-        "spec": {"moduleRef": {"name": "nobody"}, "suspend": True, "input": {"text": "x" * 70_000}},
+        "spec": {
+            "moduleRef": {"name": "nobody"},
+            "suspend": True,
+            "input": {"text": "x" * 70_000},
+            "observeIntervalSeconds": 5,
+        },
     }
     code, said = await run(doorway.applied, job)
     assert code == 0, said
+    assert "Warning: spec.observeIntervalSeconds is deprecated: write spec.observe instead" in said
     assert "Warning: spec.moduleRef: there is no CurationModule nobody in this namespace yet" in said
     assert "Warning: spec.input has 70" in said
     module = {

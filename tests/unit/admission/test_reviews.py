@@ -94,6 +94,15 @@ def test_of_jobs_and_modules_only_what_is_warned_of_is_read() -> None:
     assert len(review("CurationModule", {"credentials": many}).secrets) == reviews.MAX_CREDENTIALS
 
 
+def test_a_deprecated_field_is_warned_of_and_no_other() -> None:
+    job = review("CurationJob", {"moduleRef": {"name": "m"}, "observeIntervalSeconds": 5})
+    assert job.deprecated == [reviews.OBSERVE_INTERVAL]
+    assert len(reviews.OBSERVE_INTERVAL) <= reviews.MAX_WARNING_CHARS
+    assert review("CurationJob", {"observe": {"minSeconds": 1}}).deprecated == []
+    assert review("CurationJob", {"observeIntervalSeconds": None}).deprecated == []
+    assert review("CurationModule", {"observeIntervalSeconds": 5}).deprecated == []
+
+
 @pytest.mark.parametrize(
     "spec",
     [

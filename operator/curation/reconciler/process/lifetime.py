@@ -30,6 +30,7 @@ from curation.egress.client import EgressClient
 from curation.egress.floor import AddressFloor
 from curation.execution.in_process import InProcessExecutor
 from curation.execution.seam import Supplies
+from curation.isolation.orphans import Orphans
 from curation.notifying.notifier import Notifier
 from curation.oci.puller import Puller
 from curation.reconciler.jobs import cleanup, observation
@@ -215,7 +216,8 @@ class Process:
             kept = asyncio.create_task(keeping.run(), name="webhook's certificate")
             self._plan.add("webhook", lambda: _ended(kept))
         looking = asyncio.create_task(WebhookReach(context, lambda: self._working).run(), name="webhook's reach")
-        self._plan.add("webhook", lambda: _ended(looking))
+        reaping = asyncio.create_task(Orphans().run(), name="orphans")
+        self._plan.add("webhook", lambda: _ended(looking, reaping))
         webhook.start()
 
     def _notifier(self) -> Notifier | None:
