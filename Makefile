@@ -9,10 +9,11 @@ CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/curation-operator
 TESTS ?= tests/unit tests/integration
 WORKERS ?= 4
 FACES ?= 1
+PLUGIN ?= 1
 # One event loop for all tests, so that an operator can serve several of them.
 LENT := --lend-operators 25 -o asyncio_default_test_loop_scope=session -o asyncio_default_fixture_loop_scope=session
 
-.PHONY: help demo recording test unit one controlplane lint format generate verify audit modules bench gauntlet faces guards gitops certmanager helm chart release e2e compat lock clean
+.PHONY: help demo recording test unit one controlplane lint format generate verify audit modules bench gauntlet faces guards gitops certmanager helm chart release plugin krew e2e compat lock clean
 
 help: ## List the targets.
 	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -63,8 +64,17 @@ chart: $(READY) ## Helm chart, overlays and one-file manifests on a real API ser
 	@$(BIN)/python -m testing.controlplane build --tests > /dev/null
 	@$(BIN)/python -m pytest tests/chart -n 2
 
-release: $(READY) ## Make in dist/ what of a release needs no registry: manifests, chart, wheel (IMAGE=NAME:TAG).
-	@$(BIN)/python -m hack.release $(if $(IMAGE),--image "$(IMAGE)")
+# URL is where the files will be, such as https://.../releases/download/v0.1.0: for the manifest of krew. PLUGIN= leaves
+# the archive of kubectl-curation out.
+release: $(READY) ## Make in dist/ what of a release needs no registry: manifests, chart, wheel, plugin (IMAGE=NAME:TAG URL=...).
+	@$(BIN)/python -m hack.release $(if $(IMAGE),--image "$(IMAGE)") $(if $(URL),--url "$(URL)") $(if $(PLUGIN),,--without-plugin)
+
+plugin: $(READY) ## kubectl-curation as an archive that needs no Python, in dist/plugin, and its tests (3 minutes of processor time).
+	@$(BIN)/python -m hack.krew archive
+	@$(BIN)/python -m pytest tests/plugin_kit $(if $(K),-k "$(K)")
+
+krew: $(READY) ## The manifest of krew, of the archives in FOLDER (dist/plugin) that will be at URL=...
+	@$(BIN)/python -m hack.krew manifest $(if $(FOLDER),--out "$(FOLDER)") --url "$(URL)"
 
 faces: $(READY) ## The nine faces in all variants, FACES=50 times in a row.
 	@$(BIN)/python -m testing.controlplane build --tests > /dev/null
@@ -122,7 +132,7 @@ audit: $(READY) ## Known vulnerabilities of what the image holds; says so where 
 	@$(BIN)/python -m hack.audit
 
 lock: $(READY) ## Write the requirement locks from pyproject.toml.
-	@for set in "runtime pyproject.toml" "dev pyproject.toml --group dev" "build --group build"; do \
+	@for set in "runtime pyproject.toml" "dev pyproject.toml --group dev" "build --group build" "plugin --group plugin"; do \
 		set -- $$set; name=$$1; shift; \
 		$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 			--no-header "$$@" -o requirements/$$name.txt; done

@@ -1,8 +1,10 @@
-"""Makes in `dist/` all of a release that needs no registry: `make release [IMAGE=registry.example.com/NAME:TAG]`.
+"""Makes in `dist/` all of a release that needs no registry: `make release [IMAGE=NAME:TAG] [URL=...]`.
 
 - `install.yaml`, and `install-<overlay>.yaml` for each other overlay: one file that `kubectl apply` takes
 - `curation-operator-<version>.tgz`: the Helm chart, whose values name the image
 - the Python wheel, with `curation-operator` and `kubectl-curation`
+- `kubectl-curation-<version>-<os>-<arch>.tar.gz` of this platform, which needs no Python
+- `curation.yaml`, by which krew installs that, if URL says where the files will be
 - `SHA256SUMS` of them all
 
 IMAGE is the operator's image, in the manifests; without it they name one of no registry, for an overlay to set.
@@ -24,6 +26,8 @@ from pathlib import Path
 from typing import Any
 
 import hack.chart
+from hack.krew import archive
+from hack.krew import manifest as krew
 from testing.controlplane.build import find_or_build
 from testing.controlplane.errors import ControlPlaneError
 from tests.oracles import go_programs, helm
@@ -80,9 +84,12 @@ def file_of(overlay: str) -> str:
     return "install.yaml" if overlay == "default" else f"install-{overlay}.yaml"
 
 
-def release(target: Path, image: dict[str, str] | None) -> list[Path]:
-    """Write everything into `target`, in place of an earlier release; returns the files. Raises ReleaseError."""
-    _refuse_what_is_no_release(target)
+def release(target: Path, image: dict[str, str] | None, *, plugin: bool = True, url: str | None = None) -> list[Path]:
+    """Write everything into `target`, in place of an earlier release; returns the files. Raises ReleaseError.
+
+    Without `plugin` there is no archive of kubectl-curation, which takes some minutes.
+    """
+    earlier = _earlier(target)
     version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
     kubectl = find_or_build(controllers=False).kubectl
     with tempfile.TemporaryDirectory() as folder:
@@ -95,26 +102,36 @@ def release(target: Path, image: dict[str, str] | None) -> list[Path]:
             _run(str(program), "package", str(chart(Path(copied), image)), "--destination", folder)
         options = ("--quiet", "--no-deps", "--no-build-isolation", "--disable-pip-version-check", "--wheel-dir", folder)
         _run(sys.executable, "-m", "pip", "wheel", *options, str(ROOT))
+        if plugin:
+            made_archive = archive.archive(scratch, version)
+            if url:
+                (scratch / krew.FILE).write_text(krew.manifest(version, [made_archive], url))
         made = sorted(path for path in scratch.iterdir())
         sums = "".join(f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.name}\n" for path in made)
         (scratch / "SHA256SUMS").write_text(sums)
-        shutil.rmtree(target, ignore_errors=True)
-        target.mkdir(parents=True)
+        for path in earlier:
+            path.unlink(missing_ok=True)
+        target.mkdir(parents=True, exist_ok=True)
         return [Path(shutil.copy(path, target)) for path in (*made, scratch / "SHA256SUMS")]
 
 
-def _refuse_what_is_no_release(target: Path) -> None:
-    """What is in the folder goes, so it must be ours: SHA256SUMS names all of it."""
+_OF_OTHERS = {"chart", "plugin"}
+"""Folders of other targets, which stay."""
+
+
+def _earlier(target: Path) -> list[Path]:
+    """The files of an earlier release. Raises ReleaseError if the folder has others: SHA256SUMS names all of ours."""
     try:
         found = {path.name for path in target.iterdir()}
     except FileNotFoundError:
-        return
+        return []
     except NotADirectoryError:
         raise ReleaseError(f"{target} is no folder: give another one") from None
     sums = target / "SHA256SUMS"
     ours = {line.partition("  ")[2] for line in sums.read_text().splitlines()} if sums.is_file() else set()
-    if others := sorted(found - ours - {sums.name}):
+    if others := sorted(found - ours - {sums.name} - _OF_OTHERS):
         raise ReleaseError(f"{target} has {others[0]}, which is of no release: remove it, or give another folder")
+    return [target / name for name in sorted(found - _OF_OTHERS)]
 
 
 def _run(*command: str) -> str:
@@ -128,11 +145,14 @@ def main() -> int:
     """Returns the exit code."""
     parser = argparse.ArgumentParser(prog="python -m hack.release", description=__doc__)
     parser.add_argument("--image", help="the operator's image, with tag or digest")
+    parser.add_argument("--url", help="where the files will be, such as .../releases/download/v0.1.0: for krew")
+    parser.add_argument("--without-plugin", action="store_true", help="make no archive of kubectl-curation")
     parser.add_argument("--out", type=Path, default=ROOT / "dist", help="the folder (default: dist)")
     arguments = parser.parse_args()
     try:
-        files = release(arguments.out, image_of(arguments.image) if arguments.image else None)
-    except (ReleaseError, ControlPlaneError, go_programs.CannotBuild) as error:
+        image = image_of(arguments.image) if arguments.image else None
+        files = release(arguments.out, image, plugin=not arguments.without_plugin, url=arguments.url)
+    except (ReleaseError, ControlPlaneError, archive.CannotBundle, go_programs.CannotBuild) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     print("\n".join(str(path) for path in files))
