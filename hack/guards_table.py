@@ -67,15 +67,18 @@ GUARDS = (
     Guard(
         "claim before launch",
         (
-            ("reconciler/jobs/reconciler.py", "            self._runs.launch(attempt)\n", "            #\n"),
+            ("reconciler/jobs/runs.py", "        self.runs.launch(self.attempt)\n", "        #\n"),
             (
                 "reconciler/jobs/reconciler.py",
-                "            claimed = await self._carry_out(key, stored, job, step)\n",
+                "            written = await self._write(key, stored, job, step)\n",
                 "            self._runs.launch(attempt)\n"
-                "            claimed = await self._carry_out(key, stored, job, step)\n",
+                "            written = await self._write(key, stored, job, step)\n",
             ),
         ),
-        (f"{_GUARDS}no_call_leaves_before_the_claim_is_written",),
+        (
+            f"{_LIFECYCLE}claim_before_launch_leaves_no_session_that_nobody_knows_of",
+            f"{_GUARDS}no_call_leaves_before_the_claim_is_written",
+        ),
     ),
     Guard(
         "finalizer before the claim",
@@ -117,6 +120,7 @@ GUARDS = (
         "death of an execution, in its calls",
         (("reconciler/jobs/attempt.py", "            self.kill(against.message)\n", "            pass\n"),),
         (
+            f"{_LIFECYCLE}the_death_of_an_execution_outlasts_an_edit_and_its_reversal",
             "tests/gauntlet/test_dead_fence.py::"
             "test_no_request_leaves_a_run_of_many_calls_after_the_operator_has_seen_its_end[rerun-Submit]",
             "tests/gauntlet/test_dead_fence.py::"
@@ -151,6 +155,7 @@ GUARDS = (
         "cancel of a dropped session, in the reconciler",
         (("reconciler/jobs/reconciler.py", "        if orphaned(verdict, report):\n", "        if False:\n"),),
         (
+            f"{_LIFECYCLE}the_cancel_of_a_dropped_session_leaves_no_orphan",
             f"{_FACES}f9_superseded_without_a_denial.py::test_f9_a_run_of_a_job_that_was_recreated_by_force_"
             "does_not_touch_the_new_one[last-answer-1-stale-1-job]",
             f"{_COMPLETION}a_job_recreated_between_read_and_write_does_not_get_the_completion_of_the_old_one",

@@ -51,6 +51,8 @@ class ApiServer:
         """The newest resourceVersion."""
         self._uids = 0
         self.events: list[WatchEvent] = []
+        self.versions: dict[int, Document] = {}
+        """Every version of every object, by its resourceVersion."""
 
     def names(self) -> list[str]:
         """Those of the objects that exist."""
@@ -147,7 +149,9 @@ class ApiServer:
 
     def _revised(self, obj: Document) -> Document:
         self.revision += 1
-        return {**obj, "metadata": {**obj["metadata"], "resourceVersion": str(self.revision)}}
+        made = {**obj, "metadata": {**obj["metadata"], "resourceVersion": str(self.revision)}}
+        self.versions[self.revision] = made
+        return made
 
 
 def merge(target: Any, patch: Any) -> Any:

@@ -1,21 +1,14 @@
-"""The operator's own `Cleanup`, step by step: between a Cancel and what is made of its answer, anything may come.
-
-Its queue is the model's process, which asks it again and again.
-"""
+"""The Cancels of the operator's own `Cleanup`: between one and what is made of its answer, anything may come."""
 
 from collections.abc import Coroutine
 from itertools import chain
-from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
-from curation.api.names import EventReason, FailureClass, Trigger
-from curation.lifecycle.event import Event
+from curation.api.names import FailureClass, Trigger
 from curation.lifecycle.outcome import Cancelled, Failed, Report
 from curation.reconciler.jobs.cleanup import Cleanup
 from curation.reconciler.jobs.orders import Order
-from tests.models.documents import WALL
 from tests.models.executions import Step
-from tests.models.settlement import METRICS
 
 if TYPE_CHECKING:
     from tests.models.process import Process
@@ -29,11 +22,15 @@ def cleanup(process: "Process") -> Cleanup:
         process.spawn(name, chain([next(steps)], steps))
         return _Started()
 
-    context: Any = _Context(process)
     runs: Any = _Runs(process)
-    modules: Any = SimpleNamespace(wall_seconds=lambda namespace, module: WALL.total_seconds())
     return Cleanup(
-        context, process.memories, runs, modules, start=start, pause=lambda seconds: Step("waits"), sample=lambda: 0.5
+        process.context,
+        process.memories,
+        runs,
+        process.modules,
+        start=start,
+        pause=lambda seconds: Step("waits"),
+        sample=lambda: 0.5,
     )
 
 
@@ -42,21 +39,6 @@ class _Started:
 
     def add_done_callback(self, forget: object) -> None:
         """Nothing is to be forgotten before that."""
-
-
-class _Context:
-    """What `Cleanup` needs of a process."""
-
-    def __init__(self, process: "Process") -> None:
-        self._process = process
-        self.clock = SimpleNamespace(now=lambda: process.world.now)
-        self.queue = SimpleNamespace(add=lambda key: None, add_after=lambda key, seconds: None)
-        self.metrics = METRICS
-
-    def record_event(self, regarding: object, event: Event, log_fields: dict[str, str]) -> None:
-        """An Event; a run that is given up may leave a session."""
-        if event.reason is EventReason.CLEANUP_FAILED:
-            self._process.world.checker.given_up.add(log_fields["run_id"])
 
 
 class _Runs:

@@ -5,11 +5,14 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 
 from curation.api.job import CurationJob, JobSpec
-from curation.api.names import SESSION_FINALIZER
+from curation.cluster.resources import JOBS
+from curation.reconciler.runtime.key import Key
 
 Document = dict[str, Any]
 
 NAME: Final = "job"
+NAMESPACE: Final = "ns"
+KEY: Final = Key(JOBS, NAMESPACE, NAME)
 DIGEST: Final = "sha256:" + "0" * 64
 WALL: Final = timedelta(seconds=120)
 """How long a run may last (CurationModule's limits.wallSeconds)."""
@@ -33,19 +36,14 @@ def parse(obj: Document) -> CurationJob:
     return CurationJob.model_validate(obj)
 
 
+def placed(obj: Document) -> Document:
+    """The document as a process gets it: the model's API server knows one namespace, and does not name it."""
+    return {**obj, "metadata": {**obj["metadata"], "namespace": NAMESPACE}}
+
+
 def version(obj: Document) -> str:
     """The resourceVersion."""
     return str(obj["metadata"]["resourceVersion"])
-
-
-def finalized(obj: Document) -> Document:
-    """The patch that puts our finalizer on."""
-    return {"metadata": {"finalizers": [*obj["metadata"].get("finalizers", []), SESSION_FINALIZER]}}
-
-
-def unfinalized(obj: Document) -> Document:
-    """The patch that takes our finalizer off."""
-    return {"metadata": {"finalizers": [f for f in obj["metadata"].get("finalizers", []) if f != SESSION_FINALIZER]}}
 
 
 def template(obj: Document) -> Document:

@@ -68,15 +68,16 @@ class AdversarialExecutor:
             return
         world, known_now = self.process.world, self.process.known
         since = revision(known_now) if known_now is not None else 0
-        execution = Execution(request, sink, self.process.claimed.get(request.run.id, since), world.now)
+        if request.trigger is Trigger.SUBMIT:
+            world.checker.launch(request.run.id)
+            since = world.checker.claims[request.run.id].revision
+        execution = Execution(request, sink, since, world.now)
         execution.stopped = request.execution in self._stopped
         self.executions[request.execution] = execution
         if request.trigger is Trigger.SUBMIT:
-            world.checker.launch(request.run.id)
             behaviour = world.behaviours.pop(0) if world.behaviours else Behaviour()
             self._spawn("submit", execution, submit(self.process, execution, behaviour))
         else:
-            execution.since = since
             assert request.session is not None
             self._spawn("observe", execution, observe(self.process, execution, request.session.id))
 

@@ -48,21 +48,21 @@ class Invariants:
     given_up: set[str] = field(default_factory=set)
     """The runs whose sessions could not be cancelled in time."""
 
-    def claim(self, run: Run, obj: Document, before: Document | None = None) -> None:
+    def claim(self, run: Run, obj: Document, before: Document | None) -> None:
         """A run was claimed, which made this version. All runs of a template are given what the first one was."""
         frozen = obj["status"].get("frozen")
         named = obj["spec"].get("inputFrom", {}).get("configMapKeyRef", {}).get("key")
-        if frozen is None and before is None:
-            pass  # launched before its claim, with that guard removed
-        elif (frozen or {}).get("input", {}).get("work") != named:
+        if (frozen or {}).get("input", {}).get("work") != named:
             raise Violation(f"{run.id} is given {frozen}, its job names {named}")
-        elif self.frozen.setdefault((obj["metadata"]["uid"], run.generation), frozen) != frozen:
+        if self.frozen.setdefault((obj["metadata"]["uid"], run.generation), frozen) != frozen:
             raise Violation(f"{run.id} is given {frozen}, unlike an earlier run of its template")
         key = RunKey(obj["metadata"]["uid"], run.id, run.generation, run.attempt, run.template_digest)
         self.claims.setdefault(run.id, Claim(key, template(obj), revision(obj)))
 
     def launch(self, run_id: str) -> None:
-        """A run id is executed by one process, once."""
+        """A run id is executed by one process, once, and only after a status has named it."""
+        if run_id not in self.claims:
+            raise Violation(f"run {run_id} is executed, and no status names it")
         if run_id in self.launched:
             raise Violation(f"run {run_id} is executed a second time")
         self.launched.add(run_id)

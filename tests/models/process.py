@@ -1,42 +1,51 @@
-"""One operator process: what the reconciler does around `decide`.
+"""One operator process, step by step: the real reconciler of jobs with all that it decides and writes with.
 
-Its cache, its rule for takeovers, its clean-up and the way it settles completions are the real ones. The
-guards that are the driver's to keep can be removed, to show that each of them is needed.
+Its cache, its client and its writer, its rule for takeovers, its clean-up and the way it settles completions are the
+operator's own. The model has what surrounds them: the API server behind the connection (`connection`), the executor
+(`executor`), the queue's time (`queue`), a module that is always there, and policies that allow or do not.
 """
 
-from dataclasses import dataclass, field, replace
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from curation.api.approval import ApprovalDecision
 from curation.api.job import CurationJob
-from curation.api.names import Phase, Reason, Trigger
-from curation.cluster.cache import Cache, Stored
+from curation.api.names import EventReason, Phase
+from curation.authz.book import PolicyBook
+from curation.cluster.answers import APIError, Unreachable
+from curation.cluster.api import ClusterAPI
+from curation.cluster.cache import Stored
 from curation.cluster.resources import JOBS
+from curation.cluster.writer import Writer
 from curation.execution.seam import ModuleBuild
-from curation.lifecycle.decide import decide
-from curation.lifecycle.fence import objection
 from curation.lifecycle.outcome import Report
-from curation.lifecycle.step import Facts, Step
-from curation.reconciler.jobs import orders
-from curation.reconciler.jobs.attempt import Attempt
-from curation.reconciler.jobs.completion import Pending
+from curation.reconciler.approvals.asking import ApprovalFacts
+from curation.reconciler.jobs.completion import Completion, Later, Pending, Settled
 from curation.reconciler.jobs.memory import JobMemory, Memories
 from curation.reconciler.jobs.orders import Order
+from curation.reconciler.jobs.reconciler import JobReconciler
 from curation.reconciler.jobs.runs import Runs
 from curation.reconciler.jobs.takeover import Takeover
+from curation.reconciler.runtime.context import Context
 from curation.reconciler.runtime.key import Key
-from tests.models.apiserver import Reply
+from curation.reconciler.runtime.metrics import Metrics
+from curation.reconciler.runtime.result import NOTHING, Result, carry_out
+from curation.reconciler.runtime.settings import Settings
 from tests.models.cleaning import cleanup
-from tests.models.documents import DIGEST, NAME, WALL, Document, finalized, parse, unfinalized
-from tests.models.executions import Behaviour, Task, run_key
+from tests.models.connection import ModelConnection
+from tests.models.documents import DIGEST, KEY, NAME, NAMESPACE, WALL, Document, parse, placed
+from tests.models.executions import Behaviour, Step, Task
 from tests.models.executor import AdversarialExecutor
+from tests.models.queue import ModelQueue
 from tests.models.sessions import State
-from tests.models.settlement import KEY, settle
-from tests.oracles.versions import revision
 
 if TYPE_CHECKING:
     from tests.models.world import World
+
+METRICS = Metrics()
 
 
 @dataclass
@@ -45,31 +54,59 @@ class Process:
 
     world: "World"
     holder: str
-    known: Document | None = None
     position: int = 0
     """How many events of the watch were delivered."""
     received: list[Document] = field(default_factory=list)
     """Every version, for the checker."""
     deleted: set[str] = field(default_factory=set)
     tasks: dict[str, Task] = field(default_factory=dict)
-    claimed: dict[str, int] = field(default_factory=dict)
-    """The version that the claim of each run made."""
     reports: list[Report] = field(default_factory=list)
+    """Those that were settled, or are."""
+    settling: Report | None = None
+    """What the present write is about, if it is the outcome of an execution."""
     _spawned: int = 0
-    _settling: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
-        self.cache = Cache(JOBS)
+        began = self.world.now
+        self.clock: Any = SimpleNamespace(
+            now=lambda: self.world.now, monotonic=lambda: (self.world.now - began).total_seconds()
+        )
+        self.queue = ModelQueue(lambda: self.world.now)
+        self.context = _context(self)
+        self.modules = _modules()
         self.memories = Memories()
         self.executor = AdversarialExecutor(self)
-        self.runs = _runs(self)
-        self.takeover = _takeover(self)
-        self.cleanup = cleanup(self)
+        self.runs = Runs(self.context, self.memories, self.executor, self.modules)
+        self.takeover = Takeover(self.context, self.memories, self.executor, self.modules, self.clock.monotonic)
+        self.jobs = self._reconciler()
+        self.cache = self.context.caches[JOBS]
+        self.cache.listen(self._on_change)
+        self.cache.listen(self.runs.on_change)
         self.takeover.leading_since = self.world.api.revision
         self.position = len(self.world.api.events)
-        self.refresh()
+        self._policies = self._heard = (self.world.allowed, self.world.refused)
+        found = self.world.api.get(NAME).obj
+        if found is not None:
+            self.cache.put(placed(found))
+
+    def _reconciler(self) -> JobReconciler:
+        made = JobReconciler(
+            self.context, self.memories, self.runs, self.modules, _approvals(self.world), self.takeover
+        )
+        made.cleanup = cleanup(self)
+        completion = Completion(self.context, pause=lambda seconds: Step("checking"), sample=lambda: 0.5)
+        made._completion = _Witnessed(self, completion)
+        # Whatever is due, the model observes when it likes.
+        made._observation._rounds = SimpleNamespace(plan=lambda *_: None, drop=lambda _: None)  # type: ignore[assignment]
+        return made
 
     # -- what it knows -----------------------------------------------------------------------------------------------
+
+    @property
+    def known(self) -> Document | None:
+        """The newest version that it knows."""
+        stored = self.cache.get(NAMESPACE, NAME)
+        return self.world.api.versions[stored.resource_version] if stored is not None else None
 
     def deliver(self, index: int | None = None) -> bool:
         """Get the next event of the watch; with an index, get that event again, or out of order."""
@@ -80,69 +117,28 @@ class Process:
             index, self.position = self.position, self.position + 1
         event = events[index]
         if event.type == "DELETED":
-            self.forget(event.obj["metadata"]["uid"])
+            self.deleted.add(event.obj["metadata"]["uid"])
+            self.cache.delete(placed(event.obj))
         else:
-            self.receive(event.obj)
+            self.cache.put(placed(event.obj))
         return True
 
-    def receive(self, obj: Document) -> None:
-        """Take in a version, and ask the fence of every execution."""
-        if not self.cache.put(obj) and self.world.guards.forward_only:
-            return
-        self.known = obj
-        self.received.append(obj)
-        version = _stored(obj)
-        for attempt in self._attempts():
-            if not self.world.guards.death:
-                self._revive(attempt)
-            attempt.on_version(version)
-
-    def forget(self, uid: str) -> None:
-        """The object is gone."""
-        self.deleted.add(uid)
-        self.cache.forget("", NAME, uid)
-        if self.known is not None and self.known["metadata"]["uid"] == uid:
-            self.known = None
-        for attempt in self._attempts():
-            if attempt.order.run.uid == uid:
-                attempt.on_version(None)
-
-    def refresh(self) -> None:
-        """Read the object from the API server."""
-        obj = self.world.api.get(NAME).obj
-        if obj is not None:
-            self.receive(obj)
-        elif self.known is not None:
-            self.forget(self.known["metadata"]["uid"])
-
-    def take(self, reply: Reply | None) -> bool:
-        """Learn from the answer to a write; whatever it is but a 200, read the object again."""
-        if reply is None or reply.code != 200:
-            self.refresh()
-            return False
-        metadata = reply.written["metadata"]
-        if metadata.get("deletionTimestamp") and not metadata.get("finalizers"):
-            self.forget(metadata["uid"])
-        else:
-            self.receive(reply.written)
-        return True
+    def _on_change(self, old: Stored | None, new: Stored | None) -> None:
+        """What a cache's listeners do: note it for the checker, and have it worked on."""
+        if new is not None:
+            self.received.append(self.world.api.versions[new.resource_version])
+        elif old is not None:
+            self.deleted.add(old.uid)
+        self.queue.add(KEY)
 
     def job(self) -> CurationJob | None:
         """The newest known object."""
-        return None if self.known is None else parse(self.known)
+        known = self.known
+        return None if known is None else parse(known)
 
     def memory(self, uid: str) -> JobMemory:
         """What it remembers of an object."""
         return self.memories.of(KEY, uid)
-
-    def _attempts(self) -> list[Attempt]:
-        return [attempt for memory in self.memories.at(KEY) for attempt in memory.attempts]
-
-    def _revive(self, attempt: Attempt) -> None:
-        attempt.dead = ""
-        execution = self.executor.executions.get(attempt.execution)
-        if execution is not None:
-            execution.stopped = False
 
     # -- its tasks ---------------------------------------------------------------------------------------------------
 
@@ -172,8 +168,7 @@ class Process:
         for _ in range(4):
             if self.busy("submit"):
                 return
-            self.start_reconcile()
-            self.until("reconcile")
+            self.reconcile()
         raise AssertionError(f"no run: {self.job()}")
 
     def until_ended(self) -> None:
@@ -194,7 +189,6 @@ class Process:
         while self.deliver():
             worked = True
         worked = self.start_reconcile() or worked
-        worked = self.start_cleaning() or worked
         if self._session_ended():
             self.start_observation()
         for name in list(self.tasks):
@@ -209,153 +203,131 @@ class Process:
         session = job.status.session if job is not None and job.status.phase is Phase.RUNNING else None
         return session is not None and self.world.allowed and self.world.service.states[session.id] is not State.LIVE
 
-    # -- executions --------------------------------------------------------------------------------------------------
+    # -- what it is made to do ---------------------------------------------------------------------------------------
+
+    def start_reconcile(self) -> bool:
+        """Have a worker take the job, if it is to be worked on: one at a time, as the work queue has it."""
+        self._policies = (self.world.allowed, self.world.refused)
+        if self._policies != self._heard:
+            self._heard = self._policies
+            self.queue.add(KEY)  # as approvals and policies do for the jobs that wait for them
+        if self.busy("reconcile") or not self.queue.take():
+            return False
+        self.spawn("reconcile", self._work())
+        return True
+
+    def reconcile(self, label: str = "") -> None:
+        """Work on the job, if that is called for, until it is at `label`, or to its end."""
+        if self.start_reconcile() or self.busy("reconcile"):
+            self.until("reconcile", label)
+
+    def settle(self) -> None:
+        """Work on the job until nothing that has ended is left to be settled, however long that takes."""
+        while self.runs.pending(KEY):
+            self.reconcile()
+            if self.queue.failures:
+                self.world.pass_time(1)
+
+    def _work(self) -> Task:
+        yield from self._reconcile().__await__()
+
+    async def _reconcile(self) -> None:
+        failures = self.queue.failures
+        try:
+            carry_out(self.context, KEY, await self.jobs.reconcile(KEY))
+            if self.queue.failures == failures:
+                self.queue.failures = 0
+        except (APIError, Unreachable):
+            self.queue.add_rate_limited(KEY)
 
     def start_observation(self) -> bool:
         """Observe the session of a Running job."""
-        job = self.job()
-        if job is None or job.status.run is None or job.status.session is None or self.busy("observe"):
-            return False
-        run = run_key(job, job.status.run)
-        if objection(job, run, Trigger.OBSERVE) is not None:
-            return False
-        self.runs.launch(self.runs.begin(orders.observe(KEY, job, job.status.run)))
-        return True
-
-    def woken(self, key: Key) -> None:
-        """What has ended is to be settled, each in a task of its own."""
-        for pending in self.runs.pending(key):
-            if pending.execution not in self._settling:
-                self._settling.add(pending.execution)
-                self.reports.append(pending.report)
-                self.spawn("settle", settle(self, pending))
+        before = self._spawned
+        self.jobs._observation._start(KEY)
+        return self._spawned > before
 
     def complete(self, report: Report) -> None:
         """A completion comes again, whoever was told of it before."""
         found = Order(KEY, report.run, report.trigger, labels={}, module="module", digest=DIGEST, input={}, config={})
-        pending = Pending(report, found)
-        self.memory(report.run.uid).inbox.append(pending)
-        self.spawn("settle", settle(self, pending))
-
-    def settled(self, pending: Pending) -> None:
-        """A completion is over."""
-        self._settling.discard(pending.execution)
-        self.runs.settled(KEY, pending)
-
-    # -- reconcile ---------------------------------------------------------------------------------------------------
-
-    def start_reconcile(self) -> bool:
-        """Decide, if there is something to do: one at a time for a job, as the work queue has it."""
-        job = self.job()
-        if job is None or self.busy("reconcile"):
-            return False
-        step = decide(job, self._facts(job))
-        if not step.freeze and not self._changes(job, step):
-            return False
-        if step.freeze and self.world.read(job) is None and not self._changes(job, self._missing(job)):
-            return False
-        self.spawn("reconcile", self._reconcile())
-        return True
-
-    def _changes(self, job: CurationJob, step: Step) -> bool:
-        return step.status != job.status or step.add_finalizer or step.remove_finalizer or step.delete
-
-    def _facts(self, job: CurationJob) -> Facts:
-        self.takeover.see(KEY, job)
-        return Facts(
-            now=self.world.now,
-            holder=self.holder,
-            module_digest=DIGEST,
-            liveness=self.takeover.liveness(KEY, job),
-            request_allowed=self.world.allowed,
-            approval=ApprovalDecision.DENIED if self.world.refused else ApprovalDecision.PENDING,
-            cleaned=self.cleanup.cleaned(KEY),
-        )
-
-    def _missing(self, job: CurationJob) -> Step:
-        return decide(job, replace(self._facts(job), frozen_problem="ConfigMap work does not exist."))
-
-    def _reconcile(self) -> Task:
-        job, base = self.job(), self.known
-        if job is None or base is None:
-            return
-        step = decide(job, self._facts(job))
-        if step.freeze:
-            yield "about to read"
-            frozen = self.world.read(job)
-            step = self._missing(job) if frozen is None else decide(job, replace(self._facts(job), frozen=frozen))
-        yield "decided"
-        if step.add_finalizer or step.remove_finalizer:
-            reply = self.world.write(base, finalized(base) if step.add_finalizer else unfinalized(base))
-            yield "written"
-            self.take(reply)
-        elif step.delete:
-            metadata = base["metadata"]
-            self.world.api.delete(NAME, uid=metadata["uid"], resource_version=metadata["resourceVersion"])
-        elif step.status != job.status:
-            yield from self._write_step(job, base, step)
-
-    def _write_step(self, job: CurationJob, base: Document, step: Step) -> Task:
-        run, early = step.launch, not self.world.guards.claim_before_launch
-        attempt = self.runs.begin(orders.submit(KEY, job, run, step.status)) if run is not None else None
-        if run is not None and attempt is not None and early:
-            self.world.checker.claim(run, base)
-            self._launch(attempt, base)
-            yield "launched"
-        reply = self.world.write_status(base, step.status, claim=run)
-        yield "written"
-        memory = self.memory(job.metadata.uid)
-        if not self.take(reply):
-            if attempt is not None and not early:
-                self.runs.discard(attempt)
-            return
-        assert reply is not None
-        if job.status.approval is not None and step.status.reason == Reason.APPROVED:
-            memory.freed_for = job.status.approval.request_digest
-        if attempt is not None and not early:
-            self._launch(attempt, reply.written)
-
-    def _launch(self, attempt: Attempt, claimed: Document) -> None:
-        self.claimed[attempt.order.run.id] = revision(claimed)
-        self.runs.launch(attempt)
-
-    # -- clean-up ----------------------------------------------------------------------------------------------------
-
-    def start_cleaning(self) -> bool:
-        """Clean what is due; returns whether anything came of it."""
-        job = self.job()
-        if job is None:
-            self.memories.forget(KEY, None)
-            return False
-        if self.busy("reconcile"):
-            return False
-        before = len(self.tasks), self.cleanup.cleaned(KEY)
-        self.cleanup.advance(KEY, job)
-        return before != (len(self.tasks), self.cleanup.cleaned(KEY))
+        self.memory(report.run.uid).inbox.append(Pending(report, found))
+        self.queue.add(KEY)
 
 
-def _stored(obj: Document) -> Stored:
-    """A version as the cache keeps them."""
-    cache = Cache(JOBS)
-    cache.put(obj)
-    (stored,) = cache
-    return stored
+class _Witnessed(Completion):
+    """The real completion; what it does is noted for the checker."""
+
+    def __init__(self, process: Process, real: Completion) -> None:
+        self._process = process
+        self._real = real
+
+    async def settle(self, key: Key, pending: Pending, freed_for: str) -> Settled | Later:
+        """See `Completion.settle`."""
+        process, report = self._process, pending.report
+        process.settling = report
+        process.reports.append(report)
+        try:
+            settled = await self._real.settle(key, pending, freed_for)
+        finally:
+            process.settling = None
+        if isinstance(settled, Settled):
+            process.world.checker.ruling(report, settled.verdict.ruling)
+        return settled
 
 
-def _runs(process: "Process") -> Runs:
-    """The real ones. What they would wake is settled as soon as it can be."""
-    context: Any = SimpleNamespace(
-        settings=SimpleNamespace(max_concurrent_runs=1), queue=SimpleNamespace(add=process.woken)
+def _context(process: Process) -> Context:
+    connection: Any = ModelConnection(process)
+    queue: Any = process.queue
+    events: Any = SimpleNamespace(record=_recorder(process))
+    gate: Any = SimpleNamespace(authorize=lambda *_: SimpleNamespace(allowed=process.world.allowed))
+    writer = Writer(connection)
+    writer._puts_from[JOBS] = math.inf  # the model's API server takes patches
+    return Context(
+        Settings(identity="model", holder=process.holder),
+        ClusterAPI(connection),
+        writer,
+        process.clock,
+        METRICS,
+        events,
+        PolicyBook(),
+        gate,
+        queue,
     )
+
+
+def _recorder(process: Process) -> Callable[..., None]:
+    def record(_about: object, reason: str, _message: str, *, log_fields: Any, **_: object) -> None:
+        if reason == EventReason.CLEANUP_FAILED:
+            process.world.checker.given_up.add(log_fields["run_id"])  # it may leave a session
+
+    return record
+
+
+def _modules() -> Any:
+    """One module, which is always there."""
+    state = SimpleNamespace(digest=DIGEST, message="", unusable=False, spec=None)
     built = ModuleBuild("module", DIGEST), SimpleNamespace(credentials=())
-    modules: Any = SimpleNamespace(build=lambda namespace, module, digest: built)
-    return Runs(context, process.memories, process.executor, modules)
+    return SimpleNamespace(
+        state=lambda namespace, name: state,
+        fresh=lambda namespace, name: True,
+        build=lambda namespace, name, digest: built,
+        wall_seconds=lambda namespace, name: WALL.total_seconds(),
+        forget=lambda key: None,
+    )
 
 
-def _takeover(process: "Process") -> Takeover:
-    """The real rule, in the time of the model."""
-    world = process.world
-    context: Any = SimpleNamespace(settings=SimpleNamespace(holder=process.holder))
-    modules: Any = SimpleNamespace(wall_seconds=lambda namespace, module: WALL.total_seconds())
-    began = world.now
-    return Takeover(context, process.memories, process.executor, modules, lambda: (world.now - began).total_seconds())
+def _approvals(world: "World") -> Any:
+    """What people decide. That an approval is asked for is not the model's matter."""
+
+    def facts(_key: Key, job: CurationJob) -> ApprovalFacts:
+        if job.status.phase is not Phase.AWAITING_APPROVAL:
+            return ApprovalFacts()
+        decision = ApprovalDecision.DENIED if world.refused else ApprovalDecision.PENDING
+        return ApprovalFacts(allowed=world.allowed, decision=decision)
+
+    async def nothing(*_: object) -> Result:
+        return NOTHING
+
+    waiters = SimpleNamespace(free=lambda key: None)
+    return SimpleNamespace(
+        facts=facts, note=lambda *_: None, advance=nothing, ask=nothing, forget=lambda key: None, waiters=waiters
+    )

@@ -8,14 +8,11 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 
-from curation.api.job import CurationJob, JobStatus, Run, status_to_wire
-from curation.api.references import Frozen
-from curation.cluster.mergepatch import merge_patch
-from curation.cluster.writer import condition
+from curation.api.job import CurationJob, Run
 from curation.lifecycle.decide import runs_to_clean
 from curation.lifecycle.outcome import Report
 from tests.models.apiserver import ApiServer, Reply
-from tests.models.documents import NAME, WALL, Document, Request, parse, version, with_defaults
+from tests.models.documents import NAME, WALL, Document, Request, parse, with_defaults
 from tests.models.executions import Behaviour
 from tests.models.invariants import Invariants, Violation
 from tests.models.process import Process
@@ -27,25 +24,10 @@ Fault = Literal["lost answer", "lost request", "refused"]
 ROUNDS = 150
 
 
-@dataclass(frozen=True)
-class Guards:
-    """Those guards that can be removed where the model uses them; the others are removed where they are."""
-
-    conditioned_writes: bool = True
-    claim_before_launch: bool = True
-    death: bool = True
-    """An execution whose fence died is dead for good."""
-    forward_only: bool = True
-    """A known object is replaced only by a newer one."""
-    cancel_dropped: bool = True
-    """The session of a dropped completion is cancelled."""
-
-
 @dataclass
 class World:
     """Everything, and what may happen to it."""
 
-    guards: Guards = field(default_factory=Guards)
     service: SessionService = field(default_factory=SessionService)
     now: datetime = START
     allowed: bool = True
@@ -88,13 +70,6 @@ class World:
         if not self.referring:
             return {"input": {"work": work}}
         return {"inputFrom": {"configMapKeyRef": {"name": "work", "key": work}}}
-
-    def read(self, job: CurationJob) -> Frozen | None:
-        """What the job's reference names now, if it is there."""
-        reference = job.spec.input_from
-        if reference is None or self.contents is None:
-            return None
-        return Frozen(input={"work": reference.config_map_key_ref.key, "written": self.contents})
 
     def label(self) -> None:
         """Change what no decision is made from: it bumps the resourceVersion all the same."""
@@ -141,40 +116,45 @@ class World:
         self.processes.append(process)
         return process
 
+    def pass_time(self, seconds: float) -> None:
+        """The clock goes on."""
+        self.now += timedelta(seconds=seconds)
+
     def crash(self, process: Process) -> None:
         """SIGKILL: what is on the wire may still be carried out, everything else is forgotten."""
         self.processes.remove(process)
 
-    def write_status(self, base: Document, status: JobStatus, *, claim: Run | None = None) -> Reply | None:
-        """A status write computed from `base`, perhaps of a claim; None if no answer comes back."""
-        patch = merge_patch(status_to_wire(parse(base).status), status_to_wire(status))
-        assert patch is not None
-        return self.write(base, {"status": patch}, "status", claim=claim)
-
     def write(
         self,
-        base: Document,
+        known: Document | None,
         body: Document,
         subresource: Literal["status"] | None = None,
         *,
-        claim: Run | None = None,
         report: Report | None = None,
     ) -> Reply | None:
-        """A merge patch computed from `base`, conditioned on it."""
+        """A merge patch of a process that knew this version; None if no answer comes back.
+
+        It is computed from the version that it is conditioned on, perhaps to write what a run came to.
+        """
         fault, self.fault = self.fault, None
         if fault == "lost request":
             return None
         if fault == "refused":
             return Reply(403)
-        if self.guards.conditioned_writes:
-            body = condition(body, version(base))
+        stated = body.get("metadata", {}).get("resourceVersion")
+        base = self.api.versions[int(stated)] if stated is not None else known
         before = self.api.get(NAME).obj
         reply = self.api.patch(NAME, body, subresource)
         if reply.code == 200:
+            assert base is not None
             self.checker.write(base, before, report)
-            if claim is not None:
-                self.checker.claim(claim, reply.written, before)
+            self._note_claim(base, reply.written, before)
         return None if fault == "lost answer" else reply
+
+    def _note_claim(self, base: Document, after: Document, before: Document | None) -> None:
+        run = after.get("status", {}).get("run")
+        if run is not None and run["id"] != base.get("status", {}).get("run", {}).get("id"):
+            self.checker.claim(Run.model_validate(run), after, before)
 
     # -- the verdict -------------------------------------------------------------------------------------------------
 
@@ -217,6 +197,8 @@ class World:
 
     def _time_helps(self) -> bool:
         """Whether something is to come that only waits: a Cancel, a retry, or a run whose holder is gone."""
+        if any(process.queue.failures for process in self.processes):
+            return True
         job = self.job()
         if job is not None and runs_to_clean(job):
             return True

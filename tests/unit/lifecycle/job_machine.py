@@ -13,7 +13,7 @@ from curation.api.names import FailureClass
 from tests.models.executions import Behaviour
 from tests.models.process import Process
 from tests.models.sessions import State
-from tests.models.world import Guards, World
+from tests.models.world import World
 
 INDEX = st.integers(0, 40)
 BEHAVIOURS = (
@@ -30,11 +30,9 @@ BEHAVIOURS = (
 class JobMachine(RuleBasedStateMachine):
     """One job, one or two operators."""
 
-    guards = Guards()
-
     def __init__(self) -> None:
         super().__init__()
-        self.world = World(guards=self.guards)
+        self.world = World()
         self.checked = 0
         self.writes = 1
 
@@ -156,7 +154,6 @@ class JobMachine(RuleBasedStateMachine):
         """Some tasks go on by one step each, in any order; what is due is started first."""
         process = self._process(index)
         process.start_reconcile()
-        process.start_cleaning()
         for task in tasks:
             if process.tasks:
                 process.step(list(process.tasks)[task % len(process.tasks)])

@@ -49,14 +49,11 @@ def test_a_process_that_dies_after_a_cancel_leaves_the_entry_to_the_next() -> No
     world.create()
     process = world.start()
     process.until_ended()
-    process.until("settle")
+    process.settle()
     world.edit(rerun="1")
     while not process.busy("clean"):
         process.deliver()
-        process.start_reconcile()
-        process.start_cleaning()
-        if process.busy("reconcile"):
-            process.until("reconcile")
+        process.reconcile()
     process.until("clean", "cancelled")
     world.crash(process)
     job = world.job()
@@ -86,7 +83,7 @@ def test_the_session_of_a_run_whose_job_is_gone_is_cancelled_although_the_first_
     world.delete()
     assert world.job() is None
     world.cancel_fails = True
-    process.until("settle")
+    process.settle()
     process.until("orphan", "waits")
     assert list(world.service.states.values()) == [State.LIVE]
     world.drain()

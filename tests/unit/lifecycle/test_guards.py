@@ -6,8 +6,8 @@
 | the template check | an outcome of the old template is applied under the new one |
 | the uid check | an outcome is applied to another object of the same name |
 | the resourceVersion condition | a write lands on a version that it was not computed from |
-| claim before launch | a session that nobody knows of outlives its job |
-| finalizer before claim | the same, when the job is deleted |
+| claim before launch | a run is executed that no status names |
+| finalizer before claim | a session that nobody knows of outlives its job |
 | the holder rule | two operators take each other's runs for ever |
 | the death of an execution | after an edit and its reversal, the superseded run goes on calling |
 | the forward-only cache | a good completion is dropped on an older version |
@@ -24,9 +24,13 @@ from tests.models.invariants import Violation
 from tests.models.world import World
 from tests.unit.lifecycle.disabled_guards import (
     Disable,
-    without,
+    without_cancel_of_dropped,
     without_check,
+    without_claim_before_launch,
+    without_conditioned_writes,
+    without_death,
     without_finalizer_first,
+    without_forward_only,
     without_holder_rule,
 )
 
@@ -37,9 +41,9 @@ def _run(disable: Disable, scenario: Scenario, breaks: str) -> None:
     """Run the scenario with all guards, and without this one: that must violate the invariant `breaks`."""
     scenario(World())
     with pytest.MonkeyPatch.context() as patch:
-        world = World(guards=disable(patch))
+        disable(patch)
         with pytest.raises(Violation, match=breaks):
-            scenario(world)
+            scenario(World())
 
 
 def test_the_run_id_check_keeps_a_late_failure_from_a_newer_attempt() -> None:
@@ -50,13 +54,12 @@ def test_the_run_id_check_keeps_a_late_failure_from_a_newer_attempt() -> None:
         slow.until_launched()
         slow.until("submit", "on the wire")
         other = world.start("other")  # finds a run in flight, and takes over
-        other.start_reconcile()
-        other.until("reconcile")
+        other.reconcile()
         world.carry_out()
         slow.until("submit", "on the wire")
         world.carry_out()
         slow.until("submit")  # has failed, and has not seen attempt 2
-        slow.until("settle")
+        slow.settle()
         world.drain()
         assert world.checker.rulings == [("uid-1.g1.a1", "stale"), ("uid-1.g1.a2", "applied")]
 
@@ -69,7 +72,7 @@ def test_the_template_check_keeps_an_old_outcome_from_a_new_template() -> None:
         process = world.start()
         process.until_ended()
         world.edit_template("B")  # between the run's end and the write of its outcome
-        process.until("settle")
+        process.settle()
         world.drain()
         assert world.checker.rulings == [("uid-1.g1.a1", "stale"), ("uid-1.g2.a1", "applied")]
 
@@ -88,7 +91,7 @@ def test_the_uid_check_keeps_an_outcome_from_another_object_of_the_same_name() -
         restored = process.known
         assert restored is not None
         world.api.patch("job", {"status": restored["status"]}, "status")
-        process.until("settle")
+        process.settle()
         assert dict(world.checker.rulings) == {"uid-1.g1.a1": "gone"}
         assert process.busy("orphan")
         process.until("orphan")
@@ -102,33 +105,28 @@ def test_the_resource_version_condition_keeps_a_write_from_a_version_it_was_not_
         world.create("A")
         process = world.start()
         process.until_ended()
-        process.until("settle", "checked")
+        process.reconcile("about to write")
         world.edit_template("B")  # between the check and the write
-        process.until("settle")
+        process.settle()
         world.drain()
         assert world.checker.rulings == [("uid-1.g1.a1", "stale"), ("uid-1.g2.a1", "applied")]
 
-    _run(without("conditioned_writes"), scenario, "I4")
+    _run(without_conditioned_writes, scenario, "I4")
 
 
 def test_claim_before_launch_leaves_no_session_that_nobody_knows_of() -> None:
     def scenario(world: World) -> None:
         world.create()
         process = world.start()
-        process.start_reconcile()
-        process.until("reconcile")  # the finalizer
-        process.start_reconcile()
-        process.step(next(iter(process.tasks)))
-        process.step(next(iter(process.tasks)))  # the claim is on its way, or the run is launched already
-        if process.busy("submit"):
-            process.until("submit", "on the wire")
-            world.carry_out()
+        process.reconcile()  # the finalizer
+        process.reconcile("about to write")
+        assert not process.busy("submit")
         world.crash(process)
         world.delete()
         world.drain()
         assert world.job() is None
 
-    _run(without("claim_before_launch"), scenario, "I8")
+    _run(without_claim_before_launch, scenario, "is executed, and no status names it")
 
 
 def test_the_finalizer_before_the_claim_lets_no_deletion_outrun_the_cleaning() -> None:
@@ -182,7 +180,7 @@ def test_the_death_of_an_execution_outlasts_an_edit_and_its_reversal() -> None:
         assert job.status.phase == "Running"
         assert job.status.run.id == "uid-1.g1.a2"  # the template is the same again, the run is not
 
-    _run(without("death"), scenario, "I5")
+    _run(without_death, scenario, "I5")
 
 
 def test_a_cache_that_only_moves_forward_drops_no_good_completion() -> None:
@@ -195,7 +193,7 @@ def test_a_cache_that_only_moves_forward_drops_no_good_completion() -> None:
         world.drain()
         assert world.checker.rulings == [("uid-1.g1.a1", "applied")]
 
-    _run(without("forward_only"), scenario, "a good completion of uid-1.g1.a1 was dropped")
+    _run(without_forward_only, scenario, "a good completion of uid-1.g1.a1 was dropped")
 
 
 def test_the_cancel_of_a_dropped_session_leaves_no_orphan() -> None:
@@ -208,4 +206,4 @@ def test_the_cancel_of_a_dropped_session_leaves_no_orphan() -> None:
         world.drain()
         assert dict(world.checker.rulings) == {"uid-1.g1.a1": "gone"}
 
-    _run(without("cancel_dropped"), scenario, "I8")
+    _run(without_cancel_of_dropped, scenario, "I8")

@@ -7,9 +7,12 @@ from hypothesis.stateful import run_state_machine_as_test
 from tests.models.invariants import Violation
 from tests.unit.lifecycle.disabled_guards import (
     Disable,
-    without,
     without_check,
+    without_claim_before_launch,
+    without_conditioned_writes,
+    without_death,
     without_finalizer_first,
+    without_forward_only,
     without_holder_rule,
 )
 from tests.unit.lifecycle.job_machine import JobMachine
@@ -35,23 +38,22 @@ def test_the_invariants_hold_on_random_walks() -> None:
     [
         pytest.param(without_check("Superseded"), id="run id check"),
         pytest.param(without_check("TemplateChanged"), id="template check"),
-        pytest.param(without("conditioned_writes"), id="resourceVersion condition"),
-        pytest.param(without("claim_before_launch"), id="claim before launch"),
+        pytest.param(without_conditioned_writes, id="resourceVersion condition"),
+        pytest.param(without_claim_before_launch, id="claim before launch"),
         pytest.param(without_finalizer_first, id="finalizer before claim"),
         pytest.param(without_holder_rule, id="holder rule"),
-        pytest.param(without("death"), id="death of an execution"),
-        pytest.param(without("forward_only"), id="forward-only cache"),
+        pytest.param(without_death, id="death of an execution"),
+        pytest.param(without_forward_only, id="forward-only cache"),
     ],
 )
 def test_random_walks_find_a_violation_by_themselves_when_a_guard_is_missing(
     disable: Disable, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    class Unguarded(JobMachine):
-        guards = disable(monkeypatch)
+    disable(monkeypatch)
 
     def search() -> None:
         for number in range(150):
-            walk(Unguarded(), number)
+            walk(JobMachine(), number)
 
     with pytest.raises(Violation):
         search()

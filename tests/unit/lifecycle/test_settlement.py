@@ -19,7 +19,7 @@ def ended(world: World) -> Process:
     world.create()
     process = world.start()
     process.until_ended()
-    process.until("settle", "checked")
+    process.reconcile("about to write")
     return process
 
 
@@ -28,7 +28,7 @@ def test_a_session_whose_write_goes_wrong_is_applied_all_the_same_and_once(fault
     world = World()
     process = ended(world)
     world.fault = fault
-    process.until("settle")
+    process.settle()
     assert world.checker.rulings == [(RUN, "applied")]
     world.drain()
     assert list(world.service.states.values()) == [State.LIVE]
@@ -40,7 +40,7 @@ def test_a_failure_whose_write_goes_wrong_costs_one_attempt(fault: Fault) -> Non
     world = World(behaviours=[Behaviour(end=FailureClass.HTTP_UNAVAILABLE)])
     process = ended(world)
     world.fault = fault
-    process.until("settle")
+    process.settle()
     assert world.checker.rulings == [(RUN, "applied")]
     world.drain()
     assert world.checker.launched == {RUN, "uid-1.g1.a2"}
@@ -54,7 +54,7 @@ def test_a_write_that_goes_wrong_after_an_edit_of_the_template_is_dropped_and_it
     process = ended(world)
     world.edit_template("B")
     world.fault = fault
-    process.until("settle")
+    process.settle()
     assert world.checker.rulings == [(RUN, "stale")]
     world.drain()
     assert list(world.service.states.values()) == [State.CANCELLED, State.LIVE]
@@ -66,7 +66,7 @@ def test_a_label_that_comes_in_between_costs_a_run_nothing(fault: Fault | None) 
     process = ended(world)
     world.label()
     world.fault = fault
-    process.until("settle")
+    process.settle()
     assert world.checker.rulings == [(RUN, "applied")]
     world.drain()
     assert list(world.service.states.values()) == [State.LIVE]
@@ -76,10 +76,10 @@ def test_a_failure_whose_answer_is_lost_counts_as_applied_when_another_operator_
     world = World(behaviours=[Behaviour(end=FailureClass.HTTP_UNAVAILABLE)])
     slow = ended(world)
     world.fault = "lost answer"
-    slow.until("settle", "written")
+    slow.reconcile("written")
     world.now += timedelta(hours=1)  # the retry is due
     world.start("other").until_launched()
-    slow.until("settle")
+    slow.settle()
     assert world.checker.rulings == [(RUN, "applied")]
     world.drain()
     assert world.checker.launched == {RUN, "uid-1.g1.a2"}

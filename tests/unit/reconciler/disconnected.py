@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -30,6 +30,7 @@ from curation.reconciler.runtime.job_index import JobIndex
 from curation.reconciler.runtime.key import Key
 from curation.reconciler.runtime.metrics import Metrics
 from curation.reconciler.runtime.queue import WorkQueue
+from curation.reconciler.runtime.result import Result, carry_out
 from curation.reconciler.runtime.settings import Settings
 from curation.reconciler.sources.in_use import InUse
 from curation.reconciler.sources.module_credentials import ModuleCredentials
@@ -151,6 +152,17 @@ async def disconnected(
     finally:
         await store.close()
         await connection.close()
+
+
+def carried(
+    context: Context, reconcile: Callable[[Key], Awaitable[Result]]
+) -> Callable[[Key], Coroutine[Any, Any, None]]:
+    """Reconcile, and do what it asks for."""
+
+    async def work(worked: Key) -> None:
+        carry_out(context, worked, await reconcile(worked))
+
+    return work
 
 
 def key(name: str = "job") -> Key:

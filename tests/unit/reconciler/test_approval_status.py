@@ -18,6 +18,7 @@ from curation.reconciler.approvals.grants import Grants
 from curation.reconciler.jobs.attempt import Attempt
 from curation.reconciler.runtime.job_index import JobIndex
 from curation.reconciler.runtime.key import Key
+from curation.reconciler.runtime.result import Result, carry_out
 from tests.unit.lifecycle.builders import request
 from tests.unit.reconciler.disconnected import NAMESPACE, disconnected, document, job, key, run_status
 from tests.unit.reconciler.virtual_time import in_virtual_time
@@ -75,17 +76,17 @@ async def test_the_approval_of_a_denied_observation_outlasts_a_restart_however_l
             found = context.caches[JOBS].get(NAMESPACE, "job")
             assert found is not None
             asking = approvals.ask(order.key, job(status=status), OBSERVED)
-            tasks.append(asyncio.create_task(asking))
+            tasks.append(asyncio.ensure_future(asking))
             jobs._observation.ended(order.key, job(status=status), Report(order.trigger, order.run, result))
             observed.set()
 
         async def reconcile(woken: Key) -> None:
-            await (jobs if woken.kind is JOBS else statuses).reconcile(woken)
+            carry_out(context, woken, await (jobs if woken.kind is JOBS else statuses).reconcile(woken))
 
         def failed(_: Key, error: Exception) -> None:
             raise error
 
-        tasks: list[asyncio.Task[None]] = []
+        tasks: list[asyncio.Task[Result]] = []
         monkeypatch.setattr(context, "write", write)
         monkeypatch.setattr(context.api, "delete", delete)
         monkeypatch.setattr(rig.runs, "launch", launch)

@@ -15,6 +15,7 @@ from curation.reconciler.approvals.grants import Grants
 from curation.reconciler.approvals.making import MAX_PENDING
 from curation.reconciler.runtime.job_index import JobIndex
 from curation.reconciler.runtime.key import Key
+from curation.reconciler.runtime.result import carry_out
 from tests.unit.lifecycle.builders import request
 from tests.unit.reconciler.disconnected import NAMESPACE, Rig, disconnected, document, job, key, run_status
 from tests.unit.reconciler.virtual_time import in_virtual_time, now
@@ -71,7 +72,8 @@ async def test_an_approval_that_exists_but_cannot_be_read_is_tried_again_ever_le
 
         async def reconcile(woken: Key) -> None:
             if woken == key():
-                await approvals.advance(key(), waiting(approval=asks_for(ASKED)))
+                result = await approvals.advance(key(), waiting(approval=asks_for(ASKED)))
+                carry_out(rig.context, key(), result)
 
         monkeypatch.setattr(rig.context.api, "create", exists)
         monkeypatch.setattr(rig.context.api, "get", throttled)

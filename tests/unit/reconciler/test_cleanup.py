@@ -21,6 +21,7 @@ from curation.reconciler.jobs.memory import JobMemory
 from curation.reconciler.jobs.orders import Order
 from curation.reconciler.jobs.runs import CANCEL_WALL_SECONDS
 from curation.reconciler.runtime.key import Key
+from curation.reconciler.runtime.result import carry_out
 from tests.unit.reconciler.disconnected import DIGEST, NAMESPACE, Rig, disconnected, job, key, module_key, run_status
 from tests.unit.reconciler.virtual_time import in_virtual_time, now
 
@@ -74,13 +75,16 @@ class Cleaning:
         self.tries.append(now())
         return await self._answer(order)
 
+    def advance(self, of: Key, found: CurationJob) -> None:
+        carry_out(self._rig.context, of, self.cleanup.advance(of, found))
+
     async def over(self, found: CurationJob) -> float:
         """Work on the job until its run is cleaned or given up; returns when that was."""
-        self.cleanup.advance(key(), found)
+        self.advance(key(), found)
         while RUN not in self.cleanup.cleaned(key()):
             self._rig.queue.done(await self._rig.queue.get())
             assert now() < 2 * BOUND, "it waits for ever"
-            self.cleanup.advance(key(), found)
+            self.advance(key(), found)
         at = now()
         await self.cleanup.close()
         return at
@@ -290,10 +294,10 @@ async def test_each_session_that_is_given_up_has_an_event_however_many_retries_w
         rig.context.events.start()
         cleaning = Cleaning(rig, monkeypatch, fails)
         found = abandoned(START, runs=20)
-        cleaning.cleanup.advance(key(), found)
+        cleaning.advance(key(), found)
         while len(cleaning.cleanup.cleaned(key())) < 20:
             rig.queue.done(await rig.queue.get())
-            cleaning.cleanup.advance(key(), found)
+            cleaning.advance(key(), found)
         await rig.context.events.close(timeout=10)
         assert sorted(event.split()[1] for event in made) == sorted(f"uid-job.g1.a{n + 1}" for n in range(20))
 
@@ -360,10 +364,10 @@ async def test_hanging_cancels_of_some_namespaces_leave_room_for_those_of_anothe
     async with disconnected(tmp_path) as rig:
         cleaning = Cleaning(rig, monkeypatch, hangs)
         for number in range(5000):
-            cleaning.cleanup.advance(Key(JOBS, "noisy", f"job-{number}"), abandoned(START))
+            cleaning.advance(Key(JOBS, "noisy", f"job-{number}"), abandoned(START))
         await asyncio.sleep(1)
         assert len(cleaning.tries) == CANCELS_AT_ONCE // 2
-        cleaning.cleanup.advance(key(), abandoned(START))
+        cleaning.advance(key(), abandoned(START))
         await asyncio.sleep(1)
         assert len(cleaning.tries) == CANCELS_AT_ONCE // 2 + 1
         await cleaning.cleanup.close()
@@ -383,7 +387,7 @@ async def test_no_run_is_given_up_before_it_was_tried_however_long_it_waits_for_
     async with disconnected(tmp_path) as rig:
         cleaning = Cleaning(rig, monkeypatch, takes_its_time)
         for number in range(12):  # 24 minutes of them
-            cleaning.cleanup.advance(key(f"job-{number}"), abandoned(START))
+            cleaning.advance(key(f"job-{number}"), abandoned(START))
         tried: dict[str, float] = {}
         answer = cleaning._answer
 
@@ -393,7 +397,7 @@ async def test_no_run_is_given_up_before_it_was_tried_however_long_it_waits_for_
 
         cleaning._answer = noted
         for name, found in (("stays", abandoned(START)), ("deleted", deleted())):
-            cleaning.cleanup.advance(key(name), found)
+            cleaning.advance(key(name), found)
         work = asyncio.create_task(_work(rig, cleaning.cleanup, {"stays": abandoned(START), "deleted": deleted()}))
         while not {"stays", "deleted"} <= tried.keys():
             assert not cleaning.cleanup.cleaned(key("stays")) | cleaning.cleanup.cleaned(key("deleted"))
@@ -411,7 +415,7 @@ async def _work(rig: Rig, cleanup: Cleanup, jobs: dict[str, CurationJob]) -> Non
         woken = await rig.queue.get()
         rig.queue.done(woken)
         if woken.name in jobs:
-            cleanup.advance(woken, jobs[woken.name])
+            carry_out(rig.context, woken, cleanup.advance(woken, jobs[woken.name]))
 
 
 @in_virtual_time

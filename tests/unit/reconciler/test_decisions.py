@@ -15,6 +15,7 @@ from curation.reconciler.approvals.asking import Approvals
 from curation.reconciler.approvals.grants import Grants
 from curation.reconciler.runtime.job_index import JobIndex
 from curation.reconciler.runtime.key import Key
+from curation.reconciler.runtime.result import carry_out
 from tests.unit.lifecycle.builders import request
 from tests.unit.reconciler.disconnected import NAMESPACE, Rig, disconnected
 from tests.unit.reconciler.virtual_time import in_virtual_time
@@ -76,7 +77,7 @@ class Kept:
 
     async def reconciled(self) -> CurationApproval:
         """The approval after its status was written."""
-        await self._statuses.reconcile(PLACE)
+        carry_out(self.context, PLACE, await self._statuses.reconcile(PLACE))
         stored = self.context.caches[APPROVALS].get(NAMESPACE, PLACE.name)
         assert stored is not None
         return stored.parse(CurationApproval)

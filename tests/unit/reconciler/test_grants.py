@@ -16,6 +16,7 @@ from curation.lifecycle.deadlines import HELD_AT_MOST
 from curation.reconciler.approvals.grants import JOBS_UNKNOWN_AT_MOST, Grants
 from curation.reconciler.runtime.job_index import JobIndex
 from curation.reconciler.runtime.key import Key
+from curation.reconciler.runtime.result import carry_out
 from tests.unit.lifecycle.builders import request
 from tests.unit.reconciler.disconnected import EPOCH, NAMESPACE, Rig, disconnected, document, run_status
 from tests.unit.reconciler.virtual_time import in_virtual_time, now
@@ -50,7 +51,7 @@ def started(rig: Rig, seen: Document, phase: str = "Running") -> Grants:
     rig.context.caches[APPROVALS].listen(found.on_change)
     rig.context.caches[JOBS].listen(index.on_change)
     rig.context.caches[APPROVALS].put(seen)
-    found.drop_kept(APPROVAL)
+    carry_out(rig.context, APPROVAL, found.drop_kept(APPROVAL))
     rig.context.caches[JOBS].put(document(status=run_status(phase)))
     return found
 
@@ -68,7 +69,7 @@ async def until_dropped(rig: Rig, found: Grants) -> float:
         taken = await rig.queue.get()
         rig.queue.done(taken)
         if taken == APPROVAL:
-            found.drop_kept(taken)
+            carry_out(rig.context, taken, found.drop_kept(taken))
     return now() - began
 
 

@@ -11,6 +11,7 @@ from curation.api.schema import ObjectMeta
 from curation.lifecycle.deadlines import HELD_AT_MOST
 from curation.reconciler.runtime.job_index import JobIndex
 from curation.reconciler.runtime.key import Key
+from curation.reconciler.runtime.result import NOTHING, Result, carry_out
 from curation.reconciler.sources.in_use import InUse
 from tests.unit.reconciler.disconnected import NAMESPACE, Rig, disconnected, module_key
 from tests.unit.reconciler.virtual_time import in_virtual_time, now
@@ -40,10 +41,10 @@ class Held:
             assert namespace == NAMESPACE
             return self.needed
 
-        async def write(key: Key, meta: ObjectMeta, finalizers: list[str]) -> bool:
+        async def write(key: Key, meta: ObjectMeta, finalizers: list[str]) -> Result:
             assert (key, meta) == (module_key(), self.meta)
             self.left = finalizers
-            return True
+            return NOTHING
 
         monkeypatch.setattr(self.in_use, "_needed", needed)
         monkeypatch.setattr(self.in_use, "_write", write)
@@ -51,12 +52,17 @@ class Held:
     async def until_gone(self) -> float:
         """Work on it as the queue says until the finalizer is off; returns after how many seconds that was."""
         began = now()
-        await self.in_use.advance(module_key(), self.meta)
+        await self._advance()
         async with asyncio.timeout(2 * HELD_AT_MOST.total_seconds()):
             while self.left is None:
                 self.rig.queue.done(await self.rig.queue.get())
-                await self.in_use.advance(module_key(), self.meta)
+                await self._advance()
         return now() - began
+
+    async def _advance(self) -> None:
+        result = await self.in_use.advance(module_key(), self.meta)
+        assert result is not None
+        carry_out(self.rig.context, module_key(), result)
 
 
 @in_virtual_time

@@ -13,7 +13,6 @@ from curation.cluster.intake import cut_object
 from curation.cluster.resources import CONFIG_MAPS, JOBS
 from curation.reconciler.jobs import orders
 from curation.reconciler.runtime.key import Key
-from curation.reconciler.runtime.queue import WorkQueue
 from curation.reconciler.sources.job_sources import READS_A_SECOND, READS_AT_ONCE, RETRY_SECONDS, JobSources
 from tests.unit.lifecycle.builders import claimed, edited, new_job, running, stepped
 
@@ -51,11 +50,11 @@ class Rig:
         self.now = 0.0
         self.maps = Maps()
         self.woken: list[tuple[Key, float]] = []
-        queue: Any = WorkQueue[Key]()
-        queue.add_after = lambda key, delay: self.woken.append((key, delay))
-        queue.add = lambda key: self.woken.append((key, 0.0))
         api: Any = self.maps
-        self.sources = JobSources(api, queue, lambda: self.now, lambda: 0.5)
+        self.sources = JobSources(api, self.wake, self.wake, lambda: self.now, lambda: 0.5)
+
+    def wake(self, key: Key, delay: float = 0.0) -> None:
+        self.woken.append((key, delay))
 
     async def read(self, key: Key = KEY, **spec: Any) -> tuple[Frozen | None, str]:
         return await self.sources.read(key, job(key.name, **spec))

@@ -19,6 +19,7 @@ from curation.reconciler.jobs.memory import Memories
 from curation.reconciler.jobs.orders import Order
 from curation.reconciler.jobs.reconciler import JobReconciler
 from curation.reconciler.runtime.job_index import JobIndex
+from curation.reconciler.runtime.result import carry_out
 from tests.unit.reconciler.disconnected import Rig, disconnected, document, job, key, run_status
 from tests.unit.reconciler.virtual_time import in_virtual_time
 
@@ -67,7 +68,7 @@ async def test_after_a_job_is_gone_nothing_in_the_process_names_it(tmp_path: Pat
         known = {**status, "templateDigest": template_digest(job().spec)} if status else None
         rig.context.caches[JOBS].put(document(status=known))
         rig.taken()
-        await jobs.reconcile(key())
+        carry_out(rig.context, key(), await jobs.reconcile(key()))
         memory = rig.memories.of(key(), UID)
         memory.calls["uid-job.g1.a1"] = Calls(1, 1, 1)
         memory.freed_for = "sha256:uid-job"
@@ -75,7 +76,7 @@ async def test_after_a_job_is_gone_nothing_in_the_process_names_it(tmp_path: Pat
         assert list(names([rig.__dict__, jobs.__dict__], UID)), "the walk finds what is there"
         rig.context.caches[JOBS].forget("ns", "job", UID)
         rig.runs.release(key())
-        await jobs.reconcile(key())
+        carry_out(rig.context, key(), await jobs.reconcile(key()))
         rig.taken()
         # So that a late answer does not bring it back; bounded.
         rig.context.caches[JOBS]._deleted.clear()
@@ -151,11 +152,11 @@ async def test_nothing_is_remembered_of_a_job_that_has_finished(tmp_path: Path, 
         memory = rig.memories.of(key(), UID)
         memory.freed_for = "sha256:x"
         jobs._observation.launched(key(), found)
-        await jobs.reconcile(key())
+        carry_out(rig.context, key(), await jobs.reconcile(key()))
         assert (memory.asked_before, memory.freed_for) == ("", "sha256:x")
         rig.runs.discard(attempt)
         rig.context.caches[JOBS].put(document(version=6, status={**run_status(phase), **digest}))
-        await jobs.reconcile(key())
+        carry_out(rig.context, key(), await jobs.reconcile(key()))
         assert list(rig.memories) == []
 
 

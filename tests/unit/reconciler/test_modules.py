@@ -10,6 +10,7 @@ from curation.cluster.answers import APIError, Unreachable
 from curation.cluster.resources import MODULES
 from curation.oci.puller import Artifact, PulledModule, Puller
 from curation.reconciler.runtime.key import Key
+from curation.reconciler.runtime.result import carry_out
 from curation.reconciler.runtime.settings import Settings
 from curation.reconciler.sources.modules import LOADS_AT_ONCE, RETRY_SECONDS
 from curation.wasm.module_bytes import builtin_bytes, builtin_names, digest_of
@@ -83,7 +84,7 @@ async def test_the_present_build_of_a_deleted_module_replaces_one_that_is_gone(
         put(rig, spec, version=2, deleted_at="2026-01-01T00:00:00Z")
         if restarted:
             await rig.modules.load(module_key())
-        await rig.modules.reconcile(module_key())
+        carry_out(rig.context, module_key(), await rig.modules.reconcile(module_key()))
         assert rig.modules.state(NAMESPACE, "m").digest is None, "no run is claimed with it"
         build, _ = rig.modules.build(NAMESPACE, "m", "sha256:a-build-that-is-gone")
         assert build.digest == digest_of(builtin_bytes(BUILTIN))
@@ -95,7 +96,7 @@ async def test_the_present_build_of_a_deleted_module_replaces_one_that_is_gone(
             (4, another, "sha256:a-build-that-is-gone"),
         ):
             put(rig, edited, version=version, deleted_at="2026-01-01T00:00:00Z")
-            await rig.modules.reconcile(module_key())
+            carry_out(rig.context, module_key(), await rig.modules.reconcile(module_key()))
             assert rig.modules.build(NAMESPACE, "m", "sha256:a-build-that-is-gone")[0].digest == digest
 
 
@@ -238,7 +239,7 @@ async def test_sources_that_are_slow_to_be_read_leave_workers_for_the_jobs_and_a
 
         async def reconcile(worked: Key) -> None:
             if worked.kind is MODULES:
-                await rig.modules.reconcile(worked)
+                carry_out(rig.context, worked, await rig.modules.reconcile(worked))
             else:
                 job_was_seen.set()
 

@@ -21,7 +21,7 @@ from curation.reconciler.jobs.orders import Order
 from curation.reconciler.runtime.job_index import JobIndex
 from curation.reconciler.runtime.key import Key
 from tests.unit.lifecycle.builders import request
-from tests.unit.reconciler.disconnected import DIGEST, Rig, disconnected, document, job, key, run_status
+from tests.unit.reconciler.disconnected import DIGEST, Rig, carried, disconnected, document, job, key, run_status
 from tests.unit.reconciler.virtual_time import in_virtual_time
 
 RUN = "uid-job.g1.a1"
@@ -53,7 +53,7 @@ async def working(rig: Rig, *documents: Any) -> AsyncIterator[None]:
             raise error
         context.queue.add_rate_limited(failing)
 
-    worker = asyncio.create_task(context.queue.work(jobs.reconcile, failed))
+    worker = asyncio.create_task(context.queue.work(carried(context, jobs.reconcile), failed))
     try:
         yield
     finally:

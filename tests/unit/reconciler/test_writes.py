@@ -10,7 +10,8 @@ from curation.cluster.cache import Stored
 from curation.cluster.meaning import Answer
 from curation.cluster.resources import JOBS
 from curation.reconciler.runtime.key import Key
-from curation.reconciler.runtime.writes import STATUS, Outcome, settle, try_again
+from curation.reconciler.runtime.result import carry_out
+from curation.reconciler.runtime.writes import STATUS, Outcome, settle
 from tests.unit.reconciler.disconnected import NAMESPACE, Rig, disconnected, document, key
 from tests.unit.reconciler.virtual_time import in_virtual_time
 
@@ -106,5 +107,5 @@ async def test_what_has_not_landed_is_tried_again_unless_its_refusal_is_final(
     tmp_path: Path, outcome: Outcome, delayed: int
 ) -> None:
     async with disconnected(tmp_path) as rig:
-        try_again(rig.context, key(), outcome)
+        carry_out(rig.context, key(), outcome.result)
         assert rig.queue.delayed == delayed

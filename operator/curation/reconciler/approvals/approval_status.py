@@ -1,5 +1,6 @@
 """The status of CurationApprovals: who waits, what the grant permits. Removes those that nobody waits for."""
 
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -18,7 +19,8 @@ from curation.reconciler.approvals.shown import AskedJobs
 from curation.reconciler.approvals.waiters import Waiting
 from curation.reconciler.runtime.context import DELETION, Context
 from curation.reconciler.runtime.key import Key
-from curation.reconciler.runtime.writes import STATUS, ready_condition, write_own_status
+from curation.reconciler.runtime.result import NOTHING, RETRY, Result
+from curation.reconciler.runtime.writes import STATUS, ready_condition, result_of, write_own_status
 
 # A restart sees approvals before the jobs that wait for them.
 UNUSED_GRACE_SECONDS: Final = 15.0
@@ -26,6 +28,14 @@ LONGEST_WAIT_SECONDS: Final = 24 * 3600.0
 """A clock that is set is noticed once in a day."""
 _SHOWN_JOBS: Final = 10
 _SHOWN_REQUESTERS: Final = 32
+
+
+@dataclass(frozen=True, slots=True)
+class _Unused:
+    """What became of an approval that nobody waits for."""
+
+    removed: bool
+    result: Result = NOTHING
 
 
 class ApprovalReconciler:
@@ -41,23 +51,26 @@ class ApprovalReconciler:
         self._awaited: set[Key] = set()
         """Approvals that a job has waited for since this process began."""
 
-    async def reconcile(self, key: Key) -> None:
+    async def reconcile(self, key: Key) -> Result:
         """Write who waits and what the grant permits; remove a pending approval that nobody waits for."""
         context = self._context
-        self._grants.drop_kept(key)
+        kept = self._grants.drop_kept(key)
         stored = context.caches[APPROVALS].get(key.namespace, key.name)
         if stored is None:
             self._unused_since.pop(key, None)
             self._awaited.discard(key)
             context.refusals.ended(key, STATUS)
             context.refusals.ended(key, DELETION)
-            return
+            return kept
         try:
             approval = stored.parse(CurationApproval)
         except Unreadable:
-            return  # reported already; it grants nothing, and its deletion needs nothing from us
-        if approval.metadata.deletion_timestamp is not None or await self._removed_unused(key, stored, approval):
-            return
+            return kept  # reported already; it grants nothing, and its deletion needs nothing from us
+        if approval.metadata.deletion_timestamp is not None:
+            return kept
+        unused = await self._remove_unused(key, stored, approval)
+        if unused.removed:
+            return kept + unused.result
         found = self._approvals.waiters.of(key)
         if found is not None:
             self._awaited.add(key)
@@ -88,12 +101,12 @@ class ApprovalReconciler:
             cedar=granted_text(approval),
             conditions=self._conditions(approval),
         )
-        written = await write_own_status(
+        outcome = await write_own_status(
             context, key, stored, approval.status, status, stored.left_out(CurationApproval)
         )
-        if written:
+        if outcome is not None and outcome.landed:
             self._news.tell(key, stored, approval, status)
-        await self._end(key, stored, approval)
+        return kept + unused.result + result_of(outcome) + await self._end(key, stored, approval)
 
     def _default_seconds(self, approval: CurationApproval) -> int | None:
         ttl = self._context.settings.approval_ttl
@@ -133,46 +146,46 @@ class ApprovalReconciler:
             return None
         return ends - lead_before(max(ends - decided, timedelta()))
 
-    async def _end(self, key: Key, stored: Stored, approval: CurationApproval) -> None:
+    async def _end(self, key: Key, stored: Stored, approval: CurationApproval) -> Result:
         """See to what time does to a decision: it is told, it ends, and in the end the approval is removed."""
         context, decisions = self._context, self._grants.decisions
         if approval.spec.decision is ApprovalDecision.PENDING:
-            return
+            return NOTHING
         now = context.clock.now()
         if not self._grants.expired(approval):
             moments = [each for each in (self._warn_at(approval), decisions.ends(approval)) if each is not None]
             for moment in moments:
                 if moment > now:
-                    context.queue.add_after(key, min((moment - now).total_seconds() + 1, LONGEST_WAIT_SECONDS))
-                    return
-            return
+                    return Result(after=min((moment - now).total_seconds() + 1, LONGEST_WAIT_SECONDS))
+            return NOTHING
         self._grants.end(key)
         self._approvals.waiters.wake(key)  # a job that waits for an expired one needs a new one
         retention, ended = context.settings.approval_retention, decisions.ended_at(approval)
         if retention is None or ended is None or self._approvals.waiters.of(key) is not None:
-            return
+            return NOTHING
         left = (ended + retention - now).total_seconds()
         if left > 0:
-            context.queue.add_after(key, min(left + 1, LONGEST_WAIT_SECONDS))
-        elif await context.delete(key, stored):
-            await context.refresh(key)
+            return Result(after=min(left + 1, LONGEST_WAIT_SECONDS))
+        if not await context.delete(key, stored):
+            return RETRY
+        await context.refresh(key)
+        return NOTHING
 
-    async def _removed_unused(self, key: Key, stored: Stored, approval: CurationApproval) -> bool:
+    async def _remove_unused(self, key: Key, stored: Stored, approval: CurationApproval) -> _Unused:
         context, now = self._context, self._context.clock.now()
         if approval.spec.decision is not ApprovalDecision.PENDING or self._approvals.waiters.of(key) is not None:
             self._unused_since.pop(key, None)
-            return False
+            return _Unused(False)
         since = self._unused_since.setdefault(key, now)
         # What frees a job within seconds of its denial, as a policy that is applied after it, leaves nothing behind.
         grace = 0.0 if self._approvals.waiters.is_freed(key) else UNUSED_GRACE_SECONDS
         left = grace - (now - since).total_seconds()
         if left > 0:
-            context.queue.add_after(key, left)
-            return False
+            return _Unused(False, Result(after=left))
         if not await context.delete(key, stored):
-            return False
+            return _Unused(False, RETRY)
         await context.refresh(key)
-        return True
+        return _Unused(True)
 
     def _reason(self, approval: CurationApproval) -> tuple[str, str]:
         spec = approval.spec

@@ -24,6 +24,7 @@ from curation.reconciler.approvals.making import ApprovalMaker
 from curation.reconciler.approvals.waiters import Waiters, observation_denied
 from curation.reconciler.runtime.context import Context
 from curation.reconciler.runtime.key import Key
+from curation.reconciler.runtime.result import NOTHING, Result
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +32,8 @@ class ApprovalFacts:
     """What a waiting job's next decision is made from."""
 
     allowed: bool = False
+    forbids: str = ""
+    """What denies the request although it were approved; empty: nothing."""
     decision: ApprovalDecision | None = None
     problem: Problem | None = None
 
@@ -41,7 +44,7 @@ class Approvals:
     def __init__(self, context: Context, grants: Grants) -> None:
         self._context = context
         self._grants = grants
-        self.waiters = Waiters(context.queue)
+        self.waiters = Waiters(context.wake)
         self._maker = ApprovalMaker(context, grants, self.waiters)
         context.book.subscribe(self._policies_changed)
 
@@ -59,7 +62,7 @@ class Approvals:
     def _policies_changed(self, namespace: str | None) -> None:
         for job in self.waiters:
             if namespace is None or job.namespace == namespace:
-                self._context.queue.add(job)
+                self._context.wake(job)
 
     def facts(self, key: Key, job: CurationJob) -> ApprovalFacts:
         """What is known about the request that a job waits for, in the context of its next attempt."""
@@ -70,6 +73,7 @@ class Approvals:
         found = self._found(key.namespace, approval)
         return ApprovalFacts(
             allowed=decision.allowed,
+            forbids=_forbids(key, decision),
             # A denial that has ended is none: the job asks anew.
             decision=found.spec.decision if found is not None and not self._denied_once(found) else None,
             problem=self._maker.problem(key, approval),
@@ -78,16 +82,17 @@ class Approvals:
     def _denied_once(self, approval: CurationApproval) -> bool:
         return approval.spec.decision is ApprovalDecision.DENIED and self._grants.expired(approval)
 
+    def note(self, key: Key, job: CurationJob, facts: ApprovalFacts) -> None:
+        """Have the approval that the job waits for say what else denies the request."""
+        if job.status.phase is Phase.AWAITING_APPROVAL and job.status.approval is not None:
+            place = Key(APPROVALS, key.namespace, job.status.approval.name)
+            self.waiters.set_forbidden(place, key, facts.forbids)
+
     def _authorize(self, key: Key, job: CurationJob, approval: JobApproval) -> Decision:
         run = job.status.run
         generation, attempt = (run.generation, run.attempt) if run is not None else (job.metadata.generation, 0)
         context = CallContext(key.name, job.metadata.labels, generation, attempt + 1)
-        decision = self._context.gate.authorize(key.namespace, approval.request, context)
-        # A request that nothing permits is not forbidden: approving it is what helps.
-        otherwise = decision.policies or decision.errors
-        forbids = f"{key.name}: {decision.reason}" if not decision.allowed and otherwise else ""
-        self.waiters.set_forbidden(Key(APPROVALS, key.namespace, approval.name), key, forbids)
-        return decision
+        return self._context.gate.authorize(key.namespace, approval.request, context)
 
     def _found(self, namespace: str, approval: JobApproval) -> CurationApproval | None:
         stored = self._context.caches[APPROVALS].get(namespace, approval.name)
@@ -108,21 +113,21 @@ class Approvals:
             self._maker.no_longer_refused(approval)
         elif self._context.caches[APPROVALS].get(approval.namespace, approval.name) is None:
             self.waiters.wake(approval)  # the one that is gone may have been about to make it
-        self._context.queue.add(approval)
+        self._context.wake(approval)
 
-    async def advance(self, key: Key, job: CurationJob) -> None:
+    async def advance(self, key: Key, job: CurationJob) -> Result:
         """Register a waiting job, and see to it that its approval exists."""
         wanted = job.status.approval
         if job.status.phase is not Phase.AWAITING_APPROVAL or job.metadata.deletion_timestamp is not None:
             if key in self.waiters and not observation_denied(job):
                 self.forget(key)
-            return
+            return NOTHING
         if wanted is None:
             self.forget(key)
-            return
+            return NOTHING
         if self._register(key, job, wanted):
-            self._authorize(key, job, wanted)
-        await self._maker.ensure(key, job, wanted)
+            self.note(key, job, self.facts(key, job))
+        return await self._maker.ensure(key, job, wanted)
 
     def _register(self, key: Key, job: CurationJob, wanted: JobApproval) -> bool:
         """Note which approval the job waits for; True if that is new."""
@@ -131,7 +136,7 @@ class Approvals:
             self.forget(key)
         return self.waiters.add(key, job, approval)
 
-    async def ask(self, key: Key, job: CurationJob, request: EvaluatedRequest) -> None:
+    async def ask(self, key: Key, job: CurationJob, request: EvaluatedRequest) -> Result:
         """Make the approval of a request that was denied to an observation; it stays until an observation succeeds."""
         wanted = JobApproval(
             name=approval_name(request),
@@ -140,4 +145,10 @@ class Approvals:
             since=self._context.clock.now(),
         )
         self._register(key, job, wanted)
-        await self._maker.ensure(key, job, wanted)
+        return await self._maker.ensure(key, job, wanted)
+
+
+def _forbids(key: Key, decision: Decision) -> str:
+    # A request that nothing permits is not forbidden: approving it is what helps.
+    otherwise = decision.policies or decision.errors
+    return f"{key.name}: {decision.reason}" if not decision.allowed and otherwise else ""

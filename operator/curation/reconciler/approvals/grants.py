@@ -16,8 +16,10 @@ from curation.reconciler.approvals.decisions import Decisions
 from curation.reconciler.runtime.context import Context
 from curation.reconciler.runtime.job_index import JobIndex
 from curation.reconciler.runtime.key import Key
+from curation.reconciler.runtime.result import NOTHING, Result
 
 JOBS_UNKNOWN_AT_MOST: Final = timedelta(seconds=15)
+CHECK_AGAIN_SECONDS: Final = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +76,7 @@ class Grants:
 
     def _keep(self, key: Key, text: str, until: _Kept) -> None:
         self._kept[key] = until
-        self._context.queue.add(key)  # to be dropped in time
+        self._context.wake(key)  # to be dropped in time
         self._context.book.put_policy(key.namespace, _kept_name(key), text, cancel_only=True)
 
     def of(self, approval: CurationApproval) -> Grant | None:
@@ -100,16 +102,16 @@ class Grants:
         ready = conditions.find(approval.status.conditions, ConditionType.READY)
         return ready.last_transition_time if ready is not None and ready.reason == ApprovalDecision.REVOKED else None
 
-    def drop_kept(self, key: Key) -> None:
+    def drop_kept(self, key: Key) -> Result:
         """Forget a grant that has ended once no session can need it, at the latest after 10 minutes."""
         if key not in self._kept:
-            return
+            return NOTHING
         now, kept = self._context.clock.now(), self._kept[key]
         if now < kept.at_most and (now < kept.at_least or self._jobs.may_own_sessions(key.namespace)):
-            self._context.queue.add_after(key, 1.0)
-            return
+            return Result(after=CHECK_AGAIN_SECONDS)
         del self._kept[key]
         self._context.book.remove_policy(key.namespace, _kept_name(key))
+        return NOTHING
 
 
 def granted_text(approval: CurationApproval) -> str:

@@ -22,7 +22,8 @@ from curation.reconciler.runtime.context import DELETION, Context
 from curation.reconciler.runtime.key import Key
 from curation.reconciler.runtime.refusals import refusal_text
 from curation.reconciler.runtime.regarding import regarding
-from curation.reconciler.runtime.writes import settle, try_again
+from curation.reconciler.runtime.result import AT_ONCE, NOTHING, RETRY, Result
+from curation.reconciler.runtime.writes import settle
 from curation.wasm.declared import declared_cancel
 
 log = logging.getLogger(__name__)
@@ -81,44 +82,42 @@ class ApprovalMaker:
             )
         return None
 
-    async def ensure(self, key: Key, job: CurationJob, wanted: JobApproval) -> None:
+    async def ensure(self, key: Key, job: CurationJob, wanted: JobApproval) -> Result:
         """Make the approval of a denied request unless there is one that can still be decided or still counts."""
         context = self._context
         place = Key(APPROVALS, key.namespace, wanted.name)
         if place in self._making:
-            return  # another job makes it; once it is there it wakes all that wait for it
+            return NOTHING  # another job makes it; once it is there it wakes all that wait for it
         stored = context.caches[APPROVALS].get(key.namespace, wanted.name)
         try:
             found = stored.parse(CurationApproval) if stored is not None else None
         except Unreadable:
             self.no_longer_refused(place)
-            return  # its name is taken: the job says so, and waits for it to go
+            return NOTHING  # its name is taken: the job says so, and waits for it to go
         self._note_clash(key, job, place, found is not None and found.spec.request != wanted.request)
         if found is not None and (
             found.spec.request != wanted.request
             or found.metadata.deletion_timestamp is not None
             or not self._grants.expired(found)
         ):
-            if key in self._over_quota:
-                self._over_quota.discard(key)
-                context.queue.add(key)
+            waited_for_room = key in self._over_quota
+            self._over_quota.discard(key)
             self.no_longer_refused(place)
-            return
+            return AT_ONCE if waited_for_room else NOTHING
         refused = self._refused.get(place)
         if refused is not None and refused.by != key and refused.by in self._waiters:
-            return  # one job tries again for all
+            return NOTHING  # one job tries again for all
         self._making.add(place)
         try:
             if stored is not None:
                 # Expired or revoked: replaced by a new Pending one, which says what was decided before.
                 carried = self._grants.decisions.carried(found) if found is not None else ()
                 if not await context.delete(place, stored):
-                    context.queue.add_rate_limited(key)
                     self._refuse(place, key, context.refusals.said(place, DELETION))
-                    return
+                    return RETRY
                 self._carried[place] = carried
                 await context.refresh(place)
-            await self._make(key, job, place, wanted)
+            return await self._make(key, job, place, wanted)
         finally:
             self._making.discard(place)
             self.offer_room(key.namespace)  # if it was not made, what it had taken is free again
@@ -128,7 +127,7 @@ class ApprovalMaker:
         over_quota = [job for job in self._over_quota if job.namespace == namespace]
         if over_quota and self._taken(namespace) < MAX_PENDING:
             for job in over_quota:
-                self._context.queue.add(job)
+                self._context.wake(job)
 
     def no_longer_refused(self, place: Key) -> None:
         """The approval is there, or nobody wants it any more."""
@@ -137,13 +136,13 @@ class ApprovalMaker:
         if self._refused.pop(place, None) is not None:
             self._waiters.wake(place)
 
-    async def _make(self, key: Key, job: CurationJob, place: Key, wanted: JobApproval) -> None:
+    async def _make(self, key: Key, job: CurationJob, place: Key, wanted: JobApproval) -> Result:
         context = self._context
         if self._taken(key.namespace) > MAX_PENDING:  # its own place is one of those
             if key not in self._over_quota:
                 self._over_quota.add(key)
                 self._waiters.wake(place)
-            return
+            return NOTHING
         self._over_quota.discard(key)
         fields = run_fields(key.namespace, key.name, job.status.run)
         new = _new(key.namespace, wanted, self._cancel(place, wanted), self._carried.get(place, ()))
@@ -156,11 +155,10 @@ class ApprovalMaker:
             self.no_longer_refused(place)
             if not isinstance(answer, Created):
                 self._waiters.wake(place)
-            return
         if outcome.objection is not None:
             # A job that waits says so in its status too; after a denied observation only the report says it.
             self._refuse(place, key, refusal_text(outcome.objection))
-        try_again(context, key, outcome)
+        return outcome.result
 
     def _cancel(self, place: Key, wanted: JobApproval) -> tuple[CancelRequest, ...] | None:
         """What the module declares now: whoever decides sees it, and what is declared later adds nothing to it."""

@@ -1,13 +1,12 @@
 """Which jobs wait for which approval, and for whom it would speak. Kept by `asking`, read by `approval_status`."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from curation.api.job import CurationJob
 from curation.api.names import REQUESTER_ANNOTATIONS, ConditionType, Phase
 from curation.lifecycle import conditions
 from curation.reconciler.runtime.key import Key
-from curation.reconciler.runtime.queue import WorkQueue
 
 
 @dataclass(slots=True)
@@ -24,8 +23,9 @@ class Waiting:
 class Waiters:
     """The jobs that wait for approvals, by both names; whatever changes wakes the approval, whose status shows it."""
 
-    def __init__(self, queue: WorkQueue[Key]) -> None:
-        self._queue = queue
+    def __init__(self, wake: Callable[[Key], None]) -> None:
+        """`wake` has a job or an approval worked on."""
+        self._wake = wake
         self._waiting: dict[Key, Waiting] = {}  # by approval
         self._waits_for: dict[Key, Key] = {}  # by job
         self._freed: set[Key] = set()  # approvals whose request a job was freed for since, by whatever allowed it
@@ -51,7 +51,7 @@ class Waiters:
         waiting = self._waiting.get(approval)
         if waiting is not None:
             for job in (*waiting.requesters, *waiting.clashing):
-                self._queue.add(job)
+                self._wake(job)
 
     def add(self, key: Key, job: CurationJob, approval: Key) -> bool:
         """Note that the job waits for this approval, and for no other; True if that is new."""
@@ -62,7 +62,7 @@ class Waiters:
         before, requesters = known.requesters.get(key), requesters_of(job)
         if before != requesters:  # somebody may have changed the job while it waits
             known.requesters[key] = requesters
-            self._queue.add(approval)
+            self._wake(approval)
         if before is None:
             self._freed.discard(approval)
         return before is None
@@ -86,14 +86,14 @@ class Waiters:
         waiting = self._waiting.get(approval)
         if waiting is not None and waiting.forbidden.get(job, "") != forbids:
             waiting.forbidden[job] = forbids
-            self._queue.add(approval)
+            self._wake(approval)
 
     def set_clashing(self, approval: Key, key: Key, job: CurationJob, clashes: bool) -> bool:
         """Note whether the approval of that name records another request; True if it does and did not before."""
         waiting = self._waiting.setdefault(approval, Waiting())
         if clashes == (key in waiting.clashing):
             return False
-        self._queue.add(approval)
+        self._wake(approval)
         if not clashes:
             waiting.clashing.discard(key)
             waiting.requesters[key] = requesters_of(job)

@@ -26,6 +26,7 @@ from curation.reconciler.jobs.runs import Runs
 from curation.reconciler.runtime.context import Context
 from curation.reconciler.runtime.key import Key
 from curation.reconciler.runtime.regarding import regarding
+from curation.reconciler.runtime.result import AT_ONCE, NOTHING, Result
 from curation.reconciler.sources.modules import ModuleReconciler
 from curation.turns import AwaitedTurns
 
@@ -78,29 +79,36 @@ class Cleanup:
             run_id for memory in self._memories.at(key) for run_id, progress in memory.cleaning.items() if progress.done
         )
 
-    def advance(self, key: Key, job: CurationJob) -> None:
-        """Start what is due, and ask for work on the job when something else will be."""
+    def advance(self, key: Key, job: CurationJob) -> Result:
+        """Start what is due; when to come again for what is not."""
         memory = self._memories.of(key, job.metadata.uid)
-        wanted = runs_to_clean(job)
+        wanted, result = runs_to_clean(job), NOTHING
         _forget_cleaned(memory, job, wanted)
         for run_id in wanted:
-            progress = self._known(memory, job, run_id)
-            lives = memory.lives(run_id)
-            if progress.done or self._overdue(key, job, run_id, progress, lives=lives):
-                continue
-            if progress.task is not None or lives:
-                continue  # a live execution may still report its session; its end wakes this key
-            calls, session = memory.calls.get(run_id), progress.session or _entry(job, run_id).session
-            # Trap: a module may report a session without a call: one that its config names.
-            if calls is not None and calls.left == 0 and session is None:
-                progress.done = True  # nothing of it ever left this process
-                self._context.queue.add(key)
-                continue
-            now = self._context.clock.now()
-            if progress.next_at is not None and now < progress.next_at:
-                self._context.queue.add_after(key, (progress.next_at - now).total_seconds())
-                continue
-            progress.task = self._start(self._clean(key, job, run_id, progress), name=f"clean {run_id}")
+            result += self._advance(key, job, memory, run_id)
+        return result
+
+    def _advance(self, key: Key, job: CurationJob, memory: JobMemory, run_id: str) -> Result:
+        progress, lives = self._known(memory, job, run_id), memory.lives(run_id)
+        if progress.done:
+            return NOTHING
+        left = self._left(job, progress, lives=lives)
+        if left is not None and left <= 0:
+            self._end(job, run_id, progress)
+            return AT_ONCE
+        result = Result(after=left)
+        if progress.task is not None or lives:
+            return result  # a live execution may still report its session; its end wakes this key
+        calls, session = memory.calls.get(run_id), progress.session or _entry(job, run_id).session
+        # Trap: a module may report a session without a call: one that its config names.
+        if calls is not None and calls.left == 0 and session is None:
+            progress.done = True  # nothing of it ever left this process
+            return result + AT_ONCE
+        now = self._context.clock.now()
+        if progress.next_at is not None and now < progress.next_at:
+            return result + Result(after=(progress.next_at - now).total_seconds())
+        progress.task = self._start(self._clean(key, job, run_id, progress), name=f"clean {run_id}")
+        return result
 
     def _known(self, memory: JobMemory, job: CurationJob, run_id: str) -> Cleaning:
         if run_id not in memory.cleaning:
@@ -109,27 +117,26 @@ class Cleanup:
             memory.cleaning[run_id] = Cleaning(late=late)
         return memory.cleaning[run_id]
 
-    def _overdue(self, key: Key, job: CurationJob, run_id: str, progress: Cleaning, *, lives: bool) -> bool:
-        """Whether the job's deletion has waited for this run as long as it may, whatever still hangs: then it is over.
+    def _left(self, job: CurationJob, progress: Cleaning, *, lives: bool) -> float | None:
+        """For how many seconds the job's deletion still waits for this run, whatever hangs; None: not bounded yet.
 
         The time counts from the first Cancel, or from the deletion while the run itself still lives. A process that
         started too late for any try makes one.
         """
         deleted, now = job.metadata.deletion_timestamp, self._context.clock.now()
         if deleted is None or (progress.begun is None and not lives):
-            return False
+            return None
         begun = max(progress.begun or deleted, deleted)
         bound = begun + (LATE_TRY if progress.late and progress.begun is not None else GIVE_UP_AFTER)
-        if now < bound:
-            self._context.queue.add_after(key, (bound - now).total_seconds())
-            return False
+        return (bound - now).total_seconds()
+
+    def _end(self, job: CurationJob, run_id: str, progress: Cleaning) -> None:
+        """Its time is over."""
         entry = _entry(job, run_id)
         if progress.cancelled:
             self._cleaned(job, entry, progress)
         else:
             self._give_up(job, entry, progress, lost=False)
-        self._context.queue.add(key)
-        return True
 
     def orphan(self, key: Key, job: CurationJob | None, order: Order, session: SessionRef | None) -> None:
         """Cancel the session that a dropped completion holds; None: whatever its run has created.
@@ -161,12 +168,12 @@ class Cleanup:
             async with self._turns.turn(key.namespace):
                 progress.begun = progress.begun or self._context.clock.now()
                 if job.metadata.deletion_timestamp is not None:
-                    self._context.queue.add(key)  # to note when it is over
+                    self._context.wake(key)  # to note when it is over
                 report = await self._runs.cancel(order)
             self._conclude(key, job, entry, report, progress, lost=await self._lost_for_good(order, job, report))
         finally:
             progress.task = None
-            self._context.queue.add(key)
+            self._context.wake(key)
 
     async def _lost_for_good(self, order: Order, job: CurationJob, report: Report) -> bool:
         """Whether the namespace terminates and has taken with it what this Cancel needs: no retry can help.

@@ -22,6 +22,7 @@ from curation.reconciler.jobs.orders import Order
 from curation.reconciler.runtime.context import Context
 from curation.reconciler.runtime.key import Key
 from curation.reconciler.runtime.regarding import regarding
+from curation.reconciler.runtime.result import RETRY, Effect, Moved, Result, Say
 from curation.reconciler.runtime.unreadable import job_of
 from curation.reconciler.runtime.writes import settle
 
@@ -72,14 +73,16 @@ class Settled:
     """The completion is over: applied or dropped."""
 
     verdict: Verdict
+    effects: tuple[Effect, ...] = ()
+    """What follows from it beside its status."""
 
 
 @dataclass(frozen=True, slots=True)
 class Later:
     """The completion could not be written yet; nothing is lost."""
 
-    seconds: float | None = None
-    """When to try again; None: with backoff."""
+    result: Result = RETRY
+    """When to try again."""
 
 
 class Completion:
@@ -123,13 +126,13 @@ class Completion:
                 newest = context.cache(key).get(key.namespace, key.name)
                 return self._settled(pending, job_of(newest)[0] if newest is not None else job, verdict, job)
             if not outcome.at_once:
-                return Later(outcome.wait)
+                return Later(outcome.result)
         return Later()
 
     def _settled(
         self, pending: Pending, job: CurationJob | None, verdict: Verdict, before: CurationJob | None = None
     ) -> Settled:
-        context, report = self._context, pending.report
+        context, report, effects = self._context, pending.report, list[Effect]()
         context.refusals.ended(pending.order.key, _outcome(pending))
         if report.trigger is Trigger.SUBMIT:
             context.metrics.completions.labels(verdict=verdict.ruling.value).inc()
@@ -146,16 +149,16 @@ class Completion:
             )
             if job is not None and report.trigger is Trigger.SUBMIT:
                 message = f"Run {report.run.id} ended late with {result}; dropped: {because}."
-                self._record_event(job, pending, Event(EventReason.STALE_COMPLETION_DROPPED, message))
+                effects.append(_say(job, pending, Event(EventReason.STALE_COMPLETION_DROPPED, message)))
         elif job is not None:
-            for event in verdict.events:
-                self._record_event(job, pending, event)
+            effects += (_say(job, pending, event) for event in verdict.events)
             if verdict.status is not None and before is not None:
-                context.phase_changed(before, verdict.status)
-        return Settled(verdict)
+                effects.append(Moved(before, verdict.status))
+        return Settled(verdict, tuple(effects))
 
-    def _record_event(self, job: CurationJob, pending: Pending, event: Event) -> None:
-        self._context.record_event(regarding(job), event, pending.order.log_fields)
+
+def _say(job: CurationJob, pending: Pending, event: Event) -> Say:
+    return Say(regarding(job), event, pending.order.log_fields)
 
 
 def _outcome(pending: Pending) -> str:

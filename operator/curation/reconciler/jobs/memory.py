@@ -142,6 +142,10 @@ class Memories:
             records[uid] = JobMemory(key, uid)
         return records[uid]
 
+    def look(self, key: Key, uid: str) -> JobMemory:
+        """What is remembered of this object, to be read only."""
+        return self._records.get(key, {}).get(uid) or JobMemory(key, uid)
+
     def at(self, key: Key) -> list[JobMemory]:
         """The records of the object of this name, and of earlier ones of which something is still under way."""
         return list(self._records.get(key, {}).values())

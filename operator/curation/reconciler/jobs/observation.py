@@ -171,7 +171,7 @@ class Observation:
         """The reconciler of a job asks the gate whether the change allows what was denied."""
         for memory in self._memories:
             if memory.plan is not None and memory.plan.denied is not None and namespace in (None, memory.key.namespace):
-                self._context.queue.add(memory.key)
+                self._context.wake(memory.key)
 
     def _now_allowed(self, key: Key, job: CurationJob, run: Run, plan: ObservationPlan) -> bool:
         """Whether a change since the last observation allows the request that was denied then.
@@ -204,7 +204,7 @@ class Observation:
             started = self._observe(key)
         except Exception:
             log.exception("an observation could not be started", extra=key.log_fields)
-            self._context.queue.add_rate_limited(key)
+            self._context.retry(key)
         finally:
             if not started:
                 self._turns.release(key)

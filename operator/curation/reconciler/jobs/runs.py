@@ -7,7 +7,7 @@ change: a dead fence stops side effects at once. Nothing here waits for an execu
 import asyncio
 import logging
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import count
 from typing import Final
 
@@ -63,7 +63,7 @@ class Runs:
         """The process stops: no further run is claimed, which it would only abandon."""
         self._closed = False
         self._submit_turns: Turns[Key] = Turns(
-            context.settings.max_concurrent_runs, context.queue.add, namespace_of, share=SUBMIT_SHARE
+            context.settings.max_concurrent_runs, context.wake, namespace_of, share=SUBMIT_SHARE
         )
 
     # -- slots -------------------------------------------------------------------------------------------------------
@@ -214,7 +214,7 @@ class Runs:
         if order.trigger is Trigger.SUBMIT:
             memory.calls[order.run.id] = report.calls
         memory.inbox.append(Pending(report, order, execution=attempt.execution))
-        self._context.queue.add(order.key)
+        self._context.wake(order.key)
 
     def _end(self, attempt: Attempt) -> None:
         order = attempt.order
@@ -243,3 +243,17 @@ class Runs:
             session=order.session,
             credentials=tuple(spec.credentials),
         )
+
+
+@dataclass(frozen=True, slots=True)
+class Launch:
+    """The effect of a claim that has landed: its run is executed."""
+
+    runs: Runs
+    attempt: Attempt
+
+    def carry_out(self, _: Context) -> None:
+        """Launch it."""
+        order = self.attempt.order
+        log.info("launching run %s", order.run.id, extra=order.log_fields)
+        self.runs.launch(self.attempt)

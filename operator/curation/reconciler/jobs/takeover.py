@@ -48,7 +48,7 @@ class Takeover:
 
     def liveness(self, key: Key, job: CurationJob) -> Liveness:
         """Whether the current run of this job goes on."""
-        run, memory = _submitted(job), self._memories.of(key, job.metadata.uid)
+        run, memory = _submitted(job), self._memories.look(key, job.metadata.uid)
         if run is None:
             return Liveness.UNKNOWN
         if memory.lives(run.id):
@@ -64,7 +64,7 @@ class Takeover:
         return held.longest - held.unchanged
 
     def _held(self, key: Key, job: CurationJob, run: Run) -> Held:
-        foreign, version = self._memories.of(key, job.metadata.uid).foreign, job.metadata.resource_version
+        foreign, version = self._memories.look(key, job.metadata.uid).foreign, job.metadata.resource_version
         seen = foreign is not None and (foreign.run_id, foreign.version) == (run.id, version)
         return Held(
             execution=execution_id(run.id, Trigger.SUBMIT, 1),

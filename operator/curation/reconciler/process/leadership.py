@@ -12,13 +12,14 @@ from curation.reconciler.process.first_reads import load_modules
 from curation.reconciler.runtime.context import Context
 from curation.reconciler.runtime.health import Health
 from curation.reconciler.runtime.key import Key
+from curation.reconciler.runtime.result import Result, carry_out
 from curation.reconciler.runtime.unreadable import Unreadables
 from curation.reconciler.sources.modules import ModuleReconciler
 from curation.reconciler.sources.policies import PolicyReconciler
 
 log = logging.getLogger(__name__)
 
-Reconcile = Callable[[Key], Awaitable[None]]
+Reconcile = Callable[[Key], Awaitable[Result]]
 
 
 class Leadership:
@@ -87,7 +88,7 @@ class Leadership:
         self._on_begin()
         for kind, cache in context.caches.items():
             for stored in cache:
-                context.queue.add(Key(kind, stored.namespace, stored.name))
+                context.wake(Key(kind, stored.namespace, stored.name))
         context.metrics.leader.set(1)
         log.info("working as %s", context.settings.holder, extra={"holder": context.settings.holder})
         self.workers.extend(
@@ -106,12 +107,13 @@ class Leadership:
     async def _reconcile(self, key: Key) -> None:
         context = self._context
         with context.metrics.reconcile.labels(kind=key.kind.kind).time():
-            await self._unreadables.check(key)
-            if key.kind is JOBS and self._policies.held(key):
+            carry_out(context, key, await self._unreadables.check(key))
+            if key.kind is JOBS and (held := self._policies.held(key)) is not None:
+                carry_out(context, key, held)
                 return
             if key.kind is not APPROVALS and context.cache(key).get(key.namespace, key.name) is None:
                 context.refusals.forget(key)  # of an approval it may be the very making that is refused
-            await self._reconcilers[key.kind](key)
+            carry_out(context, key, await self._reconcilers[key.kind](key))
 
     def _failed(self, key: Key, error: Exception) -> None:
         if isinstance(error, APIError | Unreachable):

@@ -60,6 +60,21 @@ class Context:
         """The cache of the key's kind."""
         return self.caches[key.kind]
 
+    def wake(self, key: Key) -> None:
+        """Have it worked on: something that it depends on has changed. For listeners, and for what ends by itself.
+
+        A reconcile asks for work on its own key by its `Result`.
+        """
+        self.queue.add(key)
+
+    def wake_after(self, key: Key, seconds: float) -> None:
+        """Have it worked on then; of several times the earliest counts."""
+        self.queue.add_after(key, seconds)
+
+    def retry(self, key: Key) -> None:
+        """Have it worked on again, since what was begun for it outside a reconcile has failed."""
+        self.queue.add_rate_limited(key)
+
     def record_event(self, regarding: Document, event: Event, log_fields: Mapping[str, object]) -> None:
         """Make an Event; should it not be taken, the log has it, with these fields."""
         self.events.record(
@@ -99,7 +114,7 @@ class Context:
         self.refusals.report(key, about, what, refused, log_fields)
 
     async def delete(self, key: Key, stored: Stored) -> bool:
-        """Delete exactly this version of an object. False if that is refused: then it is reported and tried again.
+        """Delete exactly this version of an object. False if that is refused: then it is reported, and to be retried.
 
         Raises `APIError` and `Unreachable` where the server is in trouble.
         """
@@ -111,7 +126,6 @@ class Context:
             if refused is None:
                 raise
             self.refused(key, DELETION, refused)
-            self.queue.add_rate_limited(key)
             return False
         self.refusals.ended(key, DELETION)
         return True

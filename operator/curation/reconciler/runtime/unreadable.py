@@ -21,7 +21,8 @@ from curation.lifecycle.event import Event
 from curation.reconciler.runtime.context import Context
 from curation.reconciler.runtime.key import Key
 from curation.reconciler.runtime.regarding import regarding_object
-from curation.reconciler.runtime.writes import settle, try_again
+from curation.reconciler.runtime.result import NOTHING, Result
+from curation.reconciler.runtime.writes import settle
 
 log = logging.getLogger(__name__)
 
@@ -50,19 +51,19 @@ class Unreadables:
         self._context = context
         self._reported: dict[Key, tuple[str, Fault]] = {}
 
-    async def check(self, key: Key) -> None:
+    async def check(self, key: Key) -> Result:
         """Report the object if it cannot be read; forget the report once it can."""
         stored = self._context.cache(key).get(key.namespace, key.name)
         if stored is None:
             self._forget(key)
-            return
+            return NOTHING
         try:
             stored.parse(MODELS[key.kind])
         except Unreadable as error:
             self._report(key, stored, error.fault)
-            await self._show(key, stored, error.fault)
-        else:
-            self._forget(key)
+            return await self._show(key, stored, error.fault)
+        self._forget(key)
+        return NOTHING
 
     def _report(self, key: Key, stored: Stored, fault: Fault) -> None:
         if self._reported.get(key) == (stored.uid, fault):
@@ -79,22 +80,22 @@ class Unreadables:
         if self._reported.pop(key, None) is not None:
             self._context.metrics.unreadable.labels(kind=key.kind.kind).dec()
 
-    async def _show(self, key: Key, stored: Stored, fault: Fault) -> None:
+    async def _show(self, key: Key, stored: Stored, fault: Fault) -> Result:
         """Say it in the conditions, which follow from all else and so may be written whatever that is."""
         if stored.fault is not None:
-            return  # not even its conditions may be parsed
+            return NOTHING  # not even its conditions may be parsed
         document = stored.document()
         if "deletionTimestamp" in document["metadata"]:
-            return
+            return NOTHING
         status = document.get("status")
         listed = status.get("conditions") if isinstance(status, dict) else None
         before = [entry for entry in listed if isinstance(entry, dict)] if isinstance(listed, list) else []
         after = self._conditions(key, stored, fault, before)
         if after == before:
-            return
+            return NOTHING
         answer = await self._context.patch_status(key, stored.resource_version, {"conditions": after})
         outcome = await settle(self._context, key, answer, "its conditions", lambda newest: _has(newest, stored, after))
-        try_again(self._context, key, outcome)
+        return outcome.result
 
     def _conditions(self, key: Key, stored: Stored, fault: Fault, before: list[Document]) -> list[Document]:
         wanted = {ConditionType.READY: "False"}

@@ -19,6 +19,7 @@ from curation.cluster.meaning import Answer, Fate, meaning
 from curation.lifecycle import conditions
 from curation.reconciler.runtime.context import Context
 from curation.reconciler.runtime.key import Key
+from curation.reconciler.runtime.result import NOTHING, RETRY, Result
 
 log = logging.getLogger(__name__)
 
@@ -50,6 +51,14 @@ class Outcome:
     def at_once(self) -> bool:
         """Whether a write that has not landed may be computed anew and sent at once."""
         return self.known and self.wait is None and self.objection is None
+
+    @property
+    def result(self) -> Result:
+        """Work on the key again if the write has not landed, when its answer lets us."""
+        if self.landed or self.final:
+            return NOTHING
+        # What `settle` has read may wake the key at once; the backoff is for a read that failed too.
+        return RETRY if self.wait is None else Result(after=self.wait)
 
 
 async def settle(
@@ -92,17 +101,6 @@ async def settle(
     return Outcome(landed, known, meant.wait, meant.objection, final)
 
 
-def try_again(context: Context, key: Key, outcome: Outcome) -> None:
-    """Ask for work on the key again if the write has not landed, when its answer lets us."""
-    if outcome.landed or outcome.final:
-        return
-    if outcome.wait is not None:
-        context.queue.add_after(key, outcome.wait)
-    else:
-        # What `settle` has read may wake the key at once; this is for a read that failed too.
-        context.queue.add_rate_limited(key)
-
-
 async def write_own_status(
     context: Context,
     key: Key,
@@ -111,11 +109,11 @@ async def write_own_status(
     new: Model,
     left_out: Document | None = None,
     accepts: Callable[[Refused], bool] | None = None,
-) -> bool:
-    """Write a status computed from `stored` if it differs; what does not land is computed anew from the newest.
+) -> Outcome | None:
+    """Write a status computed from `stored`; None if it does not differ. What has not landed is to be computed anew.
 
     `left_out` is what of the old one could not be read: it is written over. A refusal that the caller `accepts` is
-    final: the write is not tried again. Returns whether something was written.
+    final: the write is not tried again.
     """
     known, wanted = {**status_to_wire(old), **(left_out or {})}, status_to_wire(new)
 
@@ -124,8 +122,12 @@ async def write_own_status(
 
     answer = await context.write_status(key, stored.resource_version, known, wanted)
     outcome = await settle(context, key, answer, STATUS, shows, accepts=accepts)
-    try_again(context, key, outcome)
-    return answer is not None and outcome.landed
+    return outcome if answer is not None else None
+
+
+def result_of(outcome: Outcome | None) -> Result:
+    """Of a write that may not have been needed."""
+    return outcome.result if outcome is not None else NOTHING
 
 
 async def write_finalizers(

@@ -17,14 +17,15 @@ from curation.lifecycle.deadlines import HELD_AT_MOST
 from curation.reconciler.runtime.context import Context
 from curation.reconciler.runtime.job_index import JobIndex, may_own_session
 from curation.reconciler.runtime.key import Key
-from curation.reconciler.runtime.writes import try_again, write_finalizers
+from curation.reconciler.runtime.result import NOTHING, Result
+from curation.reconciler.runtime.writes import write_finalizers
 
 _CHECK_AGAIN_SECONDS: Final = 1.0
 
 TERMINATING: Final = "Terminating"
 """Reason of the Ready condition of what is being deleted and still counts."""
 
-ShowStatus = Callable[[str], Awaitable[None]]
+ShowStatus = Callable[[str], Awaitable[Result]]
 
 
 class InUse:
@@ -36,37 +37,40 @@ class InUse:
         self.accepts: Callable[[Key, Refused], bool] = lambda _key, _refused: False
         """Whether a refusal to write the finalizer is final: see `write_own_status`."""
 
-    async def advance(self, key: Key, meta: ObjectMeta, *, of_use: bool = True, show: ShowStatus | None = None) -> bool:
-        """See to the finalizer; True if a write was made or the object is being deleted, so nothing else is to do.
+    async def advance(
+        self, key: Key, meta: ObjectMeta, *, of_use: bool = True, show: ShowStatus | None = None
+    ) -> Result | None:
+        """See to the finalizer; None if something else may be done: no write was made, and the object is not deleted.
 
         An object that is not `of_use` (a policy that was never valid) goes at once: no Cancel needs it. Of one that
         stays, `show` puts into its status why, and until when.
         """
         context = self._context
         if meta.finalizers_cut:  # a write would remove those of others
-            return meta.deletion_timestamp is not None
+            return NOTHING if meta.deletion_timestamp is not None else None
         held = IN_USE_FINALIZER in meta.finalizers
         if meta.deletion_timestamp is None:
             if held:
-                return False
+                return None
             return await self._write(key, meta, [*meta.finalizers, IN_USE_FINALIZER])
         if held:
             expired = context.clock.now() >= meta.deletion_timestamp + HELD_AT_MOST
             if expired or not of_use or not await self._needed(key.namespace):
                 others = [name for name in meta.finalizers if name != IN_USE_FINALIZER]
-                await self._write(key, meta, others)
-                return True
-            context.queue.add_after(key, _CHECK_AGAIN_SECONDS)
+                return await self._write(key, meta, others)
+            shown = NOTHING
             if show is not None:
                 until = f"{meta.deletion_timestamp + HELD_AT_MOST:%Y-%m-%d %H:%M:%SZ}"
                 why = "It is being deleted, and counts for Cancel alone while a job may own a session"
-                await show(f"{why}: until {until} at the latest.")
-        return True
+                shown = await show(f"{why}: until {until} at the latest.")
+            return shown + Result(after=_CHECK_AGAIN_SECONDS)
+        return NOTHING
 
-    async def let_go(self, key: Key, stored: Stored) -> None:
+    async def let_go(self, key: Key, stored: Stored) -> Result:
         """Of an object that cannot be read: add nothing, but let its deletion through in time."""
-        if stored.deleted:
-            await self.advance(key, ObjectMeta.model_validate(stored.document()["metadata"]))
+        if not stored.deleted:
+            return NOTHING
+        return await self.advance(key, ObjectMeta.model_validate(stored.document()["metadata"])) or NOTHING
 
     async def _needed(self, namespace: str) -> bool:
         """Whether a job of the namespace (empty: of any) may own a session. Raises `APIError` or `Unreachable`.
@@ -82,7 +86,6 @@ class InUse:
                     return True
         return False
 
-    async def _write(self, key: Key, meta: ObjectMeta, finalizers: list[str]) -> bool:
+    async def _write(self, key: Key, meta: ObjectMeta, finalizers: list[str]) -> Result:
         outcome = await write_finalizers(self._context, key, meta, finalizers, accepts=partial(self.accepts, key))
-        try_again(self._context, key, outcome)
-        return True
+        return outcome.result

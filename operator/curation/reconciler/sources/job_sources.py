@@ -23,7 +23,6 @@ from curation.cluster.answers import APIError, Document
 from curation.cluster.api import ClusterAPI
 from curation.cluster.bounds import MAX_INPUT_WITH_NULLS, MAX_KEYS, is_deep
 from curation.reconciler.runtime.key import Key, namespace_of
-from curation.reconciler.runtime.queue import WorkQueue
 from curation.turns import Turns
 
 RETRY_SECONDS: Final = (1.0, 2.0, 5.0, 15.0)
@@ -58,16 +57,20 @@ class JobSources:
     def __init__(
         self,
         api: ClusterAPI,
-        queue: WorkQueue[Key],
+        wake: Callable[[Key], None],
+        wake_after: Callable[[Key, float], None],
         monotonic: Callable[[], float],
         sample: Callable[[], float] = random.random,
     ) -> None:
-        """`monotonic` counts seconds; `sample` is a number in [0, 1), for jitter."""
+        """`wake` has a job worked on, `wake_after` in so many seconds.
+
+        `monotonic` counts seconds; `sample` is a number in [0, 1), for jitter.
+        """
         self._api = api
-        self._queue = queue
+        self._wake_after = wake_after
         self._monotonic = monotonic
         self._sample = sample
-        self._turns: Turns[Key] = Turns(READS_AT_ONCE, queue.add, namespace_of, share=READS_SHARE)
+        self._turns: Turns[Key] = Turns(READS_AT_ONCE, wake, namespace_of, share=READS_SHARE)
         self._wanting: dict[Key, _Wanting] = {}
         self._namespaces: Counter[str] = Counter()
 
@@ -82,7 +85,7 @@ class JobSources:
             self._forget(key)
             known = None
         if known is not None and (left := known.due - self._monotonic()) > 0:
-            self._queue.add_after(key, left)
+            self._wake_after(key, left)
             return None, known.problem
         if not self._turns.take(key):
             return None, known.problem if known is not None else ""
@@ -117,7 +120,7 @@ class JobSources:
         delay = max(pause, self._namespaces[key.namespace] / share) * (0.9 + self._sample() / 5)
         due = self._monotonic() + delay
         self._wanting[key] = _Wanting(wanting.uid, wanting.references, wanting.problem, wanting.failures, due)
-        self._queue.add_after(key, delay)
+        self._wake_after(key, delay)
 
     async def _read(self, namespace: str, job: CurationJob) -> Frozen:
         spec = job.spec

@@ -78,4 +78,4 @@ class ModuleStates:
             self._states[place] = state
         if before != state:
             for job in self._waiting.pop(place, ()):
-                self._context.queue.add(job)
+                self._context.wake(job)

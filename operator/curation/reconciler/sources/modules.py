@@ -17,7 +17,8 @@ from curation.execution.seam import ModuleBuild
 from curation.oci.puller import Puller
 from curation.reconciler.runtime.context import Context
 from curation.reconciler.runtime.key import Key, namespace_of
-from curation.reconciler.runtime.writes import module_conditions, write_own_status
+from curation.reconciler.runtime.result import NOTHING, Result
+from curation.reconciler.runtime.writes import module_conditions, result_of, write_own_status
 from curation.reconciler.sources.in_use import TERMINATING, InUse
 from curation.reconciler.sources.module_loads import BeingCompiled, Compilations
 from curation.reconciler.sources.module_pulls import Pulls
@@ -67,10 +68,10 @@ class ModuleReconciler(ModuleStates):
         self._store = store
         self._sources = Sources(context.api, monotonic)
         self._failures: dict[Key, int] = {}
-        self._turns: Turns[Key] = Turns(LOADS_AT_ONCE, context.queue.add, namespace_of, share=LOADS_SHARE)
+        self._turns: Turns[Key] = Turns(LOADS_AT_ONCE, context.wake, namespace_of, share=LOADS_SHARE)
         required = context.settings.require_signature
-        self._pulls = Pulls(context.api, store, puller, required, context.metrics, self._built, context.queue.add)
-        self._compilations = Compilations(store, self._sources.read, self._built, context.queue.add)
+        self._pulls = Pulls(context.api, store, puller, required, context.metrics, self._built, context.wake)
+        self._compilations = Compilations(store, self._sources.read, self._built, context.wake)
         self._rechecks: dict[Key, asyncio.Task[None]] = {}
 
     def fresh(self, namespace: str, name: str) -> bool:
@@ -99,7 +100,7 @@ class ModuleReconciler(ModuleStates):
         before = self.state(key.namespace, key.name)
         await self.load(key)
         if self.state(key.namespace, key.name) != before:
-            self._context.queue.add(key)  # which writes what it is, or forgets it
+            self._context.wake(key)  # which writes what it is, or forgets it
 
     def build(self, namespace: str, name: str, digest: str) -> tuple[ModuleBuild, ModuleSpec]:
         """The build of a module to execute, and the spec that bounds it.
@@ -116,15 +117,15 @@ class ModuleReconciler(ModuleStates):
             digest = state.build
         return ModuleBuild(name, digest, Limits.of(state.spec.limits)), state.spec
 
-    async def reconcile(self, key: Key) -> None:
+    async def reconcile(self, key: Key) -> Result:
         """Load the module and write its status; in its turn, when many are being loaded."""
         try:
-            await self._reconcile(key)
+            return await self._reconcile(key)
         finally:
             # Whatever this one came to: else the turn that is kept for it would be nobody's.
             self._turns.decline(key)
 
-    async def _reconcile(self, key: Key) -> None:
+    async def _reconcile(self, key: Key) -> Result:
         stored = self._context.cache(key).get(key.namespace, key.name)
         if stored is None:
             self._set((key.namespace, key.name), None)
@@ -133,32 +134,36 @@ class ModuleReconciler(ModuleStates):
             self._sources.forget(key)
             self._compilations.forget(key)
             self._pulls.drop(key)
-            self._context.queue.drop(key)
-            return
+            return Result(gone=True)
         try:
             module = stored.parse(CurationModule)
         except Unreadable as error:
             self._mark_unreadable(key, error)
-            await self._in_use.let_go(key, stored)
-            return
+            return await self._in_use.let_go(key, stored)
 
-        async def show(message: str) -> None:
+        async def show(message: str) -> Result:
             generation, now = module.metadata.generation, self._context.clock.now()
             found = module_conditions(module.status.conditions, False, False, TERMINATING, message, generation, now)
-            status = module.status.model_copy(update={"observed_generation": generation, "conditions": found})
-            await write_own_status(self._context, key, stored, module.status, status, stored.left_out(CurationModule))
+            return await write(
+                module.status.model_copy(update={"observed_generation": generation, "conditions": found})
+            )
 
-        if await self._in_use.advance(key, module.metadata, show=show):
+        async def write(status: ModuleStatus) -> Result:
+            left_out = stored.left_out(CurationModule)
+            return result_of(await write_own_status(self._context, key, stored, module.status, status, left_out))
+
+        kept = await self._in_use.advance(key, module.metadata, show=show)
+        if kept is not None:
             self._mark_deleted(key, module)
-            return
+            return kept
         if not self._turns.take(key):
-            return
+            return NOTHING
         try:
             readiness = await self.load(key)
         finally:
             self._turns.release(key)
         if readiness is None:
-            return
+            return NOTHING
         status = ModuleStatus(
             observed_generation=module.metadata.generation,
             digest=readiness.digest or "",
@@ -174,7 +179,7 @@ class ModuleReconciler(ModuleStates):
                 self._pulls.conditions(key, module.spec),
             ),
         )
-        await write_own_status(self._context, key, stored, module.status, status, stored.left_out(CurationModule))
+        return await write(status)
 
     def to_load(self) -> list[Key]:
         """Those that are new, or another than the one that was loaded."""
@@ -239,7 +244,7 @@ class ModuleReconciler(ModuleStates):
     def _check_again(self, key: Key) -> None:
         seconds = self._sources.next_check(key)
         if seconds is not None:
-            self._context.queue.add_after(key, seconds)
+            self._context.wake_after(key, seconds)
 
     async def compiled(self, keys: Iterable[Key]) -> None:
         """Wait until what is to be compiled of these modules is, or is found not to be compiled."""
@@ -263,7 +268,7 @@ class ModuleReconciler(ModuleStates):
             return
         failures = self._failures.get(key, 0)
         self._failures[key] = failures + 1
-        self._context.queue.add_after(key, RETRY_SECONDS[min(failures, len(RETRY_SECONDS) - 1)])
+        self._context.wake_after(key, RETRY_SECONDS[min(failures, len(RETRY_SECONDS) - 1)])
 
     async def _load(self, key: Key, spec: ModuleSpec) -> LoadedModule:
         source = spec.source

@@ -18,7 +18,8 @@ from curation.cluster.cache import Stored
 from curation.cluster.resources import CLUSTER_POLICIES, POLICIES
 from curation.reconciler.runtime.context import Context
 from curation.reconciler.runtime.key import Key
-from curation.reconciler.runtime.writes import ready_condition, write_own_status
+from curation.reconciler.runtime.result import NOTHING, Result
+from curation.reconciler.runtime.writes import ready_condition, result_of, write_own_status
 from curation.reconciler.sources.in_use import TERMINATING, InUse
 from curation.reconciler.sources.judging import AnyPolicy, Judging
 
@@ -72,13 +73,12 @@ class PolicyReconciler:
         self._reported.pop(key, None)
         self._not_ours.discard(key)
 
-    def held(self, key: Key) -> bool:
-        """Whether this job waits for the judgement of a policy that counts for it; then it is asked for again."""
+    def held(self, key: Key) -> Result | None:
+        """If this job waits for the judgement of a policy that counts for it: until when, at the latest."""
         holding = self.judging.holding(key.namespace)
-        for place, seconds in holding.items():
+        for place in holding:
             self._held.setdefault(place, set()).add(key)
-            self._context.queue.add_after(key, seconds)
-        return bool(holding)
+        return Result(after=min(holding.values())) if holding else None
 
     def _see(self, key: Key, policy: CurationPolicy) -> None:
         before, meta = self._reviews.get(key), policy.metadata
@@ -101,10 +101,10 @@ class PolicyReconciler:
     def _all_judged(self, key: Key) -> None:
         if key in self._asked:
             self._asked.discard(key)
-            self._context.queue.add(key)
+            self._context.wake(key)
         if not self.judging.waits_in(key.namespace):
             for held in self._held.pop(key.namespace, ()):
-                self._context.queue.add(held)
+                self._context.wake(held)
 
     def _forget(self, key: Key) -> None:
         self.judging.forget(key)
@@ -127,25 +127,24 @@ class PolicyReconciler:
             if (reviewed.in_force is None or reviewed.missed) and not reviewed.deleting:
                 yield Idle(key.kind.kind, key.namespace, key.name)
 
-    async def reconcile(self, key: Key) -> None:
+    async def reconcile(self, key: Key) -> Result:
         """Write the policy's status."""
         stored = self._context.cache(key).get(key.namespace, key.name)
         if stored is None:
-            return
+            return NOTHING
         try:
             policy = stored.parse(CurationPolicy)
         except Unreadable:
-            await self._in_use.let_go(key, stored)
-            return
+            return await self._in_use.let_go(key, stored)
         if self.judging.waits(key) or (reviewed := self._reviews.get(key)) is None:
             self._asked.add(key)
-            return
+            return NOTHING
         self._report(key, policy, reviewed)
         if key in self._not_ours:
-            return
+            return NOTHING
         check = reviewed.check
 
-        async def write(counts: bool, reason: str, message: str) -> None:
+        async def write(counts: bool, reason: str, message: str) -> Result:
             status = PolicyStatus(
                 observed_generation=policy.metadata.generation,
                 policies=check.count if check.valid else None,
@@ -159,13 +158,13 @@ class PolicyReconciler:
                     self._context.clock.now(),
                 ),
             )
-            await self._write(key, stored, policy.status, status)
+            return await self._write(key, stored, policy.status, status)
 
         of_use, show = reviewed.in_force is not None, partial(write, False, TERMINATING)
-        if not await self._in_use.advance(key, policy.metadata, of_use=of_use, show=show):
-            await write(check.valid, reviewed.reason, reviewed.message)
+        kept = await self._in_use.advance(key, policy.metadata, of_use=of_use, show=show)
+        return await write(check.valid, reviewed.reason, reviewed.message) if kept is None else kept
 
-    async def _write(self, key: Key, stored: Stored, old: PolicyStatus, new: PolicyStatus) -> None:
+    async def _write(self, key: Key, stored: Stored, old: PolicyStatus, new: PolicyStatus) -> Result:
         unrecorded, left_out = False, stored.left_out(CurationPolicy)
         if new.in_force is None:
             # What another release has recorded, and this one cannot read, is not for it to drop.
@@ -180,11 +179,12 @@ class PolicyReconciler:
                 log.error("%s: which revision is in force is not recorded: %s", key, refused.message)
             return unrecorded
 
-        await write_own_status(self._context, key, stored, old, new, left_out, accepts)
+        outcome = await write_own_status(self._context, key, stored, old, new, left_out, accepts)
         if unrecorded:
             # It holds while this process runs, and is to be seen all the same.
             without = new.model_copy(update={"in_force": old.in_force})
-            await write_own_status(self._context, key, stored, old, without, left_out)
+            outcome = await write_own_status(self._context, key, stored, old, without, left_out)
+        return result_of(outcome)
 
     def _is_not_ours(self, key: Key, refused: Refused) -> bool:
         """Whether this operator is limited to namespaces and may not write cluster policies."""
