@@ -20,15 +20,12 @@ from curation.cluster.answers import (
 )
 from curation.cluster.cache import revision
 from curation.cluster.connection import JSON, Connection
+from curation.cluster.paging import pages
 from curation.cluster.resources import CONFIG_MAPS, NAMESPACES, SECRETS, ResourceKind
 from curation.cluster.writer import FIELD_MANAGER
 
-# client-go's default page; kube-apiserver bounds the memory of a list by pages.
-PAGE_SIZE: Final = 500
 # How often a list that expired before its end is begun.
 LIST_BEGINNINGS: Final = 3
-EMPTY_PAGES: Final = 100
-"""Pages of nothing, one after the other, that a list may have."""
 METADATA_ONLY: Final = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
 ONE_METADATA: Final = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1"
 
@@ -103,33 +100,9 @@ class ClusterAPI:
     async def _pages(
         self, kind: ResourceKind, namespace: str | None, accept: str, query: dict[str, str]
     ) -> AsyncIterator[Document]:
-        token, resumed, asked, first_ones, empty = "", False, set[str](), set[str](), 0
-        while True:
-            page = {**query, "limit": str(PAGE_SIZE), **({"continue": token} if token else {})}
-            answer = await self._connection.send("GET", kind.path(namespace), query=page, accept=accept)
-            if isinstance(answer, Failure):
-                # 410: the token is older than the server's history (5 min); its Status holds one to go on with.
-                resume = str(answer.metadata.get("continue") or "")
-                if answer.code != 410 or not resume or resumed:
-                    raise answer.error()
-                token, resumed = resume, True
-                continue
-            resumed = False
-            items: builtins.list[Document] = answer.get("items") or []
-            for item in items:
+        async for page in pages(self._connection, kind, namespace, accept=accept, query=query):
+            for item in page.items:
                 yield item
-            token = answer["metadata"].get("continue") or ""
-            if not token:
-                return
-            # Pages are in order: none begins with the object that another one began with, whatever its token.
-            first = str(items[0]["metadata"].get("uid", "")) if items else ""
-            empty = 0 if items else empty + 1
-            if token in asked or (first and first in first_ones) or empty > EMPTY_PAGES:
-                raise Unreachable(
-                    f"the list of {kind.plural} does not end: one of its pages leads back to an earlier one"
-                )
-            asked.add(token)
-            first_ones.add(first)
 
     async def create(
         self, kind: ResourceKind, namespace: str | None, body: Document, *, urgent: bool = False

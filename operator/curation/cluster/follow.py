@@ -11,8 +11,9 @@ from typing import Final
 
 import aiohttp
 
-from curation.cluster.answers import APIError, Document, Failure, Unreachable
+from curation.cluster.answers import APIError, Document, Unreachable
 from curation.cluster.connection import Connection
+from curation.cluster.paging import pages
 from curation.cluster.resources import ResourceKind
 
 WATCH_SECONDS: Final = 240
@@ -24,7 +25,6 @@ PAUSES: Final = (1.0, 30.0)
 BETWEEN_SECONDS: Final = 0.5
 """Between two watches: a server may end each at once."""
 MAX_LINE: Final = 8 << 20
-_PAGE: Final = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,19 +89,16 @@ class _Position:
 async def _listed(
     connection: Connection, kind: ResourceKind, namespace: str | None
 ) -> tuple[list[Document], _Position]:
-    found: list[Document] = []
-    query = {"limit": str(_PAGE)}
-    while True:
-        answer = await connection.send("GET", kind.path(namespace), query=query)
-        if isinstance(answer, Failure):
-            if answer.code == 410:
-                raise _Expired
-            raise answer.error()
-        found += answer.get("items") or []
-        metadata = answer["metadata"]
-        if not metadata.get("continue"):
-            return found, _Position(str(metadata["resourceVersion"]))
-        query = {"limit": str(_PAGE), "continue": metadata["continue"]}
+    found, version = list[Document](), ""
+    try:
+        async for page in pages(connection, kind, namespace, snapshot=True):
+            found += page.items
+            version = page.version
+    except APIError as error:
+        if error.code == 410:
+            raise _Expired from None
+        raise
+    return found, _Position(version)
 
 
 async def _watched(

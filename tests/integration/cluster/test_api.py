@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from curation.cluster import api as api_module
+from curation.cluster import paging
 from curation.cluster.answers import APIError, Created, Document, Exists, Refused, Unknown, Unreachable
 from curation.cluster.resources import CONFIG_MAPS, JOBS, NAMESPACES
 from testing.controlplane.connection import Connection as Server
@@ -74,7 +74,7 @@ async def test_config_maps_and_secrets_are_read_whole(cluster: Client, kubectl: 
 
 
 async def test_metadata_of_all_objects_comes_in_pages(cluster: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(api_module, "PAGE_SIZE", 3)
+    monkeypatch.setattr(paging, "PAGE_SIZE", 3)
     jobs = [await cluster.create_job(f"j{number}") for number in range(8)]
     listed = [item async for item in cluster.api.list_metadata(JOBS, cluster.namespace)]
     assert [item["metadata"]["name"] for item in listed] == [f"j{number}" for number in range(8)]
@@ -99,7 +99,7 @@ async def first_token(cluster: Client) -> str:
 async def test_a_list_that_outlives_the_history_of_the_server_goes_on_from_the_present(
     installed: Server, cluster: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(api_module, "PAGE_SIZE", 2)
+    monkeypatch.setattr(paging, "PAGE_SIZE", 2)
     for number in range(5):
         await cluster.create_job(f"j{number}")
     # The server's own token for that: the same place, bound to no version.
@@ -117,7 +117,7 @@ async def test_a_list_that_outlives_the_history_of_the_server_goes_on_from_the_p
 async def test_a_list_that_expires_without_a_way_on_begins_again(
     installed: Server, cluster: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(api_module, "PAGE_SIZE", 2)
+    monkeypatch.setattr(paging, "PAGE_SIZE", 2)
     for number in range(5):
         await cluster.create_job(f"j{number}")
     async with FaultProxy(installed.kubeconfig()) as proxy:
@@ -157,7 +157,7 @@ async def test_a_list_of_pages_that_bring_nothing_new_is_given_up(
 async def test_objects_that_are_gone_through_one_by_one_outlive_the_history_of_the_server(
     installed: Server, cluster: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(api_module, "PAGE_SIZE", 2)
+    monkeypatch.setattr(paging, "PAGE_SIZE", 2)
     for number in range(5):
         await cluster.create_job(f"j{number}")
     async with FaultProxy(installed.kubeconfig()) as proxy:
@@ -175,7 +175,7 @@ async def test_objects_that_are_gone_through_one_by_one_outlive_the_history_of_t
 async def test_a_list_that_is_refused_without_a_way_on_raises(
     installed: Server, cluster: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(api_module, "PAGE_SIZE", 2)
+    monkeypatch.setattr(paging, "PAGE_SIZE", 2)
     for number in range(3):
         await cluster.create_job(f"j{number}")
     twice = expired(await first_token(cluster))
