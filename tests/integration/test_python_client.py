@@ -179,15 +179,18 @@ def test_decisions_are_those_of_kubectl_curation_and_a_second_one_that_differs_i
 ) -> None:
     create(installed, namespace, "curationapprovals", approval())
     (pending,) = client.approvals(ApprovalDecision.PENDING)
-    approved = client.approve(pending, scope=Scope.PATH)
+    approved = client.approve(pending, scope=Scope.PATH, never_expires=True, comment="for the demo")
+    assert (approved.spec.never_expires, approved.spec.comment) == (True, "for the demo")
     assert (approved.spec.decision, approved.spec.scope, approved.spec.decided_by) == ("Approved", "Path", "admin")
     assert client.approvals(ApprovalDecision.PENDING) == []
     assert client.approve(pending, scope=Scope.PATH).metadata.resource_version == approved.metadata.resource_version
     with pytest.raises(Refused, match="is Approved already, with scope Path, expiresAt never"):
         client.approve(pending, scope=Scope.HOST)
-    with pytest.raises(Refused, match="decision can change"):
+    with pytest.raises(Refused, match="is Approved already, with scope Path, expiresAt never: revoke it"):
         client.deny(pending)
-    assert client.revoke("approval").spec.decision == "Revoked"
+    assert client.revoke("approval", comment="no longer").spec.comment == "no longer"
+    with pytest.raises(Refused, match="was Revoked, which is final"):
+        client.approve("approval")
     assert [each.spec.decision for each in client.approvals()] == ["Revoked"]
 
 

@@ -11,7 +11,8 @@ from typing import Any, Final
 
 import click
 
-from curation.api.approval import ApprovalDecision, CurationApproval, Scope, grant_ends
+from curation.api.approval import ApprovalDecision, CurationApproval, Scope
+from curation.api.decision import Decision, Obstacle, Undecidable, decided_fields
 from curation.cli.access import Cluster, parse
 from curation.cli.decided import decided_by, state
 from curation.cli.errors import ChangedMeanwhile, Forbidden, Invalid, PluginError
@@ -94,46 +95,35 @@ async def decide(
 
 def _spec(cluster: Cluster, current: CurationApproval, wanted: Wanted) -> dict[str, Any] | None:
     """The fields to write; None if the approval says that already. Raises PluginError for an impossible transition."""
-    old, spec, name = current.spec.decision, current.spec, current.metadata.name
-    whole = cluster.named(APPROVALS, name)
+    now = cluster.now()
+    decision = Decision(
+        wanted.decision, wanted.scope, _ends(wanted, now), never_ends=wanted.expires == NEVER, comment=wanted.comment
+    )
+    try:
+        return decided_fields(current, decision, now)
+    except Undecidable as error:
+        raise PluginError(_remedy(cluster, current, error.obstacle)) from None
+
+
+def _remedy(cluster: Cluster, current: CurationApproval, obstacle: Obstacle) -> str:
+    name = current.metadata.name
+    whole, by = cluster.named(APPROVALS, name), decided_by(current)
     anew = f"delete it to let jobs ask anew: kubectl delete curationapproval {name}{cluster.flag()}"
-    ends = _ends(wanted, cluster.now())
-    match old, wanted.decision:
-        case ApprovalDecision.PENDING, ApprovalDecision.REVOKED:
-            raise PluginError(f"{whole} is Pending and grants nothing; deny it with: {_command(cluster, 'deny', name)}")
-        case ApprovalDecision.PENDING, _:
-            fields: dict[str, Any] = {"decision": wanted.decision.value}
-            if wanted.decision is ApprovalDecision.APPROVED:
-                # Always said: a scope that came with the approval is not what this person chose.
-                fields["scope"] = (wanted.scope or Scope.REQUEST).value
-            if wanted.expires == NEVER:
-                fields["neverExpires"] = True
-            if wanted.comment is not None:
-                fields["comment"] = wanted.comment
-            if ends is not None:
-                fields["expiresAt"] = ends.strftime("%Y-%m-%dT%H:%M:%SZ")
-            return fields
-        case ApprovalDecision.APPROVED, ApprovalDecision.REVOKED:
-            # What was said to the approval is in status.decisions: it is not said to this.
-            return {"decision": wanted.decision.value, "comment": wanted.comment}
-        case ApprovalDecision.APPROVED, ApprovalDecision.DENIED:
-            raise PluginError(
-                f"{whole} is Approved{decided_by(current)}; take that back with: {_command(cluster, 'revoke', name)}"
+    revoke = _command(cluster, "revoke", name)
+    match obstacle:
+        case Obstacle.GRANTS_NOTHING:
+            return f"{whole} is Pending and grants nothing; deny it with: {_command(cluster, 'deny', name)}"
+        case Obstacle.IS_GRANTED:
+            return f"{whole} is Approved{by}; take that back with: {revoke}"
+        case Obstacle.HAS_EXPIRED:
+            return f"{whole} was Approved{by} and has expired; {anew}"
+        case Obstacle.OTHERWISE:
+            return (
+                f"{whole} is Approved{by} with scope {current.spec.scope}, which cannot change; "
+                f"revoke it with: {revoke}, and approve what jobs then ask for"
             )
-        case ApprovalDecision.APPROVED, _:
-            over = grant_ends(current)
-            if over is not None and over <= cluster.now():
-                raise PluginError(f"{whole} was Approved{decided_by(current)} and has expired; {anew}")
-            if wanted.scope not in (None, spec.scope) or wanted.expires is not None or wanted.comment is not None:
-                raise PluginError(
-                    f"{whole} is Approved{decided_by(current)} with scope {spec.scope}, which cannot change; "
-                    f"revoke it with: {_command(cluster, 'revoke', name)}, and approve what jobs then ask for"
-                )
-            return None
-        case _ if old is wanted.decision:
-            return None
-        case _:
-            raise PluginError(f"{whole} was {old}{decided_by(current)}, which is final; {anew}")
+        case Obstacle.FINAL:
+            return f"{whole} was {current.spec.decision}{by}, which is final; {anew}"
 
 
 def _command(cluster: Cluster, verb: str, name: str) -> str:

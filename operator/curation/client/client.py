@@ -14,6 +14,7 @@ from types import TracebackType
 from typing import Any, Final, Self, TypeVar
 
 from curation.api.approval import ApprovalDecision, CurationApproval, Scope
+from curation.api.decision import Decision, Obstacle, Undecidable, decided_fields
 from curation.api.job import CurationJob, JobSpec
 from curation.api.names import API_VERSION, Phase
 from curation.api.reading import Unreadable, read
@@ -42,6 +43,13 @@ PATIENCE_SECONDS: Final = 60.0
 """How long the API server may be away before a wait gives up."""
 TRIES: Final = 8
 """Of a write that others come before: the operator writes a status a few times a second at most."""
+_OBSTACLES: Final = {
+    Obstacle.GRANTS_NOTHING: "is Pending and grants nothing: deny it",
+    Obstacle.IS_GRANTED: "is Approved already, {}: revoke it, which ends the grant",
+    Obstacle.HAS_EXPIRED: "was Approved and has expired: delete it to let jobs ask anew",
+    Obstacle.OTHERWISE: "is Approved already, {}: revoke it to decide anew",
+    Obstacle.FINAL: "was {}, which is final: delete it to let jobs ask anew",
+}
 _REVIEW: Final[Document] = {"apiVersion": "authentication.k8s.io/v1", "kind": "SelfSubjectReview"}
 _SELF: Final = "/apis/authentication.k8s.io/v1/selfsubjectreviews"
 
@@ -220,39 +228,38 @@ class Client:
         *,
         scope: Scope = Scope.REQUEST,
         expires: timedelta | datetime | None = None,
+        never_expires: bool = False,
+        comment: str | None = None,
     ) -> CurationApproval:
-        """Allow what the approval asks for; all jobs that wait for it go on. `expires` ends the grant.
+        """Allow what the approval asks for; all jobs that wait for it go on.
 
-        Given an approval, exactly that request is decided: one that was made anew meanwhile has the same. Raises
-        `Denied` without the verb approve, `Refused` where the decision is final already.
+        `expires` ends the grant; without it the operator does, by its --approval-ttl, unless it `never_expires`. The
+        `comment` is kept with the decision. Given an approval, exactly that request is decided: one that was made anew
+        meanwhile has the same. Raises `Denied` without the verb approve, `Refused` where the decision is final already,
+        or is another one.
         """
         end = self._now() + expires if isinstance(expires, timedelta) else expires
-        fields = {"scope": scope.value, **({"expiresAt": f"{end:%Y-%m-%dT%H:%M:%SZ}"} if end is not None else {})}
-        return self._decide(approval, ApprovalDecision.APPROVED, fields)
+        return self._decide(approval, Decision(ApprovalDecision.APPROVED, scope, end, never_expires, comment))
 
-    def deny(self, approval: CurationApproval | str) -> CurationApproval:
+    def deny(self, approval: CurationApproval | str, *, comment: str | None = None) -> CurationApproval:
         """Fail all jobs that wait for it."""
-        return self._decide(approval, ApprovalDecision.DENIED, {})
+        return self._decide(approval, Decision(ApprovalDecision.DENIED, comment=comment))
 
-    def revoke(self, approval: CurationApproval | str) -> CurationApproval:
+    def revoke(self, approval: CurationApproval | str, *, comment: str | None = None) -> CurationApproval:
         """End a grant."""
-        return self._decide(approval, ApprovalDecision.REVOKED, {})
+        return self._decide(approval, Decision(ApprovalDecision.REVOKED, comment=comment))
 
-    def _decide(
-        self, approval: CurationApproval | str, decision: ApprovalDecision, fields: Document
-    ) -> CurationApproval:
+    def _decide(self, approval: CurationApproval | str, decision: Decision) -> CurationApproval:
         who = self._whoami()
-        spec = {"decision": decision.value, **fields, **({"decidedBy": who} if who else {})}
 
         def decided(seen: Document) -> Document | None:
-            known: Document = seen["spec"]
-            if known.get("decision") != decision.value:
-                return spec
-            if any(known.get(field) != value for field, value in fields.items()):
-                given = f"scope {known.get('scope')}, expiresAt {known.get('expiresAt', 'never')}"
-                named = self._named(APPROVALS, seen["metadata"]["name"])
-                raise Refused(f"{named} is Approved already, with {given}: revoke it to decide anew")
-            return None
+            current = _read(CurationApproval, seen)
+            try:
+                fields = decided_fields(current, decision, self._now())
+            except Undecidable as error:
+                named = self._named(APPROVALS, current.metadata.name)
+                raise Refused(f"{named} {_OBSTACLES[error.obstacle].format(_said(current))}") from None
+            return fields if fields is None or not who else {**fields, "decidedBy": who}
 
         return self._change(CurationApproval, APPROVALS, _name(approval), decided)
 
@@ -348,6 +355,14 @@ def _has_finished(job: CurationJob, generation: int) -> bool:
     status = job.status
     seen = status.observed_generation >= max(generation, job.metadata.generation)
     return status.phase is not None and status.phase.terminal and seen
+
+
+def _said(approval: CurationApproval) -> str:
+    spec = approval.spec
+    if spec.decision is not ApprovalDecision.APPROVED:
+        return str(spec.decision)
+    ends = f"{spec.expires_at:%Y-%m-%dT%H:%M:%SZ}" if spec.expires_at is not None else "never"
+    return f"with scope {spec.scope}, expiresAt {ends}"
 
 
 def _name(given: ResourceModel | str) -> str:
