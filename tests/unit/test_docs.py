@@ -18,8 +18,8 @@ from curation.api.approval import ApprovalDecision
 from curation.api.crd import CRD_KINDS, Kind, crd
 from curation.api.names import ConditionType, EventReason, FailureClass, Phase, Reason, RunOutcome
 from curation.authz.policy_check import check_policy
-from curation.cli.operator import run
 from curation.cli.plugin import cli
+from curation.cli.run import run
 from curation.wasm.module_errors import ModuleReason
 from hack import metrics_reference
 

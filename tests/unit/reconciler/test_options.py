@@ -9,7 +9,7 @@ import click
 import pytest
 from click.testing import CliRunner, Result
 
-from curation.cli import operator
+from curation.cli import run as running
 from curation.cli.operator import main
 from curation.egress.client import CONNECTIONS
 from curation.reconciler.jobs import cleanup, observation
@@ -28,9 +28,9 @@ def seen(monkeypatch: pytest.MonkeyPatch) -> Seen:
         found.append((settings, module_cache))
         return Exit.STOPPED
 
-    monkeypatch.setattr(operator, "_run", note)
-    monkeypatch.setattr(operator, "configure_logging", lambda *_: None)
-    monkeypatch.setattr(operator, "_SERVICE_ACCOUNT", Path("no-such-file"))
+    monkeypatch.setattr(running, "_run", note)
+    monkeypatch.setattr(running, "configure_logging", lambda *_: None)
+    monkeypatch.setattr(running, "_SERVICE_ACCOUNT", Path("no-such-file"))
     return found
 
 
@@ -126,7 +126,7 @@ def test_in_a_pod_it_elects_a_leader_in_its_own_namespace(
 ) -> None:
     account = tmp_path / "namespace"
     account.write_text("curation-system\n")
-    monkeypatch.setattr(operator, "_SERVICE_ACCOUNT", account)
+    monkeypatch.setattr(running, "_SERVICE_ACCOUNT", account)
     run()
     run("--no-lease")
     assert [settings.lease for settings, _ in seen] == [LeaseSettings("curation-system", "curation-operator"), None]
@@ -201,7 +201,7 @@ def test_a_holder_is_the_identity_and_something_that_no_other_process_has() -> N
 
 def test_no_execution_waits_for_a_connection_behind_others_whatever_the_options_say() -> None:
     """Its service would be blamed as slow."""
-    (option,) = [each for each in operator.run.params if each.name == "max_concurrent_runs"]
+    (option,) = [each for each in running.run.params if each.name == "max_concurrent_runs"]
     assert isinstance(option.type, click.IntRange)
     assert option.type.max is not None
     assert option.type.max + observation.OBSERVATIONS_AT_ONCE + cleanup.CANCELS_AT_ONCE <= CONNECTIONS

@@ -1,0 +1,55 @@
+"""What the options of `curation-operator run` may say, beside networks and files."""
+
+import re
+from ipaddress import ip_address
+from typing import Final
+
+import click
+
+
+class Address(click.ParamType[tuple[str, int]]):
+    """HOST:PORT. No host means every address, an IPv6 address is in brackets; a port may be the default."""
+
+    name = "HOST:PORT"
+
+    def __init__(self, port: int | None = None) -> None:
+        self._port = port
+        optional = "?" if port is not None else ""
+        self._form = re.compile(rf"(?:\[(?P<six>[^][]+)\]|(?P<host>[^][:/\s]*))(?::(?P<port>[0-9]{{1,5}})){optional}")
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, int]:
+        """See click."""
+        if isinstance(value, tuple):
+            return value
+        found = self._form.fullmatch(str(value))
+        if found is None or int(found["port"] or 0) > 65535 or (found["six"] and not _is_ipv6(found["six"])):
+            forms = "127.0.0.1:8080, [::1]:8080, or :8080 for every address"
+            self.fail(f"{value!r} is not HOST:PORT such as {forms}", param, ctx)
+        return found["six"] or found["host"], int(found["port"] or self._port or 0)
+
+
+def _is_ipv6(text: str) -> bool:
+    try:
+        return ip_address(text).version == 6
+    except ValueError:
+        return False
+
+
+class Name(click.ParamType[str]):
+    """A text of a form that ends up in the API: a bad one would be refused there, again and again, by each write."""
+
+    def __init__(self, what: str, form: str) -> None:
+        self.name = what
+        self._form = re.compile(form)
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """See click."""
+        if not self._form.fullmatch(str(value)):
+            self.fail(f"{value!r} is not {self.name}", param, ctx)
+        return str(value)
+
+
+NAMESPACE: Final = Name("a namespace's name", r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
+LEASE: Final = Name("a Lease's name: lower-case letters, digits, '-' and '.'", r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?")
+# With the process's own suffix it must fit status.run.holder.
+IDENTITY: Final = Name("1 to 253 visible ASCII characters", r"[!-~]{1,253}")
