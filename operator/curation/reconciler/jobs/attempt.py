@@ -33,6 +33,8 @@ class Attempt:
     """Stops the execution with this id, saying why; set once it was started."""
     dead: str = ""
     """Why its fence died, if it did."""
+    slot: bool = True
+    """Whether a Submit attempt holds a slot of this process until its end."""
     launched: bool = False
     """Whether it is to be executed: the claim of a Submit attempt is there. One that never was is not spoken of."""
     waits: str = ""

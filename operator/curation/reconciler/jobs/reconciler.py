@@ -26,7 +26,7 @@ from curation.reconciler.jobs.cleanup import Cleanup
 from curation.reconciler.jobs.completion import Completion, Later, Settled, orphaned
 from curation.reconciler.jobs.memory import Memories
 from curation.reconciler.jobs.observation import Observation
-from curation.reconciler.jobs.runs import Launch, Runs
+from curation.reconciler.jobs.runs import Attach, Launch, Runs
 from curation.reconciler.jobs.takeover import Takeover
 from curation.reconciler.runtime.context import Context
 from curation.reconciler.runtime.key import Key
@@ -132,8 +132,13 @@ class JobReconciler:
         if known.facts.module_digest is None:
             self._modules.wake_when_changed(key.namespace, job.spec.module_ref.name, key)
         self._approvals.note(key, job, known.approval)
-        unknown = known.facts.liveness is Liveness.UNKNOWN
-        return Result(after=self._takeover.look_again(key, job) if unknown else None)
+        match known.facts.liveness:
+            case Liveness.UNKNOWN:
+                return Result(after=self._takeover.look_again(key, job))
+            case Liveness.ALIVE if (run := job.status.run) is not None:
+                if not self._memories.of(key, job.metadata.uid).lives(run.id):
+                    return Result(effects=(Attach(self._runs, orders.submit(key, job, run)),))
+        return NOTHING
 
     async def _claim(self, key: Key, stored: Stored, job: CurationJob, step: Step, run: Run) -> Result:
         """Write the claim of a run; launch the run if the claim is there, else give its slot back."""

@@ -104,6 +104,18 @@ class Runs:
         """Execute a Submit or Observe attempt; its report becomes a pending completion of its job."""
         self._execute(attempt, self._complete)
 
+    def attach(self, order: Order, version: Stored | None) -> None:
+        """Hear of a Submit run that goes on although another process has started it; the job is as this version shows.
+
+        Should that have ended the run, it is stopped, as one of this process would be.
+        """
+        attempt = self.begin(order)
+        attempt.slot, attempt.stop = False, self._executor.stop
+        attempt.launch()
+        self._under_way[attempt.execution] = attempt, self._complete
+        attempt.on_version(version)
+        self._executor.attach(attempt.execution, self._hear)
+
     async def cancel(self, order: Order) -> Report:
         """Execute a Cancel order. The fence does not stop it."""
         attempt, ended = self.begin(order), asyncio.get_running_loop().create_future()
@@ -205,7 +217,7 @@ class Runs:
     def _complete(self, attempt: Attempt, report: Report) -> None:
         order = attempt.order
         self._end(attempt)
-        if order.trigger is Trigger.SUBMIT:
+        if order.trigger is Trigger.SUBMIT and attempt.slot:
             self.release(order.key)
         if order.trigger is Trigger.OBSERVE and self.settles_observation(order, report):
             self._forget(attempt.execution)
@@ -257,3 +269,17 @@ class Launch:
         order = self.attempt.order
         log.info("launching run %s", order.run.id, extra=order.log_fields)
         self.runs.launch(self.attempt)
+
+
+@dataclass(frozen=True, slots=True)
+class Attach:
+    """The effect of a run that goes on somewhere, and that nobody listens to: its end is heard from now on."""
+
+    runs: Runs
+    order: Order
+
+    def carry_out(self, context: Context) -> None:
+        """Listen to it."""
+        key = self.order.key
+        log.info("run %s goes on", self.order.run.id, extra=self.order.log_fields)
+        self.runs.attach(self.order, context.cache(key).get(key.namespace, key.name))
