@@ -98,7 +98,7 @@ def unreadable(job: CurationJob, report: Report, problem: str) -> Verdict:
 
 
 def _already_applied(job: CurationJob, report: Report) -> bool:
-    """Whether this very outcome is in the status: the answer to an earlier write of it was lost."""
+    """Whether this very outcome is in the status, since it is reported a second time."""
     status, result = job.status, report.result
     if job.metadata.uid != report.run.uid or report.trigger is not Trigger.SUBMIT:
         return False
