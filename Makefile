@@ -13,7 +13,7 @@ PLUGIN ?= 1
 # One event loop for all tests, so that an operator can serve several of them.
 LENT := --lend-operators 25 -o asyncio_default_test_loop_scope=session -o asyncio_default_fixture_loop_scope=session
 
-.PHONY: help demo recording test unit one controlplane lint format generate verify audit modules bench gauntlet faces guards gitops certmanager helm chart release plugin krew e2e compat lock clean
+.PHONY: help demo recording test unit one controlplane lint format generate verify audit modules bench gauntlet faces guards gitops certmanager registry helm chart release plugin krew e2e compat lock clean
 
 help: ## List the targets.
 	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -56,6 +56,11 @@ certmanager: $(READY) ## The webhook's certificate from the real cert-manager (b
 	@$(BIN)/python -m testing.controlplane build --tests > /dev/null
 	@$(BIN)/python -m testing.certmanager > /dev/null
 	@$(BIN)/python -m pytest tests/certmanager_kit
+
+registry: $(READY) ## Modules in three languages, pushed to a real registry and signed by the real cosign (built once: 9 minutes).
+	@$(BIN)/python -m testing.controlplane build --tests > /dev/null
+	@$(BIN)/python -m testing.registry build > /dev/null
+	@$(BIN)/python -m pytest tests/registry_kit
 
 helm: $(READY) ## Write the whole Helm chart to dist/chart, for `helm install`.
 	@$(BIN)/python -m hack.chart

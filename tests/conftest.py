@@ -12,7 +12,6 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 pytest_plugins = [
     "testing.controlplane.pytest_plugin",
     "tests.harness.fixtures",
-    "tests.harness.other_languages",
     "tests.harness.template_module",
     "tests.harness.variants",
 ]

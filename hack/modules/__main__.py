@@ -4,11 +4,8 @@ import argparse
 import sys
 
 import hack.modules
-from hack.modules import shipped
-from curation.building.build_cache import cache_folder
-from curation.building.component import Crate, build_component
 from curation.building.build_errors import BuildError
-from curation.building.rust import find_toolchain
+from hack.modules import shipped
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -11,7 +11,7 @@ import tempfile
 import tomllib
 from pathlib import Path
 
-from curation.building.component import Crate
+from curation.building.crate import Crate
 from curation.building.build_errors import CratesUnavailable
 from curation.building.rust import TARGET
 

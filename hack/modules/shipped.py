@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from curation.building.build_cache import cache_folder
-from curation.building.component import Crate, build_component, kept_component, traces
+from curation.building.component import build_component, kept_component, traces
+from curation.building.crate import Crate
 from curation.building.build_errors import BuildError, CratesUnavailable
 from hack.modules.pins import unpinned
 from curation.building.rust import find_toolchain

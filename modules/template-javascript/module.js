@@ -1,5 +1,5 @@
 // A module to copy: it starts a session at an HTTP service, follows it, and ends it. This file is yours to change.
-import { Failure, Service, info, need, object, runs, segment } from "./curation.js";
+import { Failure, Service, info, need, object, runs, segment } from "curation-guest";
 
 const service = (context) => new Service(need(context.config, "config", "api_url"));
 

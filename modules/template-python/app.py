@@ -1,7 +1,6 @@
 """A module to copy: it starts a session at an HTTP service, follows it, and ends it. This file is yours to change."""
 
-import wit_world
-from curation import Failure, Service, as_object, info, need, run, segment
+from curation_guest import Failure, Service, as_object, info, module, need, segment
 
 
 def service(context):
@@ -50,6 +49,4 @@ def cancel(context):
     return {"action": "Cancelled"}
 
 
-class WitWorld(wit_world.WitWorld):
-    def run(self, context: str) -> str:
-        return run(context, {"Submit": submit, "Observe": observe, "Cancel": cancel})
+WitWorld = module(submit, observe, cancel)

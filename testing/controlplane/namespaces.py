@@ -11,9 +11,14 @@ from testing.controlplane.errors import ControlPlaneError
 _WITH_FINALIZERS = ("curationjobs", "curationmodules", "curationpolicies", "curationapprovals")
 
 
+def unused() -> str:
+    """A name that no namespace has."""
+    return f"test-{secrets.token_hex(5)}"
+
+
 def create(connection: Connection, made_for: str) -> str:
     """Make a namespace with a name of its own, annotated with what it was made for; returns the name."""
-    name = f"test-{secrets.token_hex(5)}"
+    name = unused()
     metadata = {"name": name, "annotations": {"curation.dev/test": made_for}}
     status, answer = connection.request("POST", "/api/v1/namespaces", {"metadata": metadata})
     if status != HTTPStatus.CREATED:

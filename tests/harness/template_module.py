@@ -1,4 +1,4 @@
-"""`modules/template` as its user has it: copied out of the checkout, and built from nothing."""
+"""`modules/template` as its user has it: copied out of the checkout, and built by the operator's own command."""
 
 import shutil
 import tempfile
@@ -6,8 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from curation.building.build_cache import cache_folder
 from curation.building.build_errors import CratesUnavailable
-from curation.building.component import Crate, kept_component
+from curation.building.component import kept_component
+from curation.building.crate import Crate
 from curation.building.rust import Toolchain, find_toolchain
 from hack.modules import shipped
 
@@ -25,7 +27,7 @@ def toolchain() -> Toolchain:
 
 @pytest.fixture(scope="session")
 def template_module(toolchain: Toolchain) -> bytes:
-    """Its component. The first build takes a minute; the user's cache keeps it for these sources and this Rust."""
+    """Its component. The first build takes a minute, others some seconds; the user's cache keeps each."""
     return _built(toolchain)
 
 
@@ -41,6 +43,9 @@ def _built(toolchain: Toolchain, *edits: tuple[str, str]) -> bytes:
     with tempfile.TemporaryDirectory(prefix="curation-template-") as folder:
         copy = Path(folder) / "my-module"
         shutil.copytree(SOURCES, copy)
+        manifest = copy / "Cargo.toml"
+        named = manifest.read_text(encoding="utf-8").replace("../contract", str(shipped.SOURCES / "contract"))
+        manifest.write_text(named, encoding="utf-8")
         library = copy / "src" / "lib.rs"
         text = library.read_text(encoding="utf-8")
         for old, new in edits:
@@ -48,6 +53,6 @@ def _built(toolchain: Toolchain, *edits: tuple[str, str]) -> bytes:
             text = text.replace(old, new)
         library.write_text(text, encoding="utf-8")
         try:
-            return kept_component(Crate.of(copy), toolchain)
+            return kept_component(Crate.of(copy), toolchain, cache_folder())
         except CratesUnavailable as error:
             pytest.skip(f"the template's crates cannot be had here: {error}")

@@ -12,7 +12,8 @@ import pytest
 from click.testing import CliRunner
 
 from curation.building.build_errors import BuildError, CratesUnavailable
-from curation.building.component import Crate, traces
+from curation.building.component import traces
+from curation.building.crate import Crate
 from curation.building.rust import Toolchain
 from curation.cli.operator import main as operator
 from curation.wasm.module_bytes import builtin_names

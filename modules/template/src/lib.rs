@@ -1,58 +1,36 @@
-//! A module to copy: it starts a session at an HTTP service, follows it, and ends it.
-//!
-//! `submit`, `observe` and `cancel` are yours to change. What every module shares is in `contract` and `http`.
+//! A module to copy: it starts a session at an HTTP service, follows it, and ends it. This file is yours to change.
 
-mod contract;
-mod http;
-
-wit_bindgen::generate!({ path: "wit", world: "guest" });
-
-use contract::{Context, Failure, Outcome, Session, Trigger};
-use curation::guest::host;
-use http::{segment, Service};
+use curation_guest::{info, object, segment, Context, Failure, Outcome, Result, Service, Session};
 use serde::Deserialize;
 use serde_json::{json, Value};
 
-struct Module;
+curation_guest::module!(submit, observe, cancel);
 
-impl Guest for Module {
-    /// Once for each trigger, each time in a new instance: nothing stays in memory until the next call.
-    fn run(context: String) -> Result<String, String> {
-        // A panic ends the run as a trap, and a trap says nothing: this is the only way for its message into the log.
-        std::panic::set_hook(Box::new(|panic| host::log("error", &panic.to_string())));
-        contract::answer(&context, |context| {
-            let service = Service::new(context.config("api_url")?)?;
-            match context.trigger {
-                Trigger::Submit => submit(&service, context),
-                Trigger::Observe => observe(&service, context),
-                Trigger::Cancel => cancel(&service, context),
-            }
-        })
-    }
+fn service(context: &Context) -> Result<Service<'_>> {
+    Service::new(context.config("api_url")?)
 }
-
-export!(Module);
 
 /// Creates, and cleans nothing up: the operator calls `cancel` for each run that may have left something.
 ///
 /// The host puts the run id (`Curation-Run-Id`) on every call, and on these an `Idempotency-Key` of run id and number of
 /// the call. So a repeated Submit of one run, which makes the same calls in the same order, creates nothing twice.
-fn submit(service: &Service, context: &Context) -> Result<Outcome, Failure> {
+fn submit(context: &Context) -> Result {
+    let service = service(context)?;
     let message = context.input("message")?;
     let title = format!("{}/{}", context.job.namespace, context.job.name);
     let workspace: Workspace = service.post("/workspaces", &json!({"name": title}))?.json()?;
     let session = json!({"workspace": workspace.id, "title": title, "message": message});
     let session: Session = service.post("/sessions", &session)?.json()?;
-    host::log("info", &format!("started session {} of run {}", session.id, context.run.id));
+    info(&format!("started session {} of run {}", session.id, context.run.id));
     Ok(Outcome::SessionSpawned { session })
 }
 
 /// Reads only. An error is no failure of the session: the operator observes again later.
-fn observe(service: &Service, context: &Context) -> Result<Outcome, Failure> {
+fn observe(context: &Context) -> Result {
     let Some(session) = &context.session else {
         return Err(Failure::new("there is no session to observe"));
     };
-    let reply = service.get(&format!("/sessions/{}", segment(&session.id)))?;
+    let reply = service(context)?.get(&format!("/sessions/{}", segment(&session.id)))?;
     if matches!(reply.status, 404 | 410) {
         return Ok(Outcome::Failed { reason: format!("the service knows no session {}", session.id) });
     }
@@ -68,8 +46,8 @@ fn observe(service: &Service, context: &Context) -> Result<Outcome, Failure> {
 /// Ends whatever the run has created, by run id: `context.session` is null when a run ended before its session was known.
 ///
 /// A run that has created nothing is cancelled too: the service then refuses what may still arrive in its name.
-fn cancel(service: &Service, context: &Context) -> Result<Outcome, Failure> {
-    let reply = service.post(&format!("/runs/{}/cancel", segment(&context.run.id)), &json!({}))?;
+fn cancel(context: &Context) -> Result {
+    let reply = service(context)?.post(&format!("/runs/{}/cancel", segment(&context.run.id)), &json!({}))?;
     // Ended before, or unknown: there is nothing left to cancel, and a second Cancel is no error.
     if !matches!(reply.status, 404 | 409 | 410) {
         reply.json::<Value>()?;
@@ -79,7 +57,7 @@ fn cancel(service: &Service, context: &Context) -> Result<Outcome, Failure> {
 
 #[derive(Deserialize)]
 struct Workspace {
-    #[serde(deserialize_with = "contract::id")]
+    #[serde(deserialize_with = "curation_guest::id")]
     id: Value,
 }
 
@@ -99,9 +77,4 @@ enum State {
     Completed,
     Failed,
     Cancelled,
-}
-
-/// A job's status takes objects only; anything else goes under `result`.
-fn object(value: Option<Value>) -> Option<Value> {
-    value.map(|value| if value.is_object() { value } else { json!({"result": value}) })
 }

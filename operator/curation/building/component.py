@@ -10,69 +10,16 @@ import os
 import shutil
 import subprocess
 import tempfile
-import tomllib
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from curation.building.build_cache import alone, cache_folder
 from curation.building.build_errors import BuildError, CratesUnavailable
+from curation.building.crate import Crate
 from curation.building.rust import TARGET, Toolchain
 
 # Settings of the caller's cargo and rustc that would change the bytes.
 _FOREIGN = ("RUSTFLAGS", "RUSTC", "RUSTDOC", "CARGO_ENCODED_", "CARGO_BUILD_", "CARGO_PROFILE_", "CARGO_TARGET_")
-_NO_SOURCES = ("target", ".git")
-
-
-@dataclass(frozen=True)
-class Crate:
-    """A module's sources."""
-
-    folder: Path
-    package: str
-    library: str
-    ignored: tuple[str, ...] = _NO_SOURCES
-    """Names in the folder that are not copied to where it is built."""
-
-    @classmethod
-    def of(cls, folder: Path, *, ignore_lock: bool = False) -> "Crate":
-        """The crate in a folder.
-
-        :param ignore_lock: build it with the crates that its manifest pins, even if there is a Cargo.lock.
-        :raises BuildError: when there is none that a component could be built from.
-        """
-        manifest = folder / "Cargo.toml"
-        if not manifest.is_file():
-            raise BuildError(f"{folder} has no Cargo.toml: give the folder of a module's crate")
-        for path in folder.iterdir():
-            if path.is_symlink() and not path.exists():
-                raise BuildError(
-                    f"{path} is a link that leads nowhere: copy the folder again with `cp -rL`, which follows links"
-                )
-        try:
-            parsed = tomllib.loads(manifest.read_text(encoding="utf-8"))
-            package = str(parsed["package"]["name"])
-        except (ValueError, KeyError, TypeError) as error:
-            raise BuildError(f"{manifest} is no manifest of a package: {error!r}") from None
-        library = parsed.get("lib", {})
-        if "cdylib" not in library.get("crate-type", []):
-            raise BuildError(f'{manifest} makes no component: put crate-type = ["cdylib"] into its [lib]')
-        name = str(library.get("name", package)).replace("-", "_")
-        return cls(folder, package, name, (*_NO_SOURCES, *(["Cargo.lock"] if ignore_lock else [])))
-
-    def sources(self) -> Iterator[Path]:
-        """The files that it is built from."""
-        for root, folders, files in os.walk(self.folder, followlinks=True):
-            folders[:] = sorted(set(folders) - set(self.ignored))
-            yield from (Path(root) / name for name in sorted(set(files) - set(self.ignored)))
-
-    def digest(self) -> str:
-        """A hash of all its sources, names and bytes."""
-        total = hashlib.sha256()
-        for path in self.sources():
-            content = path.read_bytes()
-            total.update(f"{path.relative_to(self.folder)}\0{len(content)}\0".encode() + content)
-        return total.hexdigest()
 
 
 def build_component(crate: Crate, toolchain: Toolchain, work: Path) -> bytes:
@@ -84,19 +31,23 @@ def build_component(crate: Crate, toolchain: Toolchain, work: Path) -> bytes:
         return _build(crate, toolchain, work)
 
 
-def kept_component(crate: Crate, toolchain: Toolchain) -> bytes:
-    """The component, built from nothing in a temporary folder, once for these sources and this compiler.
+def kept_component(crate: Crate, toolchain: Toolchain, work: Path | None = None) -> bytes:
+    """The component, built once for these sources and this compiler.
 
+    :param work: the folder to build in; without it a temporary one, that is from nothing.
     :raises BuildError: see `build_component`.
     """
-    recipe = hashlib.sha256(inspect.getsource(_build).encode()).hexdigest()
+    recipe = hashlib.sha256((inspect.getsource(_build) + inspect.getsource(Crate.copy)).encode()).hexdigest()
     key = hashlib.sha256(f"{crate.digest()} {toolchain.version} {toolchain.host} {recipe}".encode()).hexdigest()
     kept = cache_folder() / "kept"
     component = kept / f"{key}.wasm"
     with alone(kept):
         if not component.is_file():
-            with tempfile.TemporaryDirectory(prefix="curation-module-") as work:
-                built = build_component(crate, toolchain, Path(work))
+            if work is not None:
+                built = build_component(crate, toolchain, work)
+            else:
+                with tempfile.TemporaryDirectory(prefix="curation-module-") as folder:
+                    built = build_component(crate, toolchain, Path(folder))
             whole = component.with_suffix(".part")
             whole.write_bytes(built)
             whole.rename(component)
@@ -111,10 +62,9 @@ def traces(component: bytes, names: Iterable[Path | str]) -> list[str]:
 def _build(crate: Crate, toolchain: Toolchain, work: Path) -> bytes:
     # cargo writes its lock and its target folder beside the crate.
     copy = work / "src" / crate.package
-    shutil.rmtree(copy, ignore_errors=True)
-    # The copies get the time of now: cargo compares times, and would take another checkout's older file for built.
-    ignored = shutil.ignore_patterns(*crate.ignored)
-    shutil.copytree(crate.folder, copy, ignore=ignored, copy_function=shutil.copyfile)
+    for each in crate.all():
+        shutil.rmtree(work / "src" / each.package, ignore_errors=True)
+        each.copy(work / "src" / each.package)
     environment = {key: value for key, value in os.environ.items() if not key.startswith(_FOREIGN)}
     environment["CARGO_TARGET_DIR"] = str(work / "target")
     environment["CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_LINKER"] = str(toolchain.linker)
@@ -134,7 +84,8 @@ def _build(crate: Crate, toolchain: Toolchain, work: Path) -> bytes:
     environment["CARGO_ENCODED_RUSTFLAGS"] = "\x1f".join(flags)
     _cargo(copy, environment, "build", "--release", "--offline", "--target", TARGET)
     component = (work / "target" / TARGET / "release" / f"{crate.library}.wasm").read_bytes()
-    private = [home, toolchain.sysroot, crate.folder.resolve(), work, *(Path(registry.name) for registry in registries)]
+    folders = [each.folder.resolve() for each in crate.all()]
+    private = [home, toolchain.sysroot, *folders, work, *(Path(registry.name) for registry in registries)]
     if found := traces(component, private):
         raise BuildError(
             f"the component of {crate.package} names {', '.join(found)}: a path is not remapped: please report it"

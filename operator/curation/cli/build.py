@@ -7,7 +7,8 @@ import click
 
 from curation.building.build_cache import cache_folder
 from curation.building.build_errors import BuildError
-from curation.building.component import Crate, build_component
+from curation.building.component import build_component
+from curation.building.crate import Crate
 from curation.building.rust import find_toolchain
 from curation.cli.text import safe
 from curation.wasm.module_bytes import digest_of

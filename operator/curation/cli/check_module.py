@@ -5,7 +5,9 @@ from pathlib import Path
 from typing import Any, Final
 
 import click
+from pydantic import ValidationError
 
+from curation.api.module import OCISource
 from curation.api.names import API_VERSION
 from curation.cli.options import ANSWER_FORMATS, output_option
 from curation.cli.output import note, print_document
@@ -28,14 +30,23 @@ _DEFAULT_MEMORY: Final = 64 << 20
     metavar="NAME",
     help="Print a CurationModule of this name for FILE, to be pasted; all else goes to stderr.",
 )
+@click.option(
+    "--oci",
+    "artifact",
+    metavar="REPOSITORY@DIGEST",
+    callback=lambda _context, _parameter, value: _artifact(value),
+    help="With --manifest: the artifact that FILE was pushed as, such as registry.example/team/name@sha256:...",
+)
 @output_option(ANSWER_FORMATS)
-def check(file: Path, name: str | None, output: str | None) -> None:
+def check(file: Path, name: str | None, artifact: OCISource | None, output: str | None) -> None:
     """Say whether FILE fits the module contract, and why not. Prints the digest for spec.digest if it fits.
 
     Exit codes: 0 it fits, 1 it does not, 2 bad usage.
     """
     if name is not None and output == "json":
         raise click.UsageError("--manifest prints YAML; leave -o json out")
+    if artifact is not None and name is None:
+        raise click.UsageError("--oci is for the manifest: give --manifest NAME too")
     with file.open("rb") as opened:
         wasm = opened.read(MAX_MODULE_BYTES + 1)
     found = examine_module(wasm)
@@ -43,7 +54,7 @@ def check(file: Path, name: str | None, output: str | None) -> None:
     if name is not None:
         _say(file, wasm, found, warnings, to_stderr=True)
         if not found.problems:
-            print_document(_manifest(name, wasm, found), "yaml")
+            print_document(_manifest(name, wasm, found, artifact), "yaml")
     elif output:
         print_document(_document(file, wasm, found, warnings), output)
     else:
@@ -95,10 +106,25 @@ def _document(file: Path, wasm: bytes, found: Examined, warnings: list[str]) -> 
     }
 
 
-def _manifest(name: str, wasm: bytes, found: Examined) -> dict[str, Any]:
+def _artifact(text: str | None) -> OCISource | None:
+    if text is None:
+        return None
+    ref, _, digest = text.rpartition("@")
+    try:
+        return OCISource(ref=ref, digest=digest)
+    except ValidationError:
+        raise click.BadParameter(
+            f"{safe(text)[:200]!r} is not REPOSITORY@DIGEST, without a scheme and a tag, such as "
+            "registry.example/team/name@sha256:..."
+        ) from None
+
+
+def _manifest(name: str, wasm: bytes, found: Examined, artifact: OCISource | None) -> dict[str, Any]:
     """A CurationModule; what only its author knows is left to be filled in."""
     source: dict[str, Any] = {"configMap": {"name": name, "key": "module.wasm"}}
-    if len(wasm) > CONFIG_MAP_BYTES:
+    if artifact is not None:
+        source = {"oci": {"ref": artifact.ref, "digest": artifact.digest}}
+    elif len(wasm) > CONFIG_MAP_BYTES:
         source = {"oci": {"ref": f"registry.example/{name}", "digest": f"sha256:{_NOT_YET}"}}
     spec: dict[str, Any] = {"source": source, "digest": digest_of(wasm)}
     if found.start_bytes > _DEFAULT_MEMORY // 2:

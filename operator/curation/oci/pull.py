@@ -38,7 +38,7 @@ from curation.oci.signatures import (
 )
 from curation.wasm.module_errors import ModuleLoadError, ModuleReason
 
-MAX_SIGNATURES: Final = 16
+MAX_SIGNATURES: Final = 64
 """That are looked at, of each form: whoever may push to the repository chooses how many there are."""
 _ANY_MANIFEST: Final = ", ".join((OCI_MANIFEST, DOCKER_MANIFEST, OCI_INDEX, DOCKER_LIST))
 

@@ -17,6 +17,13 @@ from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
+from nacl.bindings import (
+    crypto_sign_BYTES,
+    crypto_sign_ed25519ph_final_verify,
+    crypto_sign_ed25519ph_state,
+    crypto_sign_ed25519ph_update,
+)
+from nacl.exceptions import BadSignatureError
 from pydantic import BaseModel, ConfigDict, Field
 
 SIMPLE_SIGNING: Final = "application/vnd.dev.cosign.simplesigning.v1+json"
@@ -169,8 +176,21 @@ def _rsa(key: rsa.RSAPublicKey) -> _Verify:
 
 
 def _ed25519(key: ed25519.Ed25519PublicKey) -> _Verify:
+    # cosign signs with the pre-hashed kind (Ed25519ph); it did with the plain one, and other signers do.
+    raw = key.public_bytes_raw()
+
+    def pre_hashed(signature: bytes, message: bytes) -> bool:
+        state = crypto_sign_ed25519ph_state()
+        crypto_sign_ed25519ph_update(state, message)
+        try:
+            return crypto_sign_ed25519ph_final_verify(state, signature, raw)
+        except BadSignatureError:
+            return False
+
     def verifies(signature: bytes, message: bytes) -> bool:
-        return _holds(lambda: key.verify(signature, message))
+        if len(signature) != crypto_sign_BYTES:
+            return False
+        return pre_hashed(signature, message) or _holds(lambda: key.verify(signature, message))
 
     return verifies
 

@@ -1,15 +1,12 @@
 """`modules/template`, built from a copy and loaded from a ConfigMap: a job's whole life with a module of one's own."""
 
-import base64
-import hashlib
-import re
+from contextlib import AsyncExitStack
+from pathlib import Path
 
-import yaml
-
-from testing.admin_client import Document
-from tests.harness import manifests
-from tests.harness.template_module import SOURCES
-from tests.harness.world import JOBS, World
+from testing.controlplane import namespaces
+from testing.controlplane.connection import Connection
+from tests.harness import manifests, page
+from tests.harness.world import JOBS, World, open_world
 
 NAME = "my-module"
 JOB = "my-first-job"
@@ -21,35 +18,36 @@ async def prepare(world: World, component: bytes) -> None:
     await world.cluster.create(manifests.policy())
 
 
-def example(world: World, component: bytes) -> list[Document]:
-    """The template's example.yaml, with the two things set that are its user's to set."""
-    text = (SOURCES / "example.yaml").read_text(encoding="utf-8")
-    digest = f"sha256:{hashlib.sha256(component).hexdigest()}"
-    text = re.sub(r"sha256:0+", digest, text).replace("http://127.0.0.1:8080", world.service.url)
-    return list(yaml.safe_load_all(text))
+async def test_a_reader_of_the_page_gets_a_module_in_rust_from_a_config_map_to_run_a_job(
+    installed: Connection, module_cache: Path, tmp_path: Path, template_module: bytes
+) -> None:
+    """docs/write-a-module.md as it stands. `make registry` goes the other ways through it."""
+    way = page.way("Rust", "In a ConfigMap")
+    ends = next(index for index, block in enumerate(way) if "curl" in block.text)
+    starts = next(index for index, block in enumerate(way) if "create namespace" in block.text)
+    async with AsyncExitStack() as stack:
+        team = namespaces.unused()
+        stack.callback(namespaces.delete, installed, team)
+        world = await stack.enter_async_context(open_world(installed, team, module_cache))
+        shell = await stack.enter_async_context(page.shell(tmp_path, installed, sessions=world.service.url, team=team))
+        await shell.run(*way[: starts + 1])
+        assert (tmp_path / "my-module" / "my-module.wasm").read_bytes() == template_module
+        await world.start_operator()
+        listed = await shell.run(*way[starts + 1 : ends])
+        assert "my-first-job" in listed
+        assert "Running" in listed
 
-
-async def test_the_job_of_its_example_runs_and_completes(world: World, template_module: bytes) -> None:
-    source = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": NAME}}
-    content = {"module.wasm": base64.b64encode(template_module).decode()}
-    for document in ({**source, "binaryData": content}, *example(world, template_module)):
-        await world.cluster.create(document)
-    await world.start_operator()
-    await world.until_phase("Running", JOB)
-
-    status = world.status(JOB)
-    [session] = world.service.live_sessions(run=status["run"]["id"])
-    assert (status["session"]["id"], status["session"]["url"]) == (session.id, session.url)
-    assert (session.message, session.title) == ("Clean the dataset demo.", f"{world.namespace}/{JOB}")
-    assert status["run"]["module"]["name"] == NAME
-
-    world.service.report(session.id, {"step": 1})
-    await world.until(
-        lambda: world.status(JOB)["session"].get("progress") == {"step": 1}, "its progress is in the status"
-    )
-    world.service.complete(session.id, {"rows": 7})
-    await world.until_phase("Completed", JOB, output={"rows": 7})
-    await world.settled()
+        status = world.status(JOB)
+        [session] = world.service.live_sessions(run=status["run"]["id"])
+        assert (status["session"]["id"], status["session"]["url"]) == (session.id, session.url)
+        assert (session.message, session.title) == ("Clean the dataset demo.", f"{team}/{JOB}")
+        assert status["run"]["module"]["name"] == NAME
+        world.service.report(session.id, {"step": 1})
+        await world.until(
+            lambda: world.status(JOB)["session"].get("progress") == {"step": 1}, "its progress is in the status"
+        )
+        assert (await shell.run(*way[ends:])).endswith('{"rows":7}')
+        await world.settled()
 
 
 async def test_deleting_a_job_of_the_template_ends_its_session(world: World, template_module: bytes) -> None:

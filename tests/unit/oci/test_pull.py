@@ -436,6 +436,16 @@ async def test_of_many_signatures_only_so_many_are_looked_at(registry: ScriptedR
     assert sum("/blobs/" in path for path in registry.paths()) == MAX_SIGNATURES
 
 
+async def test_a_signature_behind_many_attestations_is_found(registry: ScriptedRegistry, pulled: Puller) -> None:
+    """Where an index says nothing of predicates, as cosign's does, a nightly scan's results are looked at as well."""
+    signer = Signer()
+    digest = registry.module(WASM)
+    scans = [signer.bundle(digest, predicate=f"https://example.com/scan/{night}") for night in range(40)]
+    registry.sign_in_bundle(digest, *scans, signer.bundle(digest))
+    found = await pulled(digest, demands=([Key.read(signer.name, signer.pem)],))
+    assert found.signed_by == ("release",)
+
+
 def test_the_manifest_of_wkg_is_taken_as_well() -> None:
     """As `wkg oci push` writes it: a config of its own, and one layer."""
     from curation.oci.documents import wasm_layer

@@ -1,14 +1,26 @@
 """What every module of the Curation Operator shares: documents, calls to a service that speaks JSON, failures.
 
-`docs/write-a-module.md` of the operator explains the contract. There is nothing in here to change.
+`docs/write-a-module.md` of the operator explains the contract. A module is a function for each trigger, and one line:
+`WitWorld = module(submit, observe, cancel)`. `curation-guest-build` makes a component of it.
 """
 
 import json
 import traceback
 from urllib.parse import quote
 
-from componentize_py_types import Err
-from wit_world.imports import host
+try:
+    from componentize_py_types import Err
+    from wit_world.imports import host
+except ModuleNotFoundError:  # outside of a component, such as in a test of your own, which may set `host`
+    host = None
+
+    class Err(Exception):
+        """What an error result is raised as, and thrown by the host."""
+
+        def __init__(self, value):
+            super().__init__(value)
+            self.value = value
+
 
 
 class Failure(Exception):
@@ -87,8 +99,18 @@ def as_object(value):
     return value if value is None or isinstance(value, dict) else {"result": value}
 
 
+def module(submit, observe, cancel):
+    """The class that a component exports: each trigger has a function of its own."""
+
+    class WitWorld:
+        def run(self, context):
+            return run(context, {"Submit": submit, "Observe": observe, "Cancel": cancel})
+
+    return WitWorld
+
+
 def run(context, triggers):
-    """The module's `run`: each trigger has a function of its own."""
+    """The export `run`. Raises Err."""
     try:
         read = json.loads(context)
         return json.dumps(triggers[read["trigger"]](read))

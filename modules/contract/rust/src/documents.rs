@@ -1,9 +1,8 @@
-//! What the operator says and expects: the documents of docs/schemas, as far as this module needs them.
+//! What the operator says and expects: the documents of docs/schemas, as far as modules need them as a rule.
 
-use crate::curation::guest::host;
 use serde::de::Error;
 use serde::{Deserialize, Deserializer, Serialize};
-use serde_json::Value;
+use serde_json::{json, Value};
 use std::collections::BTreeMap;
 
 #[derive(Deserialize)]
@@ -98,7 +97,7 @@ pub enum Outcome {
 
 #[derive(Serialize)]
 pub struct Failure {
-    message: String,
+    pub(crate) message: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     class: Option<&'static str>,
 }
@@ -115,16 +114,7 @@ impl Failure {
     }
 }
 
-/// The result of `run` for the context that the operator gave.
-pub fn answer(document: &str, run: impl FnOnce(&Context) -> Result<Outcome, Failure>) -> Result<String, String> {
-    let context = serde_json::from_str(document).map_err(|error| Failure::new(format!("the context: {error}")));
-    let result = context.and_then(|context| run(&context));
-    result.map(|outcome| text(&outcome)).map_err(|failure| {
-        host::log("error", &failure.message);
-        text(&failure)
-    })
-}
-
-fn text(document: &impl Serialize) -> String {
-    serde_json::to_string(document).unwrap_or_default()
+/// A job's status takes objects only; anything else goes under `result`.
+pub fn object(value: Option<Value>) -> Option<Value> {
+    value.map(|value| if value.is_object() { value } else { json!({"result": value}) })
 }

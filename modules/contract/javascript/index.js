@@ -1,5 +1,5 @@
 // What every module of the Curation Operator shares: its documents, calls to a service that speaks JSON, and failures.
-// `docs/write-a-module.md` of the operator explains the contract. There is nothing in here to change.
+// `docs/write-a-module.md` of the operator explains the contract. `curation-guest-build` makes a component of a module.
 import { httpCall, log } from "curation:guest/host@0.1.0";
 
 /** A run that fails. Name the class `HTTPUnavailable` only for what may go away by itself: such a run is retried. */

@@ -1,7 +1,7 @@
 //! Calls to an HTTP service that speaks JSON, and which failures may pass.
 
-use crate::contract::Failure;
-use crate::curation::guest::host;
+use crate::bindings::curation::guest::host;
+use crate::documents::Failure;
 use percent_encoding::{utf8_percent_encode, NON_ALPHANUMERIC};
 use serde::de::DeserializeOwned;
 use serde::Deserialize;

@@ -1,0 +1,27 @@
+"""`python -m testing.registry build` for `make registry`: builds the programs, or finds them."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from testing.controlplane.errors import ControlPlaneError
+from testing.registry.build import COSIGN, REGISTRY
+
+
+def main() -> int:
+    """Run the one command; returns the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m testing.registry", description="Registry, oras and cosign")
+    parser.add_argument("command", choices=["build"], help="build them if necessary; the last lines are their folders")
+    parser.parse_args()
+    try:
+        for each in (REGISTRY, COSIGN):
+            print(each.find_or_build())
+    except ControlPlaneError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
