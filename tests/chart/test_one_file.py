@@ -89,3 +89,11 @@ def test_a_release_replaces_a_release_and_no_other_folder(tmp_path: Path) -> Non
     with pytest.raises(release.ReleaseError, match="is no folder"):
         release.release(tmp_path / "thesis.txt", None)
     assert (tmp_path / "thesis.txt").read_text() == "years of work"
+
+
+def test_a_release_leaves_the_folders_of_other_targets(tmp_path: Path) -> None:
+    for name in ("chart", "plugin"):
+        (tmp_path / name).mkdir()
+    for name in ("install.yaml", "SHA256SUMS"):
+        (tmp_path / name).write_text("0  install.yaml\n")
+    assert release._earlier(tmp_path) == [tmp_path / "SHA256SUMS", tmp_path / "install.yaml"]

@@ -8,6 +8,7 @@ run of that one name is asked about (manifests/components/webhook/webhook.yaml),
 import asyncio
 import logging
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Final
 
 from curation.admission.reviews import PROBE, REACHED
@@ -67,7 +68,8 @@ class WebhookReach:
         """Look once; the metric and the log say what was seen. False also if the API server does not say."""
         answer, warnings = await self._context.api.try_to_create(APPROVALS, self.namespace, _probe(self.namespace))
         match answer:
-            case Created() if any(REACHED in each for each in warnings):
+            # What is said comes first: also where an object has that name.
+            case Created() | Exists() if any(REACHED in each for each in warnings):
                 self._note(1, "")
                 return True
             case Created() | Exists():
@@ -87,8 +89,12 @@ class WebhookReach:
         return False
 
     def _note(self, reached: int | None, problem: str) -> None:
+        gauge = self._context.metrics.webhook_reached
         if reached is not None:
-            self._context.metrics.webhook_reached.labels(webhook=WEBHOOK).set(reached)
+            gauge.labels(webhook=WEBHOOK).set(reached)
+        else:
+            with suppress(KeyError):
+                gauge.remove(WEBHOOK)  # what was known before says nothing of now
         if problem == self._said:
             return  # once for as long as it lasts
         self._said = problem
