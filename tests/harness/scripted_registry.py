@@ -55,6 +55,8 @@ class ScriptedRegistry:
     port: int = 0
     routes: dict[str, Answer] = field(default_factory=dict)
     asked: list[Asked] = field(default_factory=list)
+    documents: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """The manifests and indexes, by name."""
     repository: str = "team/module"
     guard: Callable[[BaseHTTPRequestHandler], bool] = lambda _: True
     """Whether a request is let through; if not, it has answered."""
@@ -83,6 +85,7 @@ class ScriptedRegistry:
         content = json.dumps(document).encode()
         digest = digest_of(content)
         for name in (digest, *names):
+            self.documents[name] = document
             self.routes[f"{self.prefix}/manifests/{name}"] = answers(
                 200, content, Content_Type=document.get("mediaType", OCI_MANIFEST)
             )

@@ -5,7 +5,7 @@ type) and `wkg oci push` write. What else is in it, such as the config, says not
 """
 
 import re
-from typing import Final
+from typing import Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -20,6 +20,8 @@ DOCKER_LIST: Final = "application/vnd.docker.distribution.manifest.list.v2+json"
 
 MAX_MANIFEST_BYTES: Final = 256 << 10
 _MAX_ENTRIES: Final = 256
+_MAX_READ: Final = 4096
+"""Entries of a list that others may add to; its bytes are bounded before."""
 _PUSH: Final = (
     "push the component as one layer of it: `oras push REF:TAG FILE.wasm:application/wasm`, or `wkg oci push`"
 )
@@ -49,10 +51,9 @@ class Manifest(_Document):
     layers: tuple[Descriptor, ...] = Field(default=(), max_length=_MAX_ENTRIES)
 
 
-class Index(_Document):
-    """A list of artifacts, such as those that refer to another one."""
-
-    manifests: tuple[Descriptor, ...] = Field(default=(), max_length=_MAX_ENTRIES)
+class _Entries(_Document):
+    layers: list[object] = []
+    manifests: list[object] = []
 
 
 class _Kind(_Document):
@@ -69,12 +70,22 @@ def read_manifest(content: bytes) -> Manifest:
         raise ValueError(_where(error)) from None
 
 
-def read_index(content: bytes) -> Index:
-    """An index. Raises ValueError as `read_manifest` does."""
+def readable(content: bytes | None, field: Literal["layers", "manifests"]) -> list[Descriptor]:
+    """The descriptors of a manifest or an index that can be read; of one that cannot, the others still count.
+
+    For what others may add to, such as signatures: a descriptor by SHA-512, say, hides none beside it.
+    """
     try:
-        return Index.model_validate_json(content)
-    except ValidationError as error:
-        raise ValueError(_where(error)) from None
+        entries = _Entries.model_validate_json(content or b"{}")
+    except ValidationError:
+        return []
+    found = []
+    for entry in (entries.layers if field == "layers" else entries.manifests)[:_MAX_READ]:
+        try:
+            found.append(Descriptor.model_validate(entry))
+        except ValidationError:
+            continue
+    return found
 
 
 def wasm_layer(content: bytes, module_digest: str) -> Descriptor:

@@ -18,8 +18,7 @@ from curation.oci.documents import (
     OCI_INDEX,
     OCI_MANIFEST,
     Descriptor,
-    read_index,
-    read_manifest,
+    readable,
     wasm_layer,
 )
 from curation.oci.session import REQUEST_SECONDS, Session
@@ -79,76 +78,95 @@ async def _signed_by(session: Session, digest: str, demands: Sequence[Sequence[K
     keys = [key for demand in demands for key in demand]
     if not keys:
         return ()
-    by: set[str] = set()
+    by: set[Key] = set()
     found = 0
 
     def enough() -> bool:
-        return all(any(key.name in by for key in demand) for demand in demands)
+        return all(any(key in by for key in demand) for demand in demands)
 
-    async for name in _signatures(session, digest, keys):
+    unread: list[str] = []
+    async for signers in _signatures(session, digest, keys, unread):
         found += 1
-        by.update(name)
+        by.update(signers)
         if enough():
-            return tuple(key.name for key in keys if key.name in by)
-    lacking = next(demand for demand in demands if not any(key.name in by for key in demand))
+            return tuple(dict.fromkeys(key.name for key in keys if key in by))
+    lacking = next(demand for demand in demands if not any(key in by for key in demand))
     names = " or ".join(sorted(key.name for key in lacking))
     what = f"has {found} signatures, none of them by the key {names}" if found else "is not signed"
     raise ModuleLoadError(
         ModuleReason.NOT_SIGNED,
         f"the artifact {what}: sign it with that key (`cosign sign --key ... REF@DIGEST`); a signature of the key "
-        f"{names} is required",
+        f"{names} is required" + (f" (one that is there cannot be read: {unread[0]})" if unread else ""),
     )
 
 
-async def _signatures(session: Session, digest: str, keys: Sequence[Key]) -> AsyncIterator[list[str]]:
-    """For each signature that is there, of either form, the keys that it is by."""
+async def _signatures(
+    session: Session, digest: str, keys: Sequence[Key], unread: list[str]
+) -> AsyncIterator[list[Key]]:
+    """For each signature that is there, of either form, the keys that it is by.
+
+    Whoever may push adds to them: what is wrong with one goes into `unread`, and stops none of the others.
+    """
     async for layer in _simple(session, digest):
-        payload = await _blob(session, layer, MAX_PAYLOAD_BYTES)
+        try:
+            payload = await _blob(session, layer, MAX_PAYLOAD_BYTES)
+        except ModuleLoadError as error:
+            unread.append(error.message)
+            continue
         if payload is not None:
             yield signed_simply(payload, layer.annotations.get(SIGNATURE_ANNOTATION, ""), digest, keys)
     async for referrer in _bundles(session, digest):
-        content = await _document(session, f"manifests/{referrer.digest}", referrer.digest, OCI_MANIFEST)
         try:
-            layers = read_manifest(content).layers if content is not None else ()
-        except ValueError:
+            bundle = await _bundle(session, referrer)
+        except ModuleLoadError as error:
+            unread.append(error.message)
             continue
-        for layer in layers[:1]:
-            bundle = await _blob(session, layer, MAX_BUNDLE_BYTES)
-            if bundle is not None and layer.media_type.startswith(BUNDLE_PREFIX):
-                yield signed_in_bundle(bundle, digest, keys)
+        if bundle is not None:
+            yield signed_in_bundle(bundle, digest, keys)
+
+
+async def _bundle(session: Session, referrer: Descriptor) -> bytes | None:
+    content = await _document(session, f"manifests/{referrer.digest}", referrer.digest, OCI_MANIFEST)
+    layer = next(iter(readable(content, "layers")), None)
+    if layer is None or not layer.media_type.startswith(BUNDLE_PREFIX):
+        return None
+    return await _blob(session, layer, MAX_BUNDLE_BYTES)
 
 
 async def _simple(session: Session, digest: str) -> AsyncIterator[Descriptor]:
     content = await _document(
         session, f"manifests/{digest.replace(':', '-')}.sig", None, f"{OCI_MANIFEST}, {DOCKER_MANIFEST}"
     )
-    try:
-        layers = read_manifest(content).layers if content is not None else ()
-    except ValueError:
-        return
-    for layer in [each for each in layers if each.media_type == SIMPLE_SIGNING][:MAX_SIGNATURES]:
+    for layer in [each for each in readable(content, "layers") if each.media_type == SIMPLE_SIGNING][:MAX_SIGNATURES]:
         yield layer
 
 
 async def _bundles(session: Session, digest: str) -> AsyncIterator[Descriptor]:
     """What refers to the artifact and may be a bundle with its signature: by the referrers API, else by its tag."""
-    answer = await session.get(f"referrers/{digest}", limit=MAX_MANIFEST_BYTES, accept=OCI_INDEX)
-    content = answer.body if answer.status == 200 else None
+    content = await _referrers(session, digest)
     if content is None:
         content = await _document(session, f"manifests/{digest.replace(':', '-')}", None, OCI_INDEX)
-    try:
-        referrers = read_index(content).manifests if content is not None else ()
-    except ValueError:
-        return
     fitting = [
         each
-        for each in referrers
+        for each in readable(content, "manifests")
         # A registry that fills in the type from the config may leave it out.
         if (not each.artifact_type or each.artifact_type.startswith(BUNDLE_PREFIX))
         and each.annotations.get(PREDICATE_ANNOTATION, SIGN_PREDICATE) == SIGN_PREDICATE
     ]
     for each in sorted(fitting, key=lambda referrer: referrer.artifact_type != BUNDLE)[:MAX_SIGNATURES]:
         yield each
+
+
+async def _referrers(session: Session, digest: str) -> bytes | None:
+    """What the referrers API answers; None where there is none."""
+    try:
+        answer = await session.get(f"referrers/{digest}", limit=MAX_MANIFEST_BYTES, accept=OCI_INDEX)
+    except ModuleLoadError as error:
+        # The manifest of this repository was given: what refuses this is a registry that does not know the API.
+        if error.reason is not ModuleReason.UNAUTHORIZED:
+            raise
+        return None
+    return answer.body if answer.status == 200 else None
 
 
 async def _found(session: Session, path: str, digest: str | None, limit: int, accept: str) -> bytes | None:

@@ -49,9 +49,12 @@ class BadKey(ValueError):
     """Text that is no public key of a kind that is known; says what is."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Key:
-    """A public key, and what people call it."""
+    """A public key, and what people call it.
+
+    Two keys are never equal: whoever writes a module chooses the names in its `verify`, and so a name says nothing.
+    """
 
     name: str
     verifies: _Verify
@@ -76,8 +79,8 @@ class Key:
         raise BadKey(f"it is of no kind that is known: ECDSA, RSA of at least {_MIN_RSA_BITS} bits, or Ed25519")
 
 
-def signed_simply(payload: bytes, signature: str, manifest_digest: str, keys: Iterable[Key]) -> list[str]:
-    """Names of the keys by which this payload and its annotation are a signature of the artifact."""
+def signed_simply(payload: bytes, signature: str, manifest_digest: str, keys: Iterable[Key]) -> list[Key]:
+    """The keys by which this payload and its annotation are a signature of the artifact."""
     try:
         raw = base64.b64decode(signature, validate=True)
         read = _Simple.model_validate_json(payload).critical
@@ -85,11 +88,11 @@ def signed_simply(payload: bytes, signature: str, manifest_digest: str, keys: It
         return []
     if read.type != _SIMPLE_TYPE or read.image.digest != manifest_digest:
         return []
-    return [key.name for key in keys if key.verifies(raw, payload)]
+    return [key for key in keys if key.verifies(raw, payload)]
 
 
-def signed_in_bundle(bundle: bytes, manifest_digest: str, keys: Sequence[Key]) -> list[str]:
-    """Names of the keys by which this bundle is a signature of the artifact."""
+def signed_in_bundle(bundle: bytes, manifest_digest: str, keys: Sequence[Key]) -> list[Key]:
+    """The keys by which this bundle is a signature of the artifact."""
     try:
         envelope = _Bundle.model_validate_json(bundle).envelope
         payload = base64.b64decode(envelope.payload, validate=True)
@@ -105,7 +108,7 @@ def signed_in_bundle(bundle: bytes, manifest_digest: str, keys: Sequence[Key]) -
     if not any(subject.digest.get(algorithm) == value for subject in statement.subject):
         return []
     message = pre_authentication_encoding(envelope.payload_type, payload)
-    return [key.name for key in keys if any(key.verifies(each, message) for each in raw)]
+    return [key for key in keys if any(key.verifies(each, message) for each in raw)]
 
 
 def pre_authentication_encoding(payload_type: str, payload: bytes) -> bytes:

@@ -402,6 +402,28 @@ async def test_each_demand_needs_a_key_of_its_own(registry: ScriptedRegistry, pu
     assert set((await pulled(digest, demands=demands)).signed_by) >= {"ours", "theirs"}
 
 
+@pytest.mark.parametrize("form", ["simple", "bundle"])
+async def test_a_key_of_the_modules_own_does_not_count_for_a_required_one_of_its_name(
+    registry: ScriptedRegistry, pulled: Puller, form: str
+) -> None:
+    """Whoever writes the module chooses the names in `verify`."""
+    required, own = Signer("release"), Signer("release")
+    digest = registry.module(WASM)
+    demands = ([Key.read("release", required.pem)], [Key.read("release", own.pem)])
+
+    def sign(*signers: Signer) -> None:
+        if form == "simple":
+            registry.sign_simply(digest, *(each.simple(digest) for each in signers))
+        else:
+            registry.sign_in_bundle(digest, *(each.bundle(digest) for each in signers))
+
+    for alone in (own, required):
+        sign(alone)
+        assert (await refused(pulled, digest, demands=demands)).reason is ModuleReason.NOT_SIGNED
+    sign(own, required)
+    assert (await pulled(digest, demands=demands)).content == WASM
+
+
 async def test_a_signature_of_something_else_does_not_count(registry: ScriptedRegistry, pulled: Puller) -> None:
     signer = Signer()
     digest, other = registry.module(WASM), digest_of(b"another artifact")
@@ -434,6 +456,67 @@ async def test_of_many_signatures_only_so_many_are_looked_at(registry: ScriptedR
     demands = ([Key.read(signer.name, signer.pem)],)
     assert (await refused(pulled, digest, demands=demands)).reason is ModuleReason.NOT_SIGNED
     assert sum("/blobs/" in path for path in registry.paths()) == MAX_SIGNATURES
+
+
+@pytest.mark.parametrize("form", ["simple", "bundle"])
+async def test_what_cannot_be_read_hides_no_signature_beside_it(
+    registry: ScriptedRegistry, pulled: Puller, form: str
+) -> None:
+    """Whoever may push adds to these lists, and a registry may know digests of another kind."""
+    signer = Signer()
+    digest = registry.module(WASM)
+    odd = [
+        {"mediaType": OCI_MANIFEST, "digest": f"sha512:{'0' * 128}", "size": 1},
+        {"mediaType": 7, "digest": None},
+        "text",
+        *({"mediaType": "x/y", "digest": digest_of(b"%d" % number), "size": 1} for number in range(300)),
+    ]
+    if form == "simple":
+        registry.sign_simply(digest, signer.simple(digest))
+        tag, field = f"{digest.replace(':', '-')}.sig", "layers"
+    else:
+        registry.sign_in_bundle(digest, signer.bundle(digest))
+        tag, field = digest.replace(":", "-"), "manifests"
+        odd = [{**each, "artifactType": "x/y"} if isinstance(each, dict) else each for each in odd]
+    document = registry.documents[tag]
+    registry.manifest({**document, field: [*odd, *document[field]]}, tag)
+    found = await pulled(digest, demands=([Key.read(signer.name, signer.pem)],))
+    assert found.signed_by == ("release",)
+
+
+@pytest.mark.parametrize("form", ["simple", "bundle"])
+async def test_a_signature_with_a_fault_stops_no_other(registry: ScriptedRegistry, pulled: Puller, form: str) -> None:
+    """Whoever may push chooses what a manifest says of its layers."""
+    signer, other = Signer(), Signer("other")
+    digest = registry.module(WASM)
+    demands = ([Key.read(signer.name, signer.pem)],)
+    wrong = other.bundle(digest) if form == "bundle" else other.simple(digest, identity={})[0]
+
+    def sign(*signers: Signer) -> None:
+        if form == "simple":
+            registry.sign_simply(digest, (wrong, b"signature"), *(each.simple(digest) for each in signers))
+        else:
+            registry.sign_in_bundle(digest, wrong, *(each.bundle(digest) for each in signers))
+        registry.routes[f"{registry.prefix}/blobs/{digest_of(wrong)}"] = answers(200, wrong + b" ")
+
+    sign()
+    error = await refused(pulled, digest, demands=demands)
+    assert error.reason is ModuleReason.NOT_SIGNED
+    assert "one that is there cannot be read" in error.message
+    sign(signer)
+    assert (await pulled(digest, demands=demands)).signed_by == ("release",)
+
+
+@pytest.mark.parametrize("status", [401, 403, 404, 405])
+async def test_a_registry_without_the_referrers_api_is_asked_for_the_tag(
+    registry: ScriptedRegistry, pulled: Puller, status: int
+) -> None:
+    signer = Signer()
+    digest = registry.module(WASM)
+    registry.sign_in_bundle(digest, signer.bundle(digest))
+    registry.routes[f"{registry.prefix}/referrers/{digest}"] = answers(status)
+    found = await pulled(digest, demands=([Key.read(signer.name, signer.pem)],))
+    assert found.signed_by == ("release",)
 
 
 async def test_a_signature_behind_many_attestations_is_found(registry: ScriptedRegistry, pulled: Puller) -> None:

@@ -16,6 +16,7 @@ from curation.egress.errors import EgressRefused
 from curation.egress.headers import wire_headers
 from curation.execution.origin_credentials import OriginCredential
 from curation.execution.seam import Unsupplied
+from curation.reconciler.sources.secret_reads import may_not_be_read
 
 # A rotated Secret is in use after this many seconds; without a bound a burst of runs would be a burst of reads.
 SECRET_FRESH_SECONDS = 30.0
@@ -97,11 +98,7 @@ class ModuleCredentials:
                 raise
             if not forbidden:
                 raise CredentialError(f"Secret {name} cannot be read now: {error}") from None
-            raise CredentialError(
-                f"Secret {name} cannot be read ({error.reason}); "
-                "let the operator read it, see manifests/components/secrets",
-                absent=True,
-            ) from None
+            raise CredentialError(may_not_be_read(name, error), absent=True) from None
         if found is None:
             if self._kept(namespace, name, True) and last_known and place in self._read:
                 return self._read[place][1]

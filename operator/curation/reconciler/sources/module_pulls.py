@@ -27,6 +27,7 @@ from curation.reconciler.runtime.key import Key
 from curation.reconciler.runtime.metrics import Metrics
 from curation.reconciler.sources.module_loads import BeingCompiled
 from curation.reconciler.sources.module_sources import origin
+from curation.reconciler.sources.secret_reads import may_not_be_read
 from curation.turns import AwaitedTurns
 from curation.wasm.module_errors import ModuleLoadError, ModuleReason
 from curation.wasm.store import LoadedModule, ModuleStore
@@ -242,10 +243,7 @@ class Pulls:
         except APIError as error:
             if error.code != HTTPStatus.FORBIDDEN:
                 raise
-            raise _unauthorized(
-                f"Secret {name} cannot be read ({error.reason}); let the operator read it, see "
-                "manifests/components/secrets"
-            ) from None
+            raise _unauthorized(may_not_be_read(name, error)) from None
         if found is None:
             raise _unauthorized(f"Secret {name} (spec.source.oci.pullSecretRef) does not exist")
         content = (found.get("data") or {}).get(SECRET_KEY)
