@@ -5,7 +5,6 @@ import logging
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
-from http import HTTPStatus
 from typing import Final
 
 from curation.api.module import CurationModule, ModuleSpec, ModuleStatus
@@ -20,15 +19,14 @@ from curation.reconciler.runtime.key import Key, namespace_of
 from curation.reconciler.runtime.result import NOTHING, Result
 from curation.reconciler.runtime.writes import module_conditions, result_of, write_own_status
 from curation.reconciler.sources.in_use import TERMINATING, InUse
-from curation.reconciler.sources.module_loads import BeingCompiled, Compilations
-from curation.reconciler.sources.module_pulls import Pulls
-from curation.reconciler.sources.module_sources import Sources, origin
+from curation.reconciler.sources.module_loading import Loading
+from curation.reconciler.sources.module_loads import BeingCompiled
+from curation.reconciler.sources.module_sources import origin
 from curation.reconciler.sources.module_states import ModuleState, ModuleStates
 from curation.turns import Turns
-from curation.wasm.limits import Limits, size_text
-from curation.wasm.module_bytes import builtin_digest
+from curation.wasm.limits import Limits
 from curation.wasm.module_errors import ModuleLoadError, ModuleReason, ModuleUnreadable
-from curation.wasm.store import LoadedModule, ModuleStore
+from curation.wasm.store import ModuleStore
 
 log = logging.getLogger(__name__)
 
@@ -66,12 +64,9 @@ class ModuleReconciler(ModuleStates):
         super().__init__(context)
         self._in_use = in_use
         self._store = store
-        self._sources = Sources(context.api, monotonic)
         self._failures: dict[Key, int] = {}
         self._turns: Turns[Key] = Turns(LOADS_AT_ONCE, context.wake, namespace_of, share=LOADS_SHARE)
-        required = context.settings.require_signature
-        self._pulls = Pulls(context.api, store, puller, required, context.metrics, self._built, context.wake)
-        self._compilations = Compilations(store, self._sources.read, self._built, context.wake)
+        self._loading = Loading(context, store, puller, self._built, monotonic)
         self._rechecks: dict[Key, asyncio.Task[None]] = {}
 
     def fresh(self, namespace: str, name: str) -> bool:
@@ -83,7 +78,7 @@ class ModuleReconciler(ModuleStates):
             module = stored.parse(CurationModule)
             if module.spec.source.oci is not None:
                 return self._store.has(module.spec.digest or "")
-            return self._sources.fresh(_key(stored), module)
+            return self._loading.fresh(_key(stored), module)
         except Unreadable:
             return False
 
@@ -131,9 +126,7 @@ class ModuleReconciler(ModuleStates):
             self._set((key.namespace, key.name), None)
             self._failures.pop(key, None)
             self._turns.leave(key)
-            self._sources.forget(key)
-            self._compilations.forget(key)
-            self._pulls.drop(key)
+            self._loading.forget(key)
             return Result(gone=True)
         try:
             module = stored.parse(CurationModule)
@@ -176,7 +169,7 @@ class ModuleReconciler(ModuleStates):
                 readiness.message,
                 module.metadata.generation,
                 self._context.clock.now(),
-                self._pulls.conditions(key, module.spec),
+                self._loading.conditions(key, module.spec),
             ),
         )
         return await write(status)
@@ -210,7 +203,7 @@ class ModuleReconciler(ModuleStates):
         same = known is not None and known.spec is not None and origin(known.spec) == origin(module.spec)
         build = known.build if known is not None and same else None
         try:
-            loaded = await self._load(key, module.spec)
+            loaded = await self._loading.load(key, module.spec)
         except BeingCompiled:
             gone = module.spec.source.oci is not None  # what is in a registry is pulled again, which takes its time
             if known is None or not same or known.digest is None or gone:
@@ -242,25 +235,21 @@ class ModuleReconciler(ModuleStates):
         return _Readiness(loaded.digest, ModuleReason.COMPILED.value, "The module can be run.", loaded.size_bytes)
 
     def _check_again(self, key: Key) -> None:
-        seconds = self._sources.next_check(key)
+        seconds = self._loading.next_check(key)
         if seconds is not None:
             self._context.wake_after(key, seconds)
 
     async def compiled(self, keys: Iterable[Key]) -> None:
         """Wait until what is to be compiled of these modules is, or is found not to be compiled."""
-        keys = tuple(keys)
-        await self._compilations.settled(keys)
-        pulls = self._pulls.of(keys)
-        if pulls:
-            await asyncio.wait(pulls)
+        await self._loading.settled(keys)
 
     async def close(self) -> None:
         """End what waits in the background."""
-        self._pulls.close()
-        tasks = [*self._compilations.tasks, *self._pulls.tasks, *self._rechecks.values()]
-        for task in tasks:
+        rechecks = tuple(self._rechecks.values())
+        for task in rechecks:
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await self._loading.close()
+        await asyncio.gather(*rechecks, return_exceptions=True)
 
     def _try_later(self, key: Key, *, passing: bool) -> None:
         if not passing:
@@ -269,50 +258,6 @@ class ModuleReconciler(ModuleStates):
         failures = self._failures.get(key, 0)
         self._failures[key] = failures + 1
         self._context.wake_after(key, RETRY_SECONDS[min(failures, len(RETRY_SECONDS) - 1)])
-
-    async def _load(self, key: Key, spec: ModuleSpec) -> LoadedModule:
-        source = spec.source
-        if source.oci is None:
-            self._pulls.drop(key)
-        self._see_to_signature(spec)
-        await self._sources.check(key, spec)
-        if source.oci is not None:
-            loaded = await self._pulls.module(key, spec)
-        elif source.builtin is not None:
-            digest = builtin_digest(source.builtin)
-            if spec.digest not in (None, digest):
-                raise ModuleLoadError(
-                    ModuleReason.DIGEST_MISMATCH,
-                    f"spec.digest is {spec.digest} but builtin {source.builtin} is {digest}; leave digest out",
-                    may_pass=False,
-                )
-            loaded = await self._store.load_builtin(source.builtin)
-        else:
-            digest = spec.digest or ""  # which the CRD does not let through
-            found = await self._store.find(digest)
-            if found is None:
-                self._compilations.start(key, spec, digest)
-                raise BeingCompiled
-            loaded = found
-        self._compilations.drop(key)
-        if loaded.start_bytes > Limits.of(spec.limits).memory:
-            raise ModuleLoadError(
-                ModuleReason.TOO_LARGE,
-                f"the module begins with {size_text(loaded.start_bytes)} of memory, spec.limits.memory is "
-                f"{spec.limits.memory}: raise it",
-            )
-        return loaded
-
-    def _see_to_signature(self, spec: ModuleSpec) -> None:
-        """Raises ModuleLoadError for a source that cannot be signed, where all have to be; what we ship is ours."""
-        if self._pulls.required and spec.source.config_map is not None:
-            names = " or ".join(each.name for each in self._pulls.required)
-            raise ModuleLoadError(
-                ModuleReason.NOT_SIGNED,
-                f"this operator runs only what the key {names} has signed, and a ConfigMap holds no signature: push "
-                "the module to a registry, sign it there, and use source.oci",
-                may_pass=False,
-            )
 
     def _built(self, key: Key, spec: ModuleSpec, digest: str) -> None:
         """Note it at once: nobody checks a deleted module again, and a Cancel may need the build."""
@@ -329,18 +274,7 @@ class ModuleReconciler(ModuleStates):
         state = self.state(namespace, name)
         if state.spec is None:
             raise ModuleLoadError(ModuleReason.NOT_FOUND, state.message)
-        self._see_to_signature(state.spec)
-        if state.spec.source.oci is not None:
-            # Not here: this is called in a turn of the compiler, for which all namespaces wait.
-            self._pulls.start(Key(MODULES, namespace, name), state.spec)
-            raise ModuleUnreadable("its machine code was dropped to make room, and it is being pulled again")
-        try:
-            return await self._sources.read(namespace, state.spec)
-        except (APIError, Unreachable) as error:
-            message = f"its source cannot be read: {error}"
-            if isinstance(error, APIError) and error.code == HTTPStatus.FORBIDDEN:
-                raise ModuleLoadError(ModuleReason.NOT_FOUND, message) from None
-            raise ModuleUnreadable(message) from None
+        return await self._loading.bytes_for_a_run(Key(MODULES, namespace, name), state.spec)
 
 
 def _key(stored: Stored) -> Key:
