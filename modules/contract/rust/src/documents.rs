@@ -17,20 +17,28 @@ pub struct Context {
     pub trigger: Trigger,
     pub run: Run,
     pub job: Job,
+    /// To observe or cancel; not there if it is not known.
     pub session: Option<Session>,
-    input: Value,
-    config: BTreeMap<String, String>,
+    /// The job's `spec.input`: an object, empty for Cancel.
+    pub input: Value,
+    pub config: BTreeMap<String, String>,
+    /// When the run's `wallSeconds` end: RFC 3339, the only time there is.
+    pub deadline: String,
 }
 
 #[derive(Deserialize)]
 pub struct Run {
     pub id: String,
+    pub generation: u64,
+    pub attempt: u64,
 }
 
 #[derive(Deserialize)]
 pub struct Job {
     pub namespace: String,
     pub name: String,
+    pub uid: String,
+    pub labels: BTreeMap<String, String>,
 }
 
 #[derive(Deserialize, Serialize)]
