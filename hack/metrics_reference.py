@@ -85,7 +85,7 @@ _VALUES: Final[dict[tuple[str, str], Iterable[str] | str]] = {
     ("curation_notices_total", "result"): NOTICE_RESULTS,
     ("curation_modules", "ready"): ("True", "False", "Unknown"),
     ("curation_approvals", "decision"): tuple(each.value for each in ApprovalDecision),
-    ("curation_api_requests_total", "verb"): "the Kubernetes verb, such as `patch`",
+    ("curation_api_requests_total", "verb"): "the Kubernetes verb, such as `patch`; `dry-run` of what has no effect",
     ("curation_api_requests_total", "resource"): "such as `curationjobs` or `curationjobs/status`; or `nonresource`",
     ("curation_api_requests_total", "code"): f"the HTTP status; `{NO_ANSWER}` if no answer came",
     ("curation_reconcile_seconds", "kind"): tuple(kind.name for kind in CRD_KINDS),

@@ -13,7 +13,7 @@ class Asked:
     """What a request asks."""
 
     verb: str
-    """The Kubernetes verb."""
+    """The Kubernetes verb; `dry-run` for what is to have no effect."""
     resource: str
     """With the subresource (``curationjobs/status``), or ``nonresource``."""
     namespace: str = ""
@@ -34,6 +34,8 @@ def describe(method: str, path: str, query: Mapping[str, str]) -> Asked:
     if method == "GET":
         watched = "watch" in query and query["watch"] not in ("false", "0")
         verb = "watch" if watched else "get" if named or resource == "nonresource" else "list"
+    elif query.get("dryRun"):
+        verb = "dry-run"
     elif method == "DELETE":
         verb = "delete" if named else "deletecollection"
     else:

@@ -22,6 +22,7 @@ A = "/apis/curation.dev/v1alpha1"
         ("DELETE", f"{A}/namespaces/ns/curationjobs/a", {}, "delete", "curationjobs", "ns"),
         ("DELETE", f"{A}/namespaces/ns/curationjobs", {}, "deletecollection", "curationjobs", "ns"),
         ("PUT", "/api/v1/namespaces/ns/configmaps/a", {}, "update", "configmaps", "ns"),
+        ("POST", f"{A}/namespaces/ns/curationapprovals", {"dryRun": "All"}, "dry-run", "curationapprovals", "ns"),
         ("GET", "/api/v1/namespaces/ns", {}, "get", "namespaces", ""),
         ("GET", "/api/v1/namespaces", {}, "list", "namespaces", ""),
         ("GET", "/version", {}, "get", "nonresource", ""),
