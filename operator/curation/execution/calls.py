@@ -9,6 +9,7 @@ import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 from pydantic import ValidationError
@@ -16,14 +17,14 @@ from pydantic import ValidationError
 from curation.api.approval import EvaluatedRequest
 from curation.api.contract import CallErrorCode, HttpCallError, HttpCallRequest, HttpCallResponse
 from curation.api.identity_headers import folded
-from curation.authz.gate import CallContext, Decision
+from curation.authz.gate import CallContext, Decision, request_url
 from curation.egress.client import SAFE, OutboundRequest, OutboundResponse
 from curation.egress.content import body_text
 from curation.egress.errors import AnswerOverBounds, EgressRefused, ResponseTooLarge, Unavailable
 from curation.egress.headers import module_headers
 from curation.egress.url import CanonicalURL, canonical_method, evaluated_request, parse_url
 from curation.execution.origin_credentials import OriginCredential, masked, of_origin
-from curation.execution.seam import Answered, Authorizer, ExecutionRequest, Left, Sender
+from curation.execution.seam import Answered, Authorizer, CallEnd, ExecutionRequest, Fence, Left, Sender
 from curation.lifecycle.outcome import Calls, Trigger
 from curation.wasm.limits import LimitHit, LimitName, size_text
 
@@ -32,7 +33,7 @@ logger = logging.getLogger(__name__)
 IDEMPOTENCY_KEY = "Idempotency-Key"
 _OWN_PREFIX = "curation-"
 
-OnCall = Callable[[Literal["allowed", "denied", "none"], str, float], None]
+OnCall = Callable[[CallEnd], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +68,20 @@ class DeniedCall:
     reason: str
 
 
+class _Behind(Exception):
+    """Ends a call before it leaves: it is to be judged anew."""
+
+
+class _Open:
+    """The fence of an executor that hears what is decided in the very call that decides it."""
+
+    alive = True
+    behind = False
+
+    async def caught_up(self) -> None:
+        pass
+
+
 class _CallRefused(Exception):
     """Ends a call before it leaves; carries its answer."""
 
@@ -95,8 +110,10 @@ class GatedCalls:
         sender: Sender,
         on_call: OnCall,
         say: Callable[[Left | Answered], None],
+        fence: Fence | None = None,
     ) -> None:
         """`say` hears of each call that leaves, before it does, and of its answer."""
+        self._fence = fence or _Open()
         self._execution = request
         self._credentials = credentials
         self._gate = gate
@@ -106,7 +123,8 @@ class GatedCalls:
         self._stopped: str | None = None
         self._task: asyncio.Task[CallResult] | None = None
         self._departed = False
-        self._decided: Literal["allowed", "denied", "none"] = "none"
+        self._decision: Decision | None = None
+        self._evaluated_last: EvaluatedRequest | None = None
         self.left = 0
         self.answered = 0
         self.allowed = 0
@@ -132,7 +150,7 @@ class GatedCalls:
         """Makes the guest's call with this number, for at most `seconds`. Never raises for what a guest can cause."""
         started = time.perf_counter()
         self._task = asyncio.current_task()
-        self._departed, self._decided = False, "none"
+        self._departed, self._decision, self._evaluated_last = False, None, None
         code = "timeout"
         try:
             answer = await self._answer(number, request, seconds)
@@ -140,7 +158,22 @@ class GatedCalls:
             return answer
         finally:
             self._task = None
-            self._on_call(self._decided, code, time.perf_counter() - started)
+            self._on_call(self._call_end(number, code, time.perf_counter() - started))
+
+    def _call_end(self, number: int, code: str, seconds: float) -> CallEnd:
+        evaluated, decision = self._evaluated_last, self._decision
+        decided: Literal["allowed", "denied", "none"] = "none"
+        if decision is not None:
+            decided = "allowed" if decision.allowed else "denied"
+        return CallEnd(
+            number,
+            decided,
+            code,
+            seconds,
+            method=evaluated.method if evaluated is not None else "",
+            url=request_url(evaluated.model_copy(update={"query": ""})) if evaluated is not None else "",
+            policies=decision.policies if decision is not None else (),
+        )
 
     async def _answer(self, number: int, request: HttpCallRequest, seconds: float) -> CallResult:
         try:
@@ -157,11 +190,36 @@ class GatedCalls:
     async def _attempt(self, number: int, request: HttpCallRequest, seconds: float) -> CallResult:
         self._refuse_if_stopped()
         url, evaluated = self._evaluated(request)
-        decision = self._allowed(evaluated)
-        self.allowed += 1
-        limits = self._execution.module.limits
-        credentials = of_origin(self._credentials, url)
-        outbound = OutboundRequest(
+        self._evaluated_last = evaluated
+        last, first = time.monotonic() + seconds, True
+        while True:
+            await self._fence.caught_up()
+            decision = self._allowed(evaluated)
+            self.allowed += first
+            first = False
+            credentials = of_origin(self._credentials, url)
+            try:
+                response = await self._sender.send(
+                    self._outbound(number, request, url, evaluated, credentials),
+                    timeout=last - time.monotonic(),
+                    max_response_bytes=self._execution.module.limits.response_size,
+                    on_departure=partial(self._depart, number, evaluated, decision),
+                )
+            except _Behind:
+                continue  # nothing has left
+            self._note_answer(number)
+            secret = tuple(credentials.values())
+            return CallResult(None, partial(_document, response, secret), status=response.status)
+
+    def _outbound(
+        self,
+        number: int,
+        request: HttpCallRequest,
+        url: CanonicalURL,
+        evaluated: EvaluatedRequest,
+        credentials: dict[str, str],
+    ) -> OutboundRequest:
+        return OutboundRequest(
             method=evaluated.method,
             url=url,
             headers=self._headers(number, request, credentials),
@@ -169,24 +227,27 @@ class GatedCalls:
             namespace=self._execution.namespace,
             module=f"{self._execution.module.name}@{self._execution.module.digest}",
         )
-        response = await self._sender.send(
-            outbound,
-            timeout=seconds,
-            max_response_bytes=limits.response_size,
-            on_departure=lambda: self._depart(number, evaluated, decision),
-        )
-        self._note_answer(number)
-        secret = tuple(credentials.values())
-        return CallResult(None, lambda: _document(response, secret), status=response.status)
 
     def _depart(self, number: int, evaluated: EvaluatedRequest, decision: Decision) -> None:
         """The last moment: the connection is open, and nothing has left on it."""
         self._refuse_if_stopped()
         if not self._gate.is_still_valid(self._execution.namespace, evaluated, decision):
             self._allowed(evaluated)
+        self._last_word()
         self._say(Left(number))
+        # Trap: where that is said to another process it may have taken a while. What is refused now has not left, and
+        # counts as not left in the report; only if this process dies first does it count as left.
+        self._last_word()
         self._departed = True
         self.left += 1
+
+    def _last_word(self) -> None:
+        """Of what this process may not have heard yet. Raises _CallRefused and _Behind."""
+        if not self._fence.alive:
+            self._stopped = self._stopped or "its run has stopped being current"
+            raise _CallRefused(self._cancelled())
+        if self._fence.behind:
+            raise _Behind
 
     def _note_answer(self, number: int) -> None:
         self.answered += 1
@@ -206,7 +267,7 @@ class GatedCalls:
             attempt=execution.run.attempt,
         )
         decision = self._gate.authorize(execution.namespace, evaluated, context)
-        self._decided = "allowed" if decision.allowed else "denied"
+        self._decision = decision
         if not decision.allowed:
             self.last_denied = DeniedCall(evaluated, decision.reason)
             raise _CallRefused(CallResult.error("denied", decision.reason))

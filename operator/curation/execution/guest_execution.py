@@ -5,7 +5,7 @@ import logging
 import time
 from contextlib import closing
 from datetime import timedelta
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from wasmtime import WasmtimeError
 
@@ -13,12 +13,12 @@ from curation.execution.calls import GatedCalls
 from curation.execution.guest_host import GuestHost
 from curation.execution.guest_result import guest_result
 from curation.execution.run_document import context_document
-from curation.execution.seam import Accepted, Ended, ExecutionRequest, Sink, Unsupplied, Waiting, Word
+from curation.execution.seam import Accepted, CallEnd, Ended, ExecutionRequest, Loaded, Sink, Unsupplied, Waiting, Word
+from curation.execution.unprepared import unprepared
 from curation.lifecycle.outcome import Calls, Failed, FailureClass, Report, Result, Trigger
 from curation.wasm.engine import new_engine, new_store
 from curation.wasm.guest import GuestEnd, Stopped, Trapped, interrupted, run_guest
-from curation.wasm.module_errors import ModuleLoadError, ModuleReason, ModuleUnreadable
-from curation.wasm.store import LoadedModule
+from curation.wasm.module_errors import ModuleLoadError, ModuleUnreadable
 from curation.wasm.watchdog import GuestWatch, StopCause
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ class GuestExecution:
         self._watch: GuestWatch | None = None
         self._host: GuestHost | None = None
         self._calls: GatedCalls | None = None
-        self._supplying: asyncio.Task[LoadedModule] | None = None
+        self._supplying: asyncio.Task[Loaded] | None = None
         self._slot: asyncio.Future[Result] | None = None
         self._begun = False
         self.say(Accepted())
@@ -113,13 +113,8 @@ class GuestExecution:
     async def _result(self) -> Result:
         try:
             return await self._executed()
-        except ModuleLoadError as error:
-            absent = error.reason is ModuleReason.NOT_FOUND
-            return Failed(FailureClass.MODULE_UNAVAILABLE, f"{error.reason}: {error.message}", absent)
-        except Unsupplied as error:
-            return Failed(FailureClass.MODULE_UNAVAILABLE, str(error), error.absent)
-        except ModuleUnreadable as error:
-            return Failed(FailureClass.MODULE_UNAVAILABLE, str(error))
+        except (ModuleLoadError, ModuleUnreadable, Unsupplied) as error:
+            return unprepared(error)
 
     async def _executed(self) -> Result:
         """Loads the module and runs it to its end, once more from the start if its artifact had been removed."""
@@ -141,7 +136,7 @@ class GuestExecution:
                     raise
         raise AssertionError("the second try returns or raises")
 
-    async def _supplied(self) -> LoadedModule:
+    async def _supplied(self) -> Loaded:
         """The module; the credentials are with the calls by then. A stop cancels it."""
         self._supplying = asyncio.create_task(self._supply(), name=f"supply {self.request.execution}")
         try:
@@ -149,18 +144,26 @@ class GuestExecution:
         finally:
             self._supplying = None
 
-    async def _supply(self) -> LoadedModule:
+    async def _supply(self) -> Loaded:
         executor, request = self._executor, self.request
         credentials = await executor.supplies.credentials(request) if request.credentials else ()
         if self._calls is None:
-            self._calls = GatedCalls(request, credentials, executor.gate, executor.sender, self._on_call, self.say)
+            self._calls = GatedCalls(
+                request,
+                credentials,
+                executor.gate,
+                executor.sender,
+                self._on_call,
+                self.say,
+                executor.fence_of(request),
+            )
         if not executor.store.has(request.module.digest):
             self.say(Waiting("the module is loaded"))
         return await executor.store.load(
             request.module.digest, lambda: executor.supplies.wasm(request), request.namespace
         )
 
-    async def _run_guest(self, module: LoadedModule) -> Result:
+    async def _run_guest(self, module: Loaded) -> Result:
         if self._executor.is_full:
             self.say(Waiting("as many executions as there may be are under way"))
         self._slot = self._loop.run_in_executor(self._executor.pool, self._in_thread, module)
@@ -174,14 +177,14 @@ class GuestExecution:
         denied = self._calls.last_denied if self._calls else None
         return guest_result(self.request.trigger, end, last, denied, self.request.module.limits)
 
-    def _in_thread(self, module: LoadedModule) -> Result:
+    def _in_thread(self, module: Loaded) -> Result:
         end = self._guest(module)
         # Trap: a result that is as long as it may be takes a while to be parsed, which the event loop has not, and
         # while threads hand the GIL to each other the loop waits for all of them: so one at a time.
         with self._executor.concluding:
             return self._result_of(end)
 
-    def _guest(self, module: LoadedModule) -> GuestEnd:
+    def _guest(self, module: Loaded) -> GuestEnd:
         """In a thread of the pool. Raises WasmtimeError if the artifact is gone, before the guest has begun."""
         self._begun = True
         if self._stopped is not None:
@@ -208,8 +211,8 @@ class GuestExecution:
                 executor.probe.on_guest_end(end, watch.used(), watch.wall_used)
             return end
 
-    def _on_call(self, decision: Literal["allowed", "denied", "none"], code: str, seconds: float) -> None:
-        self._executor.notify(self.request, lambda observer: observer.on_call(self.request, decision, code, seconds))
+    def _on_call(self, call: CallEnd) -> None:
+        self._executor.notify(self.request, lambda observer: observer.on_call(self.request, call))
 
     @property
     def _fields(self) -> dict[str, object]:

@@ -18,15 +18,16 @@ from curation.execution.seam import (
     Ended,
     ExecutionObserver,
     ExecutionRequest,
+    Fence,
     Held,
     Lost,
+    Modules,
     Sender,
     Sink,
     Supplies,
     process_liveness,
 )
 from curation.lifecycle.outcome import Liveness
-from curation.wasm.store import ModuleStore
 from curation.wasm.watchdog import Watchdog
 
 logger = logging.getLogger(__name__)
@@ -43,7 +44,7 @@ class InProcessExecutor:
 
     def __init__(
         self,
-        store: ModuleStore,
+        store: Modules,
         gate: Authorizer,
         sender: Sender,
         supplies: Supplies,
@@ -51,9 +52,12 @@ class InProcessExecutor:
         max_concurrent: int = MAX_CONCURRENT,
         observer: ExecutionObserver | None = None,
         probe: GuestProbe | None = None,
+        fence_of: Callable[[ExecutionRequest], Fence | None] = lambda _: None,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
-        """`clock` gives the time that deadlines begin with; it and `probe` are called in the guests' threads.
+        """`fence_of` is for a process that hears of what decides later than others.
+
+        `clock` gives the time that deadlines begin with; it and `probe` are called in the guests' threads.
 
         Raises ValueError for a `max_concurrent` that cannot be served.
         """
@@ -65,6 +69,7 @@ class InProcessExecutor:
         self.supplies = supplies
         self.clock = clock
         self.probe = probe
+        self.fence_of = fence_of
         self.watchdog = Watchdog()
         self.pool = ThreadPoolExecutor(max_workers=max_concurrent, thread_name_prefix="wasm-guest")
         self.concluding = threading.Lock()

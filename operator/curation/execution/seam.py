@@ -5,9 +5,9 @@ said is settled. So what executes modules may be this process, another one, or o
 come late, twice, or in another order, and does no harm. Everything here can be sent as bytes (see `wire`).
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 from curation.api.approval import EvaluatedRequest
 from curation.api.module import Credential
@@ -18,6 +18,10 @@ from curation.execution.origin_credentials import OriginCredential
 from curation.lifecycle.log_fields import run_fields
 from curation.lifecycle.outcome import Calls, Liveness, Report, RunKey, SessionRef, Trigger
 from curation.wasm.limits import Limits
+
+if TYPE_CHECKING:
+    from wasmtime import Engine
+    from wasmtime.component import Component
 
 
 def execution_id(run_id: str, trigger: Trigger, number: int) -> str:
@@ -220,6 +224,23 @@ class Supplies(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class CallEnd:
+    """How one call of a module ended."""
+
+    number: int
+    decision: Literal["allowed", "denied", "none"]
+    """What the gate said; none: it was not asked."""
+    code: str
+    """The HTTP status, or the error code of the contract."""
+    seconds: float
+    method: str = ""
+    url: str = ""
+    """Canonical, without its query; empty if it is none."""
+    policies: tuple[str, ...] = ()
+    """The policies and approvals that decided, by their origin."""
+
+
 class ExecutionObserver(Protocol):
     """Notified of what happens, on the event loop, for metrics and logs. What it raises is logged and ignored."""
 
@@ -227,10 +248,8 @@ class ExecutionObserver(Protocol):
         """An execution was started."""
         ...
 
-    def on_call(
-        self, request: ExecutionRequest, decision: Literal["allowed", "denied", "none"], code: str, seconds: float
-    ) -> None:
-        """A call ended: what the gate said (none: not asked), and the HTTP status or the error code of the contract."""
+    def on_call(self, request: ExecutionRequest, call: CallEnd) -> None:
+        """A call ended."""
         ...
 
     def on_end(self, request: ExecutionRequest, report: Report, seconds: float) -> None:
@@ -247,6 +266,51 @@ class Authorizer(Protocol):
 
     def is_still_valid(self, namespace: str, request: EvaluatedRequest, decision: Decision) -> bool:
         """Whether `authorize` would decide this request in the same way again, as far as that is known at once."""
+        ...
+
+
+class Fence(Protocol):
+    """What is asked in the last line before the bytes of a call leave, beside `Executor.stop`.
+
+    For an executor that hears later than others decide.
+    """
+
+    @property
+    def alive(self) -> bool:
+        """Whether anything of the execution may leave."""
+        ...
+
+    @property
+    def behind(self) -> bool:
+        """Whether the gate lacks a policy or a grant that counts already: it is to be asked again once it has it."""
+        ...
+
+    async def caught_up(self) -> None:
+        """Wait until it is not behind."""
+        ...
+
+
+class Loaded(Protocol):
+    """A module that is compiled: `wasm.store.LoadedModule`."""
+
+    def open(self, engine: "Engine") -> "Component":
+        """The module, for one run in an engine of its own. Raises WasmtimeError if the artifact is gone."""
+        ...
+
+
+class Modules(Protocol):
+    """Compiled modules: `wasm.store.ModuleStore`."""
+
+    def has(self, digest: str) -> bool:
+        """Whether the module is compiled, as far as is known at once."""
+        ...
+
+    async def load(self, digest: str, fetch: Callable[[], Awaitable[bytes]], namespace: str) -> Loaded:
+        """The module with this digest; `fetch` gives its bytes. Raises ModuleLoadError, and what `fetch` raises."""
+        ...
+
+    def forget(self, digest: str) -> None:
+        """Its artifact is gone: the next load looks for it anew."""
         ...
 
 

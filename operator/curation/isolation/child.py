@@ -7,7 +7,7 @@ from typing import Final
 from curation.isolation.channel import Channel
 from curation.isolation.frames import Frame, Wire
 from curation.isolation.hardening import Hardening
-from curation.isolation.spawn import ChildEnd, spawn
+from curation.isolation.spawn import ChildEnd, Process, spawn
 
 END_SECONDS: Final = 1.0
 """For a child whose channel has ended to end by itself, so that its own exit code is known."""
@@ -18,14 +18,21 @@ class Child:
     """Made with a running loop, in the thread that lives as long as the child."""
 
     def __init__(
-        self, target: str, hardening: Hardening, *, to_child: Wire, from_child: Wire, on_frame: Callable[[Frame], None]
+        self,
+        target: str,
+        hardening: Hardening,
+        *,
+        to_child: Wire,
+        from_child: Wire,
+        on_frame: Callable[[Frame], None],
+        start: Callable[[str, Hardening], Process] = spawn,
     ) -> None:
-        """Starts it. See `spawn` for `target`. Raises OSError.
+        """Starts it. See `spawn` for `target`; `start` may be that of a `nursery.Nursery`. Raises OSError.
 
         An exception of `on_frame` ends the child, as a frame that does not fit the wire does.
         """
         self._loop = asyncio.get_running_loop()
-        self._spawned = spawn(target, hardening)
+        self._spawned = start(target, hardening)
         self.fault: Exception | None = None
         """Why this process has ended the channel, if it has."""
         self.ended: asyncio.Future[ChildEnd] = self._loop.create_future()
@@ -34,7 +41,9 @@ class Child:
         self._channel = Channel(
             self._spawned.channel, outgoing=to_child, incoming=from_child, on_frame=on_frame, on_end=self._channel_ended
         )
-        self._loop.add_reader(self._spawned.stderr, self._drain)
+        self._stderr = self._spawned.stderr
+        if self._stderr is not None:
+            self._loop.add_reader(self._stderr, self._drain)
 
     @property
     def pid(self) -> int:
@@ -69,12 +78,17 @@ class Child:
 
     def _drain(self) -> None:
         if not self._spawned.drain():
-            self._loop.remove_reader(self._spawned.stderr)
+            self._drained()
+
+    def _drained(self) -> None:
+        stderr, self._stderr = self._stderr, None
+        if stderr is not None:
+            self._loop.remove_reader(stderr)
 
     def _reap(self) -> None:
         if self._reaping is None:
             # Trap: the number of the pipe is another file's once it is closed.
-            self._loop.remove_reader(self._spawned.stderr)
+            self._drained()
             self._reaping = self._loop.create_task(self._reaped(), name=f"reap {self.pid}")
 
     async def _reaped(self) -> None:

@@ -15,7 +15,7 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Final
+from typing import Final, Protocol
 
 from curation.isolation.hardening import NO_MEMORY_EXIT, Hardening
 
@@ -53,8 +53,37 @@ class ChildEnd:
         return f"{how}{over}{': ' if self.stderr else ''}{self.stderr}"
 
 
+class Process(Protocol):
+    """A child that was started, as `child.Child` deals with it."""
+
+    channel: socket.socket
+    """This process's end: for a `Channel`, which then owns it."""
+
+    @property
+    def pid(self) -> int:
+        """Its process id; 0 until that is known."""
+        ...
+
+    @property
+    def stderr(self) -> int | None:
+        """To be drained whenever it can be read; None if somebody else does."""
+        ...
+
+    def drain(self) -> bool:
+        """Read what it has written to stderr. False once there can be no more."""
+        ...
+
+    def kill(self) -> None:
+        """End it at once, if it has not ended."""
+        ...
+
+    def reaped(self) -> ChildEnd | None:
+        """How it ended; None while it runs."""
+        ...
+
+
 class Spawned:
-    """A child that was started. Not for two threads at once; whoever has it drains its stderr, and reaps it."""
+    """A child that was executed. Not for two threads at once; whoever has it drains its stderr, and reaps it."""
 
     def __init__(self, process: "subprocess.Popen[bytes]", channel: socket.socket) -> None:
         assert process.stderr is not None

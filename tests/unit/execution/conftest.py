@@ -21,7 +21,7 @@ from curation.egress.client import EgressClient
 from curation.egress.floor import AddressFloor
 from curation.execution.in_process import InProcessExecutor
 from curation.execution.origin_credentials import OriginCredential
-from curation.execution.seam import Ended, ExecutionRequest, Executor, ModuleBuild, Supplies, Word
+from curation.execution.seam import CallEnd, Ended, ExecutionRequest, Executor, ModuleBuild, Supplies, Word
 from curation.lifecycle.outcome import Report, RunKey, SessionRef, Trigger
 from curation.wasm.limits import Limits
 from curation.wasm.module_bytes import digest_of
@@ -115,9 +115,9 @@ class Notes:
     def on_start(self, request: ExecutionRequest) -> None:
         self.started.append(request)
 
-    def on_call(self, request: ExecutionRequest, decision: str, code: str, seconds: float) -> None:
-        assert seconds >= 0
-        self.calls.append((decision, code))
+    def on_call(self, request: ExecutionRequest, call: CallEnd) -> None:
+        assert call.seconds >= 0
+        self.calls.append((call.decision, call.code))
 
     def on_end(self, request: ExecutionRequest, report: Report, seconds: float) -> None:
         assert seconds >= 0

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from curation.execution.seam import CallEnd
 from curation.reconciler.runtime.metrics import IdlePolicies, Metrics
 from tests.unit.observability.exposed import series
 
@@ -45,8 +46,8 @@ def test_a_service_that_answers_any_status_makes_few_series() -> None:
     metrics = Metrics()
     invocation: Any = None  # on_call does not read it
     for status in range(100, 1000):
-        metrics.on_call(invocation, "allowed", str(status), 0.1)
-    metrics.on_call(invocation, "denied", "denied", 0.1)
+        metrics.on_call(invocation, CallEnd(1, "allowed", str(status), 0.1))
+    metrics.on_call(invocation, CallEnd(2, "denied", "denied", 0.1))
     [family] = [each for each in metrics.registry.collect() if each.name == "curation_http_calls"]
     counted = {sample.labels["code"]: sample.value for sample in family.samples if sample.name.endswith("_total")}
     assert len(counted) < 80

@@ -18,7 +18,7 @@ from curation.api.names import Phase
 from curation.authz.gate import CallContext, Decision, Gate
 from curation.cluster.request_labels import Asked
 from curation.cluster.resources import KINDS
-from curation.execution.seam import ExecutionRequest
+from curation.execution.seam import CallEnd, ExecutionRequest
 from curation.lifecycle.outcome import Report
 from curation.notifying.notice import NoticeType
 
@@ -307,9 +307,9 @@ class Metrics:
         """See `ExecutionObserver`."""
         self.runs_in_flight.inc()
 
-    def on_call(self, _request: ExecutionRequest, decision: str, code: str, _seconds: float) -> None:
+    def on_call(self, _request: ExecutionRequest, call: CallEnd) -> None:
         """See `ExecutionObserver`."""
-        self.http_calls.labels(decision=decision, code=_bounded(code)).inc()
+        self.http_calls.labels(decision=call.decision, code=_bounded(call.code)).inc()
 
     def on_end(self, request: ExecutionRequest, report: Report, seconds: float) -> None:
         """See `ExecutionObserver`."""

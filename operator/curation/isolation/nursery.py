@@ -1,0 +1,132 @@
+"""Where an event loop gets its children from: forked from a template where that is safe, else executed one by one."""
+
+import asyncio
+import itertools
+import logging
+import signal
+import socket
+import sys
+from contextlib import suppress
+from typing import Final
+
+from curation.isolation.channel import QueueFull
+from curation.isolation.child import Child
+from curation.isolation.frames import Frame
+from curation.isolation.hardening import Hardening
+from curation.isolation.spawn import ChildEnd, Limit, Process, spawn
+from curation.isolation.template import FROM_TEMPLATE, TO_TEMPLATE, Ended, Fork, Forked, Kill
+
+log = logging.getLogger(__name__)
+
+FORKS: Final = sys.platform == "linux"
+"""Elsewhere a fork of a process that has loaded system libraries is not safe, or has no pidfd to be waited for."""
+
+
+class Nursery:
+    """Starts children for one event loop, in a thread that lives as long as they do. Close it after them."""
+
+    def __init__(self, template: str, *, forks: bool = FORKS) -> None:
+        """`template` is the target of the template's process, "module:function": it imports, and then serves."""
+        self._target = template
+        self._forks = forks
+        self._template: Child | None = None
+        self._numbers = itertools.count(1)
+        self._children: dict[int, _Forked] = {}
+
+    @property
+    def template_pid(self) -> int | None:
+        """The process id of the template, if there is one."""
+        return self._template.pid if self._template is not None else None
+
+    def warm(self) -> None:
+        """Start the template, if none runs, so that the first child need not wait for it. Raises OSError."""
+        if self._forks and self._template is None:
+            template = Child(
+                self._target, Hardening(), to_child=TO_TEMPLATE, from_child=FROM_TEMPLATE, on_frame=self._heard
+            )
+            self._template = template
+            template.ended.add_done_callback(lambda ended: self._lost(template, ended))
+
+    def start(self, target: str, hardening: Hardening) -> Process:
+        """Start a child: see `spawn`. Raises OSError if none can be started."""
+        if not self._forks:
+            return spawn(target, hardening)
+        self.warm()
+        assert self._template is not None
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+        number = next(self._numbers)
+        try:
+            fork = Fork(number=number, target=target, hardening=hardening, descriptors=(theirs.fileno(),))
+            self._template.send(fork)
+        except QueueFull as error:
+            ours.close()
+            raise OSError(f"the template of children takes nothing: {error}") from error
+        except BaseException:
+            ours.close()
+            raise
+        finally:
+            theirs.close()
+        forked = self._children[number] = _Forked(self, number, ours)
+        return forked
+
+    def kill(self, number: int) -> None:
+        """End a child at once."""
+        forked = self._children.get(number)
+        if forked is not None and forked.template is not None:
+            with suppress(QueueFull):
+                forked.template.send(Kill(number=number))
+
+    async def close(self) -> None:
+        """End the template, and with it every child that is left."""
+        template, self._template = self._template, None
+        if template is not None:
+            await template.close()
+
+    def template(self) -> Child | None:
+        """The one that the next child is forked from."""
+        return self._template
+
+    def _heard(self, frame: Frame) -> None:
+        match frame:
+            case Forked(number=number, pid=pid) if (child := self._children.get(number)) is not None:
+                child.pid = pid
+            case Ended(number=number) if (child := self._children.pop(number, None)) is not None:
+                limit = Limit(frame.limit) if frame.limit is not None else None
+                child.end = ChildEnd(frame.pid, frame.exit_code, limit, frame.payload.decode(errors="replace"))
+
+    def _lost(self, template: Child, ended: asyncio.Future[ChildEnd]) -> None:
+        """Its children are killed with it."""
+        if self._template is template:
+            self._template = None
+            log.warning("the template of children has ended (%s)", ended.result())
+        for number, child in list(self._children.items()):
+            if child.template is template:
+                del self._children[number]
+                child.end = ChildEnd(child.pid, -signal.SIGKILL, None, "its template has ended")
+
+
+class _Forked:
+    """A child that was asked for: see `spawn.Process`."""
+
+    stderr = None
+
+    def __init__(self, nursery: Nursery, number: int, channel: socket.socket) -> None:
+        self._nursery = nursery
+        self._number = number
+        self.template = nursery.template()
+        self.channel = channel
+        self.pid = 0
+        self.end: ChildEnd | None = None
+
+    def drain(self) -> bool:
+        """Its template does."""
+        return False
+
+    def kill(self) -> None:
+        """End it at once, if it has not ended."""
+        if self.end is None:
+            self._nursery.kill(self._number)
+
+    def reaped(self) -> ChildEnd | None:
+        """How it ended; None while it runs."""
+        return self.end
