@@ -34,6 +34,15 @@ class _Scope:
     revision: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class InForce:
+    """What one namespace, or the cluster, has put in force, by the names of its objects."""
+
+    policies: dict[str, Source] = field(default_factory=dict)
+    flaws: dict[str, str] = field(default_factory=dict)
+    grants: dict[str, Grant] = field(default_factory=dict)
+
+
 class PolicyBook:
     """Policies and grants in force. Every method is synchronous; for one thread.
 
@@ -122,6 +131,12 @@ class PolicyBook:
         """Rises whenever what is in force in the namespace may have changed, but not when a grant expires."""
         known = self._scopes.get(namespace)
         return max(self._dropped if known is None else known.revision, self._scope(_CLUSTER).revision)
+
+    def in_force(self, namespace: str | None) -> InForce:
+        """A copy of what is in force, for a book in another process."""
+        scope = self._scope(namespace)
+        grants = {name: grant for name, (grant, _) in scope.grants.items()}
+        return InForce(dict(scope.policies), dict(scope.flaws), grants)
 
     def subscribe(self, listener: PolicyListener) -> None:
         """Call ``listener(namespace)`` after every change, None for every namespace, before the change returns."""

@@ -74,16 +74,16 @@ class _Held(Exception):
 class EgressClient:
     """Sends requests that the gate has allowed. Made anywhere, used and closed in one event loop.
 
-    ``ca_bundle`` is a PEM file of further authorities to trust beside the system's. ``limit`` bounds the connections
-    that are in use; a request over it waits within its timeout. ``resolver`` (None: the system's) is asked for
-    addresses; the floor checks whatever it answers.
+    ``ca_bundle`` is a PEM file, or what one holds, of further authorities to trust beside the system's. ``limit``
+    bounds the connections that are in use; a request over it waits within its timeout. ``resolver`` (None: the
+    system's) is asked for addresses; the floor checks whatever it answers.
     """
 
     def __init__(
         self,
         floor: AddressFloor,
         *,
-        ca_bundle: Path | None = None,
+        ca_bundle: Path | bytes | None = None,
         resolver: AbstractResolver | None = None,
         limit: int = CONNECTIONS,
     ) -> None:

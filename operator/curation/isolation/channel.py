@@ -3,6 +3,7 @@
 import asyncio
 import itertools
 import os
+import select
 import socket
 import time
 from collections import OrderedDict
@@ -74,7 +75,7 @@ class Channel:
         Raises QueueFull, and FrameRefused for a frame over its bounds. Once the channel has ended nothing is sent.
         """
         encoded = self._outgoing.encode(frame)
-        if self._ended or self._broken:
+        if self._gone:
             return
         key: Hashable = next(self._numbers) if replaces is None else (replaces,)
         before = self._queue.get(key)
@@ -93,6 +94,23 @@ class Channel:
             self._stalled_since = self._monotonic()
             self._write()
 
+    def send_whole(self, frame: Frame, *, seconds: float) -> None:
+        """Send it, and return once it has left whole, with all that waits before it. Waits for that, in this call.
+
+        Raises OSError if the other end does not take it in this time, or has closed.
+        """
+        self.send(frame)
+        last = self._monotonic() + seconds
+        waiting = select.poll()
+        waiting.register(self._socket, select.POLLOUT)
+        while (self._queue or self._begun) and not self._gone:
+            if (left := last - self._monotonic()) <= 0:
+                raise TimeoutError("the other end takes nothing")
+            waiting.poll(left * 1000)
+            self._write()
+        if self._gone:
+            raise ConnectionError("the other end has closed")
+
     def close(self) -> None:
         """End it from this side."""
         if self._ended:
@@ -102,6 +120,10 @@ class Channel:
         self._stop_writing()
         self._decoder.close()
         self._socket.close()
+
+    @property
+    def _gone(self) -> bool:
+        return self._ended or self._broken
 
     @property
     def ended(self) -> bool:

@@ -8,19 +8,24 @@ from curation.isolation.frames import Frame, Wire
 
 MAX_ID: Final = 1024
 MAX_POLICY_BYTES: Final = 256 << 10
-MAX_REQUEST_BYTES: Final = 8 << 20
-"""An execution that is asked for: a job's input has 1 MiB at most."""
-MAX_WORD_BYTES: Final = 8 << 20
-"""What is said of an execution: a result of a module has 1 MiB at most, twice that for an observation."""
+MAX_REQUEST_BYTES: Final = 3 << 20
+"""An execution that is asked for: an object of Kubernetes has 1.5 MiB at most, its ConfigMap as well."""
+MAX_WORD_BYTES: Final = 1 << 20
+"""What is said of an execution: a module's result is cut to 32 KiB, a request that was denied has less."""
+MAX_AUTHORITIES_BYTES: Final = 4 << 20
 MAX_LOG_BYTES: Final = 16 << 10
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hello(Frame):
-    """The first frame: whose worker it is, and what it may reach. The descriptor is the fence page."""
+    """The first frame: whose worker it is, and what it may reach.
+
+    The descriptor is the fence page; the payload the authorities that it trusts beside the system's.
+    """
 
     NAME = "hello"
     MAX_HEADER = 1 << 20
+    MAX_PAYLOAD = MAX_AUTHORITIES_BYTES
     MAX_DESCRIPTORS = 1
     namespace: str
     reach: Reach
@@ -163,9 +168,10 @@ class Drain(Frame):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RenewTrust(Frame):
-    """The files of authorities have changed."""
+    """The authorities that it trusts beside the system's have changed, or the system's have."""
 
     NAME = "renewTrust"
+    MAX_PAYLOAD = MAX_AUTHORITIES_BYTES
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

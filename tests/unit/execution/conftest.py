@@ -173,7 +173,7 @@ class Rig:
     names: Names
     modules: ModuleStore
     client: EgressClient
-    executor: InProcessExecutor
+    executor: Any
     notes: Notes
     stock: Stock
     numbers: list[int] = field(default_factory=list)

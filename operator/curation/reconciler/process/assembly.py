@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from curation.checking.checkers import Checkers
 from curation.cluster.resources import APPROVALS, CLUSTER_POLICIES, JOBS, MODULES, POLICIES, ResourceKind
-from curation.execution.seam import Executor, Supplies
+from curation.execution.seam import Supplies
 from curation.oci.puller import Puller
 from curation.reconciler.approvals.approval_metrics import ApprovalMetrics
 from curation.reconciler.approvals.approval_status import ApprovalReconciler
@@ -27,6 +27,7 @@ from curation.reconciler.sources.modules import ModuleReconciler
 from curation.reconciler.sources.policies import PolicyReconciler
 from curation.reconciler.sources.run_supplies import RunSupplies
 from curation.wasm.store import ModuleStore
+from curation.workers.executor import WorkersExecutor
 
 
 @dataclass(frozen=True)
@@ -39,12 +40,12 @@ class Work:
     runs: Runs
     takeover: Takeover
     policies: PolicyReconciler
-    executor: Executor
+    executor: WorkersExecutor
 
 
 def assemble(
     context: Context,
-    executor_of: Callable[[Supplies], Executor],
+    executor_of: Callable[[Supplies], WorkersExecutor],
     store: ModuleStore,
     puller: Puller,
     health: Health,

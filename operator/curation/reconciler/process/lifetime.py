@@ -26,9 +26,8 @@ from curation.cluster.resources import ResourceKind
 from curation.cluster.sweep import sweeps
 from curation.cluster.watching import Watching
 from curation.cluster.writer import Writer
-from curation.egress.client import EgressClient
-from curation.egress.floor import AddressFloor
-from curation.execution.in_process import InProcessExecutor
+from curation.egress.reach import Reach
+from curation.egress.trust import Trust
 from curation.execution.seam import Supplies
 from curation.isolation.orphans import Orphans
 from curation.notifying.notifier import Notifier
@@ -55,10 +54,12 @@ from curation.reconciler.runtime.file_watch import FileWatch, RenewedFiles
 from curation.reconciler.runtime.health import Health
 from curation.reconciler.runtime.health_server import HealthServer
 from curation.reconciler.runtime.key import Key, namespace_of
-from curation.reconciler.runtime.metrics import MeasuredGate, Metrics
+from curation.reconciler.runtime.metrics import Metrics
 from curation.reconciler.runtime.queue import WorkQueue
 from curation.reconciler.runtime.settings import Settings
 from curation.wasm.store import ModuleStore
+from curation.workers.cell import Settings as CellSettings
+from curation.workers.executor import WorkersExecutor
 
 log = logging.getLogger(__name__)
 
@@ -90,6 +91,7 @@ class Process:
         self._exit = Exit.STOPPED
         self._working = False
         self._plan = StopPlan(steps(settings.drain_seconds), self.patience)
+        self._on_trust: Callable[[], None] = lambda: None
         self.metrics = Metrics()
         self.health = Health()
 
@@ -164,16 +166,23 @@ class Process:
             ca_bundle=settings.ca_bundle,
         )
         plan.add("registries", puller.close)
-        egress = EgressClient(AddressFloor(settings.allow_cidrs, settings.deny_cidrs), ca_bundle=settings.ca_bundle)
-        plan.add("calls of modules", egress.close)
         # Observations and Cancels have threads of their own, so that a burst of runs cannot starve them.
         threads = settings.max_concurrent_runs + observation.OBSERVATIONS_AT_ONCE + cleanup.CANCELS_AT_ONCE
+        reach = Reach.of(settings.allow_cidrs, settings.deny_cidrs, settings.ca_bundle)
+        trust = Trust(settings.ca_bundle)
 
-        def executor_of(supplies: Supplies) -> InProcessExecutor:
-            measured = MeasuredGate(gate, metrics)
-            return InProcessExecutor(store, measured, egress, supplies, observer=metrics, max_concurrent=threads)
+        def executor_of(supplies: Supplies) -> WorkersExecutor:
+            return WorkersExecutor(
+                store,
+                book,
+                supplies,
+                CellSettings(reach, lambda: trust.content, threads),
+                observer=metrics,
+                on_decision=metrics.policy_decision.observe,
+                clock_offset=lambda: clock.offset,
+            )
 
-        files = self._watched_files(connection, egress, notifier)
+        files = self._watched_files(connection, trust, notifier)
         watching_files = asyncio.create_task(files.run(), name="files")
         plan.add("files", lambda: _ended(watching_files))
         server = HealthServer(health, metrics.registry)
@@ -184,6 +193,8 @@ class Process:
         checkers = Checkers()
         plan.add("checkers", checkers.close)
         work = assemble(context, executor_of, store, puller, health, checkers)
+        work.executor.warm()
+        self._on_trust = work.executor.renew_trust
         plan.add("executor", lambda: work.executor.drain(GRACE_SECONDS))
         plan.add("checkers", work.policies.judging.close)
         await self._serve_webhook(context, files)
@@ -230,11 +241,16 @@ class Process:
         except (OSError, ValueError) as error:
             raise ConfigurationError(f"--notify-key-file {receiver.key_file}: {error}") from error
 
-    def _watched_files(self, connection: Connection, egress: EgressClient, notifier: Notifier | None) -> FileWatch:
+    def _watched_files(self, connection: Connection, trust: Trust, notifier: Notifier | None) -> FileWatch:
         """Every file that this process was given at its start."""
-        trust, credentials = egress.trust, connection.credentials
+        credentials = connection.credentials
+
+        async def renew_trust() -> None:
+            await trust.renew()  # raises for files that are no use; then nobody is told
+            self._on_trust()
+
         sources = {
-            "ca-bundle": RenewedFiles(trust.files, trust.renew),
+            "ca-bundle": RenewedFiles(trust.files, renew_trust),
             "cluster-access": RenewedFiles(credentials.files, credentials.renew_from_files),
         }
         if notifier is not None and self._settings.notify is not None:

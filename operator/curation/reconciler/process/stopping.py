@@ -47,7 +47,7 @@ WORK: Final = (
     Step("cancels", _OURS),
     Step("loads of modules", _OURS),
     # Before kopf's end, which cancels the tasks of executions: their guests would go on in their threads.
-    Step("executor", GRACE_SECONDS + _OURS),
+    Step("executor", GRACE_SECONDS + 2 * _OURS),
 )
 """The end of the work. Also for a process that has lost the lease, at once."""
 
@@ -66,7 +66,6 @@ def steps(drain_seconds: float) -> tuple[Step, ...]:
         Step("checkers", _OURS),
         Step("http server", health_server.SHUTDOWN_SECONDS + _OURS),
         Step("files", _INSTANT),
-        Step("calls of modules", _OURS),
         Step("registries", _OURS),
         Step("shipped modules", _INSTANT),
         Step("module store", _OURS),

@@ -1,7 +1,6 @@
 """The metrics (docs/metrics.md). Labels are bounded: phases, reasons, verdicts, codes; of no object the name, but
 of a few policies that do not count."""
 
-import time
 from collections.abc import Callable, Iterable, Iterator
 from http import HTTPStatus
 from importlib.metadata import version
@@ -12,10 +11,9 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disa
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from curation.api.approval import ApprovalDecision, CurationApproval, EvaluatedRequest, RecordedDecision, Scope
+from curation.api.approval import ApprovalDecision, CurationApproval, RecordedDecision, Scope
 from curation.api.job import CurationJob, JobStatus
 from curation.api.names import Phase
-from curation.authz.gate import CallContext, Decision, Gate
 from curation.cluster.request_labels import Asked
 from curation.cluster.resources import KINDS
 from curation.execution.seam import CallEnd, ExecutionRequest
@@ -320,25 +318,6 @@ class Metrics:
     def request(self, asked: Asked, code: str, _seconds: float) -> None:
         """A `RequestObserver` of the cluster layer."""
         self.api_requests.labels(verb=asked.verb, resource=asked.resource, code=code).inc()
-
-
-class MeasuredGate:
-    """The gate, with the time of each decision measured."""
-
-    def __init__(self, gate: Gate, metrics: Metrics) -> None:
-        self._gate = gate
-        self._observe = metrics.policy_decision.observe
-
-    def authorize(self, namespace: str, request: EvaluatedRequest, context: CallContext) -> Decision:
-        """See `Gate.authorize`."""
-        started = time.perf_counter()
-        decision = self._gate.authorize(namespace, request, context)
-        self._observe(time.perf_counter() - started)
-        return decision
-
-    def is_still_valid(self, namespace: str, request: EvaluatedRequest, decision: Decision) -> bool:
-        """See `Gate.is_still_valid`."""
-        return self._gate.is_still_valid(namespace, request, decision)
 
 
 class WatchAge(Collector):

@@ -1,0 +1,308 @@
+"""One worker as the operator has it: what it was told, what it executes, and how it ends."""
+
+import asyncio
+import fcntl
+import json
+import logging
+import os
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final, Literal, cast
+
+from curation.authz.book import PolicyBook
+from curation.egress.reach import Reach
+from curation.execution.origin_credentials import OriginCredential
+from curation.execution.seam import CallEnd, Word
+from curation.execution.wire import request_to_wire, word_of_wire
+from curation.isolation.channel import QueueFull
+from curation.isolation.child import Child
+from curation.isolation.frames import Frame, FrameRefused
+from curation.isolation.hardening import Hardening
+from curation.isolation.nursery import Nursery
+from curation.isolation.spawn import ChildEnd
+from curation.wasm.store import LoadedModule
+from curation.workers.execution import Execution
+from curation.workers.frames import (
+    FROM_WORKER,
+    TO_WORKER,
+    Applied,
+    ArtifactGone,
+    Called,
+    CredentialPlace,
+    Drain,
+    Hello,
+    Logged,
+    PutArtifact,
+    PutCredential,
+    RenewTrust,
+    Revision,
+    Said,
+    Settled,
+    Start,
+    Stop,
+)
+from curation.workers.page import FencePage
+from curation.workers.replica import Replica
+
+log = logging.getLogger(__name__)
+
+TARGET: Final = "curation.workers.worker:main"
+STALLED_SECONDS: Final = 5.0
+"""A worker that takes nothing for so long, while something waits for it, is killed."""
+SILENT_SECONDS: Final = 30.0
+"""One that does not answer for so long is, too: it is stopped, or computes for ever on its event loop."""
+ASK_SECONDS: Final = 5.0
+MAX_ARTIFACTS: Final = 32
+"""Compiled modules that one worker has at a time."""
+_SEALS: Final = 0x0001 | 0x0002 | 0x0004 | 0x0008
+_F_ADD_SEALS: Final = 1033
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What all workers of a process have in common."""
+
+    reach: Reach = field(default_factory=Reach)
+    authorities: Callable[[], bytes | None] = lambda: None
+    """What the bundle of authorities holds now: files that cannot be used any more change nothing."""
+    max_concurrent: int = 256
+    hardening: Hardening = field(default_factory=lambda: Hardening(nice=5))
+
+
+class Cell:
+    """The worker of one namespace. Made with a running loop; ends once, which `on_end` is told."""
+
+    def __init__(
+        self,
+        namespace: str,
+        book: PolicyBook,
+        nursery: Nursery,
+        settings: Settings,
+        *,
+        on_call: Callable[[Execution, CallEnd, tuple[float, ...]], None],
+        on_end: Callable[["Cell", ChildEnd], None],
+    ) -> None:
+        """Starts it. Raises OSError."""
+        self.namespace = namespace
+        self._book = book
+        self._settings = settings
+        self._on_call = on_call
+        self._page = FencePage()
+        self.executions: dict[str, Execution] = {}
+        """Those that it was told of, until they are settled."""
+        self._artifacts: dict[str, None] = {}
+        """Digests that it has; those that are used last come last."""
+        self._replica = Replica(book, namespace)
+        self._loop = asyncio.get_running_loop()
+        self.idle_since: float | None = self._loop.time()
+        self.succeeded = False
+        """Whether an execution of it has ended by itself."""
+        self._heard_at = self._asked_at = self._loop.time()
+        try:
+            self._child = Child(
+                TARGET,
+                settings.hardening,
+                to_child=TO_WORKER,
+                from_child=FROM_WORKER,
+                on_frame=self._hear,
+                start=nursery.start,
+            )
+        except BaseException:
+            self._page.close()
+            raise
+        self._child.ended.add_done_callback(lambda ended: self._ended(on_end, ended.result()))
+        self._send(
+            Hello(
+                namespace=namespace,
+                reach=settings.reach,
+                max_concurrent=settings.max_concurrent,
+                log_level=logging.getLogger("curation").getEffectiveLevel(),
+                descriptors=(self._page.descriptor,),
+                payload=settings.authorities() or b"",
+            )
+        )
+        self.sync()
+
+    @property
+    def pid(self) -> int:
+        """Its process id; 0 until that is known."""
+        return self._child.pid
+
+    @property
+    def gone(self) -> bool:
+        """Whether it has ended."""
+        return self._child.ended.done()
+
+    @property
+    def fault(self) -> Exception | None:
+        """What it said that it must not."""
+        return self._child.fault
+
+    def set_clock(self, offset: float) -> None:
+        """See `FencePage.set_clock`."""
+        if not self.gone:
+            self._page.set_clock(offset)
+
+    def sync(self) -> None:
+        """Say what is in force now. Nothing that was judged by less leaves from this call on."""
+        if self.gone:
+            return
+        self._page.want(self._book.revision(self.namespace))
+        for frame in self._replica.news():
+            self._send(frame)
+
+    def start(
+        self, execution: Execution, module: LoadedModule, file: int | None, credentials: tuple[OriginCredential, ...]
+    ) -> None:
+        """Execute it. `file` is its artifact's descriptor, which stays the caller's; None if it has the artifact."""
+        self.sync()
+        request = execution.request
+        self.executions[request.execution] = execution
+        self.idle_since = None
+        execution.slot = self._page.take()
+        if execution.dead:
+            self._page.kill(execution.slot)
+        self._hand_over(module, file)
+        for each in credentials:
+            place = CredentialPlace(each.scheme, each.host, each.port, each.header)
+            self._send(PutCredential(execution=request.execution, place=place, payload=each.value.encode()))
+        self._send(Start(slot=execution.slot, payload=request_to_wire(request)))
+
+    def has(self, digest: str) -> bool:
+        """Whether it has this artifact."""
+        return digest in self._artifacts
+
+    def stop(self, execution: Execution, why: str) -> None:
+        """Nothing of it leaves from this call on."""
+        if not self.gone:
+            if execution.slot is not None:
+                self._page.kill(execution.slot)
+            self._send(Stop(execution=execution.id, why=why[:2048]))
+
+    def settled(self, execution: Execution) -> None:
+        """Forget it."""
+        if self.executions.pop(execution.id, None) is None or self.gone:
+            return
+        if execution.slot is not None:
+            self._page.give(execution.slot)
+        self._send(Settled(execution=execution.id))
+        if not self.executions:
+            self.idle_since = self._loop.time()
+
+    def drain(self, grace: float) -> None:
+        """See `seam.Executor.drain`."""
+        self._send(Drain(grace=grace))
+
+    def renew_trust(self) -> None:
+        """The files of authorities have changed."""
+        self._send(RenewTrust(payload=self._settings.authorities() or b""))
+
+    def look(self) -> None:
+        """To be called every second: kill a worker that takes nothing, or that has stopped."""
+        now = self._loop.time()
+        if self.gone:
+            return
+        if (stalled := self._child.stalled_seconds()) > STALLED_SECONDS:
+            self.kill(f"it takes nothing for {stalled:.0f} s")
+        elif self._heard_at >= self._asked_at:
+            if now - self._asked_at > ASK_SECONDS:
+                self._asked_at = now
+                self._send(Revision(number=self._replica.revision), replaces=True)
+        elif now - self._asked_at > SILENT_SECONDS:
+            self.kill(f"it has not answered for {SILENT_SECONDS:.0f} s")
+
+    def kill(self, why: str) -> None:
+        """End it at once."""
+        if not self.gone:
+            log.warning("the worker of namespace %s is ended: %s", self.namespace, why)
+            self._child.kill()
+
+    async def close(self) -> None:
+        """End it, and wait for that; what it was told last is not said any more."""
+        await self._child.close()
+
+    def _hand_over(self, module: LoadedModule, file: int | None) -> None:
+        digest = module.digest
+        if digest in self._artifacts:
+            del self._artifacts[digest]
+        else:
+            assert file is not None, "the caller has asked"
+            used = {each.request.module.digest for each in self.executions.values()}
+            for old in [each for each in self._artifacts if each not in used][
+                : len(self._artifacts) + 1 - MAX_ARTIFACTS
+            ]:
+                del self._artifacts[old]
+                self._send(ArtifactGone(digest=old))
+            self._send(
+                PutArtifact(
+                    digest=digest,
+                    size_bytes=module.artifact.size_bytes,
+                    start_bytes=module.artifact.start_bytes,
+                    descriptors=(file,),
+                )
+            )
+        self._artifacts[digest] = None
+
+    def _send(self, frame: Frame, *, replaces: bool = False) -> None:
+        try:
+            self._child.send(frame, replaces=frame.NAME if replaces else None)
+        except (QueueFull, FrameRefused) as error:
+            self.kill(f"it cannot be told something: {error}")
+
+    def _hear(self, frame: Frame) -> None:
+        self._heard_at = self._loop.time()
+        match frame:
+            case Applied():
+                pass
+            case Said(execution=id):
+                execution = self.executions.get(id)
+                if execution is not None:  # else it is settled, and the worker has not heard of that
+                    word: Word = word_of_wire(frame.payload)
+                    self.succeeded = True
+                    execution.hear(word)
+            case Called():
+                execution = self.executions.get(frame.execution)
+                if execution is not None:
+                    decision = cast(Literal["allowed", "denied", "none"], frame.decision)
+                    call = CallEnd(
+                        frame.number, decision, frame.code, frame.seconds, frame.method, frame.url, frame.policies
+                    )
+                    self._on_call(execution, call, frame.decided)
+            case Logged():
+                _log(frame, self.namespace)
+
+    def _ended(self, on_end: Callable[["Cell", ChildEnd], None], end: ChildEnd) -> None:
+        self._page.close()
+        on_end(self, end)
+
+
+def _log(frame: Logged, namespace: str) -> None:
+    read = json.loads(frame.payload)
+    fields = {str(name): value for name, value in read["fields"].items() if name not in _TAKEN}
+    fields.setdefault("namespace", namespace)
+    logging.getLogger(frame.logger).log(frame.level, "%s", read["message"], extra=fields)
+
+
+_TAKEN: Final = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime"}
+
+
+def sealed(path: Path) -> int:
+    """A descriptor of a copy of a file that nobody can change. Blocking. Raises OSError."""
+    if sys.platform != "linux":
+        return os.open(path, os.O_RDONLY)
+    with path.open("rb") as file:
+        size = os.fstat(file.fileno()).st_size
+        descriptor = os.memfd_create("artifact", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+        try:
+            offset = 0
+            while offset < size and (sent := os.sendfile(descriptor, file.fileno(), offset, size - offset)):
+                offset += sent
+            if offset != size:
+                raise OSError(f"{path} has become shorter")
+            fcntl.fcntl(descriptor, _F_ADD_SEALS, _SEALS)
+        except BaseException:
+            os.close(descriptor)
+            raise
+    return descriptor

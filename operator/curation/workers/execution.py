@@ -1,0 +1,81 @@
+"""One execution as the operator has it: what was asked for, what was heard of it, and its end."""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from curation.execution.seam import Answered, Ended, ExecutionRequest, Left, Lost, Sink, Waiting, Word
+from curation.lifecycle.outcome import Calls, Failed, FailureClass, Report, Result
+
+if TYPE_CHECKING:
+    import asyncio
+
+    from curation.workers.cell import Cell
+
+
+class Execution:
+    """It was started, and is not settled."""
+
+    def __init__(
+        self, request: ExecutionRequest, sink: Sink, on_end: Callable[["Execution", Ended | Lost], None]
+    ) -> None:
+        self.request = request
+        self.sink = sink
+        self.dead = ""
+        """Why nothing of it counts any more."""
+        self.slot: int | None = None
+        self.cell: Cell | None = None
+        self.preparing: asyncio.Task[None] | None = None
+        self.end: Ended | Lost | None = None
+        self._on_end = on_end
+        self._left: set[int] = set()
+        self._answered: set[int] = set()
+
+    @property
+    def id(self) -> str:
+        """See `ExecutionRequest.execution`."""
+        return self.request.execution
+
+    @property
+    def calls(self) -> Calls:
+        """What is known of its calls: all that has left, since that is heard before it does."""
+        left = len(self._left | self._answered)
+        return Calls(left=left, answered=len(self._answered), allowed=left)
+
+    def hear(self, word: Word) -> None:
+        """What its worker says of it. Late, doubled and reordered words are harmless."""
+        if self.end is not None:
+            return
+        match word:
+            case Ended() | Lost():
+                self._finish(word)
+            case Left(number):
+                self._left.add(number)
+                self.say(word)
+            case Answered(number):
+                self._answered.add(number)
+                self.say(word)
+            case Waiting():
+                self.say(word)
+            case _:
+                pass  # it was accepted by this process
+
+    def finish(self, result: Result) -> None:
+        """It ends here: nothing of it was executed."""
+        self.hear(Ended(Report(self.request.trigger, self.request.run, result, dead=bool(self.dead))))
+
+    def interrupted(self) -> None:
+        """It is stopped, and its worker was not told of it."""
+        self.finish(Failed(FailureClass.TIMEOUT, f"the module was interrupted: its run is over ({self.dead})"))
+
+    def lost(self, cause: str) -> None:
+        """Its worker has ended."""
+        self.hear(Lost(cause, self.calls))
+
+    def say(self, word: Word) -> None:
+        """Say it to whoever listens now."""
+        self.sink(self.id, word)
+
+    def _finish(self, word: Ended | Lost) -> None:
+        self.end = word
+        self._on_end(self, word)
+        self.say(word)

@@ -1,0 +1,319 @@
+"""Executes modules in workers, one for each namespace that is busy: see `seam.Executor`."""
+
+import asyncio
+import contextlib
+import logging
+import os
+from collections.abc import Callable
+from typing import Final
+
+from curation.authz.book import PolicyBook
+from curation.execution.origin_credentials import OriginCredential
+from curation.execution.seam import (
+    Accepted,
+    CallEnd,
+    Ended,
+    ExecutionObserver,
+    ExecutionRequest,
+    Liveness,
+    Lost,
+    Sink,
+    Supplies,
+    Unsupplied,
+    Waiting,
+)
+from curation.execution.unprepared import unprepared
+from curation.isolation.nursery import Nursery
+from curation.isolation.spawn import ChildEnd
+from curation.lifecycle.outcome import Failed, FailureClass, Report, Trigger
+from curation.wasm.module_errors import ModuleLoadError, ModuleUnreadable
+from curation.wasm.store import LoadedModule, ModuleStore
+from curation.workers.cell import Cell, Settings, sealed
+from curation.workers.execution import Execution
+from curation.workers.template import TARGET
+
+log = logging.getLogger(__name__)
+
+IDLE_SECONDS: Final = 30.0
+"""A worker that executes nothing for so long ends."""
+_LOOK_SECONDS: Final = 1.0
+_FIRST_DELAY: Final = 0.5
+_LAST_DELAY: Final = 60.0
+_END_SECONDS: Final = 1.0
+"""For a worker to say how its executions have ended, after the time that they had to end."""
+
+
+class WorkersExecutor:
+    """For one event loop, in a thread that lives as long as the workers."""
+
+    def __init__(
+        self,
+        store: ModuleStore,
+        book: PolicyBook,
+        supplies: Supplies,
+        settings: Settings,
+        *,
+        observer: ExecutionObserver | None = None,
+        on_decision: Callable[[float], None] = lambda _: None,
+        on_worker_end: Callable[[str, ChildEnd], None] = lambda *_: None,
+        clock_offset: Callable[[], float] = lambda: 0.0,
+        idle_seconds: float = IDLE_SECONDS,
+    ) -> None:
+        """`on_decision` hears how many seconds each decision of a gate took; `clock_offset` is `ServerClock.offset`."""
+        self._store = store
+        self._book = book
+        self._supplies = supplies
+        self._settings = settings
+        self._observer = observer
+        self._on_decision = on_decision
+        self._on_worker_end = on_worker_end
+        self._clock_offset = clock_offset
+        self._idle_seconds = idle_seconds
+        self._nursery = Nursery(TARGET)
+        self._cells: dict[str, Cell] = {}
+        self._ending: set[asyncio.Task[None]] = set()
+        self._executions: dict[str, Execution] = {}
+        self._stopped: dict[str, str] = {}
+        self._started_at: dict[str, float] = {}
+        self._deaths: dict[str, tuple[int, float]] = {}
+        """By namespace: how often its workers have died in a row, and until when none is started."""
+        self._closed = False
+        self._calmer = asyncio.Event()
+        self._loop = asyncio.get_running_loop()
+        self._looking: asyncio.Task[None] | None = None
+        book.subscribe(self._on_policies)
+
+    def warm(self) -> None:
+        """Have workers ready to be forked. Raises OSError."""
+        self._nursery.warm()
+
+    @property
+    def workers(self) -> dict[str, int]:
+        """The process id of each worker, by namespace."""
+        return {namespace: cell.pid for namespace, cell in self._cells.items()}
+
+    # -- seam.Executor -----------------------------------------------------------------------------------------------
+
+    def start(self, request: ExecutionRequest, sink: Sink) -> None:
+        """See `seam.Executor`."""
+        if request.execution in self._executions:
+            self.attach(request.execution, sink)
+            return
+        execution = self._executions[request.execution] = Execution(request, sink, self._on_end)
+        self._started_at[request.execution] = self._loop.time()
+        self._notify(request, lambda observer: observer.on_start(request))
+        execution.say(Accepted())
+        why = self._stopped.pop(request.execution, None)
+        if self._closed:
+            execution.dead = "the operator stops"
+        elif why is not None and request.trigger is not Trigger.CANCEL:
+            execution.dead = why
+        if execution.dead:
+            self._loop.call_soon(execution.interrupted)
+            return
+        self._look_after()
+        execution.preparing = self._loop.create_task(self._prepare(execution), name=f"prepare {execution.id}")
+
+    def attach(self, execution: str, sink: Sink) -> None:
+        """See `seam.Executor`."""
+        known = self._executions.get(execution)
+        if known is None:
+            sink(execution, Lost("this process does not execute it"))
+            return
+        known.sink = sink
+        if known.end is not None:
+            known.say(known.end)
+
+    def stop(self, execution: str, why: str) -> None:
+        """See `seam.Executor`."""
+        known = self._executions.get(execution)
+        if known is None:
+            self._stopped[execution] = why
+        elif known.request.trigger is not Trigger.CANCEL:
+            self._stop(known, why)
+
+    def settled(self, execution: str) -> None:
+        """See `seam.Executor`."""
+        self._stopped.pop(execution, None)
+        known = self._executions.get(execution)
+        if known is not None and known.end is not None:
+            del self._executions[execution]
+            if known.cell is not None:
+                known.cell.settled(known)
+
+    def liveness(self, execution: str) -> Liveness:
+        """See `seam.Executor`. What another process executes is not known here."""
+        known = self._executions.get(execution)
+        if known is None:
+            return Liveness.UNKNOWN
+        return Liveness.ALIVE if known.end is None else Liveness.GONE
+
+    async def drain(self, grace: float) -> None:
+        """See `seam.Executor`. No process is left."""
+        self._closed = True
+        if self._looking is not None:
+            self._looking.cancel()
+        for execution in self._going():
+            if execution.request.trigger is not Trigger.CANCEL:
+                self._stop(execution, "the operator stops")
+        for cell in list(self._cells.values()):
+            cell.drain(grace)
+        await self._until_ended(grace)
+        for execution in self._going():
+            execution.dead = execution.dead or "the operator stops"
+            if execution.preparing is not None:
+                execution.preparing.cancel()
+        await self._until_ended(_END_SECONDS)
+        await asyncio.gather(*(cell.close() for cell in list(self._cells.values())), *self._ending)
+        for execution in self._going():
+            execution.lost("the operator stops")
+        if self._looking is not None:
+            await asyncio.gather(self._looking, return_exceptions=True)
+        await self._nursery.close()
+
+    # -- of one execution --------------------------------------------------------------------------------------------
+
+    async def _prepare(self, execution: Execution) -> None:
+        """Get what it needs, and hand it to its worker."""
+        request = execution.request
+        try:
+            credentials = await self._supplies.credentials(request) if request.credentials else ()
+            await self._hand_over(execution, credentials)
+        except asyncio.CancelledError:
+            if not execution.dead:
+                raise
+            execution.interrupted()
+        except (ModuleLoadError, ModuleUnreadable, Unsupplied) as error:
+            execution.finish(unprepared(error))
+        except Exception as error:
+            log.exception("execution %s could not be prepared", execution.id, extra=request.log_fields)
+            message = f"the operator failed to execute the module: {type(error).__name__}: {error}"
+            execution.finish(Failed(FailureClass.MODULE_UNAVAILABLE, message))
+
+    async def _hand_over(self, execution: Execution, credentials: tuple[OriginCredential, ...]) -> None:
+        request, module = execution.request, await self._module(execution.request, execution.say)
+        await self._calm(execution)
+        while True:
+            cell, file = self._cell(request.namespace), None
+            if not cell.has(module.digest):
+                try:
+                    file = await asyncio.to_thread(sealed, module.artifact.path)
+                except FileNotFoundError:  # others have taken its place in the store
+                    self._store.forget(module.digest)
+                    module = await self._module(request, execution.say)
+                    continue
+            try:
+                # Without a stay: what is told to this worker now it has.
+                if self._cell(request.namespace) is cell and (file is not None or cell.has(module.digest)):
+                    execution.preparing, execution.cell = None, cell
+                    cell.start(execution, module, file, credentials)
+                    return
+            finally:
+                if file is not None:
+                    os.close(file)
+
+    async def _module(self, request: ExecutionRequest, say: Callable[[Waiting], None]) -> LoadedModule:
+        if not self._store.has(request.module.digest):
+            say(Waiting("the module is loaded"))
+        return await self._store.load(request.module.digest, lambda: self._supplies.wasm(request), request.namespace)
+
+    async def _calm(self, execution: Execution) -> None:
+        """Wait while the workers of its namespace die again and again."""
+        _, until = self._deaths.get(execution.request.namespace, (0, 0.0))
+        if (seconds := until - self._loop.time()) > 0:
+            execution.say(Waiting("the worker of its namespace has died, and is started again in a while"))
+            await asyncio.sleep(seconds)
+
+    def _cell(self, namespace: str) -> Cell:
+        cell = self._cells.get(namespace)
+        if cell is None or cell.gone:
+            cell = self._cells[namespace] = Cell(
+                namespace, self._book, self._nursery, self._settings, on_call=self._on_call, on_end=self._worker_ended
+            )
+        cell.set_clock(self._clock_offset())
+        return cell
+
+    def _stop(self, execution: Execution, why: str) -> None:
+        if execution.dead or execution.end is not None:
+            return
+        execution.dead = why
+        if execution.cell is not None:
+            execution.cell.stop(execution, why)
+        elif execution.preparing is not None:
+            execution.preparing.cancel()
+
+    def _on_call(self, execution: Execution, call: CallEnd, decided: tuple[float, ...]) -> None:
+        for seconds in decided:
+            self._on_decision(seconds)
+        self._notify(execution.request, lambda observer: observer.on_call(execution.request, call))
+
+    def _on_end(self, execution: Execution, word: Ended | Lost) -> None:
+        self._calmer.set()
+        seconds = self._loop.time() - self._started_at.pop(execution.id, self._loop.time())
+        request = execution.request
+        lost = Failed(FailureClass.MODULE_UNAVAILABLE, "")
+        report = word.report if isinstance(word, Ended) else Report(request.trigger, request.run, lost)
+        self._notify(request, lambda observer: observer.on_end(request, report, seconds))
+        if isinstance(word, Ended) and execution.cell is not None:
+            self._deaths.pop(request.namespace, None)
+
+    def _notify(self, about: ExecutionRequest, what: Callable[[ExecutionObserver], None]) -> None:
+        if self._observer is None:
+            return
+        try:
+            what(self._observer)
+        except Exception:
+            log.exception("an observer of executions failed", extra=about.log_fields)
+
+    # -- of the workers ----------------------------------------------------------------------------------------------
+
+    def _on_policies(self, namespace: str | None) -> None:
+        for cell in list(self._cells.values()) if namespace is None else filter(None, [self._cells.get(namespace)]):
+            cell.sync()
+
+    def renew_trust(self) -> None:
+        """The files of authorities have changed."""
+        for cell in self._cells.values():
+            cell.renew_trust()
+
+    def _worker_ended(self, cell: Cell, end: ChildEnd) -> None:
+        if self._cells.get(cell.namespace) is cell:
+            del self._cells[cell.namespace]
+        going = [each for each in cell.executions.values() if each.end is None]
+        if not going:
+            return
+        cause = f"the worker of its namespace has ended ({cell.fault or end})"
+        deaths, _ = self._deaths.get(cell.namespace, (0, 0.0))
+        delay = min(_LAST_DELAY, _FIRST_DELAY * 2**deaths)
+        self._deaths[cell.namespace] = deaths + 1, self._loop.time() + delay
+        log.warning("%d executions are lost: %s", len(going), cause, extra={"namespace": cell.namespace})
+        self._on_worker_end(cell.namespace, end)
+        for execution in going:
+            execution.lost(cause)
+
+    def _look_after(self) -> None:
+        if self._looking is None or self._looking.done():
+            self._looking = self._loop.create_task(self._look(), name="look after workers")
+
+    async def _look(self) -> None:
+        """While there are workers."""
+        while self._cells or self._going():
+            await asyncio.sleep(_LOOK_SECONDS)
+            for cell in list(self._cells.values()):
+                cell.set_clock(self._clock_offset())
+                cell.look()
+                if cell.idle_since is not None and self._loop.time() - cell.idle_since > self._idle_seconds:
+                    del self._cells[cell.namespace]
+                    task = self._loop.create_task(cell.close(), name=f"end the worker of {cell.namespace}")
+                    self._ending.add(task)
+                    task.add_done_callback(self._ending.discard)
+
+    def _going(self) -> list[Execution]:
+        return [each for each in self._executions.values() if each.end is None]
+
+    async def _until_ended(self, seconds: float) -> None:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                while self._going():
+                    self._calmer.clear()
+                    await self._calmer.wait()

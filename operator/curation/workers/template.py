@@ -1,0 +1,16 @@
+"""The template of workers and checkers: it imports what they need, once, and forks them."""
+
+import socket
+
+from curation.checking import checker
+from curation.isolation.template import serve
+from curation.workers import worker
+
+TARGET = "curation.workers.template:main"
+TARGETS = (worker.main, checker.main)
+"""What its children do: imported here, so that they need not."""
+
+
+def main(channel: socket.socket) -> None:
+    """See `isolation.template`."""
+    serve(channel)

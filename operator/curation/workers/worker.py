@@ -1,0 +1,338 @@
+"""The process of one namespace: its gate, its egress client and its guests, with a copy of what they need.
+
+All it knows can be said again. It asks the fence page in the last line before bytes leave, and says that they leave
+before they do.
+"""
+
+import asyncio
+import json
+import logging
+import os
+import socket
+import sys
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final
+
+from curation.api.approval import EvaluatedRequest
+from curation.authz.book import PolicyBook
+from curation.authz.gate import CallContext, Decision, Gate
+from curation.execution.in_process import InProcessExecutor
+from curation.execution.origin_credentials import OriginCredential
+from curation.execution.seam import Answered, CallEnd, ExecutionRequest, Left, Unsupplied, Word
+from curation.execution.wire import request_of_wire, word_to_wire
+from curation.isolation.channel import Channel
+from curation.isolation.frames import Frame, FrameRefused
+from curation.lifecycle.outcome import Report
+from curation.wasm.artifacts import Artifact
+from curation.wasm.store import LoadedModule
+from curation.workers import replica
+from curation.workers.frames import (
+    FROM_WORKER,
+    MAX_LOG_BYTES,
+    TO_WORKER,
+    Applied,
+    ArtifactGone,
+    Called,
+    Drain,
+    Hello,
+    Logged,
+    PutArtifact,
+    PutCredential,
+    RenewTrust,
+    Revision,
+    Said,
+    Settled,
+    Start,
+    Stop,
+)
+from curation.workers.page import FenceReader
+
+TAKEN_SECONDS: Final = 30.0
+"""How long a request waits for the operator to take in that it leaves; then this process ends."""
+MAX_LOG_LINES: Final = 256
+"""Lines of log in a second; what is over is counted."""
+_MAX_URL: Final = 2048
+
+
+def main(channel: socket.socket) -> None:
+    """Work until the other end closes."""
+    asyncio.run(_serve(channel))
+
+
+async def _serve(sock: socket.socket) -> None:
+    worker = _Worker(sock)
+    error = await worker.ended
+    if error is not None:
+        sys.stderr.write(f"{type(error).__name__}: {error}\n")
+
+
+class _Worker:
+    def __init__(self, sock: socket.socket) -> None:
+        self.ended: asyncio.Future[Exception | None] = asyncio.get_running_loop().create_future()
+        self._channel = Channel(
+            sock.dup(),
+            outgoing=FROM_WORKER,
+            incoming=TO_WORKER,
+            on_frame=self._hear,
+            on_end=self.ended.set_result,
+            # Trap: an operator that takes none of so much is gone. What is said of an end must not be lost before that.
+            max_queued_bytes=64 << 20,
+            max_queued_frames=1 << 16,
+        )
+        self._cell: _Cell | None = None
+
+    def _hear(self, frame: Frame) -> None:
+        if isinstance(frame, Hello):
+            if self._cell is not None:
+                raise FrameRefused("hello was said before")
+            logging.basicConfig(level=frame.log_level, handlers=[_LogFrames(self._channel)], force=True)
+            self._cell = _Cell(self._channel, frame)
+        elif self._cell is None:
+            raise FrameRefused("hello is said first")
+        else:
+            self._cell.hear(frame)
+
+
+class _Cell:
+    """What one worker has and does."""
+
+    def __init__(self, channel: Channel, hello: Hello) -> None:
+        self._channel = channel
+        self._namespace = hello.namespace
+        self._page = FenceReader(hello.descriptors[0])
+        self._book = PolicyBook()
+        self._egress = hello.reach.client(hello.payload or None)
+        self._artifacts = _Artifacts()
+        self._gate = _TimedGate(Gate(self._book, self._now))
+        self._credentials: dict[str, list[OriginCredential]] = {}
+        self._slots: dict[str, int] = {}
+        self.applied = -1
+        self._newer = asyncio.Event()
+        self._executor = InProcessExecutor(
+            self._artifacts,
+            self._gate,
+            self._egress,
+            _Supplies(self._credentials),
+            max_concurrent=hello.max_concurrent,
+            observer=_Observer(channel, self._gate),
+            fence_of=lambda request: _Fence(self, self._slots[request.execution]),
+        )
+        self._background = set[asyncio.Task[None]]()
+
+    def hear(self, frame: Frame) -> None:
+        match frame:
+            case Revision(number=number):
+                self.applied = number
+                self._newer.set()
+                self._newer = asyncio.Event()
+                self._channel.send(Applied(number=number), replaces=Applied.NAME)
+            case PutArtifact():
+                self._artifacts.put(frame)
+            case ArtifactGone(digest=digest):
+                self._artifacts.remove(digest)
+            case PutCredential(execution=execution, place=place):
+                value = OriginCredential(place.scheme, place.host, place.port, place.header, frame.payload.decode())
+                self._credentials.setdefault(execution, []).append(value)
+            case Start(slot=slot):
+                request = request_of_wire(frame.payload)
+                self._slots[request.execution] = slot
+                self._executor.start(request, self._say)
+            case Stop(execution=execution, why=why):
+                self._executor.stop(execution, why)
+            case Settled(execution=execution):
+                self._executor.settled(execution)
+                self._credentials.pop(execution, None)
+                self._slots.pop(execution, None)
+            case Drain(grace=grace):
+                self._do(self._executor.drain(grace))
+            case RenewTrust():
+                # At once: an execution that is started after this trusts what is said in it.
+                self._egress.trust.replace(frame.payload or None)
+            case _:
+                replica.apply(self._book, self._namespace, frame)
+
+    @property
+    def wanted(self) -> int:
+        """See `FencePage.want`."""
+        return self._page.wanted
+
+    def alive(self, slot: int) -> bool:
+        """See `FencePage.kill`."""
+        return self._page.alive(slot)
+
+    async def caught_up(self) -> None:
+        """Wait until what is wanted was applied."""
+        while self.applied < self.wanted:
+            await self._newer.wait()
+
+    def _say(self, execution: str, word: Word) -> None:
+        said = Said(execution=execution, payload=word_to_wire(word))
+        if isinstance(word, Left | Answered):
+            self._channel.send_whole(said, seconds=TAKEN_SECONDS)
+        else:
+            self._channel.send(said)
+
+    def _now(self) -> datetime:
+        return datetime.fromtimestamp(time.monotonic() + self._page.clock_offset, UTC)
+
+    def _do(self, what: Awaitable[None]) -> None:
+        async def doing() -> None:
+            await what
+
+        task = asyncio.create_task(doing())
+        self._background.add(task)
+        task.add_done_callback(self._background.discard)
+
+
+class _Fence:
+    """See `execution.seam.Fence`."""
+
+    def __init__(self, cell: _Cell, slot: int) -> None:
+        self._cell = cell
+        self._slot = slot
+
+    @property
+    def alive(self) -> bool:
+        return self._cell.alive(self._slot)
+
+    @property
+    def behind(self) -> bool:
+        return self._cell.applied < self._cell.wanted
+
+    async def caught_up(self) -> None:
+        await self._cell.caught_up()
+
+
+class _Artifacts:
+    """See `execution.seam.Modules`: what the operator has handed over."""
+
+    def __init__(self) -> None:
+        self._files: dict[str, int] = {}
+        self._loaded: dict[str, LoadedModule] = {}
+
+    def put(self, frame: PutArtifact) -> None:
+        self.remove(frame.digest)
+        (descriptor,) = frame.descriptors
+        path = Path(f"/proc/self/fd/{descriptor}" if sys.platform == "linux" else f"/dev/fd/{descriptor}")
+        self._files[frame.digest] = descriptor
+        self._loaded[frame.digest] = LoadedModule(frame.digest, Artifact(path, frame.size_bytes, frame.start_bytes))
+
+    def remove(self, digest: str) -> None:
+        # Trap: a run that opens it in this moment has its own mapping, or finds it gone and fails; it is retried.
+        if self._loaded.pop(digest, None) is not None:
+            os.close(self._files.pop(digest))
+
+    def has(self, digest: str) -> bool:
+        return digest in self._loaded
+
+    async def load(self, digest: str, _fetch: Callable[[], Awaitable[bytes]], _namespace: str) -> LoadedModule:
+        if digest not in self._loaded:
+            raise Unsupplied("The compiled module was not handed over.")
+        return self._loaded[digest]
+
+    def forget(self, _digest: str) -> None:
+        pass  # what cannot be opened now cannot be opened the next time
+
+
+class _Supplies:
+    """See `execution.seam.Supplies`: what the operator has handed over."""
+
+    def __init__(self, credentials: dict[str, list[OriginCredential]]) -> None:
+        self._credentials = credentials
+
+    async def wasm(self, request: ExecutionRequest) -> bytes:
+        raise Unsupplied("The compiled module was not handed over.")
+
+    async def credentials(self, request: ExecutionRequest) -> tuple[OriginCredential, ...]:
+        return tuple(self._credentials.get(request.execution, ()))
+
+
+class _TimedGate:
+    """The gate, and how long each of its decisions took."""
+
+    def __init__(self, gate: Gate) -> None:
+        self._gate = gate
+        self.seconds: list[float] = []
+
+    def authorize(self, namespace: str, request: EvaluatedRequest, context: CallContext) -> Decision:
+        started = time.perf_counter()
+        decision = self._gate.authorize(namespace, request, context)
+        self.seconds.append(time.perf_counter() - started)
+        return decision
+
+    def is_still_valid(self, namespace: str, request: EvaluatedRequest, decision: Decision) -> bool:
+        return self._gate.is_still_valid(namespace, request, decision)
+
+
+class _Observer:
+    """See `execution.seam.ExecutionObserver`: it tells the operator."""
+
+    def __init__(self, channel: Channel, gate: _TimedGate) -> None:
+        self._channel = channel
+        self._gate = gate
+
+    def on_start(self, request: ExecutionRequest) -> None:
+        pass  # the operator has started it
+
+    def on_call(self, request: ExecutionRequest, call: CallEnd) -> None:
+        decided, self._gate.seconds = tuple(self._gate.seconds), []
+        self._channel.send(
+            Called(
+                execution=request.execution,
+                decision=call.decision,
+                code=call.code,
+                seconds=call.seconds,
+                decided=decided[:64],
+                number=call.number,
+                method=call.method,
+                url=call.url[:_MAX_URL],
+                policies=call.policies[:16],
+            )
+        )
+
+    def on_end(self, request: ExecutionRequest, report: Report, seconds: float) -> None:
+        pass  # the operator hears of it
+
+
+class _LogFrames(logging.Handler):
+    """Hands this process's log to the operator, so many lines a second."""
+
+    def __init__(self, channel: Channel) -> None:
+        super().__init__()
+        self._channel = channel
+        self._loop = asyncio.get_running_loop()
+        self._second, self._lines, self._dropped = 0, 0, 0
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """See logging. From any thread."""
+        try:
+            fields = {name: value for name, value in vars(record).items() if name not in _STANDARD}
+            text = self.format(record)[: MAX_LOG_BYTES // 4]
+            payload = json.dumps({"message": text, "fields": fields}, default=str).encode()
+            if len(payload) > MAX_LOG_BYTES:
+                payload = json.dumps({"message": text[:1024], "fields": {}}).encode()
+            frame = Logged(level=record.levelno, logger=record.name, payload=payload)
+            self._loop.call_soon_threadsafe(self._send, frame)
+        except Exception:
+            self.handleError(record)
+
+    def _send(self, frame: Logged) -> None:
+        now = int(time.monotonic())
+        if now != self._second:
+            if self._dropped:
+                text = f"{self._dropped} lines of the log were left out"
+                payload = json.dumps({"message": text, "fields": {}}).encode()
+                self._channel.send(replace(frame, level=logging.WARNING, payload=payload))
+            self._second, self._lines, self._dropped = now, 0, 0
+        self._lines += 1
+        if self._lines > MAX_LOG_LINES:
+            self._dropped += 1
+        else:
+            self._channel.send(frame)
+
+
+_STANDARD: Final = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
