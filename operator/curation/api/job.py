@@ -61,7 +61,10 @@ class ModuleReference(Model):
 
 
 class Retry(Model):
-    """Automatic retries of failed runs; only of the classes Timeout, HTTPUnavailable and ModuleUnavailable."""
+    """Automatic retries of failed runs; only of the classes Timeout, HTTPUnavailable and ModuleUnavailable.
+
+    A run that was Interrupted is retried too, and counts only if a limit of its worker has ended three in a row.
+    """
 
     limit: Annotated[int, Field(ge=0, le=20)] = 3
     """How many automatic retries one template may have. 0 turns them off."""
@@ -185,7 +188,9 @@ class Run(Model):
     attempt: Annotated[int, Field(ge=1, le=MAX_ATTEMPT)]
     """1, 2, ... under that generation, for whatever cause."""
     retries: Annotated[int, Field(ge=0, le=MAX_ATTEMPT)] = 0
-    """How many of the attempts were automatic retries."""
+    """How many of the attempts were automatic retries that count."""
+    interruptions: Annotated[int, Field(ge=0, le=MAX_ATTEMPT)] = 0
+    """How many attempts in a row, up to this one, were Interrupted and not counted."""
     template_digest: Annotated[str, Field(max_length=80)]
     """Digest of the template that this run executes."""
     module: RunModule

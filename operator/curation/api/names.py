@@ -67,11 +67,18 @@ class FailureClass(StrEnum):
     HTTP_UNAVAILABLE = "HTTPUnavailable"
     MODULE_UNAVAILABLE = "ModuleUnavailable"
     SESSION_FAILED = "SessionFailed"
+    INTERRUPTED = "Interrupted"
+    """The process that executed it ended, for no fault of the run that is known."""
 
     @property
     def retryable(self) -> bool:
         """Whether trying again, with nothing changed, may help."""
-        return self in (FailureClass.TIMEOUT, FailureClass.HTTP_UNAVAILABLE, FailureClass.MODULE_UNAVAILABLE)
+        return self in (
+            FailureClass.TIMEOUT,
+            FailureClass.HTTP_UNAVAILABLE,
+            FailureClass.MODULE_UNAVAILABLE,
+            FailureClass.INTERRUPTED,
+        )
 
 
 class Reason(StrEnum):

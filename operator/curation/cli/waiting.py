@@ -59,7 +59,10 @@ def _queued(known: Known) -> list[str]:
         case Reason.WRITE_REFUSED:
             return ["the API server to accept what the operator writes (see the message)"]
         case Reason.BACKOFF if status.retry_at is not None:
-            retries = status.run.retries if status.run else 0
+            run = status.run
+            if run is not None and run.interruptions:
+                return [f"the next attempt {_at(status.retry_at, known.now)}; that the last was interrupted counts not"]
+            retries = run.retries if run else 0
             return [
                 f"the next attempt {_at(status.retry_at, known.now)}, retry {retries + 1} of {job.spec.retry.limit}"
             ]

@@ -38,7 +38,8 @@ from curation.wasm.limits import LimitName, Limits, size_text
 MAX_TEXT = 1024
 """Characters of a module's own words in a message."""
 
-_CLASSES = {each.value: each for each in FailureClass}
+_CLASSES = {each.value: each for each in FailureClass if each is not FailureClass.INTERRUPTED}
+"""Those that a module may claim. That a run was interrupted is not its to say: such a run is retried for ever."""
 
 
 def guest_result(

@@ -120,6 +120,8 @@ class Lost:
     cause: str
     calls: Calls | None = None
     """None: nobody knows, so that something may have left and was not answered."""
+    over_limit: bool = False
+    """A limit of the process that executed it has ended that process, for which this run may be the reason."""
 
 
 Word = Accepted | Waiting | Refused | Left | Answered | Ended | Lost

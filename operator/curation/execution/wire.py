@@ -93,9 +93,10 @@ class _Failed(_Form):
     failure_class: Annotated[FailureClass, Field(strict=False)]
     message: str
     absent: bool = False
+    over_limit: bool = False
 
     def made(self) -> outcome.Result:
-        return outcome.Failed(self.failure_class, self.message, self.absent)
+        return outcome.Failed(self.failure_class, self.message, self.absent, self.over_limit)
 
 
 class _Denied(_Form):
@@ -245,9 +246,10 @@ class _Lost(_Form):
     kind: Literal["Lost"] = "Lost"
     cause: str
     calls: _Calls | None = None
+    over_limit: bool = False
 
     def made(self) -> seam.Word:
-        return seam.Lost(self.cause, self.calls.made() if self.calls is not None else None)
+        return seam.Lost(self.cause, self.calls.made() if self.calls is not None else None, self.over_limit)
 
 
 _WordForm = Annotated[_Accepted | _Waiting | _Refused | _Left | _Answered | _Ended | _Lost, Field(discriminator="kind")]

@@ -32,6 +32,8 @@ from curation.lifecycle.retry import retry_at
 from curation.lifecycle.table import Cause
 
 PROGRESS_INTERVAL: Final = timedelta(seconds=30)
+INTERRUPTIONS_BY_LIMIT: Final = 3
+"""So many attempts in a row whose process a limit has ended: then the run is taken for the reason, and it counts."""
 
 
 class Ruling(StrEnum):
@@ -161,10 +163,13 @@ def _failed(job: CurationJob, run: Run, failed: Failed, report: Report, moment: 
     now, retry = moment.now, job.spec.retry
     failure = failed.failure_class
     status = _end_failed(job.status, run, RunOutcome.FAILED, failure, report, now)
-    if failure.retryable and run.retries < retry.limit:
-        at = retry_at(now, run.retries, retry, moment.sample)
+    interruptions = _interruptions(run, failed)
+    if status.run is not None:
+        status = draft.update(status, run=status.run.model_copy(update={"interruptions": interruptions}))
+    if interruptions or (failure.retryable and run.retries < retry.limit):
+        at = retry_at(now, run.retries + max(interruptions - 1, 0), retry, moment.sample)
         message = f"Attempt {run.attempt} failed ({failure}): {draft.sentence(failed.message)}"
-        left = retry.limit - run.retries - 1
+        left = retry.limit - run.retries - (0 if interruptions else 1)
         status = draft.enter(status, Cause.RETRY, Phase.QUEUED, Reason.BACKOFF, message, now, retry_at=at)
         event = Event(EventReason.RETRY_SCHEDULED, f"{message} Retries left after the next: {left}.", warning=True)
     else:
@@ -172,6 +177,14 @@ def _failed(job: CurationJob, run: Run, failed: Failed, report: Report, moment: 
         status = draft.enter(status, Cause.FAILED, Phase.FAILED, failure, why, now)
         event = Event(EventReason.FAILED, f"Run {run.id} failed ({failure}): {why}", warning=True)
     return _applied(status, now, report.calls, events=(event,))
+
+
+def _interruptions(run: Run, failed: Failed) -> int:
+    """How many attempts in a row were interrupted, with this one; 0 if this one counts as a failure of the run."""
+    if failed.failure_class is not FailureClass.INTERRUPTED:
+        return 0
+    row = run.interruptions + 1
+    return 0 if failed.over_limit and row >= INTERRUPTIONS_BY_LIMIT else row
 
 
 def _denied(job: CurationJob, run: Run, denied: Denied, report: Report, moment: Moment) -> Verdict:

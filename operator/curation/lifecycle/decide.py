@@ -270,13 +270,15 @@ def _next_run(job: CurationJob, status: JobStatus, digest: str, facts: Facts) ->
         last = None
     generation = last.generation if last else job.metadata.generation
     attempt = last.attempt + 1 if last else 1
-    retries = (last.retries if last else 0) + (1 if status.retry_at is not None else 0)
+    interruptions = last.interruptions if last and status.retry_at is not None else 0
+    retries = (last.retries if last else 0) + (1 if status.retry_at is not None and not interruptions else 0)
     frozen = (status.frozen.config if status.frozen is not None else None) or {}
     return Run.model_construct(
         id=f"{job.metadata.uid}.g{generation}.a{attempt}",
         generation=generation,
         attempt=attempt,
         retries=retries,
+        interruptions=interruptions,
         template_digest=template_digest_of(job, status),
         module=RunModule.model_construct(name=job.spec.module_ref.name, digest=digest),
         holder=facts.holder,

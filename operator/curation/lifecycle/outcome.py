@@ -99,6 +99,8 @@ class Failed:
     message: str
     absent: bool = False
     """What it needed does not exist or may not be read: unlike a failed read, no mere retry mends that."""
+    over_limit: bool = False
+    """Of an interrupted one: a limit has ended the process that executed it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,5 +11,5 @@ def retry_at(now: datetime, retries: int, retry: Retry, sample: float) -> dateti
     `retries` is how many there were before; `sample` is drawn evenly from [0, 1).
     Source: "Exponential Backoff And Jitter", AWS Architecture Blog, 2015: full jitter spreads a burst best.
     """
-    ceiling = min(retry.max_delay_seconds, retry.initial_delay_seconds * 2**retries)
+    ceiling = min(retry.max_delay_seconds, retry.initial_delay_seconds * 2 ** min(retries, 32))
     return now + timedelta(seconds=ceiling * sample)

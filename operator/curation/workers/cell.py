@@ -97,8 +97,7 @@ class Cell:
         self._replica = Replica(book, namespace)
         self._loop = asyncio.get_running_loop()
         self.idle_since: float | None = self._loop.time()
-        self.succeeded = False
-        """Whether an execution of it has ended by itself."""
+        self._killed = False
         self._heard_at = self._asked_at = self._loop.time()
         try:
             self._child = Child(
@@ -215,7 +214,8 @@ class Cell:
 
     def kill(self, why: str) -> None:
         """End it at once."""
-        if not self.gone:
+        if not self.gone and not self._killed:
+            self._killed = True
             log.warning("the worker of namespace %s is ended: %s", self.namespace, why)
             self._child.kill()
 
@@ -260,7 +260,6 @@ class Cell:
                 execution = self.executions.get(id)
                 if execution is not None:  # else it is settled, and the worker has not heard of that
                     word: Word = word_of_wire(frame.payload)
-                    self.succeeded = True
                     execution.hear(word)
             case Called():
                 execution = self.executions.get(frame.execution)

@@ -67,9 +67,9 @@ class Execution:
         """It is stopped, and its worker was not told of it."""
         self.finish(Failed(FailureClass.TIMEOUT, f"the module was interrupted: its run is over ({self.dead})"))
 
-    def lost(self, cause: str) -> None:
+    def lost(self, cause: str, *, over_limit: bool = False) -> None:
         """Its worker has ended."""
-        self.hear(Lost(cause, self.calls))
+        self.hear(Lost(cause, self.calls, over_limit))
 
     def say(self, word: Word) -> None:
         """Say it to whoever listens now."""

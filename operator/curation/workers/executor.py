@@ -187,7 +187,7 @@ class WorkersExecutor:
             execution.finish(unprepared(error))
         except Exception as error:
             log.exception("execution %s could not be prepared", execution.id, extra=request.log_fields)
-            message = f"the operator failed to execute the module: {type(error).__name__}: {error}"
+            message = f"the operator failed to have the module executed: {type(error).__name__}: {error}"
             execution.finish(Failed(FailureClass.MODULE_UNAVAILABLE, message))
 
     async def _hand_over(self, execution: Execution, credentials: tuple[OriginCredential, ...]) -> None:
@@ -251,7 +251,7 @@ class WorkersExecutor:
         self._calmer.set()
         seconds = self._loop.time() - self._started_at.pop(execution.id, self._loop.time())
         request = execution.request
-        lost = Failed(FailureClass.MODULE_UNAVAILABLE, "")
+        lost = Failed(FailureClass.INTERRUPTED, "")
         report = word.report if isinstance(word, Ended) else Report(request.trigger, request.run, lost)
         self._notify(request, lambda observer: observer.on_end(request, report, seconds))
         if isinstance(word, Ended) and execution.cell is not None:
@@ -289,7 +289,7 @@ class WorkersExecutor:
         log.warning("%d executions are lost: %s", len(going), cause, extra={"namespace": cell.namespace})
         self._on_worker_end(cell.namespace, end)
         for execution in going:
-            execution.lost(cause)
+            execution.lost(cause, over_limit=end.limit is not None)
 
     def _look_after(self) -> None:
         if self._looking is None or self._looking.done():

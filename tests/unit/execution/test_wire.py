@@ -85,6 +85,7 @@ WORDS: list[Word] = [
     Ended(Report(Trigger.CANCEL, RUN, Cancelled())),
     Lost("killed", Calls(1, 0, 1)),
     Lost("killed"),
+    Lost("killed", over_limit=True),
 ]
 REQUESTS = [
     ExecutionRequest(Trigger.SUBMIT, RUN, "team", "job", ModuleBuild("m", "sha256:0")),

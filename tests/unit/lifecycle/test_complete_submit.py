@@ -12,6 +12,7 @@ from curation.lifecycle.outcome import (
     Calls,
     Cancelled,
     Completed,
+    Failed,
     Result,
     SessionFailed,
     SessionRef,
@@ -43,7 +44,7 @@ from tests.unit.lifecycle.builders import (
 LATER = NOW + seconds(3)
 NOTHING_LEFT = Calls()
 RETRYABLE = [FailureClass.TIMEOUT, FailureClass.HTTP_UNAVAILABLE, FailureClass.MODULE_UNAVAILABLE]
-FINAL = [failure for failure in FailureClass if failure not in RETRYABLE]
+FINAL = [failure for failure in FailureClass if failure not in (*RETRYABLE, FailureClass.INTERRUPTED)]
 
 
 def test_a_spawned_session_makes_the_job_running() -> None:
@@ -108,6 +109,36 @@ def test_retries_end_at_their_limit_and_are_counted_in_the_status() -> None:
 def test_no_retries_means_none() -> None:
     job = completed(claimed(new_job(retry={"limit": 0})), failed(FailureClass.TIMEOUT))
     assert (job.status.phase, job.status.reason) == ("Failed", "Timeout")
+
+
+INTERRUPTED = Failed(FailureClass.INTERRUPTED, "its worker was killed")
+OVER = Failed(FailureClass.INTERRUPTED, "its worker was out of memory", over_limit=True)
+
+
+def test_an_interrupted_run_is_retried_and_does_not_count() -> None:
+    job = claimed(new_job(retry={"limit": 1}))
+    for row in range(1, 6):
+        job = completed(job, INTERRUPTED)
+        assert (job.status.phase, job.status.reason) == ("Queued", "Backoff")
+        job = claimed(job, now=NOW + seconds(1000 * row))
+        assert job.status.run is not None
+        assert (job.status.run.retries, job.status.run.interruptions, job.status.run.attempt) == (0, row, row + 1)
+    job = completed(job, failed(FailureClass.TIMEOUT))
+    assert job.status.reason == "Backoff", "its one retry is still there"
+    job = claimed(job, now=NOW + seconds(9000))
+    assert job.status.run is not None
+    assert (job.status.run.retries, job.status.run.interruptions) == (1, 0)
+
+
+def test_a_run_that_a_limit_interrupts_three_times_in_a_row_counts() -> None:
+    job = claimed(new_job(retry={"limit": 0}))
+    for row in (1, 2):
+        job = completed(job, OVER)
+        assert job.status.reason == "Backoff"
+        job = claimed(job, now=NOW + seconds(1000 * row))
+    job = completed(job, OVER)
+    assert (job.status.phase, job.status.reason) == ("Failed", "Interrupted")
+    settled(job)
 
 
 def test_a_new_template_has_its_retries_anew() -> None:

@@ -56,7 +56,7 @@ def test_of_a_lost_execution_what_is_not_known_counts_as_left_and_not_answered(
     assert report is not None
     assert report.calls == counts
     assert isinstance(report.result, Failed)
-    assert report.result.failure_class.retryable
+    assert report.result.failure_class is FailureClass.INTERRUPTED
     assert "its process was killed" in report.result.message
 
 

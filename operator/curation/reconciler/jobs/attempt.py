@@ -98,8 +98,10 @@ class Attempt:
                 return self._end(report)
             case Refused(reason, retryable):
                 return self.fail(reason, absent=not retryable)
-            case Lost(cause, calls):
-                return self.fail(f"What became of the run is not known: {cause}", calls or self._calls())
+            case Lost(cause, calls, over_limit):
+                message = f"What became of the run is not known: {cause}"
+                failed = Failed(FailureClass.INTERRUPTED, message, over_limit=over_limit)
+                return self._end(Report(self.order.trigger, self.order.run, failed, calls or self._calls()))
         return None
 
     def fail(self, message: str, calls: Calls | None = None, *, absent: bool = False) -> Report:
