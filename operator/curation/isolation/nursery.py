@@ -7,6 +7,8 @@ import signal
 import socket
 import sys
 from contextlib import suppress
+from functools import partial
+from pathlib import Path
 from typing import Final
 
 from curation.isolation.channel import QueueFull
@@ -14,9 +16,13 @@ from curation.isolation.child import Child
 from curation.isolation.frames import Frame
 from curation.isolation.hardening import Hardening
 from curation.isolation.spawn import ChildEnd, Limit, Process, spawn
+from curation.isolation.supervisor import ASK_TEMPLATE
 from curation.isolation.template import FROM_TEMPLATE, TO_TEMPLATE, Ended, Fork, Forked, Kill
 
 log = logging.getLogger(__name__)
+
+_CONNECT_SECONDS: Final = 1.0
+"""A socket of this machine takes a connection at once, or its other end is not well."""
 
 FORKS: Final = sys.platform == "linux"
 """Elsewhere a fork of a process that has loaded system libraries is not safe, or has no pidfd to be waited for."""
@@ -25,10 +31,14 @@ FORKS: Final = sys.platform == "linux"
 class Nursery:
     """Starts children for one event loop, in a thread that lives as long as they do. Close it after them."""
 
-    def __init__(self, template: str, *, forks: bool = FORKS) -> None:
-        """`template` is the target of the template's process, "module:function": it imports, and then serves."""
+    def __init__(self, template: str, *, forks: bool = FORKS, supervisor: Path | None = None) -> None:
+        """`template` is the target of the template's process, "module:function": it imports, and then serves.
+
+        With `supervisor`, the socket of one, the template and all children are in its container.
+        """
         self._target = template
-        self._forks = forks
+        self._forks = forks or supervisor is not None
+        self._supervisor = supervisor
         self._template: Child | None = None
         self._numbers = itertools.count(1)
         self._children: dict[int, _Forked] = {}
@@ -42,7 +52,12 @@ class Nursery:
         """Start the template, if none runs, so that the first child need not wait for it. Raises OSError."""
         if self._forks and self._template is None:
             template = Child(
-                self._target, Hardening(), to_child=TO_TEMPLATE, from_child=FROM_TEMPLATE, on_frame=self._heard
+                self._target,
+                Hardening(),
+                to_child=TO_TEMPLATE,
+                from_child=FROM_TEMPLATE,
+                on_frame=self._heard,
+                start=spawn if self._supervisor is None else partial(_Elsewhere, self._supervisor),
             )
             self._template = template
             template.ended.add_done_callback(lambda ended: self._lost(template, ended))
@@ -103,6 +118,36 @@ class Nursery:
             if child.template is template:
                 del self._children[number]
                 child.end = ChildEnd(child.pid, -signal.SIGKILL, None, "its template has ended")
+
+
+class _Elsewhere:
+    """A template in another container: see `spawn.Process`."""
+
+    stderr = None
+    pid = 0
+
+    def __init__(self, supervisor: Path, _target: str, _hardening: Hardening) -> None:
+        self.channel = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            self.channel.settimeout(_CONNECT_SECONDS)
+            self.channel.connect(str(supervisor))
+            self.channel.sendall(ASK_TEMPLATE)
+        except BaseException:
+            self.channel.close()
+            raise
+
+    def drain(self) -> bool:
+        """Its container's log has it."""
+        return False
+
+    def kill(self) -> None:
+        """It ends with the connection."""
+        with suppress(OSError):
+            self.channel.shutdown(socket.SHUT_RDWR)
+
+    def reaped(self) -> ChildEnd | None:
+        """Its supervisor does that; what can be known here is that the connection has ended."""
+        return ChildEnd(0, 0, None, "the connection to its supervisor has ended")
 
 
 class _Forked:

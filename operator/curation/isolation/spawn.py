@@ -154,23 +154,30 @@ def spawn(target: str, hardening: Hardening, *, channel_buffer: int | None = Non
         if channel_buffer is not None:
             for each in (ours, theirs):
                 each.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, channel_buffer)
-        told = {"target": target, "channel": theirs.fileno(), "parent": os.getpid(), "hardening": asdict(hardening)}
-        process = subprocess.Popen(
-            isolated_command(_START, json.dumps(told)),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            pass_fds=[theirs.fileno()],
-            cwd="/",
-            env=empty_environment(),
-            start_new_session=True,  # the terminal's Ctrl-C is for the parent
-        )
+        process = execute(target, hardening, theirs, stderr=subprocess.PIPE)
     except BaseException:
         ours.close()
         raise
     finally:
         theirs.close()
     return Spawned(process, ours)
+
+
+def execute(
+    target: str, hardening: Hardening, channel: socket.socket, *, stderr: int | None = None
+) -> "subprocess.Popen[bytes]":
+    """Start a child with this end of a channel. Raises OSError if no process can be started."""
+    told = {"target": target, "channel": channel.fileno(), "parent": os.getpid(), "hardening": asdict(hardening)}
+    return subprocess.Popen(
+        isolated_command(_START, json.dumps(told)),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=stderr,
+        pass_fds=[channel.fileno()],
+        cwd="/",
+        env=empty_environment(),
+        start_new_session=True,  # the terminal's Ctrl-C is for the parent
+    )
 
 
 def isolated_command(code: str, *arguments: str) -> list[str]:

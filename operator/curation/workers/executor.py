@@ -58,8 +58,11 @@ class WorkersExecutor:
         on_worker_end: Callable[[str, ChildEnd], None] = lambda *_: None,
         clock_offset: Callable[[], float] = lambda: 0.0,
         idle_seconds: float = IDLE_SECONDS,
+        nursery: Nursery | None = None,
     ) -> None:
-        """`on_decision` hears how many seconds each decision of a gate took; `clock_offset` is `ServerClock.offset`."""
+        """`nursery` (None: its own) is whoever starts the workers; it is closed with this.
+
+        `on_decision` hears how many seconds each decision of a gate took; `clock_offset` is `ServerClock.offset`."""
         self._store = store
         self._book = book
         self._supplies = supplies
@@ -69,7 +72,7 @@ class WorkersExecutor:
         self._on_worker_end = on_worker_end
         self._clock_offset = clock_offset
         self._idle_seconds = idle_seconds
-        self._nursery = Nursery(TARGET)
+        self._nursery = nursery or Nursery(TARGET)
         self._cells: dict[str, Cell] = {}
         self._ending: set[asyncio.Task[None]] = set()
         self._executions: dict[str, Execution] = {}
@@ -192,8 +195,8 @@ class WorkersExecutor:
 
     async def _hand_over(self, execution: Execution, credentials: tuple[OriginCredential, ...]) -> None:
         request, module = execution.request, await self._module(execution.request, execution.say)
-        await self._calm(execution)
         while True:
+            await self._calm(execution)
             cell, file = self._cell(request.namespace), None
             if not cell.has(module.digest):
                 try:
@@ -204,7 +207,9 @@ class WorkersExecutor:
                     continue
             try:
                 # Without a stay: what is told to this worker now it has.
-                if self._cell(request.namespace) is cell and (file is not None or cell.has(module.digest)):
+                current = self._cells.get(request.namespace) is cell and not cell.gone
+                if current and (file is not None or cell.has(module.digest)):
+                    cell.set_clock(self._clock_offset())
                     execution.preparing, execution.cell = None, cell
                     cell.start(execution, module, file, credentials)
                     return
@@ -218,13 +223,30 @@ class WorkersExecutor:
         return await self._store.load(request.module.digest, lambda: self._supplies.wasm(request), request.namespace)
 
     async def _calm(self, execution: Execution) -> None:
-        """Wait while the workers of its namespace die again and again."""
-        _, until = self._deaths.get(execution.request.namespace, (0, 0.0))
-        if (seconds := until - self._loop.time()) > 0:
-            execution.say(Waiting("the worker of its namespace has died, and is started again in a while"))
-            await asyncio.sleep(seconds)
+        """Wait while the workers of its namespace die again and again, or none can be started."""
+        namespace = execution.request.namespace
+        while True:
+            _, until = self._deaths.get(namespace, (0, 0.0))
+            if (seconds := until - self._loop.time()) > 0:
+                execution.say(Waiting("the worker of its namespace has died, and is started again in a while"))
+                await asyncio.sleep(seconds)
+            try:
+                self._cell(namespace)
+            except OSError as error:
+                log.warning("no worker can be started: %s", error, extra={"namespace": namespace})
+                execution.say(Waiting(f"no worker can be started: {error}"))
+                self._delay(namespace)
+            else:
+                return
+
+    def _delay(self, namespace: str) -> None:
+        """A worker of this namespace has died, or could not be started: the next one is started a while later."""
+        deaths, _ = self._deaths.get(namespace, (0, 0.0))
+        delay = min(_LAST_DELAY, _FIRST_DELAY * 2 ** min(deaths, 16))
+        self._deaths[namespace] = deaths + 1, self._loop.time() + delay
 
     def _cell(self, namespace: str) -> Cell:
+        """Its worker, which is started if there is none. Raises OSError."""
         cell = self._cells.get(namespace)
         if cell is None or cell.gone:
             cell = self._cells[namespace] = Cell(
@@ -283,9 +305,7 @@ class WorkersExecutor:
         if not going:
             return
         cause = f"the worker of its namespace has ended ({cell.fault or end})"
-        deaths, _ = self._deaths.get(cell.namespace, (0, 0.0))
-        delay = min(_LAST_DELAY, _FIRST_DELAY * 2**deaths)
-        self._deaths[cell.namespace] = deaths + 1, self._loop.time() + delay
+        self._delay(cell.namespace)
         log.warning("%d executions are lost: %s", len(going), cause, extra={"namespace": cell.namespace})
         self._on_worker_end(cell.namespace, end)
         for execution in going:

@@ -1,0 +1,114 @@
+"""The supervisor: serves templates at a Unix socket, for a parent in another container. The first process of its own.
+
+Whoever connects and asks gets a template whose channel is that very connection: see `template`. It ends with the
+connection, and all its children with it. There is one at a time: a new connection ends the one before, whose other end
+is gone or has been replaced. It holds nothing and keeps nothing.
+"""
+
+import select
+import signal
+import socket
+import subprocess
+import sys
+from contextlib import suppress
+from pathlib import Path
+from typing import Final
+
+from curation.isolation.hardening import Hardening
+from curation.isolation.spawn import execute
+
+ASK_TEMPLATE: Final = b"T"
+ASK_ALIVE: Final = b"A"
+ALIVE: Final = b"alive"
+_ASK_SECONDS: Final = 5.0
+"""For whoever connects to say what for."""
+
+
+def serve(path: Path, target: str) -> None:
+    """Serve until SIGTERM. Raises OSError if the socket cannot be made."""
+    with suppress(FileNotFoundError):
+        path.unlink()  # of one that was killed
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
+        listener.bind(str(path))
+        # The parent has another user; the folder, which this pod alone has, gives both one group.
+        path.chmod(0o660)
+        listener.listen(4)
+        _Supervisor(listener, target).run()
+
+
+def alive(path: Path) -> bool:
+    """Whether a supervisor answers there."""
+    try:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as asking:
+            asking.settimeout(_ASK_SECONDS)
+            asking.connect(str(path))
+            asking.sendall(ASK_ALIVE)
+            return asking.recv(len(ALIVE)) == ALIVE
+    except OSError:
+        return False
+
+
+class _Supervisor:
+    def __init__(self, listener: socket.socket, target: str) -> None:
+        self._listener = listener
+        self._target = target
+        self._template: subprocess.Popen[bytes] | None = None
+
+    def run(self) -> None:
+        stop, stopped = socket.socketpair()
+        signal.set_wakeup_fd(stop.fileno(), warn_on_full_buffer=False)
+        stop.setblocking(False)
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD):
+            signal.signal(number, lambda *_: None)
+        waiting = select.poll()
+        waiting.register(self._listener, select.POLLIN)
+        waiting.register(stopped, select.POLLIN)
+        while True:
+            ready = {descriptor for descriptor, _ in waiting.poll()}
+            if stopped.fileno() in ready and {signal.SIGTERM, signal.SIGINT} & set(stopped.recv(64)):
+                break
+            if self._template is not None and self._template.poll() is not None:
+                _say(f"the template has ended with {self._template.returncode}")
+                self._template = None
+            if self._listener.fileno() in ready:
+                self._answer()
+        self._end()
+
+    def _answer(self) -> None:
+        connection, _ = self._listener.accept()
+        with connection:
+            connection.settimeout(_ASK_SECONDS)
+            try:
+                asked = connection.recv(1)
+                if asked == ASK_ALIVE:
+                    connection.sendall(ALIVE)
+                elif asked == ASK_TEMPLATE:
+                    self._end()
+                    connection.setblocking(True)
+                    self._template = execute(self._target, Hardening(), connection, stderr=None)
+            except OSError as error:
+                _say(f"a connection has failed: {error}")
+
+    def _end(self) -> None:
+        template, self._template = self._template, None
+        if template is not None:
+            template.kill()  # its children are ended with it
+            template.wait()
+
+
+def _say(text: str) -> None:
+    sys.stderr.write(f"{text}\n")
+    sys.stderr.flush()
+
+
+def main(arguments: list[str]) -> int:
+    """`python -m curation.isolation.supervisor serve|alive PATH TARGET`."""
+    verb, path = arguments[0], Path(arguments[1])
+    if verb == "alive":
+        return 0 if alive(path) else 1
+    serve(path, arguments[2])
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
