@@ -125,6 +125,14 @@ _SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace
     envvar="CURATION_WITHOUT_CLUSTER_POLICIES",
     help="With -n: cluster policies do not count, and need not be readable.",
 )
+@click.option(
+    "--workers-socket",
+    type=click.Path(path_type=Path),
+    metavar="PATH",
+    envvar="CURATION_WORKERS_SOCKET",
+    help="Modules run in the container in which 'curation-operator workers' serves this socket; by default they run "
+    "in processes that the operator starts.",
+)
 @click.option("--no-lease", is_flag=True, envvar="CURATION_NO_LEASE", help="Work without electing a leader.")
 @click.option(
     "--lease-namespace",
@@ -201,6 +209,7 @@ def run(
     notify_key_file: Path | None,
     identity: str | None,
     without_cluster_policies: bool,
+    workers_socket: Path | None,
     no_lease: bool,
     lease_namespace: str | None,
     lease_name: str,
@@ -250,6 +259,7 @@ def run(
         notify=_receiver(notify_url, notify_key_file, allow_cidrs, deny_cidrs, ca_bundle),
         identity=identity or os.uname().nodename,
         cluster_policies=not without_cluster_policies,
+        workers_socket=workers_socket,
         lease=lease,
         http_host=host,
         http_port=port,

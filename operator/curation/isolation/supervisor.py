@@ -5,6 +5,7 @@ connection, and all its children with it. There is one at a time: a new connecti
 is gone or has been replaced. It holds nothing and keeps nothing.
 """
 
+import os
 import select
 import signal
 import socket
@@ -20,6 +21,11 @@ from curation.isolation.spawn import execute
 ASK_TEMPLATE: Final = b"T"
 ASK_ALIVE: Final = b"A"
 ALIVE: Final = b"alive"
+SUPERVISE: Final = (
+    "import sys; arguments, sys.path[:] = sys.argv[1:4], sys.argv[4:]; "
+    "from curation.isolation.supervisor import main; sys.exit(main(arguments))"
+)
+"""The code for `spawn.isolated_command`: serve or alive, the path, the template's target."""
 _ASK_SECONDS: Final = 5.0
 """For whoever connects to say what for."""
 
@@ -56,8 +62,9 @@ class _Supervisor:
 
     def run(self) -> None:
         stop, stopped = socket.socketpair()
+        for each in (stop, stopped):
+            each.setblocking(False)
         signal.set_wakeup_fd(stop.fileno(), warn_on_full_buffer=False)
-        stop.setblocking(False)
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD):
             signal.signal(number, lambda *_: None)
         waiting = select.poll()
@@ -65,14 +72,22 @@ class _Supervisor:
         waiting.register(stopped, select.POLLIN)
         while True:
             ready = {descriptor for descriptor, _ in waiting.poll()}
-            if stopped.fileno() in ready and {signal.SIGTERM, signal.SIGINT} & set(stopped.recv(64)):
+            if stopped.fileno() in ready and {signal.SIGTERM, signal.SIGINT} & set(stopped.recv(4096)):
                 break
-            if self._template is not None and self._template.poll() is not None:
-                _say(f"the template has ended with {self._template.returncode}")
-                self._template = None
+            self._reap()
             if self._listener.fileno() in ready:
                 self._answer()
         self._end()
+
+    def _reap(self) -> None:
+        """Whatever has ended: the first process of a container inherits the children of one that was killed."""
+        if self._template is not None and self._template.poll() is not None:
+            _say(f"the template has ended with {self._template.returncode}")
+            self._template = None
+        own = self._template.pid if self._template is not None else 0
+        with suppress(ChildProcessError):
+            while (ended := os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOWAIT | os.WNOHANG)) and ended.si_pid != own:
+                os.waitpid(ended.si_pid, 0)
 
     def _answer(self) -> None:
         connection, _ = self._listener.accept()
@@ -102,13 +117,9 @@ def _say(text: str) -> None:
 
 
 def main(arguments: list[str]) -> int:
-    """`python -m curation.isolation.supervisor serve|alive PATH TARGET`."""
+    """See `SUPERVISE`."""
     verb, path = arguments[0], Path(arguments[1])
     if verb == "alive":
         return 0 if alive(path) else 1
     serve(path, arguments[2])
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))

@@ -45,10 +45,10 @@ from curation.workers.frames import (
 )
 from curation.workers.page import FencePage
 from curation.workers.replica import Replica
+from curation.workers.targets import WORKER
 
 log = logging.getLogger(__name__)
 
-TARGET: Final = "curation.workers.worker:main"
 STALLED_SECONDS: Final = 5.0
 """A worker that takes nothing for so long, while something waits for it, is killed."""
 SILENT_SECONDS: Final = 30.0
@@ -101,7 +101,7 @@ class Cell:
         self._heard_at = self._asked_at = self._loop.time()
         try:
             self._child = Child(
-                TARGET,
+                WORKER,
                 settings.hardening,
                 to_child=TO_WORKER,
                 from_child=FROM_WORKER,

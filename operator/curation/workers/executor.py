@@ -15,22 +15,23 @@ from curation.execution.seam import (
     Ended,
     ExecutionObserver,
     ExecutionRequest,
-    Liveness,
+    Held,
     Lost,
     Sink,
     Supplies,
     Unsupplied,
     Waiting,
+    process_liveness,
 )
 from curation.execution.unprepared import unprepared
 from curation.isolation.nursery import Nursery
 from curation.isolation.spawn import ChildEnd
-from curation.lifecycle.outcome import Failed, FailureClass, Report, Trigger
+from curation.lifecycle.outcome import Failed, FailureClass, Liveness, Report, Trigger
 from curation.wasm.module_errors import ModuleLoadError, ModuleUnreadable
 from curation.wasm.store import LoadedModule, ModuleStore
 from curation.workers.cell import Cell, Settings, sealed
 from curation.workers.execution import Execution
-from curation.workers.template import TARGET
+from curation.workers.targets import TEMPLATE
 
 log = logging.getLogger(__name__)
 
@@ -72,7 +73,7 @@ class WorkersExecutor:
         self._on_worker_end = on_worker_end
         self._clock_offset = clock_offset
         self._idle_seconds = idle_seconds
-        self._nursery = nursery or Nursery(TARGET)
+        self._nursery = nursery or Nursery(TEMPLATE)
         self._cells: dict[str, Cell] = {}
         self._ending: set[asyncio.Task[None]] = set()
         self._executions: dict[str, Execution] = {}
@@ -85,10 +86,6 @@ class WorkersExecutor:
         self._loop = asyncio.get_running_loop()
         self._looking: asyncio.Task[None] | None = None
         book.subscribe(self._on_policies)
-
-    def warm(self) -> None:
-        """Have workers ready to be forked. Raises OSError."""
-        self._nursery.warm()
 
     @property
     def workers(self) -> dict[str, int]:
@@ -144,11 +141,11 @@ class WorkersExecutor:
             if known.cell is not None:
                 known.cell.settled(known)
 
-    def liveness(self, execution: str) -> Liveness:
+    def liveness(self, held: Held) -> Liveness:
         """See `seam.Executor`. What another process executes is not known here."""
-        known = self._executions.get(execution)
+        known = self._executions.get(held.execution)
         if known is None:
-            return Liveness.UNKNOWN
+            return process_liveness(held, Liveness.UNKNOWN)
         return Liveness.ALIVE if known.end is None else Liveness.GONE
 
     async def drain(self, grace: float) -> None:

@@ -6,7 +6,6 @@ from curation.checking import checker
 from curation.isolation.template import serve
 from curation.workers import worker
 
-TARGET = "curation.workers.template:main"
 TARGETS = (worker.main, checker.main)
 """What its children do: imported here, so that they need not."""
 

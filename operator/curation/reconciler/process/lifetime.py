@@ -29,6 +29,7 @@ from curation.cluster.writer import Writer
 from curation.egress.reach import Reach
 from curation.egress.trust import Trust
 from curation.execution.seam import Supplies
+from curation.isolation.nursery import Nursery
 from curation.isolation.orphans import Orphans
 from curation.notifying.notifier import Notifier
 from curation.oci.puller import Puller
@@ -60,6 +61,7 @@ from curation.reconciler.runtime.settings import Settings
 from curation.wasm.store import ModuleStore
 from curation.workers.cell import Settings as CellSettings
 from curation.workers.executor import WorkersExecutor
+from curation.workers.targets import TEMPLATE
 
 log = logging.getLogger(__name__)
 
@@ -171,6 +173,12 @@ class Process:
         reach = Reach.of(settings.allow_cidrs, settings.deny_cidrs, settings.ca_bundle)
         trust = Trust(settings.ca_bundle)
 
+        nursery = Nursery(TEMPLATE, supervisor=settings.workers_socket)
+        try:
+            nursery.warm()
+        except OSError as error:  # its container may be still to come: that is tried again for each execution
+            log.warning("no worker can be started yet: %s", error)
+
         def executor_of(supplies: Supplies) -> WorkersExecutor:
             return WorkersExecutor(
                 store,
@@ -180,6 +188,7 @@ class Process:
                 observer=metrics,
                 on_decision=metrics.policy_decision.observe,
                 clock_offset=lambda: clock.offset,
+                nursery=nursery,
             )
 
         files = self._watched_files(connection, trust, notifier)
@@ -193,7 +202,6 @@ class Process:
         checkers = Checkers()
         plan.add("checkers", checkers.close)
         work = assemble(context, executor_of, store, puller, health, checkers)
-        work.executor.warm()
         self._on_trust = work.executor.renew_trust
         plan.add("executor", lambda: work.executor.drain(GRACE_SECONDS))
         plan.add("checkers", work.policies.judging.close)

@@ -54,6 +54,8 @@ class Settings:
     """How long an approval is kept that was revoked or has expired; None: for ever."""
     notify: ReceiverSettings | None = None
     """Where it is told what happens; None: nowhere."""
+    workers_socket: Path | None = None
+    """Where a supervisor starts the workers, in a container of its own; None: they are started by this process."""
     identity: str = field(default_factory=socket.gethostname)
     lease: LeaseSettings | None = None
     http_host: str = "127.0.0.1"

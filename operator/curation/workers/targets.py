@@ -1,0 +1,6 @@
+"""What the processes of this package are started with: see `isolation.spawn`. By itself, since their code is large."""
+
+from typing import Final
+
+TEMPLATE: Final = "curation.workers.template:main"
+WORKER: Final = "curation.workers.worker:main"
