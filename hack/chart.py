@@ -295,11 +295,12 @@ def _deployment(item: Object) -> str:
     pod = item["spec"]["template"]
     pod["metadata"]["__PODANNOTATIONS__"] = None
     pod["spec"]["__POD__"] = None
-    (container,) = pod["spec"]["containers"]
-    container["image"] = "__IMAGE__"
-    container["__PULL__"] = None
-    del container["resources"]
-    container["__RESOURCES__"] = None
+    container, workers = pod["spec"]["containers"]
+    for each, resources in ((container, "__RESOURCES__"), (workers, "__WORKERRESOURCES__")):
+        each["image"] = "__IMAGE__"
+        each["__PULL__"] = None
+        del each["resources"]
+        each[resources] = None
     args = container["args"]
     args[args.index("--log-format=json")] = "__LOGFORMAT__"
     args.append("__ARGUMENTS__")
@@ -320,6 +321,7 @@ def _deployment(item: Object) -> str:
             "VOLUMES": _VOLUMES,
             "PULL": "{{- with .Values.image.pullPolicy }}\n        imagePullPolicy: {{ . }}\n{{- end }}",
             "RESOURCES": "        resources:\n{{ toYaml .Values.resources | indent 10 }}",
+            "WORKERRESOURCES": "        resources:\n{{ toYaml .Values.workers.resources | indent 10 }}",
             "PODANNOTATIONS": (
                 "{{- with .Values.podAnnotations }}\n      annotations:\n{{ toYaml . | indent 8 }}\n{{- end }}"
             ),

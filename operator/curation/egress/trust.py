@@ -1,9 +1,12 @@
 """Whom the client trusts: the one place that makes the TLS context of outbound connections."""
 
 import asyncio
+import os
 import ssl
+import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 
@@ -55,8 +58,21 @@ class Trust:
         content = self._bundle.read_bytes() if isinstance(self._bundle, Path) else self._bundle
         if content is not None:
             # Trap: the library takes a text too, but of a file also comments and further kinds of PEM.
-            with tempfile.NamedTemporaryFile() as copy:
-                copy.write(content)
-                copy.flush()
-                context.load_verify_locations(cafile=copy.name)
+            with _file_of(content) as name:
+                context.load_verify_locations(cafile=name)
         return context, content
+
+
+@contextmanager
+def _file_of(content: bytes) -> Iterator[str]:
+    """The name of a file that holds this: on Linux in memory, since a worker may have no folder to write to."""
+    if sys.platform != "linux":
+        with tempfile.NamedTemporaryFile() as copy:
+            copy.write(content)
+            copy.flush()
+            yield copy.name
+        return
+    with os.fdopen(os.memfd_create("authorities", os.MFD_CLOEXEC), "wb") as memory:
+        memory.write(content)
+        memory.flush()
+        yield f"/proc/self/fd/{memory.fileno()}"

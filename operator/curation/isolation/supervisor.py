@@ -12,6 +12,7 @@ import socket
 import subprocess
 import sys
 from contextlib import suppress
+from math import ceil
 from pathlib import Path
 from typing import Final
 
@@ -26,6 +27,10 @@ SUPERVISE: Final = (
     "from curation.isolation.supervisor import main; sys.exit(main(arguments))"
 )
 """The code for `spawn.isolated_command`: serve or alive, the path, the template's target."""
+STOP_SECONDS: Final = 10.0
+"""Both containers of a pod are told to stop at once: the parent, which stops in 5 s, is first to end what runs here."""
+_STOPS: Final = frozenset({signal.SIGTERM, signal.SIGINT, signal.SIGALRM})
+"""The first asks for an end; the second, which may be the alarm of the first, ends it at once."""
 _ASK_SECONDS: Final = 5.0
 """For whoever connects to say what for."""
 
@@ -65,17 +70,23 @@ class _Supervisor:
         for each in (stop, stopped):
             each.setblocking(False)
         signal.set_wakeup_fd(stop.fileno(), warn_on_full_buffer=False)
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD):
+        for number in (*_STOPS, signal.SIGCHLD):
             signal.signal(number, lambda *_: None)
+        stops, stopping = 0, False
         waiting = select.poll()
         waiting.register(self._listener, select.POLLIN)
         waiting.register(stopped, select.POLLIN)
         while True:
             ready = {descriptor for descriptor, _ in waiting.poll()}
-            if stopped.fileno() in ready and {signal.SIGTERM, signal.SIGINT} & set(stopped.recv(4096)):
-                break
+            stops += stopped.fileno() in ready and bool(_STOPS & set(stopped.recv(4096)))
             self._reap()
-            if self._listener.fileno() in ready:
+            if stops > 1 or (stops and self._template is None):
+                break
+            if stops and not stopping:
+                stopping = True
+                waiting.unregister(self._listener)
+                signal.alarm(ceil(STOP_SECONDS))
+            elif self._listener.fileno() in ready:
                 self._answer()
         self._end()
 
@@ -123,3 +134,7 @@ def main(arguments: list[str]) -> int:
         return 0 if alive(path) else 1
     serve(path, arguments[2])
     return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
