@@ -51,8 +51,10 @@ log = logging.getLogger(__name__)
 
 STALLED_SECONDS: Final = 5.0
 """A worker that takes nothing for so long, while something waits for it, is killed."""
-SILENT_SECONDS: Final = 30.0
+SILENT_SECONDS: Final = 60.0
 """One that does not answer for so long is, too: it is stopped, or computes for ever on its event loop."""
+START_SECONDS: Final = 180.0
+"""For a new one to answer for the first time: its template may be still to come, on a machine that has much to do."""
 ASK_SECONDS: Final = 5.0
 MAX_ARTIFACTS: Final = 32
 """Compiled modules that one worker has at a time."""
@@ -98,7 +100,8 @@ class Cell:
         self._loop = asyncio.get_running_loop()
         self.idle_since: float | None = self._loop.time()
         self._killed = False
-        self._heard_at = self._asked_at = self._loop.time()
+        self._asked_at = self._loop.time()
+        self._heard_at: float | None = None
         try:
             self._child = Child(
                 WORKER,
@@ -203,7 +206,10 @@ class Cell:
         now = self._loop.time()
         if self.gone:
             return
-        if (stalled := self._child.stalled_seconds()) > STALLED_SECONDS:
+        if self._heard_at is None:
+            if now - self._asked_at > START_SECONDS:
+                self.kill(f"it has not begun to work within {START_SECONDS:.0f} s")
+        elif (stalled := self._child.stalled_seconds()) > STALLED_SECONDS:
             self.kill(f"it takes nothing for {stalled:.0f} s")
         elif self._heard_at >= self._asked_at:
             if now - self._asked_at > ASK_SECONDS:

@@ -40,7 +40,7 @@ IDLE_SECONDS: Final = 30.0
 _LOOK_SECONDS: Final = 1.0
 _FIRST_DELAY: Final = 0.5
 _LAST_DELAY: Final = 60.0
-_END_SECONDS: Final = 1.0
+_END_SECONDS: Final = 0.25
 """For a worker to say how its executions have ended, after the time that they had to end."""
 
 

@@ -27,7 +27,7 @@ from curation.wasm.limits import Limits
 from curation.wasm.module_bytes import digest_of
 from curation.wasm.store import ModuleStore
 
-GENEROUS = 60
+GENEROUS = 240
 """Seconds after which a test that waits has failed."""
 
 NAMESPACE = "team"

@@ -47,7 +47,7 @@ WORK: Final = (
     Step("cancels", _OURS),
     Step("loads of modules", _OURS),
     # Before kopf's end, which cancels the tasks of executions: their guests would go on in their threads.
-    Step("executor", GRACE_SECONDS + 2 * _OURS),
+    Step("executor", GRACE_SECONDS + 0.75),
 )
 """The end of the work. Also for a process that has lost the lease, at once."""
 
