@@ -63,6 +63,7 @@ _VALUES: Final[dict[tuple[str, str], Iterable[str] | str]] = {
     ("curation_run_duration_seconds", "trigger"): tuple(each.value for each in Trigger),
     ("curation_run_duration_seconds", "outcome"): tuple(each.__name__ for each in get_args(Result)),
     ("curation_module_pulls_total", "result"): PULL_RESULTS,
+    ("curation_worker_ends_total", "limit"): ("memory", "other", "none"),
     ("curation_http_calls_total", "decision"): ("allowed", "denied", "none"),
     ("curation_http_calls_total", "code"): (
         "the HTTP status of a response (`5xx` and the like for one that is not registered); else `denied`, "

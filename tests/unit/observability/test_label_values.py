@@ -26,6 +26,7 @@ OURS = {
     "resource",
     "verb",
     "webhook",
+    "limit",
 }
 
 

@@ -6,6 +6,7 @@ import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from curation.egress.reach import Reach
@@ -49,3 +50,11 @@ async def end_of(heard: Heard) -> Word:
         while not isinstance(heard.words[-1], Ended | Lost):  # noqa: ASYNC110 - a word that is heard
             await asyncio.sleep(0.01)
     return heard.words[-1]
+
+
+def environment(pid: int) -> bytes:
+    return Path(f"/proc/{pid}/environ").read_bytes()
+
+
+def parent(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])

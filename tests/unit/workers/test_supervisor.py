@@ -18,7 +18,7 @@ from testing.operator_process import PROGRAM
 from tests.guests.wat import Script
 from tests.unit.execution.conftest import GENEROUS, Rig, ended, until
 from tests.unit.execution.conftest import rig as in_process
-from tests.unit.workers.rigs import end_of, with_workers, worker
+from tests.unit.workers.rigs import end_of, environment, parent, with_workers, worker
 
 __all__ = ["in_process"]
 DONE = {"action": "Completed", "output": {}}
@@ -123,11 +123,3 @@ async def test_the_check_of_the_command_says_whether_workers_are_served(supervis
     assert await asyncio.to_thread(supervisor.check) == 1
     await supervisor.started()
     assert await asyncio.to_thread(supervisor.check) == 0
-
-
-def environment(pid: int) -> bytes:
-    return Path(f"/proc/{pid}/environ").read_bytes()
-
-
-def parent(pid: int) -> int:
-    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])

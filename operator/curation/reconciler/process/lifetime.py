@@ -187,6 +187,7 @@ class Process:
                 CellSettings(reach, lambda: trust.content, threads),
                 observer=metrics,
                 on_decision=metrics.policy_decision.observe,
+                on_worker_end=metrics.worker_ended,
                 clock_offset=lambda: clock.offset,
                 nursery=nursery,
             )

@@ -17,6 +17,7 @@ from curation.api.names import Phase
 from curation.cluster.request_labels import Asked
 from curation.cluster.resources import KINDS
 from curation.execution.seam import CallEnd, ExecutionRequest
+from curation.isolation.spawn import ChildEnd, Limit
 from curation.lifecycle.outcome import Report
 from curation.notifying.notice import NoticeType
 
@@ -92,6 +93,14 @@ class Metrics:
             ["decision", "code"],
             registry=registry,
         )
+        self.worker_ends = Counter(
+            "curation_worker_ends_total",
+            "Workers that ended with executions in flight, by the limit that was reached: memory, other or none.",
+            ["limit"],
+            registry=registry,
+        )
+        for limit in ("memory", "other", "none"):
+            self.worker_ends.labels(limit=limit)
         self.policy_decision = Histogram(
             "curation_policy_decision_seconds", "Time of one decision of the gate.", buckets=_FAST, registry=registry
         )
@@ -314,6 +323,11 @@ class Metrics:
         self.runs_in_flight.dec()
         outcome = type(report.result).__name__
         self.run_duration.labels(trigger=request.trigger.value, outcome=outcome).observe(seconds)
+
+    def worker_ended(self, _namespace: str, end: ChildEnd) -> None:
+        """A worker ended with executions in flight."""
+        limit = "none" if end.limit is None else "memory" if end.limit is Limit.MEMORY else "other"
+        self.worker_ends.labels(limit=limit).inc()
 
     def request(self, asked: Asked, code: str, _seconds: float) -> None:
         """A `RequestObserver` of the cluster layer."""
