@@ -10,6 +10,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+from curation.reconciler.process.certificates import unsigned
+
 
 def self_signed(folder: Path, name: str) -> tuple[Path, ssl.SSLContext]:
     """A certificate for a name or an IPv4 address that is its own authority: its PEM file, and a server's context."""
@@ -19,13 +21,7 @@ def self_signed(folder: Path, name: str) -> tuple[Path, ssl.SSLContext]:
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name), number])
     now = datetime.datetime.now(datetime.UTC)
     signed = (
-        x509.CertificateBuilder()
-        .subject_name(subject)
-        .issuer_name(subject)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - datetime.timedelta(hours=1))
-        .not_valid_after(now + datetime.timedelta(hours=1))
+        unsigned(subject, subject, key.public_key(), now, datetime.timedelta(hours=1))
         .add_extension(x509.SubjectAlternativeName([_general(name)]), critical=False)
         .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
         .sign(key, hashes.SHA256())

@@ -16,7 +16,9 @@ from typing import Final
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+from cryptography.x509.oid import ExtendedKeyUsageOID
+
+from curation.reconciler.process.certificates import common_name, unsigned, usage
 
 log = logging.getLogger(__name__)
 
@@ -26,7 +28,6 @@ TRUSTED_FOR: Final = timedelta(minutes=2)
 """How long the next authority is trusted before its certificate is shown: until every API server has seen it."""
 SHOWN_FOR: Final = timedelta(minutes=10)
 """How long the next certificate is shown before the old authority goes: until every replica shows it."""
-_BACKDATED: Final = timedelta(hours=1)
 _TIME: Final = "%Y-%m-%dT%H:%M:%SZ"
 
 
@@ -141,19 +142,19 @@ def make(names: tuple[str, ...], now: datetime) -> Pair:
     """A new authority, and the one certificate that it signs."""
     authority_key, key = (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))
     # A name of its own each: two authorities of one name in a bundle would be taken for each other.
-    issuer = _name(f"curation-operator-webhook {x509.random_serial_number():x}"[:64])
+    issuer = common_name(f"curation-operator-webhook {x509.random_serial_number():x}"[:64])
     authority = (
-        _builder(issuer, issuer, authority_key.public_key(), now)
+        unsigned(issuer, issuer, authority_key.public_key(), now, VALID)
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-        .add_extension(_usage(signs=True), critical=True)
+        .add_extension(usage(signs=True), critical=True)
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(authority_key.public_key()), critical=False)
         .sign(authority_key, hashes.SHA256())
     )
     certificate = (
-        _builder(issuer, _name(names[0][:64]), key.public_key(), now)
+        unsigned(common_name(names[0][:64]), issuer, key.public_key(), now, VALID)
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .add_extension(x509.SubjectAlternativeName([x509.DNSName(name) for name in names]), critical=False)
-        .add_extension(_usage(signs=False), critical=True)
+        .add_extension(usage(signs=False), critical=True)
         .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
         .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(authority_key.public_key()), critical=False)
         .sign(authority_key, hashes.SHA256())
@@ -163,38 +164,6 @@ def make(names: tuple[str, ...], now: datetime) -> Pair:
     )
     encoded = (each.public_bytes(serialization.Encoding.PEM) for each in (certificate, authority))
     return Pair(next(encoded), private, next(encoded))
-
-
-def _builder(
-    issuer: x509.Name, subject: x509.Name, key: ec.EllipticCurvePublicKey, now: datetime
-) -> x509.CertificateBuilder:
-    return (
-        x509.CertificateBuilder()
-        .issuer_name(issuer)
-        .subject_name(subject)
-        .public_key(key)
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - _BACKDATED)
-        .not_valid_after(now + VALID)
-    )
-
-
-def _usage(*, signs: bool) -> x509.KeyUsage:
-    return x509.KeyUsage(
-        digital_signature=not signs,
-        key_cert_sign=signs,
-        crl_sign=signs,
-        content_commitment=False,
-        key_encipherment=False,
-        data_encipherment=False,
-        key_agreement=False,
-        encipher_only=False,
-        decipher_only=False,
-    )
-
-
-def _name(text: str) -> x509.Name:
-    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, text)])
 
 
 def _line(pem: bytes) -> bytes:
