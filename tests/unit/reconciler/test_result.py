@@ -13,7 +13,7 @@ from tests.unit.reconciler.disconnected import disconnected, key
 from tests.unit.reconciler.virtual_time import in_virtual_time, now
 
 SAY = Say({"kind": "CurationJob"}, Event(EventReason.COMPLETED, "done"), {})
-ROOMS = ("jobs", "approvals", "sources")
+ROOMS = ("process", "jobs", "approvals", "sources")
 
 
 @pytest.mark.parametrize(

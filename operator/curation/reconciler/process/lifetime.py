@@ -208,7 +208,7 @@ class Process:
         plan.add("checkers", work.policies.judging.close)
         await self._serve_webhook(context, files)
         for kind, cache in context.caches.items():
-            cache.listen(self._while_working(_waker(queue, kind)))
+            cache.listen(self._while_working(_waker(context, kind)))
 
         plan.add("executions", work.runs.close)
         plan.add("executions", work.jobs.close)
@@ -436,10 +436,10 @@ def _noting(watching: Watching, kind: ResourceKind) -> Listener:
     return note
 
 
-def _waker(queue: WorkQueue[Key], kind: ResourceKind) -> Callable[[Stored | None, Stored | None], None]:
+def _waker(context: Context, kind: ResourceKind) -> Callable[[Stored | None, Stored | None], None]:
     def wake(old: Stored | None, new: Stored | None) -> None:
         known = new or old
         assert known is not None
-        queue.add(Key(kind, known.namespace, known.name))
+        context.wake(Key(kind, known.namespace, known.name))
 
     return wake
