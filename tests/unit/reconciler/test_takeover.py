@@ -1,16 +1,24 @@
 """The holder rule: which run of another process may be abandoned and replaced."""
 
+import asyncio
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from curation.api.digest import template_digest
 from curation.api.job import CurationJob
+from curation.cluster.answers import WriteAnswer, Written
+from curation.cluster.resources import JOBS
 from curation.execution.seam import Held, process_liveness
 from curation.lifecycle.outcome import Liveness
+from curation.reconciler.approvals.asking import Approvals
+from curation.reconciler.approvals.grants import Grants
 from curation.reconciler.jobs import orders
 from curation.reconciler.jobs.takeover import Takeover
-from tests.unit.reconciler.disconnected import Rig, disconnected, job, key, run_status
+from curation.reconciler.runtime.job_index import JobIndex
+from curation.reconciler.runtime.key import Key
+from tests.unit.reconciler.disconnected import Rig, disconnected, document, job, key, run_status
 from tests.unit.reconciler.virtual_time import in_virtual_time, loop
 
 WALL = 120.0  # the default of a module that is not known
@@ -117,3 +125,29 @@ async def test_before_it_leads_a_process_waits_like_for_a_later_run(tmp_path: Pa
         rig.memories.forget(key(), None)
         seconds.append(10.0 + WALL)
         assert seen(rule, foreign()) is UNKNOWN, "a forgotten job is watched from the beginning"
+
+
+@in_virtual_time
+async def test_a_run_of_another_process_is_looked_at_again_when_it_may_be_taken_over_and_then_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with disconnected(tmp_path) as rig:
+        written: list[Any] = []
+
+        async def write_status(_key: Key, version: int, _old: object, new: Any) -> WriteAnswer:
+            written.append(new)
+            return Written(document(version=version + 1, status=new))
+
+        monkeypatch.setattr(rig.context, "write_status", write_status)
+        digest = {"templateDigest": template_digest(job().spec)}
+        shown = {**run_status("Submitted", holder="other/9"), **digest}
+        rig.context.caches[JOBS].put(document(status=shown, spec={"timeouts": {"submittedSeconds": 86400}}))
+        jobs = rig.jobs(Approvals(rig.context, Grants(rig.context, JobIndex(rig.context.metrics))))
+        jobs._takeover._monotonic = loop().time
+        first = await jobs.reconcile(key())
+        assert first.after == pytest.approx(WALL)
+        assert written == []
+        await asyncio.sleep(WALL)
+        await jobs.reconcile(key())
+        (status,) = written
+        assert [entry["outcome"] for entry in status["history"]] == ["Abandoned"]
