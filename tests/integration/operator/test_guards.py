@@ -99,6 +99,8 @@ async def test_a_late_completion_does_not_reach_a_run_that_another_process_claim
 async def test_no_call_leaves_before_the_claim_is_written(world: World, proxy: FaultProxy, tmp_path: Path) -> None:
     await world.prepare()
     operator = await world.start_operator(kubeconfig=proxy.kubeconfig(tmp_path))
+    await world.create_job("first")
+    await world.until_phase("Running", "first")  # so the module is ready, and the next write of a status is a claim
     claim = proxy.inject(held_request(UPDATE, STATUS))
     await world.create_job("job-0")
     await claim.reached.wait()
@@ -109,7 +111,7 @@ async def test_no_call_leaves_before_the_claim_is_written(world: World, proxy: F
     claim.release()
     await world.until_phase("Running", "job-0")
     await world.settled()
-    await assert_completions(operator, applied=2)
+    await assert_completions(operator, applied=3)
 
 
 async def test_two_operators_without_a_lease_do_not_take_each_others_runs(world: World) -> None:
