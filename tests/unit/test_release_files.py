@@ -34,7 +34,8 @@ def test_artifact_hub_is_told_of_each_kind() -> None:
 def test_the_defaults_of_the_chart_are_those_of_the_deployment() -> None:
     values, deployment = read(CHART / "values.yaml"), read(ROOT / "manifests" / "base" / "deployment.yaml")
     assert values["replicas"] == deployment["spec"]["replicas"]
-    (container,) = deployment["spec"]["template"]["spec"]["containers"]
+    containers = deployment["spec"]["template"]["spec"]["containers"]
+    (container,) = (each for each in containers if each["name"] == "operator")
     assert values["resources"] == container["resources"]
     assert f"--log-format={values['log']['format']}" in container["args"]
 

@@ -32,6 +32,13 @@ def _all() -> Iterator[dict[str, Any]]:
             yield from _documents(path)
 
 
+def _operator(pod: dict[str, Any]) -> dict[str, Any]:
+    """The operator's own container."""
+    (found,) = (each for each in pod["containers"] if each["name"] == "operator")
+    container: dict[str, Any] = found
+    return container
+
+
 def _roles() -> dict[str, dict[str, Any]]:
     return {f"{item['kind']}/{item['metadata']['name']}": item for item in _all() if item.get("rules")}
 
@@ -73,7 +80,7 @@ def test_the_namespaced_role_is_the_cluster_role_without_cluster_policies() -> N
 
 
 def test_the_probes_learn_within_90_s_that_a_watch_hangs_or_the_loop_is_blocked() -> None:
-    (container,) = _documents(_MANIFESTS / "base" / "deployment.yaml")[0]["spec"]["template"]["spec"]["containers"]
+    container = _operator(_documents(_MANIFESTS / "base" / "deployment.yaml")[0]["spec"]["template"]["spec"])
     for name, path in (("livenessProbe", "/healthz"), ("readinessProbe", "/readyz")):
         probe = container[name]
         assert probe["httpGet"]["path"] == path
@@ -85,7 +92,7 @@ def test_the_probes_learn_within_90_s_that_a_watch_hangs_or_the_loop_is_blocked(
 
 def test_what_is_compiled_outlasts_the_container() -> None:
     pod = _documents(_MANIFESTS / "base" / "deployment.yaml")[0]["spec"]["template"]["spec"]
-    (container,) = pod["containers"]
+    container = _operator(pod)
     (folder,) = (each.partition("=")[2] for each in container["args"] if each.startswith("--module-cache="))
     (mount,) = (each for each in container["volumeMounts"] if Path(folder).is_relative_to(each["mountPath"]))
     # Not the mount itself: a volume's own folder is open to its group.
