@@ -191,6 +191,14 @@ _SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace
     envvar="CURATION_LOG_LEVEL",
 )
 @click.option(
+    "--log-calls",
+    type=click.Choice(["denied", "all"]),
+    default="denied",
+    show_default=True,
+    envvar="CURATION_LOG_CALLS",
+    help="Which calls of modules are in the log, each with who decided about it.",
+)
+@click.option(
     "--module-cache",
     type=click.Path(file_okay=False, path_type=Path),
     envvar="CURATION_MODULE_CACHE",
@@ -219,6 +227,7 @@ def run(
     https_key: Path | None,
     log_format: str,
     log_level: str,
+    log_calls: str,
     module_cache: Path | None,
 ) -> None:
     """Run the operator until it is stopped.
@@ -260,6 +269,7 @@ def run(
         identity=identity or os.uname().nodename,
         cluster_policies=not without_cluster_policies,
         workers_socket=workers_socket,
+        log_all_calls=log_calls == "all",
         lease=lease,
         http_host=host,
         http_port=port,

@@ -28,6 +28,7 @@ from curation.cluster.watching import Watching
 from curation.cluster.writer import Writer
 from curation.egress.reach import Reach
 from curation.egress.trust import Trust
+from curation.execution.decision_log import DecisionLog
 from curation.execution.seam import Supplies
 from curation.isolation.nursery import Nursery
 from curation.isolation.orphans import Orphans
@@ -185,7 +186,7 @@ class Process:
                 book,
                 supplies,
                 CellSettings(reach, lambda: trust.content, threads),
-                observer=metrics,
+                observer=DecisionLog(metrics, allowed=settings.log_all_calls),
                 on_decision=metrics.policy_decision.observe,
                 on_worker_end=metrics.worker_ended,
                 clock_offset=lambda: clock.offset,

@@ -56,6 +56,8 @@ class Settings:
     """Where it is told what happens; None: nowhere."""
     workers_socket: Path | None = None
     """Where a supervisor starts the workers, in a container of its own; None: they are started by this process."""
+    log_all_calls: bool = False
+    """Whether calls of modules that were allowed are logged too."""
     identity: str = field(default_factory=socket.gethostname)
     lease: LeaseSettings | None = None
     http_host: str = "127.0.0.1"
