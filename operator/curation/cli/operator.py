@@ -11,6 +11,7 @@ from curation.authz.cedar_schema import SCHEMA_TEXT
 from curation.cli.build import build
 from curation.cli.check_module import check
 from curation.cli.run import run
+from curation.cli.sandbox import sandbox
 from curation.cli.serve_workers import workers
 from curation.cli.trial import try_module
 
@@ -39,6 +40,7 @@ main.add_command(build)
 main.add_command(check)
 main.add_command(try_module)
 main.add_command(workers)
+main.add_command(sandbox)
 
 
 if __name__ == "__main__":

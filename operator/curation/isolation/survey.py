@@ -1,0 +1,100 @@
+"""What this machine gives to the walls around workers: each wall is tried, not guessed. Standard library only."""
+
+import fcntl
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from curation.isolation.nursery import FORKS
+
+_F_ADD_SEALS: Final = 1033
+_F_SEAL_FUTURE_WRITE: Final = 0x0010
+_UNLIMITED: Final = 1 << 60
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One wall."""
+
+    name: str
+    active: bool
+    text: str
+    """What it does; where it is not active, what is lost."""
+
+
+def survey() -> Iterator[Finding]:
+    """Try all of them."""
+    yield _finding(
+        "template",
+        FORKS,
+        "workers are forked in milliseconds from a process that holds nothing",
+        "each worker is executed, which takes a second and more memory",
+    )
+    yield _finding(
+        "parent-death signal",
+        sys.platform == "linux",
+        "a worker ends with its parent",
+        "a killed operator leaves workers",
+    )
+    yield _finding(
+        "unreadable memory",
+        sys.platform == "linux",
+        "no process of the same user reads a worker's memory",
+        "any process of the same user can read a worker's memory",
+    )
+    yield _finding(
+        "sealed fence page",
+        _tried(_sealed_page),
+        "the operator alone can write which executions may send",
+        "a worker that is broken out of could write the page",
+    )
+    limit = _memory_limit()
+    yield _finding(
+        "memory limit of this container",
+        limit is not None,
+        f"{(limit or 0) >> 20} MiB: what takes more is ended here, and nowhere else",
+        "none: what workers take is taken from the whole machine",
+    )
+    yield _finding(
+        "user",
+        not hasattr(os, "geteuid") or os.geteuid() != 0,
+        f"uid {os.geteuid() if hasattr(os, 'geteuid') else '?'}",
+        "root: whoever breaks out of a worker is root in this container",
+    )
+
+
+def _finding(name: str, active: bool, text: str, lost: str) -> Finding:
+    return Finding(name, active, text if active else lost)
+
+
+def _tried(what: Callable[[], bool]) -> bool:
+    with suppress(OSError, AttributeError):
+        return what()
+    return False
+
+
+def _sealed_page() -> bool:
+    descriptor = os.memfd_create("survey", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+    try:
+        os.ftruncate(descriptor, 4096)
+        fcntl.fcntl(descriptor, _F_ADD_SEALS, _F_SEAL_FUTURE_WRITE)
+        try:
+            os.write(descriptor, b"x")
+        except PermissionError:
+            return True
+        return False
+    finally:
+        os.close(descriptor)
+
+
+def _memory_limit() -> int | None:
+    """Of the cgroup that this process is in, as it sees it: version 2, then 1."""
+    for place in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
+        with suppress(OSError, ValueError):
+            limit = int(Path(place).read_text())
+            return limit if limit < _UNLIMITED else None
+    return None
