@@ -121,7 +121,8 @@ async def test_a_flood_of_the_health_port_does_not_stop_the_work(world: World, k
 
 async def test_with_the_arguments_of_the_deployment_it_is_healthy_on_ipv4_and_ipv6(world: World) -> None:
     file = Path(__file__).parents[3] / "manifests" / "base" / "deployment.yaml"
-    (container,) = yaml.safe_load(file.read_text(encoding="utf-8"))["spec"]["template"]["spec"]["containers"]
+    containers = yaml.safe_load(file.read_text(encoding="utf-8"))["spec"]["template"]["spec"]["containers"]
+    (container,) = (each for each in containers if each["name"] == "operator")
     (bind,) = [argument for argument in container["args"] if argument.startswith("--http-bind=")]
     host, _, port = bind.rpartition(":")
     assert port == str(container["ports"][0]["containerPort"])
