@@ -1,10 +1,16 @@
 """No byte leaves after a stop or a withdrawn permission, whatever the worker does in that moment."""
 
+import asyncio
 import os
 import signal
+from functools import partial
 from pathlib import Path
 
+from curation.execution.seam import Answered
+from curation.isolation.frames import Frame
 from curation.lifecycle.outcome import Calls
+from curation.workers.cell import Cell
+from curation.workers.frames import Revision
 from tests.guests.wat import Script
 from tests.unit.execution.conftest import NAMESPACE, PERMIT, Rig, ended, until
 from tests.unit.workers.rigs import send, worker
@@ -55,6 +61,34 @@ async def test_a_permission_that_is_withdrawn_while_the_worker_is_stopped_lets_n
     assert rig.peer.count("/more") == 0
     assert report.calls.left == 1
     assert report.calls.last_denied is not None
+
+
+async def test_while_the_frames_about_a_withdrawn_permission_are_on_their_way_nothing_leaves(rig: Rig) -> None:
+    """As where a socket is full: the page says that the worker is behind, and it waits for what it lacks."""
+    heard = rig.start(Script().call(post(rig, "/hold")).call(post(rig, "/more")).ok(DONE))
+    await rig.peer.reached("/hold")
+    cell = rig.executor._cells[NAMESPACE]
+    send, held = cell._send, list[Frame]()
+    cell._send = lambda frame, **_: held.append(frame)
+    applied = cell._replica.revision
+    rig.book.remove_policy(NAMESPACE, "p")
+    assert held
+    rig.peer.go_on.set()
+    await until(lambda: Answered(1) in heard.words)
+    for _ in range(20):  # its loop turns, and it could have sent the next call by now
+        asked = asyncio.get_running_loop().time()
+        send(Revision(number=applied))
+        await until(partial(heard_since, cell, asked))
+    assert rig.peer.count("/more") == 0
+    for frame in held:
+        send(frame)
+    report = await ended(heard)
+    assert rig.peer.count("/more") == 0
+    assert report.calls.last_denied is not None
+
+
+def heard_since(cell: Cell, when: float) -> bool:
+    return cell._heard_at is not None and cell._heard_at > when
 
 
 async def test_what_is_decided_slowly_is_decided_anew_when_a_permission_is_withdrawn_meanwhile(rig: Rig) -> None:
