@@ -55,6 +55,8 @@ SILENT_SECONDS: Final = 60.0
 """One that does not answer for so long is, too: it is stopped, or computes for ever on its event loop."""
 START_SECONDS: Final = 180.0
 """For a new one to answer for the first time: its template may be still to come, on a machine that has much to do."""
+MAX_LOG_LINES: Final = 300
+"""Of one worker in a second."""
 ASK_SECONDS: Final = 5.0
 MAX_ARTIFACTS: Final = 32
 """Compiled modules that one worker has at a time."""
@@ -100,6 +102,7 @@ class Cell:
         self._loop = asyncio.get_running_loop()
         self.idle_since: float | None = self._loop.time()
         self._killed = False
+        self._second = self._lines = 0
         self._asked_at = self._loop.time()
         self._heard_at: float | None = None
         try:
@@ -270,24 +273,34 @@ class Cell:
             case Called():
                 execution = self.executions.get(frame.execution)
                 if execution is not None:
+                    if frame.decision not in ("allowed", "denied", "none"):
+                        raise FrameRefused("a decision that there is not")
                     decision = cast(Literal["allowed", "denied", "none"], frame.decision)
                     call = CallEnd(
                         frame.number, decision, frame.code, frame.seconds, frame.method, frame.url, frame.policies
                     )
                     self._on_call(execution, call, frame.decided)
             case Logged():
-                _log(frame, self.namespace)
+                self._log(frame)
+
+    def _log(self, frame: Logged) -> None:
+        """A line of its log. Trap: it may be said by whoever has got into the worker, so it is bounded here too."""
+        now = int(self._loop.time())
+        if now != self._second:
+            self._second, self._lines = now, 0
+        self._lines += 1
+        if self._lines > MAX_LOG_LINES:
+            return
+        read = json.loads(frame.payload)
+        fields = {str(name): value for name, value in dict(read["fields"]).items() if name not in _TAKEN}
+        fields["namespace"] = self.namespace
+        known = frame.logger in logging.root.manager.loggerDict  # else each name would be kept for ever
+        level = min(max(frame.level, logging.DEBUG), logging.CRITICAL)
+        logging.getLogger(frame.logger if known else __name__).log(level, "%s", str(read["message"]), extra=fields)
 
     def _ended(self, on_end: Callable[["Cell", ChildEnd], None], end: ChildEnd) -> None:
         self._page.close()
         on_end(self, end)
-
-
-def _log(frame: Logged, namespace: str) -> None:
-    read = json.loads(frame.payload)
-    fields = {str(name): value for name, value in read["fields"].items() if name not in _TAKEN}
-    fields.setdefault("namespace", namespace)
-    logging.getLogger(frame.logger).log(frame.level, "%s", read["message"], extra=fields)
 
 
 _TAKEN: Final = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime"}
