@@ -18,6 +18,7 @@ from curation.api.files import file_schemas
 from hack.manifest_schemas import FOLDER, manifest_schemas
 
 ROOT = Path(__file__).resolve().parent.parent
+WORLD = ROOT / "modules/wit/curation.wit"
 CONTRACT = ("rust", "javascript", "python/curation_guest")
 """The packages of the contract, in `modules/contract`."""
 _HEADER = "# Generated from operator/curation/api by `make generate`; do not edit.\n"
@@ -33,7 +34,7 @@ def generated() -> dict[str, str]:
     for name, schema in {**contract_schemas(), **file_schemas()}.items():
         files[f"docs/schemas/{name}.json"] = json.dumps(schema, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
     # A package holds all that it needs: npm leaves links out, and so the world is copied.
-    world = (ROOT / "modules/wit/curation.wit").read_text(encoding="utf-8")
+    world = WORLD.read_text(encoding="utf-8")
     files.update({f"modules/contract/{package}/wit/curation.wit": world for package in CONTRACT})
     return files
 
