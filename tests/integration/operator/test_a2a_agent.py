@@ -74,7 +74,8 @@ async def test_a_task_whose_operator_died_before_it_knew_of_it_is_found_and_canc
     await world.start_operator()
     await world.until_phase("Running", seconds=180)
     assert world.status("job-0")["run"]["attempt"] > 1
-    assert tasks(world, agent, 1) == ["CANCELED"]
+    # The next attempt waits for no clean-up of the one before.
+    await world.until(lambda: tasks(world, agent, 1) == ["CANCELED"], "what the first attempt has made is cancelled")
     assert tasks(world, agent, world.status("job-0")["run"]["attempt"]) != ["CANCELED"]
 
 
