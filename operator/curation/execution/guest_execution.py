@@ -53,6 +53,11 @@ class GuestExecution:
         """Say it to whoever listens now."""
         self.sink(self.request.execution, word)
 
+    @property
+    def end(self) -> Ended | None:
+        """What was said of its end; None while it goes on."""
+        return Ended(self.report) if self.report is not None else None
+
     def kill(self, reason: str) -> None:
         """No further request of it leaves; one on the wire is awaited; a spinning guest is interrupted."""
         if self.request.trigger is not Trigger.CANCEL:

@@ -5,32 +5,25 @@ waits for slow services included: the pool's size is the number of executions at
 """
 
 import asyncio
-import logging
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 
 from curation.execution.guest_execution import GuestExecution
+from curation.execution.ledger import Ledger
 from curation.execution.probe import GuestProbe
 from curation.execution.seam import (
     Authorizer,
-    Ended,
     ExecutionObserver,
     ExecutionRequest,
     Fence,
-    Held,
-    Lost,
     Modules,
     Sender,
     Sink,
     Supplies,
-    process_liveness,
 )
-from curation.lifecycle.outcome import Liveness
 from curation.wasm.watchdog import Watchdog
-
-logger = logging.getLogger(__name__)
 
 MAX_CONCURRENT = 256
 """Default size of the pool."""
@@ -39,7 +32,7 @@ MOST_CONCURRENT = 4096
 """wasmtime was measured to take about 5,000 live instances in one process."""
 
 
-class InProcessExecutor:
+class InProcessExecutor(Ledger[GuestExecution]):
     """Runs at most `max_concurrent` guests at a time; further executions wait for a thread. See `seam.Executor`."""
 
     def __init__(
@@ -63,6 +56,7 @@ class InProcessExecutor:
         """
         if not 1 <= max_concurrent <= MOST_CONCURRENT:
             raise ValueError(f"max_concurrent must be 1 to {MOST_CONCURRENT}, not {max_concurrent}")
+        super().__init__(observer)
         self.store = store
         self.gate = gate
         self.sender = sender
@@ -74,11 +68,6 @@ class InProcessExecutor:
         self.pool = ThreadPoolExecutor(max_workers=max_concurrent, thread_name_prefix="wasm-guest")
         self.concluding = threading.Lock()
         self._most = max_concurrent
-        self._observer = observer
-        self._executions: dict[str, GuestExecution] = {}
-        """That were started and are not settled."""
-        self._stopped: dict[str, str] = {}
-        """Why executions are not to begin that were not started yet."""
         self._closed = False
         self.in_flight = 0
         """Executions that have not ended."""
@@ -88,51 +77,16 @@ class InProcessExecutor:
         """Whether one more execution would wait for a thread."""
         return self.in_flight > self._most
 
-    def start(self, request: ExecutionRequest, sink: Sink) -> None:
-        """See `seam.Executor`."""
-        known = self._executions.get(request.execution)
-        if known is not None:
-            self.attach(request.execution, sink)
-            return
+    def _begin(self, request: ExecutionRequest, sink: Sink, why: str | None) -> None:
         self.in_flight += 1
         execution = self._executions[request.execution] = GuestExecution(request, sink, self)
-        why = self._stopped.pop(request.execution, None)
         if why is not None:
             execution.kill(why)
         if self._closed:
             execution.abort()
 
-    def attach(self, execution: str, sink: Sink) -> None:
-        """See `seam.Executor`."""
-        known = self._executions.get(execution)
-        if known is None:
-            sink(execution, Lost("this process does not execute it"))
-            return
-        known.sink = sink
-        if known.report is not None:
-            known.say(Ended(known.report))
-
-    def stop(self, execution: str, why: str) -> None:
-        """See `seam.Executor`."""
-        known = self._executions.get(execution)
-        if known is None:
-            self._stopped[execution] = why
-        else:
-            known.kill(why)
-
-    def settled(self, execution: str) -> None:
-        """See `seam.Executor`."""
-        self._stopped.pop(execution, None)
-        known = self._executions.get(execution)
-        if known is not None and known.report is not None:
-            del self._executions[execution]
-
-    def liveness(self, held: Held) -> Liveness:
-        """See `seam.Executor`. What another process executes is not known here."""
-        known = self._executions.get(held.execution)
-        if known is None:
-            return process_liveness(held, Liveness.UNKNOWN)
-        return Liveness.ALIVE if known.report is None else Liveness.GONE
+    def _kill(self, known: GuestExecution, why: str) -> None:
+        known.kill(why)
 
     async def drain(self, grace: float) -> None:
         """See `seam.Executor`. No thread is left."""
@@ -154,15 +108,6 @@ class InProcessExecutor:
         await shutdown
         own.shutdown()  # its thread has nothing left to do
         self.watchdog.stop()
-
-    def notify(self, about: ExecutionRequest, what: Callable[[ExecutionObserver], None]) -> None:
-        """Notifies the observer, whose failures are its own."""
-        if self._observer is None:
-            return
-        try:
-            what(self._observer)
-        except Exception:
-            logger.exception("an observer of executions failed", extra=about.log_fields)
 
     def _going(self) -> list[GuestExecution]:
         return [each for each in self._executions.values() if not each.task.done()]

@@ -1,6 +1,5 @@
 """What this machine gives to the walls around workers: each wall is tried, not guessed. Standard library only."""
 
-import fcntl
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -10,9 +9,8 @@ from pathlib import Path
 from typing import Final
 
 from curation.isolation.nursery import FORKS
+from curation.isolation.sealing import F_SEAL_FUTURE_WRITE, seal
 
-_F_ADD_SEALS: Final = 1033
-_F_SEAL_FUTURE_WRITE: Final = 0x0010
 _UNLIMITED: Final = 1 << 60
 
 
@@ -81,7 +79,7 @@ def _sealed_page() -> bool:
     descriptor = os.memfd_create("survey", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
     try:
         os.ftruncate(descriptor, 4096)
-        fcntl.fcntl(descriptor, _F_ADD_SEALS, _F_SEAL_FUTURE_WRITE)
+        seal(descriptor, F_SEAL_FUTURE_WRITE)
         try:
             os.write(descriptor, b"x")
         except PermissionError:

@@ -21,6 +21,7 @@ from curation.isolation.child import Child
 from curation.isolation.frames import Frame, FrameRefused
 from curation.isolation.hardening import Hardening
 from curation.isolation.nursery import Nursery
+from curation.isolation.sealing import seal
 from curation.isolation.spawn import ChildEnd
 from curation.wasm.store import LoadedModule
 from curation.workers.execution import Execution
@@ -60,8 +61,6 @@ MAX_LOG_LINES: Final = 300
 ASK_SECONDS: Final = 5.0
 MAX_ARTIFACTS: Final = 32
 """Compiled modules that one worker has at a time."""
-_SEALS: Final = 0x0001 | 0x0002 | 0x0004 | 0x0008
-_F_ADD_SEALS: Final = 1033
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,9 +238,9 @@ class Cell:
         else:
             assert file is not None, "the caller has asked"
             used = {each.request.module.digest for each in self.executions.values()}
-            for old in [each for each in self._artifacts if each not in used][
-                : len(self._artifacts) + 1 - MAX_ARTIFACTS
-            ]:
+            # Trap: a slice to a negative place is no empty one.
+            too_many = max(0, len(self._artifacts) + 1 - MAX_ARTIFACTS)
+            for old in [each for each in self._artifacts if each not in used][:too_many]:
                 del self._artifacts[old]
                 self._send(ArtifactGone(digest=old))
             self._send(
@@ -319,7 +318,7 @@ def sealed(path: Path) -> int:
                 offset += sent
             if offset != size:
                 raise OSError(f"{path} has become shorter")
-            fcntl.fcntl(descriptor, _F_ADD_SEALS, _SEALS)
+            seal(descriptor, fcntl.F_SEAL_WRITE)
         except BaseException:
             os.close(descriptor)
             raise

@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 class Execution:
     """It was started, and is not settled."""
 
+    sink: Sink
+    end: Ended | Lost | None
+
     def __init__(
         self, request: ExecutionRequest, sink: Sink, on_end: Callable[["Execution", Ended | Lost], None]
     ) -> None:
@@ -25,7 +28,7 @@ class Execution:
         self.slot: int | None = None
         self.cell: Cell | None = None
         self.preparing: asyncio.Task[None] | None = None
-        self.end: Ended | Lost | None = None
+        self.end = None
         self._on_end = on_end
         self._left: set[int] = set()
         self._answered: set[int] = set()

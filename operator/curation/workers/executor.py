@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Final
 
 from curation.authz.book import PolicyBook
+from curation.execution.ledger import Ledger
 from curation.execution.origin_credentials import OriginCredential
 from curation.execution.seam import (
     Accepted,
@@ -15,18 +16,16 @@ from curation.execution.seam import (
     Ended,
     ExecutionObserver,
     ExecutionRequest,
-    Held,
     Lost,
     Sink,
     Supplies,
     Unsupplied,
     Waiting,
-    process_liveness,
 )
 from curation.execution.unprepared import unprepared
 from curation.isolation.nursery import Nursery
 from curation.isolation.spawn import ChildEnd
-from curation.lifecycle.outcome import Failed, FailureClass, Liveness, Report, Trigger
+from curation.lifecycle.outcome import Failed, FailureClass, Report, Trigger
 from curation.wasm.module_errors import ModuleLoadError, ModuleUnreadable
 from curation.wasm.store import LoadedModule, ModuleStore
 from curation.workers.cell import Cell, Settings, sealed
@@ -44,7 +43,7 @@ _END_SECONDS: Final = 0.25
 """For a worker to say how its executions have ended, after the time that they had to end."""
 
 
-class WorkersExecutor:
+class WorkersExecutor(Ledger[Execution]):
     """For one event loop, in a thread that lives as long as the workers."""
 
     def __init__(
@@ -63,12 +62,13 @@ class WorkersExecutor:
     ) -> None:
         """`nursery` (None: its own) is whoever starts the workers; it is closed with this.
 
-        `on_decision` hears how many seconds each decision of a gate took; `clock_offset` is `ServerClock.offset`."""
+        `on_decision` hears how many seconds each decision of a gate took; `clock_offset` is `ServerClock.offset`.
+        """
+        super().__init__(observer)
         self._store = store
         self._book = book
         self._supplies = supplies
         self._settings = settings
-        self._observer = observer
         self._on_decision = on_decision
         self._on_worker_end = on_worker_end
         self._clock_offset = clock_offset
@@ -76,8 +76,6 @@ class WorkersExecutor:
         self._nursery = nursery or Nursery(TEMPLATE)
         self._cells: dict[str, Cell] = {}
         self._ending: set[asyncio.Task[None]] = set()
-        self._executions: dict[str, Execution] = {}
-        self._stopped: dict[str, str] = {}
         self._started_at: dict[str, float] = {}
         self._deaths: dict[str, tuple[int, float]] = {}
         """By namespace: how often its workers have died in a row, and until when none is started."""
@@ -94,16 +92,11 @@ class WorkersExecutor:
 
     # -- seam.Executor -----------------------------------------------------------------------------------------------
 
-    def start(self, request: ExecutionRequest, sink: Sink) -> None:
-        """See `seam.Executor`."""
-        if request.execution in self._executions:
-            self.attach(request.execution, sink)
-            return
+    def _begin(self, request: ExecutionRequest, sink: Sink, why: str | None) -> None:
         execution = self._executions[request.execution] = Execution(request, sink, self._on_end)
         self._started_at[request.execution] = self._loop.time()
-        self._notify(request, lambda observer: observer.on_start(request))
+        self.notify(request, lambda observer: observer.on_start(request))
         execution.say(Accepted())
-        why = self._stopped.pop(request.execution, None)
         if self._closed:
             execution.dead = "the operator stops"
         elif why is not None and request.trigger is not Trigger.CANCEL:
@@ -114,39 +107,18 @@ class WorkersExecutor:
         self._look_after()
         execution.preparing = self._loop.create_task(self._prepare(execution), name=f"prepare {execution.id}")
 
-    def attach(self, execution: str, sink: Sink) -> None:
-        """See `seam.Executor`."""
-        known = self._executions.get(execution)
-        if known is None:
-            sink(execution, Lost("this process does not execute it"))
+    def _kill(self, known: Execution, why: str) -> None:
+        if known.request.trigger is Trigger.CANCEL or known.dead or known.end is not None:
             return
-        known.sink = sink
-        if known.end is not None:
-            known.say(known.end)
+        known.dead = why
+        if known.cell is not None:
+            known.cell.stop(known, why)
+        elif known.preparing is not None:
+            known.preparing.cancel()
 
-    def stop(self, execution: str, why: str) -> None:
-        """See `seam.Executor`."""
-        known = self._executions.get(execution)
-        if known is None:
-            self._stopped[execution] = why
-        elif known.request.trigger is not Trigger.CANCEL:
-            self._stop(known, why)
-
-    def settled(self, execution: str) -> None:
-        """See `seam.Executor`."""
-        self._stopped.pop(execution, None)
-        known = self._executions.get(execution)
-        if known is not None and known.end is not None:
-            del self._executions[execution]
-            if known.cell is not None:
-                known.cell.settled(known)
-
-    def liveness(self, held: Held) -> Liveness:
-        """See `seam.Executor`. What another process executes is not known here."""
-        known = self._executions.get(held.execution)
-        if known is None:
-            return process_liveness(held, Liveness.UNKNOWN)
-        return Liveness.ALIVE if known.end is None else Liveness.GONE
+    def _forgotten(self, known: Execution) -> None:
+        if known.cell is not None:
+            known.cell.settled(known)
 
     async def drain(self, grace: float) -> None:
         """See `seam.Executor`. No process is left."""
@@ -154,8 +126,7 @@ class WorkersExecutor:
         if self._looking is not None:
             self._looking.cancel()
         for execution in self._going():
-            if execution.request.trigger is not Trigger.CANCEL:
-                self._stop(execution, "the operator stops")
+            self._kill(execution, "the operator stops")
         for cell in list(self._cells.values()):
             cell.drain(grace)
         await self._until_ended(grace)
@@ -193,8 +164,7 @@ class WorkersExecutor:
     async def _hand_over(self, execution: Execution, credentials: tuple[OriginCredential, ...]) -> None:
         request, module = execution.request, await self._module(execution.request, execution.say)
         while True:
-            await self._calm(execution)
-            cell, file = self._cell(request.namespace), None
+            cell, file = await self._worker(execution), None
             if not cell.has(module.digest):
                 try:
                     file = await asyncio.to_thread(sealed, module.artifact.path)
@@ -219,8 +189,8 @@ class WorkersExecutor:
             say(Waiting("the module is loaded"))
         return await self._store.load(request.module.digest, lambda: self._supplies.wasm(request), request.namespace)
 
-    async def _calm(self, execution: Execution) -> None:
-        """Wait while the workers of its namespace die again and again, or none can be started."""
+    async def _worker(self, execution: Execution) -> Cell:
+        """The worker of its namespace; waits while they die again and again, or none can be started."""
         namespace = execution.request.namespace
         while True:
             _, until = self._deaths.get(namespace, (0, 0.0))
@@ -228,13 +198,11 @@ class WorkersExecutor:
                 execution.say(Waiting("the worker of its namespace has died, and is started again in a while"))
                 await asyncio.sleep(seconds)
             try:
-                self._cell(namespace)
+                return self._cell(namespace)
             except OSError as error:
                 log.warning("no worker can be started: %s", error, extra={"namespace": namespace})
                 execution.say(Waiting(f"no worker can be started: {error}"))
                 self._delay(namespace)
-            else:
-                return
 
     def _delay(self, namespace: str) -> None:
         """A worker of this namespace has died, or could not be started: the next one is started a while later."""
@@ -249,22 +217,12 @@ class WorkersExecutor:
             cell = self._cells[namespace] = Cell(
                 namespace, self._book, self._nursery, self._settings, on_call=self._on_call, on_end=self._worker_ended
             )
-        cell.set_clock(self._clock_offset())
         return cell
-
-    def _stop(self, execution: Execution, why: str) -> None:
-        if execution.dead or execution.end is not None:
-            return
-        execution.dead = why
-        if execution.cell is not None:
-            execution.cell.stop(execution, why)
-        elif execution.preparing is not None:
-            execution.preparing.cancel()
 
     def _on_call(self, execution: Execution, call: CallEnd, decided: tuple[float, ...]) -> None:
         for seconds in decided:
             self._on_decision(seconds)
-        self._notify(execution.request, lambda observer: observer.on_call(execution.request, call))
+        self.notify(execution.request, lambda observer: observer.on_call(execution.request, call))
 
     def _on_end(self, execution: Execution, word: Ended | Lost) -> None:
         self._calmer.set()
@@ -272,17 +230,9 @@ class WorkersExecutor:
         request = execution.request
         lost = Failed(FailureClass.INTERRUPTED, "")
         report = word.report if isinstance(word, Ended) else Report(request.trigger, request.run, lost)
-        self._notify(request, lambda observer: observer.on_end(request, report, seconds))
+        self.notify(request, lambda observer: observer.on_end(request, report, seconds))
         if isinstance(word, Ended) and execution.cell is not None:
             self._deaths.pop(request.namespace, None)
-
-    def _notify(self, about: ExecutionRequest, what: Callable[[ExecutionObserver], None]) -> None:
-        if self._observer is None:
-            return
-        try:
-            what(self._observer)
-        except Exception:
-            log.exception("an observer of executions failed", extra=about.log_fields)
 
     # -- of the workers ----------------------------------------------------------------------------------------------
 

@@ -4,12 +4,13 @@ It says of each execution whether it may still send, and which revision of polic
 writes it in the call that receives a change, so neither a full socket nor a busy worker delays what it says.
 """
 
-import fcntl
 import mmap
 import os
 import sys
 import tempfile
 from typing import Final
+
+from curation.isolation.sealing import F_SEAL_FUTURE_WRITE, seal
 
 SLOTS: Final = 8192
 """Executions of one worker at a time; more than any executor may have."""
@@ -18,9 +19,6 @@ _HEADER: Final = 16
 _SIZE: Final = _HEADER + SLOTS
 _ALIVE: Final = 1
 _DEAD: Final = 0
-_F_ADD_SEALS: Final = 1033
-# No more stores by whoever maps it from now on; the mapping that the operator has already may store.
-_SEALS: Final = 0x0001 | 0x0002 | 0x0004 | 0x0010
 
 
 class FencePage:
@@ -32,7 +30,7 @@ class FencePage:
             self.descriptor = os.memfd_create("fence", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
             os.ftruncate(self.descriptor, _SIZE)
             self._map = mmap.mmap(self.descriptor, _SIZE)
-            fcntl.fcntl(self.descriptor, _F_ADD_SEALS, _SEALS)
+            seal(self.descriptor, F_SEAL_FUTURE_WRITE)  # this mapping may store
         else:
             with tempfile.NamedTemporaryFile() as file:
                 file.truncate(_SIZE)

@@ -22,7 +22,7 @@ def test_on_linux_the_walls_that_need_no_right_are_active() -> None:
 
 
 def test_a_page_that_can_still_be_written_counts_as_missing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(surveyed, "_F_SEAL_FUTURE_WRITE", 0)
+    monkeypatch.setattr(surveyed, "F_SEAL_FUTURE_WRITE", 0)
     assert not found("sealed fence page")
 
 

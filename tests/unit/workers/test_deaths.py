@@ -113,3 +113,16 @@ async def test_one_that_is_not_settled_keeps_its_worker(in_process: Rig) -> None
         await rig.run(Script().ok(DONE))
         await asyncio.sleep(1.5)
         assert rig.executor.workers
+
+
+async def test_a_worker_keeps_as_many_artifacts_as_it_may_and_then_gives_the_oldest_up(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cells, "MAX_ARTIFACTS", 5)
+    digests = []
+    for number in range(7):
+        heard = rig.start(Script().log(f"{number}").ok(DONE))
+        await ended(heard)
+        rig.executor.settled(heard.request.execution)
+        digests.append(heard.request.module.digest)
+        assert list(rig.executor._cells[NAMESPACE]._artifacts) == digests[-5:]
