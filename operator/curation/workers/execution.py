@@ -19,7 +19,11 @@ class Execution:
     end: Ended | Lost | None
 
     def __init__(
-        self, request: ExecutionRequest, sink: Sink, on_end: Callable[["Execution", Ended | Lost], None]
+        self,
+        request: ExecutionRequest,
+        sink: Sink,
+        on_end: Callable[["Execution", Ended | Lost], None],
+        started_at: float,
     ) -> None:
         self.request = request
         self.sink = sink
@@ -29,6 +33,7 @@ class Execution:
         self.cell: Cell | None = None
         self.preparing: asyncio.Task[None] | None = None
         self.end = None
+        self.started_at = started_at
         self._on_end = on_end
         self._left: set[int] = set()
         self._answered: set[int] = set()

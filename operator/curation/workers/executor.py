@@ -76,7 +76,6 @@ class WorkersExecutor(Ledger[Execution]):
         self._nursery = nursery or Nursery(TEMPLATE)
         self._cells: dict[str, Cell] = {}
         self._ending: set[asyncio.Task[None]] = set()
-        self._started_at: dict[str, float] = {}
         self._deaths: dict[str, tuple[int, float]] = {}
         """By namespace: how often its workers have died in a row, and until when none is started."""
         self._closed = False
@@ -93,8 +92,7 @@ class WorkersExecutor(Ledger[Execution]):
     # -- seam.Executor -----------------------------------------------------------------------------------------------
 
     def _begin(self, request: ExecutionRequest, sink: Sink, why: str | None) -> None:
-        execution = self._executions[request.execution] = Execution(request, sink, self._on_end)
-        self._started_at[request.execution] = self._loop.time()
+        execution = self._executions[request.execution] = Execution(request, sink, self._on_end, self._loop.time())
         self.notify(request, lambda observer: observer.on_start(request))
         execution.say(Accepted())
         if self._closed:
@@ -226,7 +224,7 @@ class WorkersExecutor(Ledger[Execution]):
 
     def _on_end(self, execution: Execution, word: Ended | Lost) -> None:
         self._calmer.set()
-        seconds = self._loop.time() - self._started_at.pop(execution.id, self._loop.time())
+        seconds = self._loop.time() - execution.started_at
         request = execution.request
         lost = Failed(FailureClass.INTERRUPTED, "")
         report = word.report if isinstance(word, Ended) else Report(request.trigger, request.run, lost)

@@ -89,6 +89,19 @@ async def test_a_worker_that_answers_nothing_any_more_is_killed(rig: Rig, monkey
     assert (await lost(heard)).calls == Calls(left=1, allowed=1)
 
 
+async def test_a_worker_that_takes_nothing_while_something_waits_for_it_is_killed(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    heard = rig.start(Script().call(post(rig, "/hold")).ok(DONE))
+    await rig.peer.reached("/hold")
+    await send(rig, signal.SIGSTOP)
+    monkeypatch.setattr(cells, "STALLED_SECONDS", 0.2)
+    for number in range(16):  # more than a socket holds
+        text = f"permit (principal, action, resource); // {'x' * 60_000}"
+        assert rig.book.put_policy(NAMESPACE, f"large-{number}", text).valid
+    assert (await lost(heard)).calls == Calls(left=1, allowed=1)
+
+
 async def test_the_template_ends_and_its_workers_with_it_and_a_new_one_is_started(rig: Rig) -> None:
     heard = rig.start(Script().call(post(rig, "/hold")).ok(DONE))
     await rig.peer.reached("/hold")
