@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from tests.harness import manifests
-from tests.harness.slow_runs import Point, completions, hold
+from tests.harness.slow_runs import Point, assert_completions, hold
 from tests.harness.world import World
 from tests.integration.approvals.decisions import APPROVALS, POLICIES, Approvals, permit
 
@@ -103,7 +103,7 @@ async def test_a_policy_added_in_flight_lets_the_next_call_pass(world: World, ap
     await world.until_phase("Running")
     await world.settled()
     assert world.status()["run"]["attempt"] == 1
-    assert await completions(operator) == {"applied": 1}
+    await assert_completions(operator, applied=1)
     assert approvals.made == []
 
 

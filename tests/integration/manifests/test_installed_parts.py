@@ -27,6 +27,13 @@ def pod(parts: list[Document]) -> Document:
     return template
 
 
+def containers(parts: list[Document]) -> tuple[Document, Document]:
+    """The operator's, and its workers'."""
+    operator, workers = pod(parts)["spec"]["containers"]
+    assert (operator["name"], workers["name"]) == ("operator", "workers")
+    return operator, workers
+
+
 def test_the_default_overlay_has_every_part(parts: list[Document]) -> None:
     ours = {item["kind"] for item in parts if item["metadata"]["name"] == "curation-operator"}
     assert ours == {
@@ -74,19 +81,34 @@ def test_no_role_has_a_wildcard_and_the_operator_touches_no_secret_but_its_certi
 def test_two_replicas_run_without_privileges_on_a_root_that_nobody_writes(parts: list[Document]) -> None:
     assert one(parts, "Deployment")["spec"]["replicas"] == 2
     spec = pod(parts)["spec"]
-    [container] = spec["containers"]
     assert spec["securityContext"]["runAsNonRoot"] is True
-    assert container["securityContext"] == {
-        "allowPrivilegeEscalation": False,
-        "readOnlyRootFilesystem": True,
-        "capabilities": {"drop": ["ALL"]},
+    assert spec["automountServiceAccountToken"] is False
+    operator, workers = containers(parts)
+    assert workers["securityContext"]["runAsUser"] not in (0, spec["securityContext"]["runAsUser"])
+    for container in (operator, workers):
+        assert container["securityContext"].items() >= {
+            "allowPrivilegeEscalation": False,
+            "readOnlyRootFilesystem": True,
+            "capabilities": {"drop": ["ALL"]},
+        }.items()
+        assert container["resources"]["requests"].keys() == {"cpu", "memory"}
+        assert "memory" in container["resources"]["limits"]
+
+
+def test_the_workers_container_is_given_no_token(parts: list[Document]) -> None:
+    projected = {
+        volume["name"]
+        for volume in pod(parts)["spec"]["volumes"]
+        if any("serviceAccountToken" in source for source in volume.get("projected", {}).get("sources", ()))
     }
-    assert container["resources"]["requests"].keys() == {"cpu", "memory"}
-    assert "memory" in container["resources"]["limits"]
+    assert projected
+    operator, workers = containers(parts)
+    assert projected <= {mount["name"] for mount in operator["volumeMounts"]}
+    assert not projected & {mount["name"] for mount in workers["volumeMounts"]}
 
 
 def test_each_probe_asks_a_page_that_the_operator_serves(parts: list[Document]) -> None:
-    [container] = pod(parts)["spec"]["containers"]
+    container, _ = containers(parts)
     asked = {probe: container[f"{probe}Probe"]["httpGet"] for probe in ("startup", "liveness", "readiness")}
     assert {probe: get["path"] for probe, get in asked.items()} == {
         "startup": "/healthz",
@@ -113,7 +135,7 @@ def test_budget_service_and_network_policy_are_about_the_operators_pods(parts: l
     for page in ("install", "security", "operations"):
         text = (Path(__file__).parents[3] / "docs" / f"{page}.md").read_text(encoding="utf-8")
         assert "curation.dev/monitoring=true" in text, page
-    [container] = pod(parts)["spec"]["containers"]
+    container, _ = containers(parts)
     [webhook] = one(parts, "NetworkPolicy", "curation-operator-webhook")["spec"]["ingress"]
     assert "from" not in webhook, "nobody knows the API server's address"
     reached = [port["port"] for rule in (ingress, webhook) for port in rule["ports"]]
