@@ -67,6 +67,8 @@ def _interpreter(folder: Path, repository: Path) -> Path:
     python = folder / "venv" / "bin" / "python"
     install = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--require-hashes"]
     subprocess.run([*install, "-r", str(wanted)], check=True)
+    # The operator asks for its own version. Its sources come from the tree, by the environment of `Build`.
+    subprocess.run([*install[:-1], "--no-deps", str(folder / "tree")], check=True)
     return python
 
 

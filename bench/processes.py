@@ -29,10 +29,36 @@ def _name(argv: list[bytes]) -> str:
 
 
 def cpu_seconds(pid: int) -> float:
-    """Processor time of all threads so far, user and system, in seconds."""
-    # The name of the program may hold blanks; what follows the last bracket does not.
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / _TICKS
+    """Processor time so far, user and system, in seconds: of all threads, and of every process that it began.
+
+    Those that have ended count with the one that took note of their end.
+    """
+    return sum(_own_seconds(each) for each in _tree(pid))
+
+
+def _own_seconds(pid: int) -> float:
+    fields = _stat(pid)
+    return sum(int(each) for each in fields[11:15]) / _TICKS if fields else 0.0
+
+
+def _tree(root: int) -> set[int]:
+    parents = {}
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit() and (fields := _stat(int(entry.name))):
+            parents[int(entry.name)] = int(fields[1])
+    found, size = {root}, 0
+    while size < len(found):
+        size = len(found)
+        found |= {pid for pid, parent in parents.items() if parent in found}
+    return found
+
+
+def _stat(pid: int) -> list[str]:
+    """What follows the name in /proc/PID/stat; the name may hold blanks and brackets. Empty for one that has ended."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except (FileNotFoundError, ProcessLookupError):
+        return []
 
 
 def rss_bytes(pid: int) -> int:
