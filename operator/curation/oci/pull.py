@@ -39,6 +39,8 @@ from curation.wasm.module_errors import ModuleLoadError, ModuleReason
 
 MAX_SIGNATURES: Final = 64
 """That are looked at, of each form: whoever may push to the repository chooses how many there are."""
+MAX_PARTS: Final = 16
+"""Of the list of what refers to an artifact."""
 _ANY_MANIFEST: Final = ", ".join((OCI_MANIFEST, DOCKER_MANIFEST, OCI_INDEX, DOCKER_LIST))
 
 
@@ -96,7 +98,7 @@ async def _signed_by(session: Session, digest: str, demands: Sequence[Sequence[K
     raise ModuleLoadError(
         ModuleReason.NOT_SIGNED,
         f"the artifact {what}: sign it with that key (`cosign sign --key ... REF@DIGEST`); a signature of the key "
-        f"{names} is required" + (f" (one that is there cannot be read: {unread[0]})" if unread else ""),
+        f"{names} is required" + (f" (not all that is there can be read: {unread[0]})" if unread else ""),
     )
 
 
@@ -115,7 +117,7 @@ async def _signatures(
             continue
         if payload is not None:
             yield signed_simply(payload, layer.annotations.get(SIGNATURE_ANNOTATION, ""), digest, keys)
-    async for referrer in _bundles(session, digest):
+    for referrer in await _bundles(session, digest, unread):
         try:
             bundle = await _bundle(session, referrer)
         except ModuleLoadError as error:
@@ -141,32 +143,45 @@ async def _simple(session: Session, digest: str) -> AsyncIterator[Descriptor]:
         yield layer
 
 
-async def _bundles(session: Session, digest: str) -> AsyncIterator[Descriptor]:
+async def _bundles(session: Session, digest: str, unread: list[str]) -> list[Descriptor]:
     """What refers to the artifact and may be a bundle with its signature: by the referrers API, else by its tag."""
-    content = await _referrers(session, digest)
-    if content is None:
+    found = await _referrers(session, digest, unread)
+    if found is None:
         content = await _document(session, f"manifests/{digest.replace(':', '-')}", None, OCI_INDEX)
+        found = _likely(readable(content, "manifests"))
+    return found
+
+
+def _likely(referrers: Sequence[Descriptor]) -> list[Descriptor]:
+    """Those that may be bundles with signatures, the most likely ones first, so many as are looked at."""
     fitting = [
         each
-        for each in readable(content, "manifests")
+        for each in referrers
         # A registry that fills in the type from the config may leave it out.
         if (not each.artifact_type or each.artifact_type.startswith(BUNDLE_PREFIX))
         and each.annotations.get(PREDICATE_ANNOTATION, SIGN_PREDICATE) == SIGN_PREDICATE
     ]
-    for each in sorted(fitting, key=lambda referrer: referrer.artifact_type != BUNDLE)[:MAX_SIGNATURES]:
-        yield each
+    return sorted(fitting, key=lambda referrer: referrer.artifact_type != BUNDLE)[:MAX_SIGNATURES]
 
 
-async def _referrers(session: Session, digest: str) -> bytes | None:
-    """What the referrers API answers; None where there is none."""
+async def _referrers(session: Session, digest: str, unread: list[str]) -> list[Descriptor] | None:
+    """What the referrers API lists; None where there is none. What keeps the rest of a list away goes into `unread`."""
+    found: list[Descriptor] | None = None
     try:
-        answer = await session.get(f"referrers/{digest}", limit=MAX_MANIFEST_BYTES, accept=OCI_INDEX)
+        async for answer in session.parts(
+            f"referrers/{digest}", limit=MAX_MANIFEST_BYTES, accept=OCI_INDEX, most=MAX_PARTS
+        ):
+            if answer.status == 200:
+                found = _likely([*(found or ()), *readable(answer.body, "manifests")])
+            elif found is not None:
+                unread.append(f"the registry answers {answer.status} to a part of the list of signatures")
     except ModuleLoadError as error:
+        if found is not None:
+            unread.append(error.message)
         # The manifest of this repository was given: what refuses this is a registry that does not know the API.
-        if error.reason is not ModuleReason.UNAUTHORIZED:
+        elif error.reason is not ModuleReason.UNAUTHORIZED:
             raise
-        return None
-    return answer.body if answer.status == 200 else None
+    return found
 
 
 async def _found(session: Session, path: str, digest: str | None, limit: int, accept: str) -> bytes | None:

@@ -6,7 +6,7 @@ All connections are the egress client's: each address, a redirect's and a realm'
 import asyncio
 import random
 import re
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from typing import Final
 from urllib.parse import urlencode, urljoin
 
@@ -16,6 +16,7 @@ from curation.egress.client import EgressClient, OutboundRequest, OutboundRespon
 from curation.egress.errors import AnswerOverBounds, EgressRefused, ResponseTooLarge, Unavailable
 from curation.egress.url import CanonicalURL, parse_url
 from curation.oci.challenge import Challenge, challenges
+from curation.oci.links import next_part
 from curation.oci.pull_secret import PullSecret
 from curation.oci.reference import Origin, Reference
 from curation.wasm.module_errors import ModuleLoadError, ModuleReason
@@ -65,7 +66,24 @@ class Session:
 
         Raises ModuleLoadError: for 401 and 403, where there is no usable answer, and for one of over `limit` bytes.
         """
+        return await self._got(self._parsed(self._reference.url(path)), accept, limit, seconds)
+
+    async def parts(self, path: str, *, limit: int, accept: str, most: int) -> AsyncIterator[OutboundResponse]:
+        """The answer of `get`, and where it is a list in parts, those that follow.
+
+        Raises ModuleLoadError as `get` does, for a next part that is not at the registry, and for more than `most`.
+        """
         url = self._parsed(self._reference.url(path))
+        for _ in range(most):
+            answer = await self._got(url, accept, limit, REQUEST_SECONDS)
+            yield answer
+            target = next_part(answer.headers.get("link", ""))
+            if answer.status != 200 or target is None:
+                return
+            url = self._followed(url, target)
+        raise _failed(f"{self._registry} gives a list in more than {most} parts")
+
+    async def _got(self, url: CanonicalURL, accept: str, limit: int, seconds: float) -> OutboundResponse:
         answer = await self._send(url, accept, limit, seconds, authorized=True)
         if answer.status == 401:
             self._authorization = await self._authorized(answer.headers.get("www-authenticate", ""))
@@ -139,6 +157,16 @@ class Session:
         if target.scheme != "https":
             raise _failed(f"{self._registry} redirects to http, where anybody on the way can read and change it")
         return target
+
+    def _followed(self, url: CanonicalURL, target: str) -> CanonicalURL:
+        try:
+            followed = parse_url(urljoin(url.url, target.partition("#")[0]))
+        except (EgressRefused, ValueError):
+            raise _failed(f"{self._registry} names what is no URL of ours as the next part of a list") from None
+        # It gets the registry's authorization, so it must be the registry.
+        if followed.origin != url.origin:
+            raise _failed(f"{self._registry} has the next part of a list at another host, {followed.origin}")
+        return followed
 
     async def _authorized(self, header: str) -> str:
         """What the registry wants in `Authorization`. Raises ModuleLoadError."""

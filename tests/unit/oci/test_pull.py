@@ -12,7 +12,7 @@ import pytest
 
 from curation.egress.client import EgressClient
 from curation.egress.floor import AddressFloor
-from curation.oci.pull import MAX_SIGNATURES, Pulled, pull
+from curation.oci.pull import MAX_PARTS, MAX_SIGNATURES, Pulled, pull
 from curation.oci.pull_secret import PullSecret
 from curation.oci.reference import Reference
 from curation.oci.session import Session
@@ -22,6 +22,7 @@ from curation.wasm.module_size import MAX_MODULE_BYTES
 from tests.harness.scripted_registry import (
     OCI_INDEX,
     OCI_MANIFEST,
+    Answer,
     ScriptedRegistry,
     Signer,
     answers,
@@ -502,7 +503,7 @@ async def test_a_signature_with_a_fault_stops_no_other(registry: ScriptedRegistr
     sign()
     error = await refused(pulled, digest, demands=demands)
     assert error.reason is ModuleReason.NOT_SIGNED
-    assert "one that is there cannot be read" in error.message
+    assert "not all that is there can be read" in error.message
     sign(signer)
     assert (await pulled(digest, demands=demands)).signed_by == ("release",)
 
@@ -517,6 +518,88 @@ async def test_a_registry_without_the_referrers_api_is_asked_for_the_tag(
     registry.routes[f"{registry.prefix}/referrers/{digest}"] = answers(status)
     found = await pulled(digest, demands=([Key.read(signer.name, signer.pem)],))
     assert found.signed_by == ("release",)
+
+
+def in_parts(registry: ScriptedRegistry, digest: str, *parts: tuple[Answer | bytes, str]) -> None:
+    """Has the referrers API answer in parts: each a bundle or what is answered, with its `Link`."""
+
+    def part(content: Answer | bytes, link: str) -> Answer:
+        if not isinstance(content, bytes):
+            return content
+        registry.sign_in_bundle(digest, content)
+        index = json.dumps(registry.documents[digest.replace(":", "-")]).encode()
+        return answers(200, index, **({"Link": link} if link else {}))
+
+    numbered = [part(*each) for each in parts]
+    registry.routes[f"{registry.prefix}/referrers/{digest}"] = lambda handler: numbered[
+        int(handler.path.partition("?part=")[2] or 0)
+    ](handler)
+
+
+@pytest.mark.parametrize(
+    "link",
+    [
+        '<{path}?part={next}>; rel="next"',
+        "<https://{host}{path}?part={next}>;rel=next",
+        '</v2/>; rel="prev", <?part={next}>; title="a, \\"b\\" <c>"; rel="last NEXT"; rel=prev, <{path}>; rel=next',
+    ],
+)
+async def test_a_signature_in_a_later_part_of_the_list_is_found(
+    registry: ScriptedRegistry, pulled: Puller, link: str
+) -> None:
+    signer, other = Signer(), Signer("other")
+    digest = registry.module(WASM)
+    registry.guard = basic_guard("user", "word")
+    path = f"{registry.prefix}/referrers/{digest}"
+    links = [link.format(path=path, host=registry.host, next=number) for number in (1, 2)]
+    in_parts(registry, digest, (other.bundle(digest), links[0]), (b"{}", links[1]), (signer.bundle(digest), ""))
+    secret = {registry.host: login("user", "word")}
+    found = await pulled(digest, demands=([Key.read(signer.name, signer.pem)],), secret=secret)
+    assert found.signed_by == ("release",)
+
+
+async def test_a_list_without_end_is_read_so_far_and_no_further(registry: ScriptedRegistry, pulled: Puller) -> None:
+    signer, other = Signer(), Signer("other")
+    digest = registry.module(WASM)
+    path = f"{registry.prefix}/referrers/{digest}"
+    demands = ([Key.read(signer.name, signer.pem)],)
+    in_parts(registry, digest, (other.bundle(digest), f"<{path}>; rel=next"))
+    error = await refused(pulled, digest, demands=demands)
+    assert error.reason is ModuleReason.NOT_SIGNED
+    assert f"more than {MAX_PARTS} parts" in error.message
+    assert registry.paths().count(path) == MAX_PARTS
+
+    in_parts(registry, digest, (signer.bundle(digest), f"<{path}>; rel=next"))
+    assert (await pulled(digest, demands=demands)).signed_by == ("release",)
+
+
+@pytest.mark.parametrize(
+    ("target", "said"),
+    [
+        ("https://{elsewhere}{path}?part=1", "at another host"),
+        ("//{elsewhere}{path}?part=1", "at another host"),
+        ("http://{host}{path}?part=1", "at another host"),
+        ("https://user:word@{host}{path}?part=1", "no URL of ours"),
+        ("https://169.254.169.254/latest/meta-data/", "at another host"),
+        ("{path}?part=1", "answers 404 to a part"),
+    ],
+)
+async def test_a_next_part_that_cannot_be_had_hides_no_signature_of_those_before(
+    registry: ScriptedRegistry, elsewhere: ScriptedRegistry, pulled: Puller, tmp_path: Path, target: str, said: str
+) -> None:
+    signer, other = Signer(), Signer("other")
+    digest = registry.module(WASM)
+    path = f"{registry.prefix}/referrers/{digest}"
+    elsewhere.routes[path] = answers(200, b"{}")
+    link = f"<{target.format(elsewhere=elsewhere.host, host=registry.host, path=path)}>; rel=next"
+    more = {"demands": ([Key.read(signer.name, signer.pem)],), "ca": both(tmp_path, registry, elsewhere)}
+    in_parts(registry, digest, (other.bundle(digest), link), (answers(404), ""))
+    error = await refused(pulled, digest, **more)
+    assert error.reason is ModuleReason.NOT_SIGNED
+    assert said in error.message
+    in_parts(registry, digest, (signer.bundle(digest), link), (answers(404), ""))
+    assert (await pulled(digest, **more)).signed_by == ("release",)
+    assert elsewhere.asked == []
 
 
 async def test_a_signature_behind_many_attestations_is_found(registry: ScriptedRegistry, pulled: Puller) -> None:
