@@ -11,6 +11,7 @@ from curation.api.module import OCISource
 from curation.api.names import API_VERSION
 from curation.cli.options import ANSWER_FORMATS, output_option
 from curation.cli.output import note, print_document
+from curation.cli.run_types import OBJECT
 from curation.cli.text import safe
 from curation.wasm.limits import size_text
 from curation.wasm.module_bytes import CONFIG_MAP_BYTES, digest_of
@@ -28,6 +29,7 @@ _DEFAULT_MEMORY: Final = 64 << 20
     "--manifest",
     "name",
     metavar="NAME",
+    type=OBJECT,
     help="Print a CurationModule of this name for FILE, to be pasted; all else goes to stderr.",
 )
 @click.option(

@@ -6,6 +6,9 @@ from typing import Final
 
 import click
 
+from curation.api.crd import MAX_JOB_NAME
+from curation.api.references import NAME_PATTERN
+
 
 class Address(click.ParamType[tuple[str, int]]):
     """HOST:PORT. No host means every address, an IPv6 address is in brackets; a port may be the default."""
@@ -49,6 +52,11 @@ class Name(click.ParamType[str]):
         return str(value)
 
 
+OBJECT: Final = Name(
+    f"the name of an object: at most {MAX_JOB_NAME} lower-case letters, digits, '-' and '.', with a letter or digit at "
+    "both ends",
+    rf"(?=.{{1,{MAX_JOB_NAME}}}$){NAME_PATTERN[1:-1]}",
+)
 NAMESPACE: Final = Name("a namespace's name", r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 LEASE: Final = Name("a Lease's name: lower-case letters, digits, '-' and '.'", r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?")
 # With the process's own suffix it must fit status.run.holder.

@@ -92,6 +92,57 @@ def test_a_manifest_is_printed_that_the_crd_takes(tmp_path: Path, filler: int, k
     assert "fits the module contract" in done.stderr
 
 
+PUSHED = f"registry.example:5000/team/my-module@sha256:{'5' * 64}"
+
+
+def test_a_manifest_names_the_artifact_that_was_pushed(tmp_path: Path) -> None:
+    wasm = Script().ok("{}")
+    file = tmp_path / "good.wasm"
+    file.write_bytes(wasm)
+    done = operator("check", file, "--manifest", "my-module", "--oci", PUSHED)
+    document = yaml.safe_load(done.stdout)
+    CurationModule.model_validate(document)
+    assert done.exit_code == 0
+    ref, _, digest = PUSHED.partition("@")
+    assert document["spec"] == {
+        "source": {"oci": {"ref": ref, "digest": digest}},
+        "digest": f"sha256:{hashlib.sha256(wasm).hexdigest()}",
+    }
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--oci", PUSHED), "give --manifest NAME too"),
+        (("--manifest", "my-module", "--oci", PUSHED, "-o", "json"), "leave -o json out"),
+        *(
+            (("--manifest", "my-module", "--oci", artifact), "is not REPOSITORY@DIGEST, without a scheme and a tag")
+            for artifact in (
+                "",
+                PUSHED.partition("@")[0],
+                PUSHED[:-1],
+                PUSHED.upper(),
+                f"https://{PUSHED}",
+                PUSHED.replace("@", ":1@"),
+                PUSHED.replace("/team/my-module", ""),
+            )
+        ),
+        *(
+            (("--manifest", name, "--oci", PUSHED), "is not the name of an object")
+            for name in ("", "My-Module", "my_module", "-m", "m.", "m" * 53, "m\nkind: Secret")
+        ),
+    ],
+)
+def test_what_makes_no_manifest_of_an_artifact_is_bad_usage(
+    tmp_path: Path, options: tuple[str, ...], said: str
+) -> None:
+    file = tmp_path / "good.wasm"
+    file.write_bytes(Script().ok("{}"))
+    done = operator("check", file, *options)
+    assert (done.exit_code, done.stdout) == (2, "")
+    assert said in done.stderr
+
+
 @pytest.mark.parametrize(
     ("wasm", "wrong", "remedy"),
     [
