@@ -38,7 +38,11 @@ def name(page: Path) -> str:
 
 
 def fences(page: Path, language: str) -> list[str]:
-    return [text for tag, text in _FENCE.findall(page.read_text(encoding="utf-8")) if tag == language]
+    return fences_of(page.read_text(encoding="utf-8"), language)
+
+
+def fences_of(page: str, language: str) -> list[str]:
+    return [text for tag, text in _FENCE.findall(page) if tag == language]
 
 
 def prose(page: Path) -> str:
@@ -200,6 +204,20 @@ def test_operations_names_every_shipped_alert_with_its_threshold_duration_and_se
         assert severity == rule["labels"]["severity"], name
         threshold = re.search(r"[<>=]=? ([\d.]+)$", rule["expr"].strip())
         assert threshold is None or re.search(rf"(?<![\d.]){re.escape(threshold[1])}(?![\d.])", when), name
+
+
+def test_the_queries_of_a_runbook_look_at_no_fewer_series_than_its_alert() -> None:
+    (resource,) = yaml.safe_load_all(
+        (ROOT / "manifests" / "components" / "prometheus" / "prometheus-rule.yaml").read_text()
+    )
+    compared = 0
+    for rule in (rule for group in resource["spec"]["groups"] for rule in group["rules"]):
+        page = (DOCS / "runbooks" / f"{rule['alert']}.md").read_text()
+        for metric, said in re.findall(r"(curation_\w+)\{([^}]*)\}", "".join(fences_of(page, "promql"))):
+            if alerts := re.findall(rf"{metric}\{{([^}}]*)\}}", rule["expr"]):
+                compared += 1
+                assert any(set(re.findall(r'\w+[=!~]+"[^"]*"', said)) <= set(each.split(",")) for each in alerts), page
+    assert compared > 2
 
 
 def test_every_component_is_in_the_installation() -> None:
