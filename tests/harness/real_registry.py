@@ -6,7 +6,7 @@ import os
 import socket
 import ssl
 import subprocess
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,7 +39,8 @@ class RealRegistry:
     @property
     def variables(self) -> dict[str, str]:
         """What the programs need: oras and cosign trust the registry's authority, and cosign asks for no password."""
-        return {"SSL_CERT_FILE": str(self.trusted), "COSIGN_PASSWORD": PASSWORD}
+        logins = str(self.folder / "docker")
+        return {"SSL_CERT_FILE": str(self.trusted), "COSIGN_PASSWORD": PASSWORD, "DOCKER_CONFIG": logins}
 
     @property
     def environment(self) -> dict[str, str]:
@@ -66,6 +67,13 @@ class RealRegistry:
         assert started.returncode == 0, f"{' '.join(command)}: {said.decode()}"
         return out.decode()
 
+    def let_in(self, accounts: Mapping[str, str]) -> None:
+        """From now on only these users, each with the bcrypt hash of a password; the registry reads the file anew."""
+        # Under its name at once, so that no request meets a half of it.
+        whole = _accounts(self.folder).with_suffix(".new")
+        whole.write_text("".join(f"{user}:{hashed}\n" for user, hashed in accounts.items()), encoding="utf-8")
+        whole.replace(_accounts(self.folder))
+
     async def push(self, repository: str, content: bytes) -> str:
         """Push a module as the pages say; the digest of its manifest."""
         (self.folder / "module.wasm").write_bytes(content)
@@ -75,8 +83,11 @@ class RealRegistry:
 
 
 @asynccontextmanager
-async def real_registry(folder: Path) -> AsyncIterator[RealRegistry]:
-    """Serves until the end of the block. Skips the test where the registry cannot be had, or cosign was not built."""
+async def real_registry(folder: Path, *, private: bool = False) -> AsyncIterator[RealRegistry]:
+    """Serves until the end of the block; a private one lets nobody in before `let_in`.
+
+    Skips the test where the registry cannot be had, or cosign was not built.
+    """
     try:
         programs = await asyncio.to_thread(REGISTRY.find_or_build)
     except ControlPlaneError as error:
@@ -90,12 +101,15 @@ async def real_registry(folder: Path) -> AsyncIterator[RealRegistry]:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     tls = {"certificate": str(authority), "key": str(folder / "127.0.0.1.key")}
-    config = {
+    config: dict[str, object] = {
         "version": "0.1",
         "log": {"level": "error", "accesslog": {"disabled": True}},
         "storage": {"filesystem": {"rootdirectory": str(folder / "data")}},
         "http": {"addr": f"127.0.0.1:{port}", "secret": PASSWORD, "tls": tls},
     }
+    if private:
+        config["auth"] = {"htpasswd": {"realm": "of this test", "path": str(_accounts(folder))}}
+        _accounts(folder).touch()
     (folder / "config.yml").write_text(json.dumps(config), encoding="utf-8")
     environment = {**os.environ, "OTEL_TRACES_EXPORTER": "none"}
     with (folder / "log").open("wb") as log:
@@ -117,6 +131,10 @@ async def real_registry(folder: Path) -> AsyncIterator[RealRegistry]:
         if serving.returncode is None:
             serving.kill()
         await serving.wait()
+
+
+def _accounts(folder: Path) -> Path:
+    return folder / "htpasswd"
 
 
 def _trusted(folder: Path, authority: Path) -> Path:

@@ -25,6 +25,8 @@ from curation.egress.wire import Wire
 
 _NEXT_ADDRESS_SECONDS: Final = 0.25
 """RFC 8305 section 5: when another address is tried as well."""
+_UNKNOWN_AUTHORITY: Final = frozenset({2, 18, 19, 20, 21})
+"""What OpenSSL's X509_V_ERR_* say of a chain that ends at nobody whom we trust: no name, time or use is wrong."""
 _IN_FULL = "a Service is named in full, such as sessions.team-a.svc.cluster.local"
 
 
@@ -64,7 +66,8 @@ class Connector:
             await wire.secure(self._trust.context, url.host)
         except ssl.SSLCertVerificationError as exc:
             await wire.close()
-            raise Unavailable(f"its certificate is not trusted ({exc.verify_message})") from exc
+            remedy = ": name its authority with --ca-bundle" if exc.verify_code in _UNKNOWN_AUTHORITY else ""
+            raise Unavailable(f"its certificate is not trusted ({exc.verify_message}){remedy}") from exc
         except OSError as exc:
             await wire.close()
             raise Unavailable(f"cannot connect ({exc.strerror or exc})") from exc

@@ -86,11 +86,14 @@ def test_two_replicas_run_without_privileges_on_a_root_that_nobody_writes(parts:
     operator, workers = containers(parts)
     assert workers["securityContext"]["runAsUser"] not in (0, spec["securityContext"]["runAsUser"])
     for container in (operator, workers):
-        assert container["securityContext"].items() >= {
-            "allowPrivilegeEscalation": False,
-            "readOnlyRootFilesystem": True,
-            "capabilities": {"drop": ["ALL"]},
-        }.items()
+        assert (
+            container["securityContext"].items()
+            >= {
+                "allowPrivilegeEscalation": False,
+                "readOnlyRootFilesystem": True,
+                "capabilities": {"drop": ["ALL"]},
+            }.items()
+        )
         assert container["resources"]["requests"].keys() == {"cpu", "memory"}
         assert "memory" in container["resources"]["limits"]
 
