@@ -124,7 +124,7 @@ def _failed(known: Known) -> list[str]:
     match status.reason:
         case FailureClass.EGRESS_REFUSED:
             why = "no policy can allow the present address or URL"
-            return [*steps, f"change the URL in spec.input or spec.config   # {why}", rerun]
+            return [*steps, f"change the URL in spec.input or spec.config   # {why}; the message says what can", rerun]
         case FailureClass.DENIED:
             return [*steps, "apply a CurationPolicy that permits the call (see the decision)", rerun]
         case FailureClass.MODULE_UNAVAILABLE:
