@@ -256,6 +256,22 @@ def test_every_verb_of_the_plugin_that_a_page_names_exists() -> None:
     assert named == set()
 
 
+def test_every_target_of_make_and_every_file_that_a_page_names_exists() -> None:
+    targets = set(re.findall(r"^([a-z][\w-]*):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
+    file = r"(?<![\w/.~$-])((?:bench|crds|hack|manifests|modules|operator|requirements|testing|tests)/[\w./*-]*[\w*])"
+    targets_named: set[tuple[str, str]] = set()
+    files_named: set[tuple[str, str]] = set()
+    for page in [*PAGES, ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", ROOT / "tests" / "README.md"]:
+        text = page.read_text(encoding="utf-8")
+        for quoted in (*re.findall(r"`([^`\n]+)`", text), *fences(page, "sh"), *fences(page, "console")):
+            targets_named |= {(name(page), each) for each in re.findall(r"\bmake ([a-z][\w-]*)", quoted)}
+            files_named |= {(name(page), each) for each in re.findall(file, quoted)}
+    assert len(targets_named) > 20
+    assert len(files_named) > 100
+    assert {each for each in targets_named if each[1] not in targets} == set()
+    assert {each for each in files_named if not list(ROOT.glob(each[1]))} == set()
+
+
 def documents() -> Iterator[tuple[Path, Any]]:
     for page in PAGES:
         for text in fences(page, "yaml"):
