@@ -57,6 +57,40 @@ def told(file: Path, *options: str | Path) -> tuple[int, dict[str, Any]]:
     return done.exit_code, json.loads(done.stdout)
 
 
+def test_a_build_is_compiled_for_its_first_try_only(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(folder / "cache"))
+    file = put(folder, Script().ok(DONE))
+    made: set[tuple[Path, int]] = set()
+    for _ in range(2):
+        assert told(file)[0] == 0
+        artifacts = {(path, path.stat().st_ino) for path in (folder / "cache").rglob("*.cwasm")}
+        assert artifacts
+        assert made in (set(), artifacts), "it was made anew"
+        made = artifacts
+    for path in {path.parent for path, _ in made}:
+        assert path.stat().st_mode & 0o777 == 0o700
+
+
+@pytest.mark.parametrize("place", ["open to others", "a file", "without a home"])
+def test_a_cache_that_cannot_be_used_stops_no_try(folder: Path, monkeypatch: pytest.MonkeyPatch, place: str) -> None:
+    cache = folder / "curation-operator" / "modules" / "compiled"
+    monkeypatch.setenv("XDG_CACHE_HOME", "" if place == "without a home" else str(folder))
+    cache.parent.mkdir(parents=True)
+    if place == "a file":
+        cache.touch()
+    elif place == "open to others":
+        cache.mkdir()
+        cache.chmod(0o777)
+    else:
+
+        def nobody() -> Path:
+            raise RuntimeError("Could not determine home directory.")
+
+        monkeypatch.setattr(Path, "home", nobody)
+    assert told(put(folder, Script().ok(DONE)))[0] == 0
+    assert not list(folder.rglob("*.cwasm"))
+
+
 @contextmanager
 def server(body: bytes = b"{}") -> Iterator[tuple[str, list[str]]]:
     """A real HTTP server that answers all alike, and what it was asked."""
