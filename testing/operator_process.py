@@ -85,6 +85,11 @@ class OperatorProcess:
         """Whether it was started and has not ended."""
         return self._process is not None and self._process.returncode is None
 
+    @property
+    def pid(self) -> int | None:
+        """Its process id; None before it was started."""
+        return self._process.pid if self._process is not None else None
+
     async def lend(self, changed: Callable[[], None]) -> None:
         """Let it serve another test: its log and its counters begin anew, and `changed` is called from now on."""
         self._changed, self.log, self._since, self.lent = changed, [], None, True

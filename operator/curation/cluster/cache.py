@@ -11,8 +11,10 @@ Those of two resource types must not be compared, so there is one cache for each
 
 import json
 import logging
+import weakref
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Final, TypeVar
 
 from cachetools import FIFOCache, LRUCache
@@ -33,7 +35,7 @@ TOMBSTONES: Final = 10_000
 PARSED_BYTES: Final = 4 * 2**20
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, weakref_slot=True)
 class Stored:
     """One version of one object. Kept as JSON bytes: the document as Python objects takes ten times the memory."""
 
@@ -92,21 +94,25 @@ def _parse(stored: Stored, model: type[BaseModel]) -> _Reading:
 class _Parsed:
     """What was made of the versions that were read last, bounded by the bytes that it was made of.
 
-    Also of one that cannot be read the answer is kept: many ask.
+    It goes with its version, once nobody holds that. Also of one that cannot be read the answer is kept: many ask.
     """
 
     def __init__(self, most: int = PARSED_BYTES) -> None:
-        self._readings: LRUCache[tuple[Stored, type[BaseModel]], tuple[int, _Reading]] = LRUCache(most, _bytes)
+        self._readings: LRUCache[tuple[weakref.ref[Stored], type[BaseModel]], tuple[int, _Reading]]
+        self._readings = LRUCache(most, _bytes)
 
     def of(self, stored: Stored, model: type[BaseModel]) -> _Reading:
         """This version as a model."""
-        key = (stored, model)
-        known = self._readings.get(key)
+        known = self._readings.get((weakref.ref(stored), model))
         if known is None:
             # One that is larger than the bound is kept too, alone: it is asked about as often.
             size = min(len(stored.body), int(self._readings.maxsize))
-            known = self._readings[key] = (size, _parse(stored, model))
+            known = (size, _parse(stored, model))
+            self._readings[weakref.ref(stored, partial(self._drop, model)), model] = known
         return known[1]
+
+    def _drop(self, model: type[BaseModel], gone: weakref.ref[Stored]) -> None:
+        self._readings.pop((gone, model), None)
 
 
 def _bytes(kept: tuple[int, _Reading]) -> int:

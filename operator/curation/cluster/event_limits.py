@@ -36,6 +36,10 @@ class SpamFilter:
         self._buckets[uid] = (tokens - 1 if allowed else tokens, now)
         return allowed
 
+    def forget(self, uid: str) -> None:
+        """The object is gone."""
+        self._buckets.pop(uid, None)
+
 
 def fit(text: str, size: int) -> str:
     """The text in at most ``size`` bytes of UTF-8, cut between characters, with an ellipsis where it was cut."""

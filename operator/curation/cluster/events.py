@@ -82,6 +82,29 @@ class _SeriesQueue(asyncio.Queue[_Series]):
         return self._queue.count(namespace) < CAPACITY - len(self._queue)
 
 
+class _Remembered(LRUCache[tuple[str, ...], _Series]):
+    """The series that may still be repeated. A key begins with the uid of the object, with which its series go."""
+
+    def __init__(self, most: int) -> None:
+        super().__init__(most)
+        self._of: dict[str, set[tuple[str, ...]]] = {}
+
+    def __setitem__(self, key: tuple[str, ...], series: _Series) -> None:
+        super().__setitem__(key, series)
+        self._of.setdefault(key[0], set()).add(key)
+
+    def __delitem__(self, key: tuple[str, ...]) -> None:
+        super().__delitem__(key)
+        keys = self._of[key[0]]
+        keys.discard(key)
+        if not keys:
+            del self._of[key[0]]
+
+    def forget(self, uid: str) -> None:
+        for key in tuple(self._of.get(uid, ())):
+            del self[key]
+
+
 class EventRecorder:
     """Records events in the background. `start` it within the loop, and `close` it at the end."""
 
@@ -102,7 +125,7 @@ class EventRecorder:
         self._monotonic = monotonic
         self._retry_delay = retry_delay
         self._filter = SpamFilter(monotonic)
-        self._series: LRUCache[tuple[str, ...], _Series] = LRUCache(REMEMBERED_EVENTS)
+        self._series = _Remembered(REMEMBERED_EVENTS)
         self._queue = _SeriesQueue()
         self._tasks: list[asyncio.Task[None]] = []
         self._closed = False
@@ -126,16 +149,23 @@ class EventRecorder:
         type: Literal["Normal", "Warning"] = "Normal",  # noqa: A002 (the API's own name)
         log_fields: Mapping[str, object] | None = None,
         vital: bool = False,
+        gone: bool = False,
     ) -> None:
         """Record an event about an object, which is given with its apiVersion, kind and metadata.
 
         Returns at once and never raises. Call it from the event loop's thread. One that cannot be written is logged,
         with the `log_fields`. A `vital` one, which the caller records only once, is written however many there were.
+        Of one about an object that is `gone` nothing is remembered.
         """
         try:
-            self._record(regarding, reason, message, action, type, log_fields, vital=vital)
+            self._record(regarding, reason, message, action, type, log_fields, vital=vital, gone=gone)
         except Exception:
             logger.exception("Cannot record the event %s: %s", reason, message, extra=log_fields)
+
+    def forget(self, uid: str) -> None:
+        """The object is gone. What waits to be written about it is."""
+        self._series.forget(uid)
+        self._filter.forget(uid)
 
     def _record(
         self,
@@ -147,8 +177,14 @@ class EventRecorder:
         log_fields: Mapping[str, object] | None,
         *,
         vital: bool,
+        gone: bool,
     ) -> None:
         if self._closed:
+            return
+        if gone:
+            only = self._begin(regarding, reason, message, action, event_type, self._monotonic())
+            only.log_fields = log_fields
+            self.dropped += not self._enqueue(only)
             return
         uid = str(regarding["metadata"]["uid"])
         key = (uid, event_type, reason, action, message)
@@ -208,17 +244,21 @@ class EventRecorder:
 
     async def _run(self) -> None:
         while True:
-            series = await self._queue.get()
-            written = series.count
-            try:
-                await self._write(series)
-            except Exception:
-                logger.exception("Cannot write the event %s", _line(series), extra=series.log_fields)
-            finally:
-                series.queued = False
-                if series.count != written:
-                    self._enqueue(series)  # repeated meanwhile: no other task may write it before this one has
-                self._queue.task_done()
+            await self._write_next()
+
+    async def _write_next(self) -> None:
+        """Trap: not in the loop, which would hold the last one while it waits for the next."""
+        series = await self._queue.get()
+        written = series.count
+        try:
+            await self._write(series)
+        except Exception:
+            logger.exception("Cannot write the event %s", _line(series), extra=series.log_fields)
+        finally:
+            series.queued = False
+            if series.count != written:
+                self._enqueue(series)  # repeated meanwhile: no other task may write it before this one has
+            self._queue.task_done()
 
     async def _write(self, series: _Series) -> None:
         problem = ""

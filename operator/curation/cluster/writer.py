@@ -97,6 +97,10 @@ class Writer:
             subresource="status",
         )
 
+    def forget(self, uid: str) -> None:
+        """The object is gone."""
+        self._refused.pop(uid, None)
+
     def _may_put(self, kind: ResourceKind, stored: Stored) -> bool:
         granted = self._connection.clock.monotonic() >= self._puts_from.get(kind, 0.0)
         return granted and stored.uid not in self._refused

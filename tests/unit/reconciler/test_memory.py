@@ -31,6 +31,7 @@ def reconciler(rig: Rig) -> JobReconciler:
     index = JobIndex(context.metrics)
     context.caches[JOBS].listen(index.on_change)
     context.caches[JOBS].listen(rig.runs.on_change)
+    context.caches[JOBS].listen(context.on_change)
     return rig.jobs(Approvals(context, Grants(context, index)))
 
 
@@ -81,8 +82,6 @@ async def test_after_a_job_is_gone_nothing_in_the_process_names_it(tmp_path: Pat
         # So that a late answer does not bring it back; bounded.
         rig.context.caches[JOBS]._deleted.clear()
         # Written in the background, and bounded: see `EventRecorder`.
-        rig.context.events._series.clear()
-        rig.context.events._filter._buckets.clear()
         while rig.context.events._queue.qsize():
             rig.context.events._queue.get_nowait()
         assert list(names([rig.__dict__, jobs.__dict__], UID)) == []

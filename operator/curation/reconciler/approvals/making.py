@@ -49,7 +49,7 @@ class ApprovalMaker:
         self._context = context
         self._grants = grants
         self._waiters = waiters
-        self._over_quota: set[Key] = set()  # jobs that wait for room
+        self._over_quota: dict[str, set[Key]] = {}  # by namespace: jobs that wait for room
         self._making: set[Key] = set()  # approvals whose creation is under way
         self._refused: dict[Key, _RefusedApproval] = {}  # approvals that the API server refuses to make
         self._carried: dict[Key, tuple[RecordedDecision, ...]] = {}  # of approvals that were deleted to be made anew
@@ -57,7 +57,7 @@ class ApprovalMaker:
     def problem(self, key: Key, approval: JobApproval) -> Problem | None:
         """Why there is no approval that could free the job, and what helps."""
         place = Key(APPROVALS, key.namespace, approval.name)
-        if key in self._over_quota:
+        if self._waits_for_room(key):
             return Problem(
                 Reason.TOO_MANY_APPROVALS,
                 "As many CurationApprovals as allowed are Pending in this namespace; decide or delete some of them.",
@@ -100,8 +100,8 @@ class ApprovalMaker:
             or found.metadata.deletion_timestamp is not None
             or not self._grants.expired(found)
         ):
-            waited_for_room = key in self._over_quota
-            self._over_quota.discard(key)
+            waited_for_room = self._waits_for_room(key)
+            self.forget(key)
             self.no_longer_refused(place)
             return AT_ONCE if waited_for_room else NOTHING
         refused = self._refused.get(place)
@@ -124,10 +124,13 @@ class ApprovalMaker:
 
     def offer_room(self, namespace: str) -> None:
         """Decide the jobs that wait for room again, if there is some."""
-        over_quota = [job for job in self._over_quota if job.namespace == namespace]
+        over_quota = self._over_quota.get(namespace)
         if over_quota and self._taken(namespace) < MAX_PENDING:
             for job in over_quota:
                 self._context.wake(job)
+
+    def _waits_for_room(self, job: Key) -> bool:
+        return job in self._over_quota.get(job.namespace, ())
 
     def no_longer_refused(self, place: Key) -> None:
         """The approval is there, or nobody wants it any more."""
@@ -139,11 +142,11 @@ class ApprovalMaker:
     async def _make(self, key: Key, job: CurationJob, place: Key, wanted: JobApproval) -> Result:
         context = self._context
         if self._taken(key.namespace) > MAX_PENDING:  # its own place is one of those
-            if key not in self._over_quota:
-                self._over_quota.add(key)
+            if not self._waits_for_room(key):
+                self._over_quota.setdefault(key.namespace, set()).add(key)
                 self._waiters.wake(place)
             return NOTHING
-        self._over_quota.discard(key)
+        self.forget(key)
         fields = run_fields(key.namespace, key.name, job.status.run)
         new = _new(key.namespace, wanted, self._cancel(place, wanted), self._carried.get(place, ()))
         answer = await context.api.create(APPROVALS, key.namespace, new)
@@ -195,7 +198,11 @@ class ApprovalMaker:
 
     def forget(self, job: Key) -> None:
         """The job waits for no approval any more."""
-        self._over_quota.discard(job)
+        waiting = self._over_quota.get(job.namespace)
+        if waiting is not None:
+            waiting.discard(job)
+            if not waiting:
+                del self._over_quota[job.namespace]
 
 
 def _pending(stored: Stored) -> bool:

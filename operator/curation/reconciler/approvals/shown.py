@@ -12,7 +12,7 @@ from curation.api.digest import input_digest, without_nulls
 from curation.api.job import CurationJob
 from curation.api.names import ANNOTATION_CREATED_BY, ANNOTATION_EDITED_BY, ANNOTATION_REQUESTED_BY, ConditionType
 from curation.api.reading import Unreadable
-from curation.cluster.cache import Cache
+from curation.cluster.cache import Cache, Stored
 from curation.lifecycle import conditions
 from curation.reconciler.runtime.key import Key
 
@@ -26,7 +26,9 @@ class AskedJobs:
 
     def __init__(self, jobs: Cache) -> None:
         self._jobs = jobs
-        self._inputs: LRUCache[tuple[str, int], tuple[str | None, str]] = LRUCache(_REMEMBERED)
+        self._inputs: LRUCache[str, tuple[int, str | None, str]] = LRUCache(_REMEMBERED)
+        """By uid, with the generation that was read."""
+        jobs.listen(self._on_change)
 
     def of(self, waiting: Iterable[Key], before: tuple[Asked, ...]) -> tuple[Asked, ...]:
         """The first 10 of those that wait, and after them those that have waited."""
@@ -36,6 +38,10 @@ class AskedJobs:
         now = {name: self._asked(namespaces[name], name) or known.get(name) for name in names}
         found = [asked for asked in now.values() if asked is not None]
         return (*found, *(asked for asked in before if asked.job not in now))[:MAX_ASKED]
+
+    def _on_change(self, old: Stored | None, new: Stored | None) -> None:
+        if old is not None and (new is None or new.uid != old.uid):
+            self._inputs.pop(old.uid, None)
 
     def _asked(self, namespace: str, name: str) -> Asked | None:
         stored = self._jobs.get(namespace, name)
@@ -65,9 +71,9 @@ class AskedJobs:
 
     def _input(self, job: CurationJob) -> tuple[str | None, str]:
         # Bounded: an input over 64 KiB was never taken in.
-        place = (job.metadata.uid, job.metadata.generation)
-        found = self._inputs.get(place)
-        if found is None:
+        uid, generation = job.metadata.uid, job.metadata.generation
+        found = self._inputs.get(uid)
+        if found is None or found[0] != generation:
             value = without_nulls(job.spec.input)
             text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
             assert isinstance(value, dict)
@@ -75,8 +81,8 @@ class AskedJobs:
                 digest = input_digest(value)
             except ValueError:
                 digest = None  # a number that RFC 8785 cannot spell: no run of it was ever claimed
-            found = self._inputs[place] = (digest, clip(_stored(text), MAX_EXCERPT))
-        return found
+            found = self._inputs[uid] = (generation, digest, clip(_stored(text), MAX_EXCERPT))
+        return found[1:]
 
 
 def _stored(text: str) -> str:

@@ -79,6 +79,8 @@ def assemble(
     context.caches[MODULES].listen(ModuleMetrics(metrics).on_change)
     context.caches[JOBS].listen(runs.on_change)
     context.caches[JOBS].listen(index.on_change)
+    for cache in context.caches.values():
+        cache.listen(context.on_change)
     metrics.registry.register(WatchAge(health.ages))
     metrics.registry.register(IdlePolicies(policies.idle))
     return Work(reconcilers, jobs, modules, runs, takeover, policies, executor)

@@ -86,7 +86,23 @@ class Context:
             log_fields=log_fields,
             # Once for each run, and the only sign of a session that is left: the retries before it must not use it up.
             vital=event.reason is EventReason.CLEANUP_FAILED,
+            gone=self._is_gone(regarding),
         )
+
+    def _is_gone(self, regarding: Document) -> bool:
+        """Whether it is of one of our kinds, and another object or none has its name."""
+        metadata = regarding["metadata"]
+        cache = next((each for kind, each in self.caches.items() if kind.kind == regarding["kind"]), None)
+        if cache is None:
+            return False
+        stored = cache.get(metadata.get("namespace"), metadata["name"])
+        return stored is None or stored.uid != metadata["uid"]
+
+    def on_change(self, old: Stored | None, new: Stored | None) -> None:
+        """Listener of each cache: of an object that is gone nothing is remembered for its next Event or write."""
+        if old is not None and (new is None or new.uid != old.uid):
+            self.events.forget(old.uid)
+            self.writer.forget(old.uid)
 
     def tell(self, notice: Notice) -> None:
         """Have it told to whom the operator was started with, if to anybody."""
