@@ -98,6 +98,12 @@ def test_every_reason_outcome_and_condition_of_a_job_is_on_its_page(enum: type[S
     assert [each.value for each in enum if each.value not in known] == []
 
 
+def test_every_reason_that_keeps_a_job_or_fails_it_is_among_the_symptoms() -> None:
+    page = words((DOCS / "symptoms.md").read_text(encoding="utf-8"))
+    passing = {Reason.APPROVED, Reason.SUBMITTED, Reason.RESUBMITTED, Reason.SESSION_SPAWNED, Reason.COMPLETED}
+    assert {reason.value for reason in (*Reason, *FailureClass) if reason not in passing} - page == set()
+
+
 def test_the_defaults_of_the_schema_are_in_the_row_of_their_field() -> None:
     wrong = []
     for kind in CRD_KINDS:
