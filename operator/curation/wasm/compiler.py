@@ -31,9 +31,9 @@ logger = logging.getLogger(__name__)
 CPU_SECONDS = 20
 """Processor time of one compilation: a busy machine fails no good module. The shipped one's 80 KB take 0.2 s."""
 
-CPU_SECONDS_PER_MIB = 5
-"""What each whole MiB of the module adds: 8 MiB of code like the shipped module's take 24 s of a shared core, the 12 MB
-of a component of JavaScript 55 s, the 18 MB of one of Python 42 s."""
+CPU_SECONDS_PER_MIB = 10
+"""What each whole MiB of the module adds, so that a processor of half the speed will do: 8 MiB of code like the shipped
+module's take 24 s of a busy core, the 12 MB of a component of JavaScript 61 s, the 20 MB of one of Python 45 s."""
 
 MEMORY_BYTES = 1 << 30
 """Address space of the process: measured, 52 MiB to begin with, 66 for the shipped module, 461 for 8 MiB like it,
