@@ -168,15 +168,15 @@ class _Listener:
             found.append(
                 f"spec.moduleRef: there is no CurationModule {review.module} in this namespace yet: the job waits"
             )
-        for name in review.secrets:
+        for field, name in review.secrets:
             known = await self._known(Fact.SECRET, review.namespace, name)
             if known is Known.FORBIDDEN:
                 found.append(
-                    f"spec.credentials: the operator may not read Secret {name}: grant it that with a Role and a "
+                    f"{field}: the operator may not read Secret {name}: grant it that with a Role and a "
                     "RoleBinding in this namespace, as manifests/components/secrets does"
                 )
             elif known is Known.ABSENT:
-                found.append(f"spec.credentials: there is no Secret {name} in this namespace yet")
+                found.append(f"{field}: there is no Secret {name} in this namespace yet")
         return found
 
     async def _known(self, fact: Fact, namespace: str, name: str) -> Known:

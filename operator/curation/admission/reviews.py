@@ -6,7 +6,7 @@ policy is never refused here: what is wrong with it is the operator's to say, in
 
 import json
 from http import HTTPStatus
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import msgspec
 
@@ -31,6 +31,9 @@ OBSERVE_INTERVAL: Final = (
 HINT: Final = "check it with: kubectl curation check-policy FILE"
 
 
+_Part = TypeVar("_Part")
+
+
 class NotAReview(Exception):
     """A body that no API server has sent."""
 
@@ -47,11 +50,20 @@ class _Credential(msgspec.Struct):
     secretKeyRef: _Reference = msgspec.field(default_factory=_Reference)  # noqa: N815 (Kubernetes' names)
 
 
+class _Artifact(msgspec.Struct):
+    pullSecretRef: _Reference = msgspec.field(default_factory=_Reference)  # noqa: N815
+
+
+class _Source(msgspec.Struct):
+    oci: _Artifact = msgspec.field(default_factory=_Artifact)
+
+
 class _Spec(msgspec.Struct):
     cedar: Any = ""
     moduleRef: Any = None  # noqa: N815
     input: msgspec.Raw = msgspec.Raw(b"")
     credentials: Any = None
+    source: Any = None
     observeIntervalSeconds: Any = None  # noqa: N815
 
 
@@ -136,16 +148,25 @@ class Review:
         return name if isinstance(name, str) and len(name) <= MAX_NAME else ""
 
     @property
-    def secrets(self) -> list[str]:
-        """The Secrets that a module names."""
-        if self.kind != "CurationModule" or not isinstance(self._spec.credentials, list):
+    def secrets(self) -> list[tuple[str, str]]:
+        """The Secrets that a module names, each with the field that names it."""
+        if self.kind != "CurationModule":
             return []
-        try:
-            named = msgspec.convert(self._spec.credentials, list[_Credential])
-        except msgspec.ValidationError:
-            return []
-        names = (each.secretKeyRef.name for each in named)
-        return list(dict.fromkeys(name for name in names if 0 < len(name) <= MAX_NAME))[:MAX_CREDENTIALS]
+        pull = _converted(self._spec.source, _Source)
+        named = [each.secretKeyRef.name for each in _converted(self._spec.credentials, list[_Credential]) or []]
+        fields = [
+            *([("spec.source.oci.pullSecretRef", pull.oci.pullSecretRef.name)] if pull is not None else []),
+            *(("spec.credentials", name) for name in list(dict.fromkeys(named))[:MAX_CREDENTIALS]),
+        ]
+        return [(field, name) for field, name in fields if 0 < len(name) <= MAX_NAME]
+
+
+def _converted(value: object, kind: type[_Part]) -> _Part | None:
+    """What a part of an object says; None for nothing, and for what the API server's own schema refuses."""
+    try:
+        return msgspec.convert(value, kind)
+    except msgspec.ValidationError:
+        return None
 
 
 def parsed(body: bytes) -> Review:

@@ -89,7 +89,12 @@ def test_of_jobs_and_modules_only_what_is_warned_of_is_read() -> None:
     assert "65536 are accepted" in (reviews.input_warning(job.input_bytes) or "")
     assert reviews.input_warning(65_536) is None
     credentials = [{"host": "h", "secretKeyRef": {"name": name, "key": "k"}} for name in ("a", "b", "a")]
-    assert review("CurationModule", {"credentials": credentials}).secrets == ["a", "b"]
+    found = review("CurationModule", {"credentials": credentials}).secrets
+    assert found == [("spec.credentials", "a"), ("spec.credentials", "b")]
+    source = {"oci": {"ref": "r/m", "pullSecretRef": {"name": "a"}}}
+    found = review("CurationModule", {"credentials": credentials, "source": source}).secrets
+    assert found == [("spec.source.oci.pullSecretRef", "a"), ("spec.credentials", "a"), ("spec.credentials", "b")]
+    assert review("CurationModule", {"credentials": "none", "source": source}).secrets == found[:1]
     many = [{"secretKeyRef": {"name": f"s{number}"}} for number in range(1000)]
     assert len(review("CurationModule", {"credentials": many}).secrets) == reviews.MAX_CREDENTIALS
 
@@ -109,7 +114,11 @@ def test_a_deprecated_field_is_warned_of_and_no_other() -> None:
         {},
         {"cedar": 3},
         {"cedar": None, "moduleRef": "m", "credentials": {"a": 1}},
-        {"moduleRef": {"name": 7}, "credentials": [7]},
+        {"moduleRef": {"name": 7}, "credentials": [7], "source": {"oci": {"pullSecretRef": {"name": ""}}}},
+        {"source": {"oci": {"pullSecretRef": "name"}}},
+        {"source": {"configMap": {"name": "m"}, "oci": None}},
+        {"source": ["oci"]},
+        {"source": {"oci": {"pullSecretRef": {"name": "x" * 5000}}}},
         {"moduleRef": {"name": "x" * 5000}, "credentials": [{"secretKeyRef": {"name": ["x"]}}]},
     ],
 )
