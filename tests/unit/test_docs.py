@@ -18,6 +18,7 @@ from curation.api.approval import ApprovalDecision
 from curation.api.crd import CRD_KINDS, Kind, crd
 from curation.api.names import ConditionType, EventReason, FailureClass, Phase, Reason, RunOutcome
 from curation.authz.policy_check import check_policy
+from curation.cli.operator import main as operator
 from curation.cli.plugin import cli
 from curation.cli.run import run
 from curation.wasm.module_errors import ModuleReason
@@ -260,6 +261,31 @@ def test_every_verb_of_the_plugin_that_a_page_names_exists() -> None:
         if verb not in cli.commands and verb not in ("and", "explains", "comes")
     }
     assert named == set()
+
+
+def test_every_option_of_a_command_of_ours_that_a_page_shows_exists() -> None:
+    """Each with the command that it stands behind."""
+    of = {"kubectl curation": cli, "curation-operator": operator}
+    wrong, checked = set(), 0
+    for page in PAGES:
+        text = page.read_text(encoding="utf-8").replace("\\\n", " ")
+        for quoted in (*re.findall(r"`([^`\n]+)`", text), *fences_of(text, "sh"), *fences_of(text, "console")):
+            for program, verb, rest in re.findall(
+                r"(?:^|[\s/])(kubectl curation|curation-operator) ([a-z][a-z-]*)([^\n|;#]*)", quoted, re.MULTILINE
+            ):
+                if (command := of[program].commands.get(verb)) is None:
+                    continue  # prose; another test asks for the verbs
+                known = {
+                    "--help",
+                    *(each for option in command.params for each in (*option.opts, *option.secondary_opts)),
+                }
+                found = set(
+                    re.findall(r"(?<=\s)--?[a-zA-Z][a-z-]*", re.sub(r"'[^']*'|\"[^\"]*\"|\$\([^)]*\)", "", rest))
+                )
+                checked += len(found)
+                wrong |= {(name(page), program, verb, each) for each in found - known}
+    assert checked > 40
+    assert wrong == set()
 
 
 def test_every_target_of_make_and_every_file_that_a_page_names_exists() -> None:
