@@ -14,7 +14,8 @@ from curation.api.approval import EvaluatedRequest
 from curation.api.names import Trigger
 from curation.authz.book import PolicyBook
 from curation.authz.cedar_schema import SCHEMA_TEXT
-from curation.authz.gate import CallContext, Gate
+from curation.authz.decision import CallContext
+from curation.authz.gate import Gate
 
 POLICIES = 100
 REQUEST = EvaluatedRequest(

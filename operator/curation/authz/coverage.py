@@ -6,7 +6,8 @@ from datetime import UTC, datetime
 
 from curation.api.approval import ApprovalDecision, CurationApproval, EvaluatedRequest, Scope
 from curation.authz.book import PolicyBook
-from curation.authz.gate import CallContext, Gate
+from curation.authz.decision import CallContext
+from curation.authz.gate import Gate
 from curation.authz.grant import Grant
 
 _ANY_TIME = datetime(2000, 1, 1, tzinfo=UTC)

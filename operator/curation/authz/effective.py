@@ -4,66 +4,14 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final, Self
+from typing import Final
 
 import cedarpy
 
-from curation.api.names import Trigger
-from curation.authz.check_result import PolicyCheck
 from curation.authz.grant import Grant
-from curation.authz.policy_check import name_of
-from curation.authz.scan import scan
+from curation.authz.source import Source
 
 _POSITIONAL: Final = re.compile(r"policy(\d+)")
-
-
-@dataclass(frozen=True, slots=True)
-class Source:
-    """One CurationPolicy or ClusterCurationPolicy: its text, whether it is valid, and the names of its policies."""
-
-    given: str
-    """The whole text, which is valid."""
-    text: str
-    """What counts of it."""
-    check: PolicyCheck
-    cancel_only: bool
-    forbids_only: bool
-    origins: tuple[str, ...]
-
-    @classmethod
-    def of_policy(
-        cls,
-        namespace: str | None,
-        name: str,
-        given: str,
-        check: PolicyCheck,
-        *,
-        cancel_only: bool,
-        forbids_only: bool,
-    ) -> Self:
-        """Name each policy ``<kind>/<namespace>/<name>#<@id or index>``, an @id that is used twice by its index."""
-        origin = origin_of(namespace, name)
-        statements = scan(given)
-        ids = [statement.id for statement in statements]
-        names: list[str] = []
-        texts: list[str] = []
-        for index, statement in enumerate(statements):
-            if forbids_only and not statement.forbids:
-                continue
-            repeated = ids.count(statement.id) > 1 if statement.id is not None else False
-            names.append(f"{origin}#{index if repeated else name_of(statement, index)}")
-            texts.append(given[statement.start : statement.end])
-        text = "\n".join(texts) if forbids_only else given
-        return cls(given, text, check, cancel_only, forbids_only, tuple(names))
-
-    def counts(self, trigger: Trigger) -> bool:
-        """Whether it counts for a trigger: one that is being deleted counts for Cancel alone."""
-        return not self.cancel_only or trigger is Trigger.CANCEL
-
-
-def origin_of(namespace: str | None, name: str) -> str:
-    """How decisions name a policy object; namespace None is the cluster."""
-    return f"ClusterCurationPolicy/{name}" if namespace is None else f"CurationPolicy/{namespace}/{name}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,48 +1,20 @@
 """The gate: may this module make this call? Asked before every outbound request; what it cannot decide is denied."""
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable
 from datetime import datetime
 from typing import Any, Final
 
 import cedarpy
 
 from curation.api.approval import EvaluatedRequest
-from curation.api.clipping import clip
 from curation.authz.book import PolicyBook
-from curation.authz.cedar_schema import ACTION, AGENT, ENDPOINT, HTTP_CALL_ACTION, LABELS, schema
+from curation.authz.cedar_schema import ACTION, AGENT, ENDPOINT, HTTP_CALL_ACTION, LABELS
+from curation.authz.decision import CallContext, Decision, call_shown, request_url
 from curation.authz.effective import EffectiveSet
+from curation.authz.parsed_schema import schema
 
-MAX_URL_SHOWN: Final = 300
-"""Characters of a URL in a sentence for people."""
 MAX_FLAWS_SHOWN: Final = 3
 """Policies that do not count as they are written, in the reason of a denial."""
-
-
-@dataclass(frozen=True, slots=True)
-class CallContext:
-    """Whose call it is. ``now`` (None: the gate's clock) decides which grants have expired."""
-
-    job: str
-    labels: Mapping[str, str] = field(default_factory=dict)
-    generation: int = 1
-    attempt: int = 1
-    now: datetime | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Decision:
-    """The answer. ``reason`` is a sentence for people; ``policies`` names those that decided, by their origin.
-
-    ``errors`` are failed evaluations, each of which denies.
-    """
-
-    allowed: bool
-    reason: str
-    policies: tuple[str, ...] = ()
-    errors: tuple[str, ...] = ()
-    by: EffectiveSet | None = field(default=None, compare=False, repr=False)
-    """The set that allowed it; None of a denial."""
 
 
 class Gate:
@@ -73,19 +45,6 @@ class Gate:
         return decision.by is not None and decision.by is self._book.effective(
             namespace, request.trigger, self._clock()
         )
-
-
-def request_url(request: EvaluatedRequest) -> str:
-    """The canonical URL of the tuple, as the policy sees it and as it is sent."""
-    query = f"?{request.query}" if request.query else ""
-    return f"{request.scheme}://{request.host}:{request.port}{request.path}{query}"
-
-
-def call_shown(request: EvaluatedRequest) -> str:
-    """The call as every reason of a `Decision` names it; only a URL that is too long is cut."""
-    url = request_url(request)
-    shown = clip(url, MAX_URL_SHOWN, "...")
-    return f"{request.method} {shown} ({request.trigger.value} by module {request.module})"
 
 
 def _decision(effective: EffectiveSet, result: cedarpy.AuthzResult, request: EvaluatedRequest) -> Decision:

@@ -1,18 +1,12 @@
-"""An approval as the Cedar policy that it is the grant of.
+"""An approval as the Cedar policy that it is the grant of, in Cedar's JSON policy form: see `grant_text`."""
 
-The policy is built in Cedar's JSON policy form, and cedarpy turns that into text: what a module put into a path or a
-query is a JSON string value, never a piece of Cedar, so there is nothing to quote and nothing to forget.
-"""
-
-import json
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Self
 
-import cedarpy
-
 from curation.api.approval import CurationApproval, EvaluatedRequest, Scope
 from curation.api.cancel import CancelRequest
+from curation.api.names import Trigger
 from curation.authz.cancel_grant import condition, in_words
 from curation.authz.cedar_schema import ACTION, AGENT, ENDPOINT, HTTP_CALL_ACTION
 
@@ -34,6 +28,8 @@ class Grant:
     scope: Scope
     expires_at: datetime | None = None
     cancel: tuple[CancelRequest, ...] | None = None
+    cancel_only: bool = False
+    """It has ended, and goes on counting for Cancel requests, for a while."""
 
     @classmethod
     def of(cls, approval: CurationApproval) -> Self:
@@ -47,6 +43,11 @@ class Grant:
         return in_words(self.request, self.scope, self.cancel)
 
     @property
+    def key(self) -> str:
+        """What tells it from the others of its namespace: one that has ended and its successor have one name."""
+        return ended_key(self.name) if self.cancel_only else self.name
+
+    @property
     def origin(self) -> str:
         """How decisions name it."""
         return f"CurationApproval/{self.namespace}/{self.name}"
@@ -54,6 +55,10 @@ class Grant:
     def expired(self, now: datetime) -> bool:
         """Whether the grant has ended at ``now``."""
         return self.expires_at is not None and now >= self.expires_at
+
+    def counts(self, trigger: Trigger) -> bool:
+        """Whether it counts for a trigger: one that has ended counts for Cancel alone."""
+        return not self.cancel_only or trigger is Trigger.CANCEL
 
     def to_cedar_json(self) -> Json:
         """The policy in Cedar's JSON policy form."""
@@ -83,10 +88,10 @@ class Grant:
             "conditions": [{"kind": "when", "body": term} for term in bound],
         }
 
-    def to_cedar_text(self) -> str:
-        """The policy as Cedar text, written by Cedar itself: shown in the approval's status, and what the gate adds."""
-        document = {"staticPolicies": {"grant": self.to_cedar_json()}, "templates": {}, "templateLinks": []}
-        return cedarpy.format_policies(cedarpy.policies_from_json_str(json.dumps(document)), line_width=120)
+
+def ended_key(name: str) -> str:
+    """The key of a grant of this name that has ended."""
+    return f"{name} (ended)"
 
 
 def _equals(variable: str, attribute: str, value: str | int) -> Json:
@@ -98,3 +103,29 @@ def _all(terms: list[Json]) -> Json:
     for term in terms[1:]:
         body = {"&&": {"left": body, "right": term}}
     return body
+
+
+def grant_to_wire(grant: Grant) -> Json:
+    """For another process."""
+    return {
+        "name": grant.name,
+        "request": grant.request.to_wire(),
+        "scope": grant.scope.value,
+        "expiresAt": None if grant.expires_at is None else grant.expires_at.isoformat(),
+        "cancel": None if grant.cancel is None else [each.to_wire() for each in grant.cancel],
+        "cancelOnly": grant.cancel_only,
+    }
+
+
+def grant_of_wire(namespace: str, read: Json) -> Grant:
+    """See `grant_to_wire`. Raises KeyError, TypeError or ValueError for what is none."""
+    expires, cancel = read["expiresAt"], read["cancel"]
+    return Grant(
+        namespace,
+        str(read["name"]),
+        EvaluatedRequest.model_validate(read["request"]),
+        Scope(read["scope"]),
+        None if expires is None else datetime.fromisoformat(expires),
+        None if cancel is None else tuple(CancelRequest.model_validate(each) for each in cancel),
+        bool(read["cancelOnly"]),
+    )

@@ -13,10 +13,10 @@ from typing import Final
 import cedarpy
 
 from curation.api.clipping import clip
-from curation.authz.cedar_schema import schema
 from curation.authz.check_result import PolicyCheck
 from curation.authz.lexer import Token, place, tokens
-from curation.authz.scan import ScanRefused, Statement, scan
+from curation.authz.parsed_schema import schema
+from curation.authz.scan import ScanRefused, Statement, policy_name, scan
 
 MAX_ERRORS: Final = 5
 """How many errors a message lists."""
@@ -28,11 +28,6 @@ MAX_ERROR_CHARS: Final = 300
 _UNENDED: Final = "unexpected end of input"
 _NAMED: Final = re.compile(r"(?<=['`])[^'`]+(?=['`])|(?<=: )\w+$")
 _POSITIONAL: Final = re.compile(r"for policy `policy\d+`, ")
-
-
-def name_of(statement: Statement, index: int) -> str:
-    """The @id of a policy, or its index in the text, counted from 0 as Cedar counts."""
-    return str(index) if statement.id is None else statement.id
 
 
 def check_policy(text: str) -> PolicyCheck:
@@ -155,11 +150,6 @@ def _named(text: str, policy_id: str, statements: tuple[Statement, ...]) -> str:
 def _index(policy_id: str) -> int:
     digits = policy_id.removeprefix("policy")
     return int(digits) if digits.isdecimal() else 1 << 30
-
-
-def policy_name(statement: Statement, index: int) -> str:
-    """How messages name a policy of a text."""
-    return f"policy {index}" if statement.id is None else f'policy {index} (@id "{statement.id}")'
 
 
 def _where(text: str, statement: Statement, index: int, at: int) -> str:

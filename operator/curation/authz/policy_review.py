@@ -12,9 +12,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from curation.api.policy import ClusterCurationPolicy, CurationPolicy, PolicyInForce
-from curation.authz.book import PolicyBook
 from curation.authz.check_result import PolicyCheck
-from curation.authz.policy_check import check_policy
+from curation.authz.register import PolicyRegister
 
 _UNKNOWN = PolicyCheck(False, 0, "ParseError", "not checked yet")
 
@@ -110,7 +109,7 @@ def unknown_texts(policy: CurationPolicy | ClusterCurationPolicy, before: Policy
 def review(
     policy: CurationPolicy | ClusterCurationPolicy,
     before: PolicyReview | None,
-    check_text: Callable[[str], PolicyCheck] = check_policy,
+    check_text: Callable[[str], PolicyCheck],
 ) -> PolicyReview:
     """Review a version of an object; ``before`` is the review of the version before it, if this process saw one.
 
@@ -136,17 +135,17 @@ def review(
     return PolicyReview(meta.uid, meta.generation, deleting, text, check, best)
 
 
-def put_in_force(book: PolicyBook, namespace: str | None, name: str, reviewed: PolicyReview) -> None:
+def put_in_force(book: PolicyRegister, namespace: str | None, name: str, reviewed: PolicyReview) -> None:
     """Put into the book what the review has found; namespace None is the cluster."""
     revision = reviewed.in_force
     if revision is None:
         book.remove_policy(namespace, name)
     else:
-        book.put_policy(
+        book.put_checked(
             namespace,
             name,
             revision.cedar,
-            check=revision.check,
+            revision.check,
             cancel_only=reviewed.deleting,
             forbids_only=reviewed.missed,
         )

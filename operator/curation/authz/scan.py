@@ -79,6 +79,16 @@ def scan(text: str) -> tuple[Statement, ...]:
     return _Scan(text).run()
 
 
+def name_of(statement: Statement, index: int) -> str:
+    """The @id of a policy, or its index in the text, counted from 0 as Cedar counts."""
+    return str(index) if statement.id is None else statement.id
+
+
+def policy_name(statement: Statement, index: int) -> str:
+    """How messages name a policy of a text."""
+    return f"policy {index}" if statement.id is None else f'policy {index} (@id "{statement.id}")'
+
+
 class _Scan:
     """State of one pass over the tokens."""
 

@@ -7,18 +7,34 @@ is refused. A namespace has one question under way at most, and the namespaces t
 import asyncio
 import contextlib
 import itertools
+import json
 import logging
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Final, cast
 
 from curation.authz.check_result import CheckReason, PolicyCheck
+from curation.authz.grant import Grant, grant_to_wire
 from curation.checking.judgement import PolicyJudgement
-from curation.checking.questions import FROM_CHECKER, MAX_TEXT_BYTES, TO_CHECKER, JudgePolicy, PolicyJudged
+from curation.checking.questions import (
+    FROM_CHECKER,
+    MAX_QUESTIONS,
+    MAX_QUESTIONS_BYTES,
+    MAX_SET_BYTES,
+    MAX_TEXT_BYTES,
+    TO_CHECKER,
+    Authorize,
+    Authorized,
+    GrantWritten,
+    JudgePolicy,
+    PolicyJudged,
+    WriteGrant,
+)
+from curation.checking.verdict import Question, Verdict, questions_to_wire, verdict_of_wire
 from curation.isolation.child import Child
 from curation.isolation.frames import Frame, FrameRefused
 from curation.isolation.hardening import Hardening
-from curation.isolation.spawn import ChildEnd, Limit
+from curation.isolation.spawn import ChildEnd, Limit, Start, spawn
 from curation.turns import AwaitedTurns
 
 log = logging.getLogger(__name__)
@@ -26,6 +42,8 @@ log = logging.getLogger(__name__)
 CHECKERS_AT_ONCE: Final = 2
 CPU_SECONDS: Final = 5
 """Processor time of one question: a hostile text of 64 KiB takes 0.4 s, an ordinary one under 1 ms."""
+ENOUGH_SECONDS: Final = 1.0
+"""Of processor time for several requests: then it is another namespace's turn."""
 WALL_SECONDS: Final = 60.0
 """Time of one question, against a process that hangs without using processor time."""
 MEMORY_BYTES: Final = 512 << 20
@@ -43,6 +61,10 @@ class CheckerLost(OSError):
     """No answer, and not for what was asked: no process could be started, or somebody has killed it. Ask again."""
 
 
+class _Refused(Exception):
+    """It is not asked at all, for this."""
+
+
 class _Ended(Exception):
     def __init__(self, end: ChildEnd) -> None:
         super().__init__(str(end))
@@ -52,7 +74,11 @@ class _Ended(Exception):
 class Checkers:
     """For one event loop, in a thread that lives as long as they do. Close it."""
 
-    def __init__(self, *, at_once: int = CHECKERS_AT_ONCE, idle_seconds: float = IDLE_SECONDS) -> None:
+    def __init__(
+        self, *, at_once: int = CHECKERS_AT_ONCE, idle_seconds: float = IDLE_SECONDS, start: Start = spawn
+    ) -> None:
+        """`start` begins a process: that of a `nursery.Nursery`, or `spawn.spawn`."""
+        self._start = start
         self._turns = AwaitedTurns(at_once, first=EVERYWHERE)
         self._idle_seconds = idle_seconds
         self._idle: list[_Checker] = []
@@ -70,27 +96,81 @@ class Checkers:
         payload = text.encode(errors="surrogatepass")
         if len(payload) > MAX_TEXT_BYTES:
             return _refused(f"the text has {len(payload)} bytes, at most {MAX_TEXT_BYTES} are looked at; split it")
-        async with self._turns.turn(namespace):
-            for last in (False, True):
-                asked = JudgePolicy(
-                    number=next(self._numbers),
-                    cluster=namespace == EVERYWHERE,
-                    lint=lint,
-                    cpu_seconds=CPU_SECONDS,
-                    payload=payload,
-                )
-                try:
-                    answer = await self._asked(asked)
-                except _Ended as error:
-                    if (refusal := _refusal(error.end, last=last)) is not None:
-                        return refusal
-                    if last:
-                        raise CheckerLost(f"checkers die ({error.end})") from None
-                    log.warning("a checker has died (%s); another one is asked", error.end)
-                    continue
-                check = PolicyCheck(answer.valid, answer.count, cast(CheckReason, answer.reason), answer.message)
-                return PolicyJudgement(check, answer.warnings)
-        raise AssertionError("the second try returns or raises")
+        cluster = namespace == EVERYWHERE
+
+        def question(number: int) -> JudgePolicy:
+            return JudgePolicy(number=number, cluster=cluster, lint=lint, cpu_seconds=CPU_SECONDS, payload=payload)
+
+        answer = await self._in_turn(namespace, question)
+        if isinstance(answer, str):
+            return _refused(f"checking it {answer}: split it, or make it simpler")
+        assert isinstance(answer, PolicyJudged), "the checker answers what it is asked"
+        check = PolicyCheck(answer.valid, answer.count, cast(CheckReason, answer.reason), answer.message)
+        return PolicyJudgement(check, answer.warnings)
+
+    async def authorize(
+        self, namespace: str, ask: Callable[[], tuple[bytes, Sequence[Question], int, float]]
+    ) -> list[Verdict]:
+        """Verdicts on waiting requests of a namespace: on the first of them, on one at least. Raises CheckerLost.
+
+        `ask` is called when it is the namespace's turn: what counts there (see `verdict.set_to_wire`), the questions,
+        the revision of what counts, and the server's Unix time.
+        """
+        questions, revision, most = list[Question](), 0, MAX_QUESTIONS
+
+        def question(number: int) -> Authorize:
+            nonlocal questions, revision
+            counts, wanted, revision, now = ask()
+            questions = list(wanted[:most])
+            if not questions:
+                raise _Refused("has been given up")
+            asked = questions_to_wire(questions)
+            while len(asked) > MAX_QUESTIONS_BYTES and len(questions) > 1:
+                del questions[len(questions) // 2 :]
+                asked = questions_to_wire(questions)
+            if len(counts) > MAX_SET_BYTES:
+                raise _Refused(f"takes in more than {MAX_SET_BYTES >> 20} MiB of policies and grants")
+            return Authorize(
+                number=number,
+                namespace=namespace,
+                now=now,
+                set_bytes=len(counts),
+                cpu_seconds=CPU_SECONDS,
+                enough_seconds=ENOUGH_SECONDS,
+                payload=counts + asked,
+            )
+
+        while True:
+            try:
+                answer = await self._in_turn(namespace, question)
+            except _Refused as refused:
+                answer = str(refused)
+            if not isinstance(answer, str):
+                assert isinstance(answer, Authorized), "the checker answers what it is asked"
+                read = json.loads(answer.payload)[: len(questions)]
+                pairs = zip(questions, read, strict=False)
+                return [verdict_of_wire(each, revision, found) for each, found in pairs]
+            if not questions:
+                return []
+            if len(questions) == 1:
+                # Whose fault it is, is not known of several.
+                reason = f"denied: deciding it {answer}: make the policies that count here simpler, or fewer"
+                return [Verdict(questions[0], revision, False, reason, True)]
+            most = 1
+
+    async def write_grant(self, grant: Grant) -> str:
+        """The Cedar text of a grant; empty if there is none. Raises CheckerLost."""
+        payload = json.dumps(grant_to_wire(grant)).encode()
+
+        def question(number: int) -> WriteGrant:
+            return WriteGrant(number=number, namespace=grant.namespace, cpu_seconds=CPU_SECONDS, payload=payload)
+
+        answer = await self._in_turn(grant.namespace, question)
+        if isinstance(answer, str):
+            log.error("the Cedar text of %s cannot be written: that %s", grant.origin, answer)
+            return ""
+        assert isinstance(answer, GrantWritten), "the checker answers what it is asked"
+        return answer.payload.decode()
 
     async def close(self) -> None:
         """End them. Whoever waits for an answer gets CheckerLost, or CancelledError if it was not its turn yet."""
@@ -98,10 +178,25 @@ class Checkers:
         self._turns.close()
         await asyncio.gather(*(checker.close() for checker in list(self._all)))
 
-    async def _asked(self, question: JudgePolicy) -> PolicyJudged:
+    async def _in_turn(self, namespace: str, question: Callable[[int], Frame]) -> Frame | str:
+        """The answer, once it is the namespace's turn; or what is wrong with what was asked, after its name."""
+        async with self._turns.turn(namespace):
+            for last in (False, True):
+                number = next(self._numbers)
+                try:
+                    return await self._asked(number, question(number))
+                except _Ended as error:
+                    if (refusal := _refusal(error.end, last=last)) is not None:
+                        return refusal
+                    if last:
+                        raise CheckerLost(f"checkers die ({error.end})") from None
+                    log.warning("a checker has died (%s); another one is asked", error.end)
+        raise AssertionError("the second try returns or raises")
+
+    async def _asked(self, number: int, question: Frame) -> Frame:
         checker = self._taken()
         try:
-            answer = await checker.ask(question)
+            answer = await checker.ask(number, question)
         except BaseException:
             self._all.discard(checker)
             with contextlib.suppress(asyncio.CancelledError):
@@ -120,7 +215,7 @@ class Checkers:
                 return checker
             self._all.discard(checker)
         try:
-            checker = _Checker()
+            checker = _Checker(self._start)
         except OSError as error:
             raise CheckerLost(f"no checker can be started: {error}") from error
         self._all.add(checker)
@@ -135,17 +230,19 @@ class Checkers:
 class _Checker:
     """One process, for one question at a time."""
 
-    def __init__(self) -> None:
-        self._waiting: asyncio.Future[PolicyJudged] | None = None
+    def __init__(self, start: Start) -> None:
+        self._waiting: asyncio.Future[Frame] | None = None
         self._number = 0
         self._timer: asyncio.TimerHandle | None = None
-        self._child = Child(_TARGET, _HARDENING, to_child=TO_CHECKER, from_child=FROM_CHECKER, on_frame=self._answered)
+        self._child = Child(
+            _TARGET, _HARDENING, to_child=TO_CHECKER, from_child=FROM_CHECKER, on_frame=self._answered, start=start
+        )
         self.ended = self._child.ended
 
-    async def ask(self, question: JudgePolicy) -> PolicyJudged:
+    async def ask(self, number: int, question: Frame) -> Frame:
         """Raises `_Ended` if the process does before it has answered."""
-        self._number = question.number
-        waiting: asyncio.Future[PolicyJudged] = asyncio.get_running_loop().create_future()
+        self._number = number
+        waiting: asyncio.Future[Frame] = asyncio.get_running_loop().create_future()
         self._waiting = waiting
         self._child.send(question)
         try:
@@ -180,20 +277,20 @@ class _Checker:
         await self._child.close()
 
     def _answered(self, frame: Frame) -> None:
-        assert isinstance(frame, PolicyJudged)
+        assert isinstance(frame, PolicyJudged | Authorized | GrantWritten)
         if self._waiting is None or self._waiting.done() or frame.number != self._number:
             raise FrameRefused("an answer to what was not asked")
         self._waiting.set_result(frame)
 
 
-def _refusal(end: ChildEnd, *, last: bool) -> PolicyJudgement | None:
+def _refusal(end: ChildEnd, *, last: bool) -> str | None:
     """What that end of a process says of what it was asked about; None if it may say nothing."""
     if end.limit is Limit.PROCESSOR_TIME:
-        return _refused(f"checking it takes more than {CPU_SECONDS} s of processor time: split it, or make it simpler")
+        return f"takes more than {CPU_SECONDS} s of processor time"
     if end.limit is Limit.MEMORY:
-        return _refused(f"checking it takes more than {MEMORY_BYTES >> 20} MiB: split it, or make it simpler")
+        return f"takes more than {MEMORY_BYTES >> 20} MiB"
     if last and end.exit_code in _CRASHES:
-        return _refused(f"the checker died of it, twice ({end}): make it simpler")
+        return f"ended the checker, twice ({end})"
     return None
 
 

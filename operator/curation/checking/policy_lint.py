@@ -8,8 +8,7 @@ from typing import Final
 
 from curation.api.clipping import clip
 from curation.authz.lexer import Token, TokenKind, place, tokens
-from curation.authz.policy_check import policy_name
-from curation.authz.scan import Statement, scan
+from curation.authz.scan import Statement, policy_name, scan
 from curation.egress.errors import EgressRefused
 from curation.egress.host import canonical_host
 

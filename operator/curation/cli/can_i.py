@@ -10,7 +10,7 @@ from curation.api.approval import EvaluatedRequest
 from curation.api.job import CurationJob
 from curation.api.module import CurationModule
 from curation.api.names import Trigger
-from curation.authz.gate import CallContext, Decision
+from curation.authz.decision import CallContext, Decision
 from curation.cli.access import Cluster, parse
 from curation.cli.options import ANSWER_FORMATS, OneOf, output_option, with_cluster
 from curation.cli.output import note, print_document, say

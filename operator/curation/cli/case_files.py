@@ -16,9 +16,9 @@ from curation.api.clipping import clip
 from curation.api.files import CallDefaults, Case, CaseRequest, PolicyCases
 from curation.api.names import Trigger
 from curation.authz.check_result import PolicyCheck
-from curation.authz.effective import Source
-from curation.authz.gate import CallContext
+from curation.authz.decision import CallContext
 from curation.authz.policy_check import check_policy
+from curation.authz.source import Source
 from curation.cli.errors import BadInput, PluginError
 from curation.cli.file_errors import Mistakes, loaded, parsed
 from curation.cli.output import note

@@ -7,6 +7,7 @@ from curation.api.approval import ApprovalDecision, CurationApproval, grant_ends
 from curation.api.job import CurationJob
 from curation.api.schema import ResourceModel
 from curation.authz.grant import Grant
+from curation.authz.grant_text import grant_text
 from curation.cli.access import Cluster, parse_all
 from curation.cli.errors import PluginError
 from curation.cli.output import colour, note, print_object, say
@@ -112,7 +113,7 @@ def _cedar(approval: CurationApproval, now: datetime) -> str:
     ends = grant_ends(approval)
     if approval.spec.decision is not ApprovalDecision.APPROVED or (ends is not None and ends <= now):
         return ""
-    return Grant.of(approval).to_cedar_text()
+    return grant_text(Grant.of(approval))
 
 
 def decided_by(approval: CurationApproval) -> str:

@@ -11,7 +11,7 @@ from curation.api.job import CurationJob
 from curation.api.names import ANNOTATION_CREATED_BY, ANNOTATION_EDITED_BY, ANNOTATION_REQUESTED_BY, Phase
 from curation.api.reading import Unreadable, read
 from curation.api.remains import remains_of
-from curation.authz.gate import Decision
+from curation.authz.decision import Decision
 from curation.cli import advice, waiting
 from curation.cli.access import Cluster
 from curation.cli.known import Happening, Known, events_of, gather

@@ -10,7 +10,7 @@ from curation.api.job import CurationJob
 from curation.api.module import CurationModule
 from curation.api.names import ConditionType, Phase, Reason, Trigger
 from curation.api.reading import Unreadable, read
-from curation.authz.gate import CallContext, Decision, call_shown
+from curation.authz.decision import CallContext, Decision, call_shown
 from curation.cli.access import Cluster, unreadable_line
 from curation.cli.errors import Forbidden
 from curation.cli.visible_policies import VisiblePolicies, read_policies

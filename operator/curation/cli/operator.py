@@ -1,6 +1,8 @@
 """`curation-operator`: run the operator, print what it publishes, check a module, try one, build one."""
 
 import json
+from importlib import import_module
+from typing import Final
 
 import click
 
@@ -8,15 +10,32 @@ from curation.api.contract import contract_schemas
 from curation.api.crd import crd_yaml, crds
 from curation.api.files import file_schemas
 from curation.authz.cedar_schema import SCHEMA_TEXT
-from curation.cli.build import build
-from curation.cli.check_module import check
 from curation.cli.run import run
-from curation.cli.sandbox import sandbox
-from curation.cli.serve_workers import workers
-from curation.cli.trial import try_module
+
+_VERBS: Final = {
+    "build": "curation.cli.build:build",
+    "check": "curation.cli.check_module:check",
+    "sandbox": "curation.cli.sandbox:sandbox",
+    "try": "curation.cli.trial:try_module",
+    "workers": "curation.cli.serve_workers:workers",
+}
+"""What is loaded when it is asked for: the process of `run`, which has the cluster's token, loads none of it."""
 
 
-@click.group(context_settings={"max_content_width": 100})
+class _Verbs(click.Group):
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted([*super().list_commands(ctx), *_VERBS])
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if (where := _VERBS.get(cmd_name)) is None:
+            return super().get_command(ctx, cmd_name)
+        module, _, name = where.partition(":")
+        command = getattr(import_module(module), name)
+        assert isinstance(command, click.Command)
+        return command
+
+
+@click.group(cls=_Verbs, context_settings={"max_content_width": 100})
 @click.version_option(package_name="curation-operator", prog_name="curation-operator")
 def main() -> None:
     """The curation operator."""
@@ -36,11 +55,6 @@ def schemas() -> None:
 
 
 main.add_command(run)
-main.add_command(build)
-main.add_command(check)
-main.add_command(try_module)
-main.add_command(workers)
-main.add_command(sandbox)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,8 @@ from typing import Any
 import click
 
 from curation.authz.book import PolicyBook
-from curation.authz.gate import Decision, Gate
+from curation.authz.decision import Decision
+from curation.authz.gate import Gate
 from curation.cli.case_files import CaseFolder, LoadedCase, ValidPolicy
 from curation.cli.errors import BadInput
 from curation.cli.junit import junit

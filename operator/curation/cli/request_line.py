@@ -2,7 +2,7 @@
 
 from curation.api.approval import EvaluatedRequest
 from curation.api.clipping import clip
-from curation.authz.gate import request_url
+from curation.authz.decision import request_url
 from curation.cli.text import safe
 
 

@@ -14,7 +14,8 @@ from typing import Final
 from curation.api.approval import EvaluatedRequest
 from curation.api.clipping import clip
 from curation.authz.book import PolicyBook
-from curation.authz.gate import CallContext, Decision, Gate, request_url
+from curation.authz.decision import CallContext, Decision, request_url
+from curation.authz.gate import Gate
 from curation.building.build_cache import cache_folder
 from curation.egress.client import OutboundRequest, OutboundResponse
 from curation.execution.calls import CallResult

@@ -10,8 +10,10 @@ from curation.api.approval import ApprovalDecision, CurationApproval, EvaluatedR
 from curation.api.policy import CurationPolicy
 from curation.api.reading import Unreadable, read
 from curation.authz.book import PolicyBook
-from curation.authz.gate import CallContext, Decision, Gate
+from curation.authz.decision import CallContext, Decision
+from curation.authz.gate import Gate
 from curation.authz.grant import Grant
+from curation.authz.policy_check import check_policy
 from curation.authz.policy_review import put_in_force, review
 from curation.cli.access import Cluster, parse_all, unreadable_line
 from curation.cli.errors import Forbidden
@@ -56,7 +58,7 @@ async def read_policies(cluster: Cluster) -> VisiblePolicies:
             except Unreadable as error:
                 unread.append(unreadable_line(CurationPolicy, document, str(error), "it is left out"))
                 continue
-            reviewed, name = review(policy, None), policy.metadata.name
+            reviewed, name = review(policy, None, check_policy), policy.metadata.name
             put_in_force(book, policy.metadata.namespace or None, name, reviewed)
             if reviewed.deleting and reviewed.in_force is not None and policy.metadata.deletion_timestamp is not None:
                 until = policy.metadata.deletion_timestamp + HELD_AT_MOST

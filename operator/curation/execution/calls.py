@@ -17,7 +17,7 @@ from pydantic import ValidationError
 from curation.api.approval import EvaluatedRequest
 from curation.api.contract import CallErrorCode, HttpCallError, HttpCallRequest, HttpCallResponse
 from curation.api.identity_headers import folded
-from curation.authz.gate import CallContext, Decision, request_url
+from curation.authz.decision import CallContext, Decision, request_url
 from curation.egress.client import SAFE, OutboundRequest, OutboundResponse
 from curation.egress.content import body_text
 from curation.egress.errors import AnswerOverBounds, EgressRefused, ResponseTooLarge, Unavailable

@@ -19,6 +19,7 @@ from curation.lifecycle.outcome import Calls, Failed, FailureClass, Report, Resu
 from curation.wasm.engine import new_engine, new_store
 from curation.wasm.guest import GuestEnd, Stopped, Trapped, interrupted, run_guest
 from curation.wasm.module_errors import ModuleLoadError, ModuleUnreadable
+from curation.wasm.opening import open_artifact
 from curation.wasm.watchdog import GuestWatch, StopCause
 
 if TYPE_CHECKING:
@@ -201,7 +202,7 @@ class GuestExecution:
             closing(new_store(engine, limits)) as store,
             # Opening the artifact is the run's: it counts against its limits, though it cannot be interrupted.
             executor.watchdog.watch(store, limits) as watch,
-            module.open(engine) as component,
+            open_artifact(engine, module.path) as component,
         ):
             self._watch = watch
             if self._stopped is not None:

@@ -7,21 +7,18 @@ come late, twice, or in another order, and does no harm. Everything here can be 
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal, Protocol
+from pathlib import Path
+from typing import Literal, Protocol
 
 from curation.api.approval import EvaluatedRequest
 from curation.api.module import Credential
 from curation.api.schema import JsonObject
-from curation.authz.gate import CallContext, Decision
+from curation.authz.decision import CallContext, Decision
 from curation.egress.client import OutboundRequest, OutboundResponse
 from curation.execution.origin_credentials import OriginCredential
 from curation.lifecycle.log_fields import run_fields
 from curation.lifecycle.outcome import Calls, Liveness, Report, RunKey, SessionRef, Trigger
 from curation.wasm.limits import Limits
-
-if TYPE_CHECKING:
-    from wasmtime import Engine
-    from wasmtime.component import Component
 
 
 def execution_id(run_id: str, trigger: Trigger, number: int) -> str:
@@ -295,8 +292,9 @@ class Fence(Protocol):
 class Loaded(Protocol):
     """A module that is compiled: `wasm.store.LoadedModule`."""
 
-    def open(self, engine: "Engine") -> "Component":
-        """The module, for one run in an engine of its own. Raises WasmtimeError if the artifact is gone."""
+    @property
+    def path(self) -> Path:
+        """Its artifact: each run opens it for itself."""
         ...
 
 

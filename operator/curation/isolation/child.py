@@ -7,7 +7,7 @@ from typing import Final
 from curation.isolation.channel import Channel
 from curation.isolation.frames import Frame, Wire
 from curation.isolation.hardening import Hardening
-from curation.isolation.spawn import ChildEnd, Process, spawn
+from curation.isolation.spawn import ChildEnd, Start, spawn
 
 END_SECONDS: Final = 1.0
 """For a child whose channel has ended to end by itself, so that its own exit code is known."""
@@ -25,7 +25,7 @@ class Child:
         to_child: Wire,
         from_child: Wire,
         on_frame: Callable[[Frame], None],
-        start: Callable[[str, Hardening], Process] = spawn,
+        start: Start = spawn,
     ) -> None:
         """Starts it. See `spawn` for `target`; `start` may be that of a `nursery.Nursery`. Raises OSError.
 

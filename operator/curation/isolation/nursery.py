@@ -42,6 +42,7 @@ class Nursery:
         self._template: Child | None = None
         self._numbers = itertools.count(1)
         self._children: dict[int, _Forked] = {}
+        self._closed = False
 
     @property
     def template_pid(self) -> int | None:
@@ -50,6 +51,8 @@ class Nursery:
 
     def warm(self) -> None:
         """Start the template, if none runs, so that the first child need not wait for it. Raises OSError."""
+        if self._closed:
+            raise OSError("nothing is started any more")
         if self._forks and self._template is None:
             template = Child(
                 self._target,
@@ -64,9 +67,9 @@ class Nursery:
 
     def start(self, target: str, hardening: Hardening) -> Process:
         """Start a child: see `spawn`. Raises OSError if none can be started."""
+        self.warm()
         if not self._forks:
             return spawn(target, hardening)
-        self.warm()
         assert self._template is not None
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
         number = next(self._numbers)
@@ -92,7 +95,8 @@ class Nursery:
                 forked.template.send(Kill(number=number))
 
     async def close(self) -> None:
-        """End the template, and with it every child that is left."""
+        """End the template, and with it every child that is left; no other is started."""
+        self._closed = True
         template, self._template = self._template, None
         if template is not None:
             await template.close()

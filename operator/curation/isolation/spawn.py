@@ -10,7 +10,7 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from enum import StrEnum
@@ -80,6 +80,10 @@ class Process(Protocol):
     def reaped(self) -> ChildEnd | None:
         """How it ended; None while it runs."""
         ...
+
+
+Start = Callable[[str, Hardening], Process]
+"""Starts a child: see `spawn`, and `nursery.Nursery.start`."""
 
 
 class Spawned:

@@ -20,7 +20,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from curation.wasm import compiler
 from curation.wasm.compiler import Compiled, ModuleFault
-from curation.wasm.engine import artifact_key
+from curation.wasm.engine_settings import artifact_key
 
 MAX_ARTIFACTS = 256
 """Compiled modules kept on disk; beyond it the oldest go of the namespace that has most."""
@@ -128,12 +128,6 @@ class ArtifactDir:
         refusal_path.unlink(missing_ok=True)
         self._prune(keep=path)
         return Artifact(path, size_bytes, compiled.start_bytes)
-
-    def drop(self, digest: str) -> None:
-        """Forgets a module's artifact, if there is one."""
-        path, record_path, _ = self._paths(digest)
-        record_path.unlink(missing_ok=True)
-        path.unlink(missing_ok=True)
 
     def refusal(self, digest: str) -> CompileRefusal | None:
         """Why a module was not compiled, if that is remembered."""

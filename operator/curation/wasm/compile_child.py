@@ -1,16 +1,16 @@
-"""What a compiler's process runs: one module comes in by stdin, its artifact goes out by stdout, each a file.
+"""What a compiler's process does: one module comes in as a file, its artifact goes out as one.
 
 `compiler` starts it, for one module. Only what compiling takes is imported here (no pydantic, so no `limits`).
 """
 
 import ctypes
 import errno
-import json
 import math
 import os
 import re
 import resource
 import signal
+import socket
 import sys
 import time
 from contextlib import closing, suppress
@@ -20,46 +20,37 @@ from typing import NamedTuple
 from wasmtime import Engine, WasmtimeError
 from wasmtime.component import Component
 
-from curation.isolation.hardening import end_with_parent, gain_no_privileges, go_first_where_memory_is_short, limit
+from curation.isolation.blocking import BlockingChannel
+from curation.isolation.hardening import limit
 from curation.wasm.abi import RUN, abi_problems, trapping_imports
+from curation.wasm.compilation import (
+    ARTIFACT,
+    BOUNDS,
+    FROM_COMPILER,
+    INVALID,
+    MISFIT,
+    NO_MEMORY,
+    NO_ROOM,
+    TEXT_CHARACTERS,
+    TO_COMPILER,
+    Begun,
+    Bounds,
+    Compile,
+    CompileEnd,
+)
 from curation.wasm.engine import new_engine, new_store
 from curation.wasm.host_functions import NO_HOST, link
 from curation.wasm.watchdog import Watchdog
 
-READY = b"R"
-"""What the file of the answer begins with, written before the module is read: a death after it may be its fault."""
-NO_ROOM = 75
-"""The exit code of a process that had no room for its answer or its artifact (EX_TEMPFAIL of sysexits.h)."""
-ARTIFACT = "artifact"
-"""Its text has the interfaces that the module imports and that trap, one a line."""
-INVALID = "invalid"
-"""What wasmtime says of a module that it does not compile."""
-MISFIT = "misfit"
-"""What keeps a compiled module from being a guest, one problem a line."""
-BOUNDS = "bounds"
-"""What keeps a guest from being opened within the bounds."""
-NO_MEMORY = "memory"
-
 MOST_MEMORY = 1 << 30
 """The most that spec.limits.memory can be: a module that begins with more can never run."""
 
-_TEXT_CHARACTERS = 32_768
+_began_with: int | None = None
 _PAGE = 1 << 16
 _LEAST_FILE = 1 << 20
 _STARTS_WITH = re.compile(r"memory minimum size of (\d{1,15}) pages exceeds memory limits")
 _OVER = re.compile(r"resource limit exceeded: (.{1,200})|((?:memory|table) minimum size of .{1,200} exceeds .{1,80})")
 _MIB = 1 << 20
-
-
-class Bounds(NamedTuple):
-    """What one compilation may take and make; numbers, since they go to the process as arguments."""
-
-    memory_bytes: int
-    """Address space of the process."""
-    cpu_seconds: int
-    artifact_bytes: int
-    open_bytes: int
-    """Memory that each run of the module takes before its first instruction, its linear memory and code left out."""
 
 
 class _Limits(NamedTuple):
@@ -76,33 +67,30 @@ class _Answer(NamedTuple):
     start_bytes: int = 0
 
 
-def main(answer_file: int, parent: int, bounds: Bounds) -> None:
-    """Compiles what stdin holds, and writes the answer to a descriptor."""
-    artifact_file = os.dup(1)
-    # Whatever else is printed must not get into the artifact.
-    os.dup2(2, 1)
-    # Trap: the signal comes when the thread ends that started the process. The store's lives as long as the store.
-    end_with_parent(parent)
-    go_first_where_memory_is_short()
-    gain_no_privileges()
+def main(channel: socket.socket) -> None:
+    """Compile one module."""
     signal.signal(signal.SIGXCPU, signal.SIG_DFL)
-    limit(resource.RLIMIT_CORE, 0)
+    frames = BlockingChannel(channel, outgoing=FROM_COMPILER, incoming=TO_COMPILER)
+    asked = frames.receive()
+    if asked is None:
+        return
+    assert isinstance(asked, Compile)
+    module, artifact = asked.descriptors
+    bounds = asked.bounds
     limit(resource.RLIMIT_FSIZE, max(bounds.artifact_bytes, _LEAST_FILE))
-    if sys.platform != "darwin":  # which refuses such a limit
-        limit(resource.RLIMIT_AS, bounds.memory_bytes)
+    _limit_memory(bounds.memory_bytes)
     # The limit counts from the start of the process, in whole seconds.
     limit(resource.RLIMIT_CPU, math.ceil(time.process_time()) + bounds.cpu_seconds)
-    os.write(answer_file, READY)
+    frames.send(Begun())
     try:
-        answer = _compiled(sys.stdin.buffer.read(), artifact_file, bounds)
-        text = answer.text[:_TEXT_CHARACTERS].encode(errors="replace").decode()
-        document = {"kind": answer.kind, "text": text, "start_bytes": answer.start_bytes}
-        with os.fdopen(answer_file, "wb") as file:
-            file.write(json.dumps(document).encode())
+        with os.fdopen(module, "rb") as file:
+            answer = _compiled(file.read(), artifact, bounds)
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            os._exit(NO_ROOM)  # there is no room to say so either
+            os._exit(NO_ROOM)
         raise
+    text = answer.text[:TEXT_CHARACTERS].encode(errors="replace")
+    frames.send(CompileEnd(kind=answer.kind, start_bytes=answer.start_bytes, payload=text))
     # What is left need not be torn down piece by piece: a module can make that slow too.
     os._exit(0)
 
@@ -153,8 +141,7 @@ def _opened(artifact: bytes, bounds: Bounds) -> _Answer:
                 f"it begins with {start_bytes // _MIB} MiB of memory, and spec.limits.memory is at most "
                 f"{MOST_MEMORY // _MIB} MiB: give it less (a linker's --initial-memory)",
             )
-        if sys.platform != "darwin":
-            limit(resource.RLIMIT_AS, bounds.memory_bytes + start_bytes)
+        _limit_memory(bounds.memory_bytes + start_bytes)
         instance, text = _instantiated(engine, component, max(start_bytes, 64 * _MIB))
         if taken + instance > bounds.open_bytes:
             return _too_much(taken + instance, bounds)
@@ -201,6 +188,17 @@ def _instantiated(engine: Engine, component: Component, memory: int) -> tuple[in
         return 0, str(error)
     finally:
         watchdog.stop()
+
+
+def _limit_memory(more: int) -> None:
+    """Bound the address space to what this process began with, and so many bytes more."""
+    global _began_with
+    if sys.platform == "darwin":
+        return  # which refuses such a limit
+    if _began_with is None:
+        with suppress(OSError):
+            _began_with = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    limit(resource.RLIMIT_AS, (_began_with or 0) + more)
 
 
 def _too_much(taken: int, bounds: Bounds) -> _Answer:

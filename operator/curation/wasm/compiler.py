@@ -6,24 +6,22 @@ processor time and the memory of each compilation are bounded, the first opening
 be done to a process only. Starting one takes some 0.15 s.
 """
 
+import asyncio
 import errno
 import logging
 import os
-import signal
-import subprocess
 import tempfile
-import threading
-from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import IO
 
-from pydantic import BaseModel, ConfigDict, ValidationError
-
-from curation.isolation.spawn import empty_environment, isolated_command, one_line
-from curation.wasm import compile_child
-from curation.wasm.compile_child import Bounds
+from curation.isolation.child import Child
+from curation.isolation.frames import Frame
+from curation.isolation.hardening import Hardening
+from curation.isolation.spawn import ChildEnd, Limit, Start, spawn
+from curation.wasm import compilation
+from curation.wasm.compilation import FROM_COMPILER, TO_COMPILER, Bounds, Compile, CompileEnd
 from curation.wasm.limits import size_text
 
 logger = logging.getLogger(__name__)
@@ -36,8 +34,8 @@ CPU_SECONDS_PER_MIB = 10
 module's take 24 s of a busy core, the 12 MB of a component of JavaScript 61 s, the 20 MB of one of Python 45 s."""
 
 MEMORY_BYTES = 1 << 30
-"""Address space of the process: measured, 52 MiB to begin with, 66 for the shipped module, 461 for 8 MiB like it,
-774 for a component of JavaScript, 586 for one of Python. Of the 4 GiB of the Deployment's pod so much can be spared."""
+"""Address space of the process, beyond what it begins with: measured, 14 MiB for the shipped module, 409 for 8 MiB
+like it, 722 for a component of JavaScript, 534 for one of Python."""
 
 WALL_SECONDS = 600.0
 """Time of one compilation, against one that hangs without using processor time."""
@@ -55,17 +53,9 @@ OPEN_BYTES = 4 << 20
 """Memory that a run takes before its first instruction, its linear memory left out; or as much as the module has.
 Measured: 30 KiB for the shipped module, 0.4 MiB for 5 MiB of code."""
 
-_NOISE_KEPT = 4096
 _NOISE_SHOWN = 200
-_ANSWER_KEPT = 1 << 20
-
-_NO_MEMORY = ("memory allocation of", "MemoryError")
-"""What Rust and Python print when there is none left, before they end the process."""
-
-_START = (
-    "import sys; sys.path[:] = sys.argv[7:]; from curation.wasm.compile_child import Bounds, main; "
-    "main(int(sys.argv[1]), int(sys.argv[2]), Bounds(*map(int, sys.argv[3:7])))"
-)
+_TARGET = "curation.wasm.compile_child:main"
+_HARDENING = Hardening(nice=5)
 
 
 class ModuleFault(StrEnum):
@@ -100,95 +90,87 @@ class Compiled:
     """Interfaces of WASI that it imports: a run traps when it calls one of their functions."""
 
 
-class _Answer(BaseModel):
-    model_config = ConfigDict(frozen=True)
-
-    kind: str
-    text: str
-    start_bytes: int
-
-
 @dataclass(frozen=True, slots=True)
-class _End:
-    """How a process ended."""
+class _Tried:
+    """What one process came to."""
 
-    answer: _Answer | None
-    ready: bool
+    answer: CompileEnd | None
+    begun: bool
     """It had begun with the module."""
-    exit_code: int
-    """Negative: the signal."""
-    noise: str
+    end: ChildEnd
     hung: bool
 
 
 class Compiler:
-    """Compiles one module at a time, each in a process of its own, into files of a folder.
+    """Compiles each module in a process of its own, into files of a folder. For one event loop.
 
-    Blocking, and for one thread, which must live as long as its processes; only `close` may be called from any.
+    The thread must live as long as its processes.
     """
 
-    def __init__(self, folder: Path) -> None:
-        """The folder must be private to this user: machine code is written into it."""
+    def __init__(self, folder: Path, start: Start = spawn) -> None:
+        """The folder must be private to this user: machine code is written into it.
+
+        `start` begins a process: that of a `nursery.Nursery`, or `spawn.spawn`.
+        """
         self._folder = folder
-        self._lock = threading.Lock()
-        self._process: subprocess.Popen[bytes] | None = None
+        self._start = start
+        self._children: set[Child] = set()
         self._closed = False
 
-    def compile(self, wasm: bytes) -> Compiled:
+    async def compile(self, wasm: bytes) -> Compiled:
         """The artifact of a binary component whose imports and exports are those of a guest, and which can be opened.
 
         Raises NotCompiled, or OSError if no process can be started, a file not be written or the compiler was closed.
         """
-        seconds = CPU_SECONDS + CPU_SECONDS_PER_MIB * (len(wasm) >> 20)
         bounds = Bounds(
             memory_bytes=MEMORY_BYTES,
-            cpu_seconds=seconds,
+            cpu_seconds=CPU_SECONDS + CPU_SECONDS_PER_MIB * (len(wasm) >> 20),
             artifact_bytes=min(max(ARTIFACT_BYTES, ARTIFACT_FACTOR * len(wasm)), MAX_ARTIFACT_BYTES),
             open_bytes=max(OPEN_BYTES, len(wasm)),
         )
         descriptor, name = tempfile.mkstemp(dir=self._folder, prefix=".new-")  # mode 0600
-        path = Path(name)
+        path, kept = Path(name), False
         try:
             with os.fdopen(descriptor, "wb") as artifact:
-                answer = self._answer(wasm, artifact, bounds)
-            if answer.kind == compile_child.ARTIFACT:
-                return Compiled(path, answer.start_bytes, tuple(answer.text.split("\n")) if answer.text else ())
-        except BaseException:
-            path.unlink(missing_ok=True)
-            raise
-        path.unlink(missing_ok=True)
-        match answer.kind:
-            case compile_child.MISFIT:
-                raise NotCompiled(ModuleFault.MISFIT, answer.text)
-            case compile_child.BOUNDS:
-                raise NotCompiled(ModuleFault.BOUNDS, answer.text)
-            case _:
-                raise _invalid(f"it does not compile: {' '.join(answer.text.split())}")
+                answer = await self._answer(wasm, artifact, bounds)
+            text = answer.payload.decode(errors="replace")
+            match answer.kind:
+                case compilation.ARTIFACT:
+                    kept = True
+                    return Compiled(path, answer.start_bytes, tuple(text.split("\n")) if text else ())
+                case compilation.MISFIT:
+                    raise NotCompiled(ModuleFault.MISFIT, text)
+                case compilation.BOUNDS:
+                    raise NotCompiled(ModuleFault.BOUNDS, text)
+                case _:
+                    raise _invalid(f"it does not compile: {' '.join(text.split())}")
+        finally:
+            if not kept:
+                path.unlink(missing_ok=True)  # noqa: ASYNC240 - of a local folder, as `mkstemp` is
 
     def close(self) -> None:
-        """Kills the process of a compilation, and lets no other start. Does not wait: whoever compiles gets OSError."""
-        with self._lock:
-            self._closed = True
-            if self._process is not None:
-                self._process.kill()
+        """End the processes, and let no other start. Does not wait: whoever compiles gets OSError."""
+        self._closed = True
+        for child in self._children:
+            child.kill()
 
-    def _answer(self, wasm: bytes, artifact: IO[bytes], bounds: Bounds) -> _Answer:
+    async def _answer(self, wasm: bytes, artifact: IO[bytes], bounds: Bounds) -> CompileEnd:
         """What a process answers, of two at the most. Raises NotCompiled and OSError."""
         for last_try in (False, True):
-            end = self._tried(wasm, artifact, bounds)
-            no_memory = end.answer.kind == compile_child.NO_MEMORY if end.answer is not None else False
-            if no_memory or any(text in end.noise for text in _NO_MEMORY):
+            tried = await self._tried(wasm, artifact, bounds)
+            answer, end = tried.answer, tried.end
+            if (answer is not None and answer.kind == compilation.NO_MEMORY) or end.limit is Limit.MEMORY:
                 raise _over(f"{size_text(bounds.memory_bytes)} of memory")
-            if end.answer is not None:
-                return end.answer
-            if end.hung:
+            if answer is not None:
+                return answer
+            if tried.hung:
                 raise _over(f"{WALL_SECONDS:g} s")
-            if end.exit_code == compile_child.NO_ROOM:
+            if end.exit_code == compilation.NO_ROOM:
                 raise OSError(errno.ENOSPC, f"no room for a compiled module in {self._folder}")
-            if end.exit_code == -signal.SIGXCPU:
+            if end.limit is Limit.PROCESSOR_TIME:
                 raise _over(f"{bounds.cpu_seconds} s of processor time")
-            died = f"{_exit_text(end.exit_code)}: {end.noise}" if end.noise else _exit_text(end.exit_code)
-            if not end.ready:
+            died = str(replace(end, stderr=end.stderr[-_NOISE_SHOWN:]))
+            if not tried.begun:
                 raise OSError(f"the process that compiles modules does not start ({died})")
             if last_try:
                 # Whoever kills processes where memory is short may have done it: that is not to be held against it.
@@ -196,69 +178,45 @@ class Compiler:
             logger.warning("the process that compiles modules has died (%s); another one tries the module", died)
         raise AssertionError("the second try returns or raises")
 
-    def _tried(self, wasm: bytes, artifact: IO[bytes], bounds: Bounds) -> _End:
-        # All that is exchanged are files: no peer of a pipe can be slow, and nothing has to be read meanwhile.
-        with ExitStack() as files:
-            module, said, noise = (files.enter_context(tempfile.TemporaryFile(dir=self._folder)) for _ in range(3))
-            module.write(wasm)
-            module.seek(0)
+    async def _tried(self, wasm: bytes, artifact: IO[bytes], bounds: Bounds) -> _Tried:
+        begun, answer = False, None
+
+        def hear(frame: Frame) -> None:
+            nonlocal begun, answer
+            if isinstance(frame, CompileEnd):
+                answer = frame
+            else:
+                begun = True
+
+        with tempfile.TemporaryFile(dir=self._folder) as module:
+            await asyncio.to_thread(_write, module, wasm)
             artifact.seek(0)
             artifact.truncate()
-            hung = False
-            process = self._started(module, artifact, said, noise, bounds)
-
-            def hangs() -> None:
-                nonlocal hung
-                hung = True
-                process.kill()
-
-            timer = threading.Timer(WALL_SECONDS, hangs)
-            timer.start()
-            try:
-                exit_code = process.wait()
-            finally:
-                timer.cancel()
-                timer.join()
-                with self._lock:
-                    self._process = None
-                    closed = self._closed
-            if closed:
-                raise _closed()
-            said.seek(0)
-            answer = said.read(_ANSWER_KEPT)
-            noise.seek(0)
-            return _End(
-                answer=_parsed(answer[len(compile_child.READY) :]) if exit_code == 0 else None,
-                ready=answer.startswith(compile_child.READY),
-                exit_code=exit_code,
-                noise=one_line(noise.read(_NOISE_KEPT))[:_NOISE_SHOWN],
-                hung=hung,
-            )
-
-    def _started(
-        self, module: IO[bytes], artifact: IO[bytes], said: IO[bytes], noise: IO[bytes], bounds: Bounds
-    ) -> subprocess.Popen[bytes]:
-        with self._lock:
             if self._closed:
                 raise _closed()
-            self._process = subprocess.Popen(
-                isolated_command(_START, str(said.fileno()), str(os.getpid()), *map(str, bounds)),
-                stdin=module,
-                stdout=artifact,
-                stderr=noise,
-                pass_fds=[said.fileno()],
-                cwd="/",
-                env=empty_environment(),
-                start_new_session=True,  # the terminal's Ctrl-C is for the parent
+            child = Child(
+                _TARGET, _HARDENING, to_child=TO_COMPILER, from_child=FROM_COMPILER, on_frame=hear, start=self._start
             )
-            return self._process
+            self._children.add(child)
+            hung = False
+            try:
+                child.send(Compile(bounds=bounds, descriptors=(module.fileno(), artifact.fileno())))
+                async with asyncio.timeout(WALL_SECONDS):
+                    await asyncio.shield(child.ended)
+            except TimeoutError:
+                hung = True
+            finally:
+                end = await child.close()
+                self._children.discard(child)
+        if self._closed:
+            raise _closed()
+        return _Tried(answer, begun, end, hung)
 
 
-def _parsed(answer: bytes) -> _Answer | None:
-    try:
-        return _Answer.model_validate_json(answer)
-    except ValidationError:
-        return None
+def _write(file: IO[bytes], content: bytes) -> None:
+    file.write(content)
+    file.flush()
+    file.seek(0)
 
 
 def _over(bound: str) -> NotCompiled:
@@ -280,7 +238,3 @@ def _invalid(what: str, *, lasting: bool = True) -> NotCompiled:
 
 def _closed() -> OSError:
     return OSError(errno.ECANCELED, "the compiler is closed")
-
-
-def _exit_text(code: int) -> str:
-    return f"exit code {code}" if code >= 0 else f"signal {-code}"

@@ -1,44 +1,10 @@
-"""The one configuration of wasmtime that modules are compiled and run with, and what it is identified by.
+"""Engines and stores of the one configuration of wasmtime that modules are compiled and run with."""
 
-The numbers answer traps that were measured on wasmtime 50.
-"""
-
-import hashlib
-import platform
-from importlib.metadata import version
 from typing import Protocol
 
 from wasmtime import Config, Engine, Store
 
-MEMORY_RESERVATION = 64 << 20
-"""Address space set aside for each linear memory. The default is 4 GiB, which exhausts it at some thousand guests."""
-
-MAX_WASM_STACK = 512 << 10
-"""Above 2 MiB a guest's recursion reaches the thread's own guard page, which aborts the process."""
-
-MAX_TABLE_ELEMENTS = 100_000
-MAX_TABLES = 32
-MAX_INSTANCES = 64
-"""Core instances of one component: wit-component makes about five, a composition of a few components some more."""
-
-_SETTINGS: dict[str, object] = {
-    "epoch_interruption": True,
-    "memory_reservation": MEMORY_RESERVATION,
-    "memory_reservation_for_growth": MEMORY_RESERVATION,
-    "memory_guard_size": 64 << 10,
-    "max_wasm_stack": MAX_WASM_STACK,
-    # A later faulthandler.enable() (or any library that takes SIGSEGV) would turn a guest's trap into our crash.
-    "signals_based_traps": False,
-    # One module is compiled at a time, on one core: the other one belongs to the event loop.
-    "parallel_compilation": False,
-    "wasm_threads": False,
-    "wasm_memory64": False,
-    "wasm_gc": False,
-    "wasm_function_references": False,
-    "wasm_exceptions": False,
-    "wasm_stack_switching": False,
-    "gc_support": False,
-}
+from curation.wasm.engine_settings import MAX_INSTANCES, MAX_TABLE_ELEMENTS, MAX_TABLES, SETTINGS
 
 
 class MemoryLimit(Protocol):
@@ -53,15 +19,9 @@ class MemoryLimit(Protocol):
 def new_engine() -> Engine:
     """An engine that accepts the artifacts of every other engine made here. About 15 us."""
     config = Config()
-    for name, value in _SETTINGS.items():
+    for name, value in SETTINGS.items():
         setattr(config, name, value)
     return Engine(config)
-
-
-def artifact_key() -> str:
-    """Identifies what a compiled artifact depends on besides the module: wasmtime, our settings, the machine."""
-    text = f"{version('wasmtime')}|{platform.system()}|{platform.machine()}|{sorted(_SETTINGS.items())!r}"
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def new_store(engine: Engine, limits: MemoryLimit) -> Store:

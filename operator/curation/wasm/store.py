@@ -16,13 +16,11 @@ from functools import partial
 from pathlib import Path
 
 from cachetools import LRUCache
-from wasmtime import Engine, WasmtimeError
-from wasmtime.component import Component
 
+from curation.isolation.spawn import Start, spawn
 from curation.turns import AwaitedTurns
 from curation.wasm.artifacts import Artifact, ArtifactDir, CompileRefusal
-from curation.wasm.compiler import Compiled, Compiler, ModuleFault, NotCompiled
-from curation.wasm.engine import new_engine
+from curation.wasm.compiler import Compiler, ModuleFault, NotCompiled
 from curation.wasm.module_bytes import builtin_bytes, check_binary, check_size, digest_of
 from curation.wasm.module_errors import ModuleLoadError, ModuleReason
 
@@ -55,13 +53,14 @@ class LoadedModule:
         return self.artifact.size_bytes
 
     @property
+    def path(self) -> Path:
+        """Where its artifact is."""
+        return self.artifact.path
+
+    @property
     def start_bytes(self) -> int:
         """Linear memory that the module begins with."""
         return self.artifact.start_bytes
-
-    def open(self, engine: Engine) -> Component:
-        """The module, for one run in an engine of its own. Raises WasmtimeError if the artifact is gone."""
-        return Component.deserialize_file(engine, str(self.artifact.path))
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,8 +79,12 @@ def examine_module(wasm: bytes) -> Examined:
     """Compiles a module and says what that shows. Blocking. Raises OSError if the compiler cannot be started."""
     with tempfile.TemporaryDirectory(prefix="curation-check-") as folder:
         try:
-            compiled = _compile(Compiler(Path(folder)), wasm)
+            check_size(wasm)
+            check_binary(wasm)
+            compiled = asyncio.run(Compiler(Path(folder)).compile(wasm))
         except ModuleLoadError as error:
+            return Examined(error.message.split("\n"))
+        except NotCompiled as error:
             return Examined(error.message.split("\n"))
     return Examined([], compiled.trapping, compiled.start_bytes)
 
@@ -94,8 +97,10 @@ def check_module(wasm: bytes) -> list[str]:
 class ModuleStore:
     """Compiled modules by digest, in memory and in a private folder. For one event loop; close it."""
 
-    def __init__(self, cache_dir: Path | None = None) -> None:
+    def __init__(self, cache_dir: Path | None = None, start: Start = spawn) -> None:
         """Keeps artifacts in `cache_dir`, or without one in a folder of its own that ends with the store.
+
+        `start` begins the processes that compile: see `Compiler`.
 
         Raises CacheDirError for a folder that others can write or read.
         """
@@ -107,9 +112,8 @@ class ModuleStore:
         self._finding: dict[str, asyncio.Task[LoadedModule | CompileRefusal | None]] = {}
         self._compiling: set[asyncio.Task[LoadedModule]] = set()
         self._turns = AwaitedTurns(1, first=OURS)
-        self._compiler = Compiler(folder)
+        self._compiler = Compiler(folder, start)
         self._files = ThreadPoolExecutor(max_workers=1, thread_name_prefix="wasm-artifacts")
-        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="wasm-compiler")
 
     def get(self, digest: str) -> LoadedModule | None:
         """The module, if it is ready."""
@@ -181,10 +185,9 @@ class ModuleStore:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        for thread in (self._thread, self._files):
-            # Whoever still waits for a turn must not get one, and what is under way ends soon: off the loop.
-            await asyncio.get_running_loop().run_in_executor(thread, _nothing)
-            thread.shutdown(wait=True)
+        # Whoever still waits for a turn must not get one, and what is under way ends soon: off the loop.
+        await asyncio.get_running_loop().run_in_executor(self._files, _nothing)
+        self._files.shutdown(wait=True)
         if self._temporary is not None:
             self._temporary.cleanup()
 
@@ -199,7 +202,8 @@ class ModuleStore:
         wasm = await fetch()
         loop = asyncio.get_running_loop()
         try:
-            compiled = await loop.run_in_executor(self._thread, self._compiled, digest, wasm)
+            await loop.run_in_executor(self._files, _check, digest, wasm)
+            compiled = await self._compiler.compile(wasm)
         except NotCompiled as error:
             if error.lasting:
                 refusal = CompileRefusal(fault=error.fault, message=error.message)
@@ -219,37 +223,19 @@ class ModuleStore:
             task.exception()  # whoever waited has it; if it was cancelled, it is nobody's
 
     def _usable(self, digest: str) -> Artifact | CompileRefusal | None:
-        """The kept artifact, if this machine's processor and wasmtime take it; or why there is none."""
-        artifact = self._artifacts.get(digest)
-        if artifact is None:
-            return self._artifacts.refusal(digest)
-        with new_engine() as engine:
-            try:
-                LoadedModule(digest, artifact).open(engine).close()
-            except WasmtimeError:
-                self._artifacts.drop(digest)
-                return None
-        return artifact
+        """The kept artifact, which was made for this wasmtime and this processor; or why there is none."""
+        return self._artifacts.get(digest) or self._artifacts.refusal(digest)
 
-    def _compiled(self, digest: str, wasm: bytes) -> Compiled:
-        check_size(wasm)
-        if digest_of(wasm) != digest:
-            # The digest that they have is not shown: whoever wrote the spec may have no right to read the source.
-            message = "the source holds other bytes than spec.digest says: fix whichever is wrong"
-            raise ModuleLoadError(ModuleReason.DIGEST_MISMATCH, message)
-        check_binary(wasm)
-        return self._compiler.compile(wasm)
+
+def _check(digest: str, wasm: bytes) -> None:
+    """Whether these are the bytes, and may reach the compiler. Blocking. Raises ModuleLoadError."""
+    check_size(wasm)
+    if digest_of(wasm) != digest:
+        # The digest that they have is not shown: whoever wrote the spec may have no right to read the source.
+        message = "the source holds other bytes than spec.digest says: fix whichever is wrong"
+        raise ModuleLoadError(ModuleReason.DIGEST_MISMATCH, message)
+    check_binary(wasm)
 
 
 def _nothing() -> None:
     pass
-
-
-def _compile(compiler: Compiler, wasm: bytes) -> Compiled:
-    """The artifact of a module that fits the contract. Raises ModuleLoadError, with one problem a line, and OSError."""
-    check_size(wasm)
-    check_binary(wasm)
-    try:
-        return compiler.compile(wasm)
-    except NotCompiled as error:
-        raise ModuleLoadError(_REASONS[error.fault], error.message) from None

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Literal, cast
 
-from curation.authz.book import PolicyBook
+from curation.authz.register import PolicyRegister
 from curation.egress.reach import Reach
 from curation.execution.origin_credentials import OriginCredential
 from curation.execution.seam import CallEnd, Word
@@ -80,7 +80,7 @@ class Cell:
     def __init__(
         self,
         namespace: str,
-        book: PolicyBook,
+        book: PolicyRegister,
         nursery: Nursery,
         settings: Settings,
         *,

@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable
 from typing import Final
 
-from curation.authz.book import PolicyBook
+from curation.authz.register import PolicyRegister
 from curation.execution.ledger import Ledger
 from curation.execution.origin_credentials import OriginCredential
 from curation.execution.seam import (
@@ -49,7 +49,7 @@ class WorkersExecutor(Ledger[Execution]):
     def __init__(
         self,
         store: ModuleStore,
-        book: PolicyBook,
+        book: PolicyRegister,
         supplies: Supplies,
         settings: Settings,
         *,
@@ -60,7 +60,7 @@ class WorkersExecutor(Ledger[Execution]):
         idle_seconds: float = IDLE_SECONDS,
         nursery: Nursery | None = None,
     ) -> None:
-        """`nursery` (None: its own) is whoever starts the workers; it is closed with this.
+        """`nursery` (None: its own) is whoever starts the workers; only its own is closed with this.
 
         `on_decision` hears how many seconds each decision of a gate took; `clock_offset` is `ServerClock.offset`.
         """
@@ -74,6 +74,7 @@ class WorkersExecutor(Ledger[Execution]):
         self._clock_offset = clock_offset
         self._idle_seconds = idle_seconds
         self._nursery = nursery or Nursery(TEMPLATE)
+        self._nursery_is_own = nursery is None
         self._cells: dict[str, Cell] = {}
         self._ending: set[asyncio.Task[None]] = set()
         self._deaths: dict[str, tuple[int, float]] = {}
@@ -138,7 +139,8 @@ class WorkersExecutor(Ledger[Execution]):
             execution.lost("the operator stops")
         if self._looking is not None:
             await asyncio.gather(self._looking, return_exceptions=True)
-        await self._nursery.close()
+        if self._nursery_is_own:
+            await self._nursery.close()
 
     # -- of one execution --------------------------------------------------------------------------------------------
 

@@ -1,23 +1,22 @@
 """What is in force in one namespace, said to its worker: what is new since the last time, then the revision."""
 
 import json
+import logging
 from collections.abc import Iterator
-from datetime import datetime
-from typing import Any
 
-from curation.api.approval import EvaluatedRequest, Scope
-from curation.api.cancel import CancelRequest
-from curation.authz.book import InForce, PolicyBook
 from curation.authz.check_result import PolicyCheck
-from curation.authz.grant import Grant
+from curation.authz.grant import grant_of_wire, grant_to_wire
+from curation.authz.register import InForce, PolicyRegister
 from curation.isolation.frames import Frame
 from curation.workers.frames import Flaw, GrantGone, Policy, PolicyGone, PutGrant, Revision
+
+log = logging.getLogger(__name__)
 
 
 class Replica:
     """The operator's side: what one worker was told."""
 
-    def __init__(self, book: PolicyBook, namespace: str) -> None:
+    def __init__(self, book: PolicyRegister, namespace: str) -> None:
         self._book = book
         self._namespace = namespace
         self._told: dict[bool, InForce] = {True: InForce(), False: InForce()}
@@ -37,16 +36,16 @@ class Replica:
         yield Revision(number=revision)
 
 
-def apply(book: PolicyBook, namespace: str, frame: Frame) -> None:
+def apply(book: PolicyRegister, namespace: str, frame: Frame) -> None:
     """The worker's side: put it in force, or out of it."""
     match frame:
         case Policy():
             check = PolicyCheck(True, frame.count, "Valid", "")
-            book.put_policy(
+            book.put_checked(
                 None if frame.cluster else namespace,
                 frame.name,
                 frame.payload.decode(errors="surrogatepass"),
-                check=check,
+                check,
                 cancel_only=frame.cancel_only,
                 forbids_only=frame.forbids_only,
             )
@@ -55,7 +54,12 @@ def apply(book: PolicyBook, namespace: str, frame: Frame) -> None:
         case Flaw(cluster=cluster, name=name):
             book.note_flaw(None if cluster else namespace, name, frame.payload.decode(errors="replace"))
         case PutGrant():
-            book.put_grant(_grant(namespace, frame))
+            grant = grant_of_wire(namespace, json.loads(frame.payload))
+            try:
+                book.put_grant(grant)
+            except ValueError as error:
+                log.error("%s cannot be expressed in Cedar, so it does not count: %s", grant.origin, error)
+                book.remove_grant(namespace, grant.key)
         case GrantGone(name=name):
             book.remove_grant(namespace, name)
         case _:
@@ -84,26 +88,4 @@ def _changes(cluster: bool, before: InForce, now: InForce) -> Iterator[Frame]:
             yield Flaw(cluster=cluster, name=name, payload=flaw.encode(errors="replace"))
     for name, grant in now.grants.items():
         if before.grants.get(name) != grant:
-            yield PutGrant(name=name, payload=json.dumps(_plain(grant)).encode())
-
-
-def _plain(grant: Grant) -> dict[str, Any]:
-    return {
-        "request": grant.request.to_wire(),
-        "scope": grant.scope.value,
-        "expiresAt": None if grant.expires_at is None else grant.expires_at.isoformat(),
-        "cancel": None if grant.cancel is None else [each.to_wire() for each in grant.cancel],
-    }
-
-
-def _grant(namespace: str, frame: PutGrant) -> Grant:
-    read = json.loads(frame.payload)
-    expires, cancel = read["expiresAt"], read["cancel"]
-    return Grant(
-        namespace,
-        frame.name,
-        EvaluatedRequest.model_validate(read["request"]),
-        Scope(read["scope"]),
-        None if expires is None else datetime.fromisoformat(expires),
-        None if cancel is None else tuple(CancelRequest.model_validate(each) for each in cancel),
-    )
+            yield PutGrant(name=name, payload=json.dumps(grant_to_wire(grant)).encode())

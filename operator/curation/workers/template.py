@@ -1,12 +1,13 @@
-"""The template of workers and checkers: it imports what they need, once, and forks them."""
+"""The template of workers, checkers and compilers: it imports what they need, once, and forks them."""
 
 import socket
 
 from curation.checking import checker
 from curation.isolation.template import serve
+from curation.wasm import compile_child
 from curation.workers import worker
 
-TARGETS = (worker.main, checker.main)
+TARGETS = (worker.main, checker.main, compile_child.main)
 """What its children do: imported here, so that they need not."""
 
 

@@ -19,7 +19,8 @@ from typing import Final
 
 from curation.api.approval import EvaluatedRequest
 from curation.authz.book import PolicyBook
-from curation.authz.gate import CallContext, Decision, Gate
+from curation.authz.decision import CallContext, Decision
+from curation.authz.gate import Gate
 from curation.execution.in_process import InProcessExecutor
 from curation.execution.origin_credentials import OriginCredential
 from curation.execution.seam import Answered, CallEnd, ExecutionRequest, Left, Unsupplied, Word

@@ -17,7 +17,8 @@ import cedarpy
 from curation.api.approval import EvaluatedRequest
 from curation.api.names import Trigger
 from curation.authz.book import PolicyBook
-from curation.authz.gate import CallContext, Gate
+from curation.authz.decision import CallContext
+from curation.authz.gate import Gate
 from curation.authz.scan import ScanRefused, scan
 
 LIMIT: Final = 64 * 1024

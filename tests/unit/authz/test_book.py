@@ -10,7 +10,8 @@ from curation.api.names import Trigger
 from curation.authz import book as book_module
 from curation.authz import effective as effective_module
 from curation.authz.book import PolicyBook
-from curation.authz.gate import CallContext, Gate
+from curation.authz.decision import CallContext
+from curation.authz.gate import Gate
 from curation.authz.grant import Grant
 
 NOW = datetime(2025, 11, 22, 12, 0, tzinfo=UTC)

@@ -8,7 +8,8 @@ import pytest
 from curation.api.approval import EvaluatedRequest, Scope
 from curation.api.names import Trigger
 from curation.authz.book import PolicyBook
-from curation.authz.gate import CallContext, Decision, Gate
+from curation.authz.decision import CallContext, Decision
+from curation.authz.gate import Gate
 from curation.authz.grant import Grant
 
 NOW = datetime(2025, 11, 22, 12, 0, tzinfo=UTC)

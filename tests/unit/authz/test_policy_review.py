@@ -5,7 +5,9 @@ from typing import Any
 import pytest
 
 from curation.api.policy import CurationPolicy
-from curation.authz.policy_review import PolicyReview, cedar_digest, review
+from curation.authz.policy_check import check_policy
+from curation.authz.policy_review import PolicyReview, cedar_digest
+from curation.authz.policy_review import review as review_with
 
 PERMIT = "permit (principal, action, resource);"
 NARROW = 'permit (principal, action, resource) when { context.method == "GET" };'
@@ -21,6 +23,10 @@ def policy(
         metadata["deletionTimestamp"] = "2030-01-01T00:00:00Z"
     status = {"inForce": in_force} if in_force else {}
     return CurationPolicy.model_validate({"metadata": metadata, "spec": {"cedar": cedar}, "status": status})
+
+
+def review(version: CurationPolicy, before: PolicyReview | None) -> PolicyReview:
+    return review_with(version, before, check_policy)
 
 
 def recorded(generation: int, cedar: str = PERMIT, **changes: Any) -> dict[str, Any]:

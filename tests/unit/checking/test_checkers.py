@@ -83,7 +83,7 @@ async def test_one_namespace_has_one_checker_and_leaves_the_other_to_others(told
     [
         ("// spin", "more than 1 s of processor time"),
         ("// memory", "more than 512 MiB"),
-        ("// crash", "died of it, twice"),
+        ("// crash", "ended the checker, twice"),
     ],
 )
 async def test_what_takes_too_much_is_refused_and_the_next_is_answered(told: Checkers, text: str, said: str) -> None:

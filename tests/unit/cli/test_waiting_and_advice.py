@@ -13,7 +13,8 @@ from curation.api.job import CurationJob
 from curation.api.module import CurationModule
 from curation.api.names import SESSION_FINALIZER, FailureClass, Phase, Reason, Trigger
 from curation.authz.book import PolicyBook
-from curation.authz.gate import CallContext, Decision, Gate
+from curation.authz.decision import CallContext, Decision
+from curation.authz.gate import Gate
 from curation.cli.advice import next_steps
 from curation.cli.explain import explain
 from curation.cli.known import Evaluated, Known, requests_of

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from curation.api.approval import EvaluatedRequest
 from curation.api.names import Trigger
-from curation.authz.gate import request_url
+from curation.authz.decision import request_url
 from curation.egress.errors import EgressRefused
 from curation.egress.url import CanonicalURL, canonical_method, parse_url
 

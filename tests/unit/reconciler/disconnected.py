@@ -10,7 +10,10 @@ from typing import Any
 
 from curation.api.job import CurationJob
 from curation.authz.book import PolicyBook
-from curation.authz.gate import Gate
+from curation.authz.grant import Grant
+from curation.authz.grant_text import grant_text
+from curation.checking.authorization import authorize
+from curation.checking.verdict import Verdict, questions_of_wire, questions_to_wire, verdict_of_wire
 from curation.cluster.api import ClusterAPI
 from curation.cluster.clock import ServerClock
 from curation.cluster.connection import connect
@@ -32,6 +35,7 @@ from curation.reconciler.runtime.metrics import Metrics
 from curation.reconciler.runtime.queue import WorkQueue
 from curation.reconciler.runtime.result import Result, carry_out
 from curation.reconciler.runtime.settings import Settings
+from curation.reconciler.runtime.verdicts import Ask, Verdicts
 from curation.reconciler.sources.in_use import InUse
 from curation.reconciler.sources.module_credentials import ModuleCredentials
 from curation.reconciler.sources.modules import ModuleReconciler
@@ -79,8 +83,12 @@ class SupplyingExecutor:
 class Rig:
     """The parts of a process, in virtual time, with a server clock that began at the start of 2026."""
 
-    def __init__(self, context: Context, store: ModuleStore, monotonic: Callable[[], float] | None = None) -> None:
+    def __init__(
+        self, context: Context, store: ModuleStore, book: PolicyBook, monotonic: Callable[[], float] | None = None
+    ) -> None:
         self.context = context
+        self.book = book
+        """The context's, as one that can be decided by."""
         self.queue = context.queue
         self.in_use = InUse(context, JobIndex(context.metrics))
         self.modules = ModuleReconciler(context, store, self.in_use, Puller(folder=store.folder))
@@ -142,16 +150,30 @@ async def disconnected(
             metrics,
             EventRecorder(api, writer, identity="me", clock=clock),
             book,
-            Gate(book, clock.now),
+            Verdicts(book, clock, queue, judged_here),
             queue,
         )
-        rig = Rig(context, store, elapsed)
+        rig = Rig(context, store, book, elapsed)
         yield rig
         rig.runs.close()
+        await context.verdicts.close()
         queue.close()
     finally:
         await store.close()
         await connection.close()
+
+
+async def judged_here(namespace: str, ask: Ask) -> list[Verdict]:
+    """What a checker does, in this process."""
+    counts, questions, revision, now = ask()
+    asked = questions_of_wire(questions_to_wire(questions))
+    read = authorize(namespace, counts, asked, datetime.fromtimestamp(now, UTC), 60)
+    return [verdict_of_wire(question, revision, each) for question, each in zip(questions, read, strict=True)]
+
+
+async def text_here(grant: Grant) -> str:
+    """What a checker does, in this process."""
+    return grant_text(grant)
 
 
 def carried(

@@ -14,13 +14,14 @@ from curation.cluster.resources import APPROVALS, JOBS
 from curation.lifecycle.outcome import Denied, Report
 from curation.reconciler.approvals.approval_status import ApprovalReconciler
 from curation.reconciler.approvals.asking import Approvals
+from curation.reconciler.approvals.grant_texts import GrantTexts
 from curation.reconciler.approvals.grants import Grants
 from curation.reconciler.jobs.attempt import Attempt
 from curation.reconciler.runtime.job_index import JobIndex
 from curation.reconciler.runtime.key import Key
 from curation.reconciler.runtime.result import Result, carry_out
 from tests.unit.lifecycle.builders import request
-from tests.unit.reconciler.disconnected import NAMESPACE, disconnected, document, job, key, run_status
+from tests.unit.reconciler.disconnected import NAMESPACE, disconnected, document, job, key, run_status, text_here
 from tests.unit.reconciler.virtual_time import in_virtual_time
 
 OBSERVED = request().model_copy(update={"trigger": Trigger.OBSERVE})
@@ -43,7 +44,7 @@ async def test_the_approval_of_a_denied_observation_outlasts_a_restart_however_l
         context = rig.context
         grants = Grants(context, JobIndex(context.metrics))
         approvals = Approvals(context, grants)
-        statuses = ApprovalReconciler(context, approvals, grants)
+        statuses = ApprovalReconciler(context, approvals, grants, GrantTexts(text_here))
         jobs = rig.jobs(approvals)
         context.caches[APPROVALS].put(
             {

@@ -12,12 +12,13 @@ from curation.cluster.answers import Document, Written
 from curation.cluster.resources import APPROVALS
 from curation.reconciler.approvals.approval_status import ApprovalReconciler
 from curation.reconciler.approvals.asking import Approvals
+from curation.reconciler.approvals.grant_texts import GrantTexts
 from curation.reconciler.approvals.grants import Grants
 from curation.reconciler.runtime.job_index import JobIndex
 from curation.reconciler.runtime.key import Key
 from curation.reconciler.runtime.result import carry_out
 from tests.unit.lifecycle.builders import request
-from tests.unit.reconciler.disconnected import NAMESPACE, Rig, disconnected
+from tests.unit.reconciler.disconnected import NAMESPACE, Rig, disconnected, text_here
 from tests.unit.reconciler.virtual_time import in_virtual_time
 
 PLACE = Key(APPROVALS, NAMESPACE, "m-1")
@@ -45,7 +46,9 @@ class Kept:
         context.settings = replace(context.settings, **settings)
         self.grants = Grants(context, JobIndex(context.metrics))
         context.caches[APPROVALS].listen(self.grants.on_change)
-        self._statuses = ApprovalReconciler(context, Approvals(context, self.grants), self.grants)
+        self._statuses = ApprovalReconciler(
+            context, Approvals(context, self.grants), self.grants, GrantTexts(text_here)
+        )
         self.deleted = False
         self._version = 100
 

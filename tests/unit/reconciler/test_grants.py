@@ -9,7 +9,8 @@ import pytest
 
 from curation.api.approval import request_digest
 from curation.api.names import Trigger
-from curation.authz.gate import CallContext
+from curation.authz.decision import CallContext
+from curation.authz.gate import Gate
 from curation.cluster.answers import Document
 from curation.cluster.resources import APPROVALS, JOBS
 from curation.lifecycle.deadlines import HELD_AT_MOST
@@ -58,7 +59,8 @@ def started(rig: Rig, seen: Document, phase: str = "Running") -> Grants:
 
 def allowed(rig: Rig) -> tuple[bool, bool]:
     """Whether a Submit and a Cancel request are allowed."""
-    first, second = (rig.context.gate.authorize(NAMESPACE, asked, CallContext("job")) for asked in (SUBMIT, CANCEL))
+    gate = Gate(rig.book, rig.context.clock.now)
+    first, second = (gate.authorize(NAMESPACE, asked, CallContext("job")) for asked in (SUBMIT, CANCEL))
     return first.allowed, second.allowed
 
 

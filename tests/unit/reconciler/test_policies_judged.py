@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from curation.authz.book import PolicyBook
+from curation.authz.register import PolicyRegister
 from curation.checking import checkers as checkers_module
 from curation.checking.checkers import Checkers
 from curation.cluster.resources import CLUSTER_POLICIES, JOBS, POLICIES
@@ -80,7 +80,7 @@ class World:
         return self._rig.taken()
 
 
-def texts(book: PolicyBook, namespace: str | None) -> dict[str, str]:
+def texts(book: PolicyRegister, namespace: str | None) -> dict[str, str]:
     """What counts, by name; in brackets what counts for Cancel alone, in braces of what only the forbids do."""
     scope = book._scope(namespace)
     return {

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from curation.wasm import artifacts, compile_child, compiler
+from curation.wasm import artifacts, compiler
 from curation.wasm.module_bytes import digest_of
 from curation.wasm.module_errors import ModuleLoadError, ModuleReason
 from curation.wasm.store import LoadedModule, ModuleStore
@@ -58,11 +58,10 @@ def cpu_seconds(pid: int) -> float:
 
 
 def has_module(pid: int) -> bool:
-    """Whether a process that compiles has said that it has started: on a busy machine that takes any time."""
+    """Whether a process that compiles has begun with its module: by then its processor time is limited."""
     try:
-        answer_file = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")[6].decode()
-        return Path(f"/proc/{pid}/fd/{answer_file}").read_bytes().startswith(compile_child.READY)
-    except (OSError, IndexError):
+        return "Max cpu time              unlimited" not in Path(f"/proc/{pid}/limits").read_text()
+    except OSError:
         return False
 
 
@@ -247,7 +246,7 @@ async def test_a_refusal_outlasts_the_store_and_nothing_is_compiled_for_it(
         for restarted in (False, True):
             compiling = Compiling(ModuleStore(tmp_path / "cache"))
             if restarted:
-                monkeypatch.setattr(compiler, "_START", "raise SystemExit('it is not to be started')")
+                monkeypatch.setattr(compiler, "_TARGET", "nothing.of.this.name:main")
             messages.append((await compiling.refused(wasm)).message)
             await compiling.modules.close()
         monkeypatch.undo()
@@ -413,8 +412,8 @@ async def test_a_compiler_that_does_not_start_is_no_modules_fault(
     compiling: Compiling, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr(compiler, "_START", "raise SystemExit('something is missing')")
-        with pytest.raises(OSError, match=r"does not start \(exit code 1: something is missing\)"):
+        patch.setattr(compiler, "_TARGET", "something.missing:main")
+        with pytest.raises(OSError, match=r"does not start \(exit code 1: .*something"):
             await compiling.load(GOOD)
     await compiling.load(GOOD)
 
@@ -435,12 +434,12 @@ async def test_the_process_has_nothing_of_its_parent(compiling: Compiling, monke
 
 
 PARENT = """
-import sys
+import asyncio, sys
 from pathlib import Path
 sys.path[:] = sys.argv[2:]
 from curation.wasm import compiler
 compiler.CPU_SECONDS = 1_000_000
-compiler.Compiler(Path(sys.argv[1])).compile(sys.stdin.buffer.read())
+asyncio.run(compiler.Compiler(Path(sys.argv[1])).compile(sys.stdin.buffer.read()))
 """
 
 

@@ -7,13 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from curation.wasm import artifacts, store
+from curation.wasm import artifacts, engine_settings, store
 from curation.wasm.artifacts import Artifact, ArtifactDir, CacheDirError
 from curation.wasm.compiler import Compiled
 from curation.wasm.engine import new_engine
 from curation.wasm.module_bytes import builtin_bytes, builtin_names, digest_of
 from curation.wasm.module_errors import ModuleLoadError, ModuleReason
 from curation.wasm.module_size import MAX_MODULE_BYTES
+from curation.wasm.opening import open_artifact
 from curation.wasm.store import LoadedModule, ModuleStore
 from tests.guests import hostile
 from tests.guests.wat import Script
@@ -48,7 +49,7 @@ def entries(folder: Path) -> list[Path]:
 
 
 def opens(module: LoadedModule) -> bool:
-    with new_engine() as engine, module.open(engine):
+    with new_engine() as engine, open_artifact(engine, module.path):
         return True
 
 
@@ -141,7 +142,7 @@ async def test_a_builtin_module_loads_under_its_computed_digest(modules: ModuleS
     assert name in caught.value.message
 
 
-@pytest.mark.parametrize("damage", ["truncated", "changed", "foreign", "unrecorded", "record"])
+@pytest.mark.parametrize("damage", ["truncated", "changed", "unrecorded", "record"])
 async def test_an_artifact_that_is_not_what_was_put_there_is_compiled_anew(tmp_path: Path, damage: str) -> None:
     source = Source()
     before = ModuleStore(tmp_path / "cache")
@@ -155,10 +156,6 @@ async def test_an_artifact_that_is_not_what_was_put_there_is_compiled_anew(tmp_p
             artifact.write_bytes(content[: len(content) // 2])
         case "changed":
             artifact.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
-        case "foreign":
-            # Honestly recorded, but not an artifact of this wasmtime.
-            artifact.unlink()
-            keep(ArtifactDir(tmp_path / "cache"), source.digest, b"\x7fELF of another version")
         case "unrecorded":
             record.unlink()
         case "record":
@@ -166,6 +163,26 @@ async def test_an_artifact_that_is_not_what_was_put_there_is_compiled_anew(tmp_p
     after = ModuleStore(tmp_path / "cache")
     module = await after.load(source.digest, source.fetch, "ns")
     assert opens(module)
+    assert source.fetched == 2
+    await after.close()
+
+
+@pytest.mark.parametrize("other", ["a processor that can do less", "another version of wasmtime"])
+async def test_an_artifact_of_another_machine_is_compiled_anew_here(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, other: str
+) -> None:
+    source = Source()
+    before = ModuleStore(tmp_path / "cache")
+    await before.load(source.digest, source.fetch, "ns")
+    await before.close()
+    if other == "another version of wasmtime":
+        monkeypatch.setattr(engine_settings, "version", lambda name: "49.0.0")
+    else:
+        less = tmp_path / "cpuinfo"
+        less.write_text("processor\t: 0\nflags\t\t: fpu sse2\n\nprocessor\t: 1\nflags\t\t: fpu sse2\n")
+        monkeypatch.setattr(engine_settings, "_CPUINFO", less)
+    after = ModuleStore(tmp_path / "cache")
+    await after.load(source.digest, source.fetch, "ns")
     assert source.fetched == 2
     await after.close()
 

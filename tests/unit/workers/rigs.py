@@ -27,6 +27,8 @@ async def with_workers(around: Rig, settings: Settings = SETTINGS, **more: Any) 
         around.peer.go_on.set()
         await executor.drain(grace=5)
         assert executor.workers == {}
+        if (nursery := more.get("nursery")) is not None:
+            await nursery.close()
 
 
 async def worker(rig: Rig, namespace: str = NAMESPACE) -> int:

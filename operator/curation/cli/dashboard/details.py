@@ -10,6 +10,7 @@ from curation.api.approval import ApprovalDecision, CurationApproval, grant_ends
 from curation.api.clipping import clip
 from curation.api.job import CurationJob
 from curation.authz.grant import Grant
+from curation.authz.grant_text import grant_text
 from curation.cli.request_line import request_line
 from curation.cli.review import coverage, default_end, granted_before, state_of, under_cancel
 from curation.cluster.answers import Document
@@ -166,7 +167,7 @@ def approval_details(
         "before": granted_before(approval, approvals, now),
         "decisions": [each.to_wire() for each in (status.decisions or spec.earlier)],
         "forbidden": list(status.forbidden),
-        "cedar": status.cedar or Grant.of(approval).to_cedar_text(),
+        "cedar": status.cedar or grant_text(Grant.of(approval)),
         "may": may,
         "version": approval.metadata.resource_version,
     }

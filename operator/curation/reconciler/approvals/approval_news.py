@@ -5,7 +5,7 @@ from typing import Final
 from curation.api.approval import ApprovalDecision, ApprovalStatus, CurationApproval, RecordedDecision
 from curation.api.clipping import clip
 from curation.api.names import EventReason
-from curation.authz.gate import call_shown
+from curation.authz.decision import call_shown
 from curation.cluster.cache import Stored
 from curation.lifecycle import conditions
 from curation.lifecycle.event import Event

@@ -14,7 +14,8 @@ from curation.lifecycle import conditions
 from curation.reconciler.approvals.approval_news import EXPIRED, EXPIRING, PENDING, ApprovalNews
 from curation.reconciler.approvals.asking import Approvals
 from curation.reconciler.approvals.decisions import lead_before
-from curation.reconciler.approvals.grants import Grants, granted_text
+from curation.reconciler.approvals.grant_texts import GrantTexts
+from curation.reconciler.approvals.grants import Grants
 from curation.reconciler.approvals.shown import AskedJobs
 from curation.reconciler.approvals.waiters import Waiting
 from curation.reconciler.runtime.context import DELETION, Context
@@ -41,8 +42,9 @@ class _Unused:
 class ApprovalReconciler:
     """Keeps the statuses of approvals."""
 
-    def __init__(self, context: Context, approvals: Approvals, grants: Grants) -> None:
+    def __init__(self, context: Context, approvals: Approvals, grants: Grants, texts: GrantTexts) -> None:
         self._context = context
+        self._texts = texts
         self._approvals = approvals
         self._grants = grants
         self._news = ApprovalNews(context)
@@ -68,6 +70,7 @@ class ApprovalReconciler:
             return kept  # reported already; it grants nothing, and its deletion needs nothing from us
         if approval.metadata.deletion_timestamp is not None:
             return kept
+        text = await self._texts.of(approval)
         unused = await self._remove_unused(key, stored, approval)
         if unused.removed:
             return kept + unused.result
@@ -98,7 +101,7 @@ class ApprovalReconciler:
             if approval.spec.decision is ApprovalDecision.APPROVED
             else approval.status.approved_by,
             forbidden=tuple(sorted(text[:512] for text in waiting.forbidden.values() if text)[:_SHOWN_JOBS]),
-            cedar=granted_text(approval),
+            cedar=text,
             conditions=self._conditions(approval),
         )
         outcome = await write_own_status(

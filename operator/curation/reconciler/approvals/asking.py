@@ -15,7 +15,8 @@ from curation.api.approval import (
 from curation.api.job import CurationJob, JobApproval
 from curation.api.names import Phase
 from curation.api.reading import Unreadable
-from curation.authz.gate import CallContext, Decision
+from curation.authz.decision import CallContext
+from curation.checking.verdict import Question, Verdict
 from curation.cluster.cache import Stored
 from curation.cluster.resources import APPROVALS
 from curation.lifecycle.step import Problem
@@ -32,10 +33,12 @@ class ApprovalFacts:
     """What a waiting job's next decision is made from."""
 
     allowed: bool = False
-    forbids: str = ""
-    """What denies the request although it were approved; empty: nothing."""
+    forbids: str | None = ""
+    """What denies the request although it were approved; empty: nothing, None: it is not known."""
     decision: ApprovalDecision | None = None
     problem: Problem | None = None
+    question: Question | None = None
+    """What is to be asked, since `allowed` and `forbids` are not known."""
 
 
 class Approvals:
@@ -69,11 +72,13 @@ class Approvals:
         approval = job.status.approval
         if job.status.phase is not Phase.AWAITING_APPROVAL or approval is None:
             return ApprovalFacts()
-        decision = self._authorize(key, job, approval)
+        question = _question(key, job, approval)
+        verdict = self._context.verdicts.of(key, question)
         found = self._found(key.namespace, approval)
         return ApprovalFacts(
-            allowed=decision.allowed,
-            forbids=_forbids(key, decision),
+            allowed=verdict is not None and verdict.allowed,
+            forbids=_forbids(key, verdict) if verdict is not None else None,
+            question=question if verdict is None else None,
             # A denial that has ended is none: the job asks anew.
             decision=found.spec.decision if found is not None and not self._denied_once(found) else None,
             problem=self._maker.problem(key, approval),
@@ -83,16 +88,16 @@ class Approvals:
         return approval.spec.decision is ApprovalDecision.DENIED and self._grants.expired(approval)
 
     def note(self, key: Key, job: CurationJob, facts: ApprovalFacts) -> None:
-        """Have the approval that the job waits for say what else denies the request."""
-        if job.status.phase is Phase.AWAITING_APPROVAL and job.status.approval is not None:
+        """Have what is not known asked, and the approval that the job waits for say what else denies the request."""
+        if facts.question is not None:
+            self._context.verdicts.ask(key, facts.question)
+        if (
+            job.status.phase is Phase.AWAITING_APPROVAL
+            and job.status.approval is not None
+            and facts.forbids is not None
+        ):
             place = Key(APPROVALS, key.namespace, job.status.approval.name)
             self.waiters.set_forbidden(place, key, facts.forbids)
-
-    def _authorize(self, key: Key, job: CurationJob, approval: JobApproval) -> Decision:
-        run = job.status.run
-        generation, attempt = (run.generation, run.attempt) if run is not None else (job.metadata.generation, 0)
-        context = CallContext(key.name, job.metadata.labels, generation, attempt + 1)
-        return self._context.gate.authorize(key.namespace, approval.request, context)
 
     def _found(self, namespace: str, approval: JobApproval) -> CurationApproval | None:
         stored = self._context.caches[APPROVALS].get(namespace, approval.name)
@@ -104,6 +109,7 @@ class Approvals:
 
     def forget(self, job: Key) -> None:
         """The job is gone, or no longer waits."""
+        self._context.verdicts.forget(job)
         left = self.waiters.remove(job)
         self._maker.forget(job)
         if left is None:
@@ -148,7 +154,12 @@ class Approvals:
         return await self._maker.ensure(key, job, wanted)
 
 
-def _forbids(key: Key, decision: Decision) -> str:
+def _question(key: Key, job: CurationJob, approval: JobApproval) -> Question:
+    run = job.status.run
+    generation, attempt = (run.generation, run.attempt) if run is not None else (job.metadata.generation, 0)
+    return Question(approval.request, CallContext(key.name, job.metadata.labels, generation, attempt + 1))
+
+
+def _forbids(key: Key, verdict: Verdict) -> str:
     # A request that nothing permits is not forbidden: approving it is what helps.
-    otherwise = decision.policies or decision.errors
-    return f"{key.name}: {decision.reason}" if not decision.allowed and otherwise else ""
+    return f"{key.name}: {verdict.reason}" if verdict.decided and not verdict.allowed else ""

@@ -63,7 +63,7 @@ class Grants:
             return
         if self._jobs.may_own_sessions(key.namespace):
             now = self._context.clock.now()
-            self._keep(key, grant.to_cedar_text(), _Kept(now, now + HELD_AT_MOST))
+            self._keep(key, grant, _Kept(now, now + HELD_AT_MOST))
         self._context.book.remove_grant(key.namespace, key.name)
 
     def _recall(self, key: Key, approval: CurationApproval) -> None:
@@ -72,12 +72,12 @@ class Grants:
         at_most = (self._ended_at(approval) or now) + HELD_AT_MOST
         if now < at_most:
             # Trap: a process that starts sees approvals before the jobs that need them.
-            self._keep(key, granted_text(approval), _Kept(now + JOBS_UNKNOWN_AT_MOST, at_most))
+            self._keep(key, Grant.of(approval), _Kept(now + JOBS_UNKNOWN_AT_MOST, at_most))
 
-    def _keep(self, key: Key, text: str, until: _Kept) -> None:
+    def _keep(self, key: Key, grant: Grant, until: _Kept) -> None:
         self._kept[key] = until
         self._context.wake(key)  # to be dropped in time
-        self._context.book.put_policy(key.namespace, _kept_name(key), text, cancel_only=True)
+        self._context.book.put_grant(_ended(grant))
 
     def of(self, approval: CurationApproval) -> Grant | None:
         """The grant that the approval is, if it is in force."""
@@ -110,13 +110,8 @@ class Grants:
         if now < kept.at_most and (now < kept.at_least or self._jobs.may_own_sessions(key.namespace)):
             return Result(after=CHECK_AGAIN_SECONDS)
         del self._kept[key]
-        self._context.book.remove_policy(key.namespace, _kept_name(key))
+        self._context.book.remove_ended_grant(key.namespace, key.name)
         return NOTHING
-
-
-def granted_text(approval: CurationApproval) -> str:
-    """The Cedar text of the policy that an Approved decision puts in force."""
-    return Grant.of(approval).to_cedar_text()
 
 
 def _readable(stored: Stored | None) -> CurationApproval | None:
@@ -127,6 +122,5 @@ def _readable(stored: Stored | None) -> CurationApproval | None:
         return None
 
 
-def _kept_name(key: Key) -> str:
-    # A space: no object of that name can exist.
-    return f"approval {key.name}"
+def _ended(grant: Grant) -> Grant:
+    return replace(grant, expires_at=None, cancel_only=True)

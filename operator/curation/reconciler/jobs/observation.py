@@ -14,7 +14,8 @@ from typing import Final
 
 from curation.api.job import CurationJob, Run
 from curation.api.names import ANNOTATION_OBSERVE_REQUESTED_AT, Phase, Trigger
-from curation.authz.gate import CallContext
+from curation.authz.decision import CallContext
+from curation.checking.verdict import Question
 from curation.lifecycle.complete import Moment, complete
 from curation.lifecycle.fence import objection
 from curation.lifecycle.observing import interval_of, is_failure, is_settled, quiet_of
@@ -181,9 +182,12 @@ class Observation:
         revision = self._context.book.revision(key.namespace)
         if plan.denied is None or revision == plan.revision:
             return False
-        plan.revision = revision
         context = CallContext(key.name, job.metadata.labels, run.generation, run.attempt)
-        return self._context.gate.authorize(key.namespace, plan.denied, context).allowed
+        verdict = self._context.verdicts.ask(key, Question(plan.denied, context))
+        if verdict is None:
+            return False  # the answer has the job worked on
+        plan.revision = verdict.revision
+        return verdict.allowed
 
     # -- starting ----------------------------------------------------------------------------------------------------
 

@@ -10,6 +10,7 @@ from curation.oci.puller import Puller
 from curation.reconciler.approvals.approval_metrics import ApprovalMetrics
 from curation.reconciler.approvals.approval_status import ApprovalReconciler
 from curation.reconciler.approvals.asking import Approvals
+from curation.reconciler.approvals.grant_texts import GrantTexts
 from curation.reconciler.approvals.grants import Grants
 from curation.reconciler.jobs.memory import Memories
 from curation.reconciler.jobs.reconciler import JobReconciler
@@ -69,7 +70,7 @@ def assemble(
         MODULES: modules.reconcile,
         POLICIES: policies.reconcile,
         CLUSTER_POLICIES: policies.reconcile,
-        APPROVALS: ApprovalReconciler(context, approvals, grants).reconcile,
+        APPROVALS: ApprovalReconciler(context, approvals, grants, GrantTexts(checkers.write_grant)).reconcile,
     }
     context.caches[POLICIES].listen(policies.on_change)
     context.caches[CLUSTER_POLICIES].listen(policies.on_change)

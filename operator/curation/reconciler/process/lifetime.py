@@ -12,8 +12,7 @@ from typing import Any
 
 import kopf
 
-from curation.authz.book import PolicyBook
-from curation.authz.gate import Gate
+from curation.authz.register import PolicyRegister
 from curation.checking.checkers import Checkers
 from curation.cluster.api import ClusterAPI
 from curation.cluster.cache import Listener, Stored
@@ -59,6 +58,7 @@ from curation.reconciler.runtime.key import Key, namespace_of
 from curation.reconciler.runtime.metrics import Metrics
 from curation.reconciler.runtime.queue import WorkQueue
 from curation.reconciler.runtime.settings import Settings
+from curation.reconciler.runtime.verdicts import Verdicts
 from curation.wasm.store import ModuleStore
 from curation.workers.cell import Settings as CellSettings
 from curation.workers.executor import WorkersExecutor
@@ -151,12 +151,21 @@ class Process:
         if notifier is not None:
             notifier.start()
             plan.add("notices", lambda: notifier.close(timeout=self.patience(NOTICES_SECONDS)))
-        book = PolicyBook()
-        gate = Gate(book, clock.now)
+        book = PolicyRegister()
         queue: WorkQueue[Key] = WorkQueue(metrics, namespace_of=namespace_of)
         plan.add("queue", queue.close)
-        context = Context(settings, api, writer, clock, metrics, events, book, gate, queue, notifier)
-        store = ModuleStore(self._module_cache)
+        nursery = Nursery(TEMPLATE, supervisor=settings.workers_socket)
+        try:
+            nursery.warm()
+        except OSError as error:  # its container may be still to come: that is tried again for each of them
+            log.warning("no worker or checker can be started yet: %s", error)
+        plan.add("checkers", nursery.close)
+        checkers = Checkers(start=nursery.start)
+        plan.add("checkers", checkers.close)
+        verdicts = Verdicts(book, clock, queue, checkers.authorize)
+        plan.add("checkers", verdicts.close)
+        context = Context(settings, api, writer, clock, metrics, events, book, verdicts, queue, notifier)
+        store = ModuleStore(self._module_cache, nursery.start)
         plan.add("module store", store.close)
         # Before any other: what the operator ships waits for nobody's module.
         shipped = asyncio.create_task(compile_shipped(store), name="compile what is shipped")
@@ -173,12 +182,6 @@ class Process:
         threads = settings.max_concurrent_runs + observation.OBSERVATIONS_AT_ONCE + cleanup.CANCELS_AT_ONCE
         reach = Reach.of(settings.allow_cidrs, settings.deny_cidrs, settings.ca_bundle)
         trust = Trust(settings.ca_bundle)
-
-        nursery = Nursery(TEMPLATE, supervisor=settings.workers_socket)
-        try:
-            nursery.warm()
-        except OSError as error:  # its container may be still to come: that is tried again for each execution
-            log.warning("no worker can be started yet: %s", error)
 
         def executor_of(supplies: Supplies) -> WorkersExecutor:
             return WorkersExecutor(
@@ -201,8 +204,6 @@ class Process:
         await server.start(settings.http_host, settings.http_port)
         log.info("serving /healthz, /readyz and /metrics on %s", server.url, extra={"url": server.url})
 
-        checkers = Checkers()
-        plan.add("checkers", checkers.close)
         work = assemble(context, executor_of, store, puller, health, checkers)
         self._on_trust = work.executor.renew_trust
         plan.add("executor", lambda: work.executor.drain(GRACE_SECONDS))

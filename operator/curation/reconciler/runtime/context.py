@@ -7,8 +7,7 @@ from typing import Literal
 
 from curation.api.job import CurationJob, JobStatus
 from curation.api.names import EventReason
-from curation.authz.book import PolicyBook
-from curation.authz.gate import Gate
+from curation.authz.register import PolicyRegister
 from curation.cluster.answers import APIError, Document, Refused, Unreachable, WriteAnswer
 from curation.cluster.api import ClusterAPI
 from curation.cluster.cache import Cache, Stored
@@ -27,6 +26,7 @@ from curation.reconciler.runtime.queue import WorkQueue
 from curation.reconciler.runtime.refusals import Refusals
 from curation.reconciler.runtime.regarding import regarding_object
 from curation.reconciler.runtime.settings import Settings
+from curation.reconciler.runtime.verdicts import Verdicts
 
 log = logging.getLogger(__name__)
 
@@ -44,8 +44,8 @@ class Context:
     clock: ServerClock
     metrics: Metrics
     events: EventRecorder
-    book: PolicyBook
-    gate: Gate
+    book: PolicyRegister
+    verdicts: Verdicts
     queue: WorkQueue[Key]
     notifier: Notifier | None = None
     """Where notices go; None: nobody is told."""

@@ -7,7 +7,7 @@ from curation.api.approval import ApprovalStatus, CurationApproval, RecordedDeci
 from curation.api.clipping import clip
 from curation.api.job import CurationJob, JobStatus
 from curation.api.names import API_VERSION
-from curation.authz.gate import call_shown
+from curation.authz.decision import call_shown
 from curation.notifying.notice import Notice, NoticeType
 
 _MESSAGE = 1024

@@ -24,7 +24,8 @@ HOLD_SECONDS: Final = 5.0
 MAX_WAITING: Final = 4
 """Versions of one policy that wait. Of a longer queue the oldest go, as if nobody had seen them (RevisionsMissed)."""
 
-_RETRY_SECONDS: Final = (0.2, 1.0, 5.0, 30.0)
+_RETRY_SECONDS: Final = (0.2, 0.5, 1.0, 2.0, 5.0)
+"""Also while the container that checkers are started in is still to come."""
 
 AnyPolicy = CurationPolicy | ClusterCurationPolicy
 

@@ -1,0 +1,64 @@
+"""The one configuration of wasmtime that modules are compiled and run with, and what it is identified by.
+
+The numbers answer traps that were measured on wasmtime 50. By itself, so that whoever keeps artifacts need not load it.
+"""
+
+import hashlib
+import platform
+from importlib.metadata import version
+from pathlib import Path
+from typing import Final
+
+_CPUINFO: Final = Path("/proc/cpuinfo")
+_FEATURES: Final = ("flags", "Features", "isa")
+"""How Linux names what the processor can do: x86, Arm, RISC-V."""
+
+MEMORY_RESERVATION = 64 << 20
+"""Address space set aside for each linear memory. The default is 4 GiB, which exhausts it at some thousand guests."""
+
+MAX_WASM_STACK = 512 << 10
+"""Above 2 MiB a guest's recursion reaches the thread's own guard page, which aborts the process."""
+
+MAX_TABLE_ELEMENTS = 100_000
+MAX_TABLES = 32
+MAX_INSTANCES = 64
+"""Core instances of one component: wit-component makes about five, a composition of a few components some more."""
+
+SETTINGS: dict[str, object] = {
+    "epoch_interruption": True,
+    "memory_reservation": MEMORY_RESERVATION,
+    "memory_reservation_for_growth": MEMORY_RESERVATION,
+    "memory_guard_size": 64 << 10,
+    "max_wasm_stack": MAX_WASM_STACK,
+    # A later faulthandler.enable() (or any library that takes SIGSEGV) would turn a guest's trap into our crash.
+    "signals_based_traps": False,
+    # One module is compiled at a time, on one core: the other one belongs to the event loop.
+    "parallel_compilation": False,
+    "wasm_threads": False,
+    "wasm_memory64": False,
+    "wasm_gc": False,
+    "wasm_function_references": False,
+    "wasm_exceptions": False,
+    "wasm_stack_switching": False,
+    "gc_support": False,
+}
+
+
+def artifact_key() -> str:
+    """Identifies what a compiled artifact depends on besides the module: wasmtime, our settings, the processor.
+
+    An artifact may use what the processor that it was compiled on has, and a folder may move to another node.
+    """
+    machine = f"{platform.system()}|{platform.machine()}|{_processor()}"
+    text = f"{version('wasmtime')}|{machine}|{sorted(SETTINGS.items())!r}"
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _processor() -> str:
+    """What the processor can do, where the system says so."""
+    try:
+        lines = _CPUINFO.read_text().splitlines()
+    except OSError:
+        return platform.processor()
+    found = (line.partition(":") for line in lines)
+    return next((value.strip() for name, _, value in found if name.strip() in _FEATURES), "")
