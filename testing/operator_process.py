@@ -204,12 +204,6 @@ class OperatorProcess:
             self._folder.cleanup()
         return code
 
-    @property
-    def pid(self) -> int:
-        """Its process id, once it was started."""
-        assert self._process is not None
-        return self._process.pid
-
     def _is_frozen(self) -> bool:
         """Every thread of it, which the process's own state does not show."""
         assert self._process is not None
