@@ -1,4 +1,4 @@
-"""The egress decision log: one line for each call of a module, with who decided about it.
+"""The egress decision log: one line for each call of a module, with who decided about it; and what modules log.
 
 It answers what a module has called, and who allowed it. Denied calls are always in it, others if that is asked for.
 """
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from curation.execution.seam import CallEnd, ExecutionObserver, ExecutionRequest
-from curation.lifecycle.outcome import Report
+from curation.lifecycle.outcome import Report, Trigger
 
 log = logging.getLogger(__name__)
 
@@ -28,7 +28,7 @@ class _Second:
 
 
 class DecisionLog:
-    """An `ExecutionObserver` that logs calls and passes everything on."""
+    """An `ExecutionObserver` that logs calls, and the end of what modules log, and passes everything on."""
 
     def __init__(
         self, then: ExecutionObserver, *, allowed: bool, monotonic: Callable[[], float] = time.monotonic
@@ -48,11 +48,8 @@ class DecisionLog:
         self._then.on_call(request, call)
         if call.decision != "denied" and not self._allowed:
             return
-        second = self._second(request.namespace)
-        if second.lines >= LINES:
-            second.left_out += 1
+        if not self._has_room(request.namespace):
             return
-        second.lines += 1
         fields = {
             **request.log_fields,
             "module_name": request.module.name,  # "module" is the logging library's own
@@ -70,6 +67,20 @@ class DecisionLog:
     def on_end(self, request: ExecutionRequest, report: Report, seconds: float) -> None:
         """See `ExecutionObserver`."""
         self._then.on_end(request, report, seconds)
+        # Observations are many, and say the same each time.
+        wanted = report.log and (request.trigger is not Trigger.OBSERVE or self._allowed)
+        if not wanted or not self._has_room(request.namespace):
+            return
+        fields = {**request.log_fields, "module_name": request.module.name, "module_digest": request.module.digest}
+        log.info("module %s has logged: %s", request.module.name, report.log, extra=fields)
+
+    def _has_room(self, namespace: str) -> bool:
+        second = self._second(namespace)
+        if second.lines >= LINES:
+            second.left_out += 1
+            return False
+        second.lines += 1
+        return True
 
     def _second(self, namespace: str) -> _Second:
         now = int(self._monotonic())
@@ -77,7 +88,7 @@ class DecisionLog:
         if known is None or known.number != now:
             if known is not None and known.left_out:
                 log.warning(
-                    "%d calls of namespace %s are not in this log: it has %d lines a second at most",
+                    "%d calls of namespace %s, or logs of modules, are not here: there are %d lines a second at most",
                     known.left_out,
                     namespace,
                     LINES,

@@ -7,7 +7,7 @@ import pytest
 
 from curation.execution.decision_log import LINES, DecisionLog
 from curation.execution.seam import CallEnd, ExecutionRequest, ModuleBuild
-from curation.lifecycle.outcome import RunKey, Trigger
+from curation.lifecycle.outcome import Completed, Report, RunKey, Trigger
 from tests.unit.execution.conftest import Notes
 
 REQUEST = ExecutionRequest(
@@ -71,4 +71,33 @@ def test_one_namespace_cannot_fill_it_and_what_is_left_out_is_told(caplog: pytes
     assert len(logged(caplog)) == LINES + 1
     now = 2.0
     log.on_call(REQUEST, DENIED)
-    assert f"7 calls of namespace team are not in this log: it has {LINES} lines a second at most" in caplog.text
+    assert f"7 calls of namespace team, or logs of modules, are not here: there are {LINES} lines" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("trigger", "allowed", "lines"),
+    [(Trigger.SUBMIT, False, 1), (Trigger.CANCEL, False, 1), (Trigger.OBSERVE, False, 0), (Trigger.OBSERVE, True, 1)],
+)
+def test_what_a_module_logs_is_in_it_also_of_a_run_that_goes_well(
+    caplog: pytest.LogCaptureFixture, trigger: Trigger, allowed: bool, lines: int
+) -> None:
+    caplog.set_level(logging.INFO)
+    notes = Notes()
+    log, request = DecisionLog(notes, allowed=allowed), replace(REQUEST, trigger=trigger)
+    log.on_end(request, Report(trigger, REQUEST.run, Completed({}), log="info: started\nwarning: odd"), 0.1)
+    log.on_end(request, Report(trigger, REQUEST.run, Completed({})), 0.1)
+    said = logged(caplog)
+    assert len(said) == lines
+    for line in said:
+        assert line.getMessage() == "module build-session has logged: info: started\nwarning: odd"
+        assert vars(line)["run_id"] == "uid-1.g3.a1"
+
+
+def test_a_namespace_whose_modules_log_at_every_end_does_not_flood_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    log = DecisionLog(Notes(), allowed=False, monotonic=lambda: 1.0)
+    for _ in range(3 * LINES):
+        log.on_end(REQUEST, Report(Trigger.SUBMIT, REQUEST.run, Completed({}), log="info: x"), 0.1)
+    log.on_call(REQUEST, DENIED)
+    log.on_call(replace(REQUEST, namespace="quiet"), DENIED)
+    assert len(logged(caplog)) == LINES + 1
