@@ -14,7 +14,7 @@ MAX_SET_BYTES: Final = 8 << 20
 MAX_QUESTIONS: Final = 64
 """Requests of one namespace that are asked about at a time."""
 MAX_QUESTIONS_BYTES: Final = 3 << 20
-"""A request has up to 8,192 characters of path and as many of query, a job up to 256 KiB of labels."""
+"""A request has up to 8,192 characters of path and as many of query, a job up to 32 KiB of labels."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

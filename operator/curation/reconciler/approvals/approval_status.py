@@ -71,6 +71,8 @@ class ApprovalReconciler:
         if approval.metadata.deletion_timestamp is not None:
             return kept
         text = await self._texts.of(approval)
+        if text is None:
+            text, kept = approval.status.cedar, kept + RETRY
         unused = await self._remove_unused(key, stored, approval)
         if unused.removed:
             return kept + unused.result
