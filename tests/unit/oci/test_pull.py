@@ -196,6 +196,15 @@ async def test_a_registry_that_fails_is_asked_again(registry: ScriptedRegistry, 
     assert "secret" not in error.message, "nothing of an answer is repeated"
 
 
+async def test_a_registry_of_an_unknown_authority_is_said_to_need_the_option(
+    registry: ScriptedRegistry, elsewhere: ScriptedRegistry, pulled: Puller
+) -> None:
+    error = await refused(pulled, registry.module(WASM), ca=elsewhere.ca)
+    assert (error.reason, error.may_pass) == (ModuleReason.PULL_FAILED, True)
+    assert "name its authority with --ca-bundle" in error.message
+    assert registry.asked == []
+
+
 async def test_a_blob_elsewhere_is_fetched_without_the_registrys_authorization(
     registry: ScriptedRegistry, elsewhere: ScriptedRegistry, pulled: Puller, tmp_path: Path
 ) -> None:
