@@ -9,6 +9,7 @@ from pydantic import ValidationError
 
 from curation.api.module import OCISource
 from curation.api.names import API_VERSION
+from curation.cli.kept_modules import kept_modules
 from curation.cli.options import ANSWER_FORMATS, output_option
 from curation.cli.output import note, print_document
 from curation.cli.run_types import OBJECT
@@ -51,7 +52,7 @@ def check(file: Path, name: str | None, artifact: OCISource | None, output: str 
         raise click.UsageError("--oci is for the manifest: give --manifest NAME too")
     with file.open("rb") as opened:
         wasm = opened.read(MAX_MODULE_BYTES + 1)
-    found = examine_module(wasm)
+    found = examine_module(wasm, kept_modules())
     warnings = list(_warnings(wasm, found))
     if name is not None:
         _say(file, wasm, found, warnings, to_stderr=True)

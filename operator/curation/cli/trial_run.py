@@ -16,14 +16,13 @@ from curation.api.clipping import clip
 from curation.authz.book import PolicyBook
 from curation.authz.decision import CallContext, Decision, request_url
 from curation.authz.gate import Gate
-from curation.building.build_cache import cache_folder
+from curation.cli.kept_modules import kept_modules
 from curation.egress.client import OutboundRequest, OutboundResponse
 from curation.execution.calls import CallResult
 from curation.execution.in_process import InProcessExecutor
 from curation.execution.origin_credentials import OriginCredential
 from curation.execution.seam import Authorizer, Ended, ExecutionRequest, Sender, Word
 from curation.lifecycle.outcome import Report
-from curation.wasm.artifacts import CacheDirError
 from curation.wasm.guest import GuestEnd, Returned
 from curation.wasm.limits import MAX_REQUEST_BYTES
 from curation.wasm.store import ModuleStore
@@ -148,7 +147,7 @@ class _Given:
 
 async def tried(wasm: bytes, request: ExecutionRequest, book: PolicyBook, sender: Sender) -> Trial:
     """Run the module once, to its end. Raises ModuleLoadError for one that does not fit, OSError without a compiler."""
-    store = _store()
+    store = ModuleStore(kept_modules())
     recorder = Recorder(Gate(book, lambda: datetime.now(UTC)), sender)
     executor = InProcessExecutor(store, recorder, recorder, _Given(wasm), max_concurrent=1, probe=recorder)
     ended: asyncio.Future[Report] = asyncio.get_running_loop().create_future()
@@ -167,14 +166,6 @@ async def tried(wasm: bytes, request: ExecutionRequest, book: PolicyBook, sender
         await store.close()
     calls = tuple(recorder.calls)
     return Trial(request, len(wasm), calls, recorder.used.http_calls - len(calls), recorder.used, report)
-
-
-def _store() -> ModuleStore:
-    """What is compiled is kept for the next try, where this user has a place for it: one of Python takes a minute."""
-    try:
-        return ModuleStore(cache_folder() / "compiled")
-    except (CacheDirError, RuntimeError):  # the latter: a user without a home
-        return ModuleStore()
 
 
 def _canonical(request: EvaluatedRequest) -> str:

@@ -46,6 +46,7 @@ class _Record(BaseModel):
     sha256: str
     size_bytes: int
     start_bytes: int
+    trapping: tuple[str, ...]
     namespace: str
 
 
@@ -67,6 +68,8 @@ class Artifact:
     """Size of the WebAssembly that it was made from."""
     start_bytes: int
     """Linear memory that it begins with."""
+    trapping: tuple[str, ...] = ()
+    """Interfaces of WASI that it imports: see `Compiled`."""
 
 
 class ArtifactDir:
@@ -102,7 +105,7 @@ class ArtifactDir:
                 return None
         except (OSError, ValidationError):
             return None
-        return Artifact(path, record.size_bytes, record.start_bytes)
+        return Artifact(path, record.size_bytes, record.start_bytes, record.trapping)
 
     def has(self, digest: str) -> bool:
         """Whether there is an artifact of a module, intact or not."""
@@ -117,7 +120,11 @@ class ArtifactDir:
         try:
             sha256 = _sha256(compiled.path)
             record = _Record(
-                sha256=sha256, size_bytes=size_bytes, start_bytes=compiled.start_bytes, namespace=namespace
+                sha256=sha256,
+                size_bytes=size_bytes,
+                start_bytes=compiled.start_bytes,
+                trapping=compiled.trapping,
+                namespace=namespace,
             )
             # The record comes last: an artifact without one does not exist.
             compiled.path.replace(path)
@@ -127,7 +134,7 @@ class ArtifactDir:
         self._write(record_path, record)
         refusal_path.unlink(missing_ok=True)
         self._prune(keep=path)
-        return Artifact(path, size_bytes, compiled.start_bytes)
+        return Artifact(path, size_bytes, compiled.start_bytes, compiled.trapping)
 
     def refusal(self, digest: str) -> CompileRefusal | None:
         """Why a module was not compiled, if that is remembered."""

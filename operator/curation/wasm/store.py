@@ -75,18 +75,24 @@ class Examined:
     """Linear memory that it begins with."""
 
 
-def examine_module(wasm: bytes) -> Examined:
-    """Compiles a module and says what that shows. Blocking. Raises OSError if the compiler cannot be started."""
-    with tempfile.TemporaryDirectory(prefix="curation-check-") as folder:
+def examine_module(wasm: bytes, cache_dir: Path | None = None) -> Examined:
+    """Compiles a module, if it is not compiled in `cache_dir`, and says what that shows. Blocking.
+
+    Raises OSError if the compiler cannot be started, and what `ModuleStore` does for its folder.
+    """
+
+    async def artifact() -> Artifact:
+        store = ModuleStore(cache_dir)
         try:
-            check_size(wasm)
-            check_binary(wasm)
-            compiled = asyncio.run(Compiler(Path(folder)).compile(wasm))
-        except ModuleLoadError as error:
-            return Examined(error.message.split("\n"))
-        except NotCompiled as error:
-            return Examined(error.message.split("\n"))
-    return Examined([], compiled.trapping, compiled.start_bytes)
+            return (await store.load_bytes(wasm)).artifact
+        finally:
+            await store.close()
+
+    try:
+        found = asyncio.run(artifact())
+    except ModuleLoadError as error:
+        return Examined(error.message.split("\n"))
+    return Examined([], found.trapping, found.start_bytes)
 
 
 def check_module(wasm: bytes) -> list[str]:
