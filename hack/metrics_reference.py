@@ -30,7 +30,9 @@ from curation.reconciler.runtime.metrics import (
     IdlePolicies,
     Metrics,
     WatchAge,
+    WorkersMemory,
 )
+from curation.workers.account import MemoryAccount
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 PAGE: Final = ROOT / "docs" / "metrics.md"
@@ -120,7 +122,11 @@ class MetricInfo:
 def metrics() -> list[MetricInfo]:
     """Every metric of the operator, by name."""
     found = [_described(each) for each in vars(Metrics()).values() if isinstance(each, MetricWrapperBase)]
-    computed = (WatchAge(lambda: {"curationjobs": 0.0}), IdlePolicies(lambda: [("CurationPolicy", "ns", "p")]))
+    computed = (
+        WatchAge(lambda: {"curationjobs": 0.0}),
+        IdlePolicies(lambda: [("CurationPolicy", "ns", "p")]),
+        WorkersMemory(MemoryAccount(1)),
+    )
     for family in (each for collector in computed for each in collector.collect()):
         labels = tuple(family.samples[0].labels)
         found.append(MetricInfo(family.name, family.type, labels, family.documentation))

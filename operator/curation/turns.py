@@ -33,6 +33,14 @@ class Rotation(Generic[K]):
         """How many of this namespace wait."""
         return len(self._lines.get(namespace, ()))
 
+    def head(self, namespace: str) -> K:
+        """The first one of a namespace that waits. Raises KeyError if none does."""
+        return next(iter(self._lines[namespace]))
+
+    def heads(self) -> list[K]:
+        """The first one of each namespace, in the order of their turns."""
+        return [self.head(namespace) for namespace in self._lines]
+
     def add(self, namespace: str, item: K) -> None:
         """Join the line of the namespace; who waits already keeps its place."""
         line = self._lines.get(namespace)

@@ -1,6 +1,6 @@
 """The Cancels of the operator's own `Cleanup`: between one and what is made of its answer, anything may come."""
 
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
@@ -47,8 +47,9 @@ class _Runs:
     def __init__(self, process: "Process") -> None:
         self._process = process
 
-    async def cancel(self, order: Order) -> Report:
+    async def cancel(self, order: Order, on_begin: Callable[[], None]) -> Report:
         """Whatever may come before it, and before its answer."""
+        on_begin()
         world = self._process.world
         await Step("about to cancel")
         failed, world.cancel_fails = world.cancel_fails, False

@@ -14,7 +14,7 @@ import uvloop
 
 from curation.cli.logs import configure_logging
 from curation.cli.networks import CIDR, PEM_FILE, PUBLIC_KEY, RECEIVER_URL, Network
-from curation.cli.run_types import IDENTITY, LEASE, NAMESPACE, Address
+from curation.cli.run_types import IDENTITY, LEASE, NAMESPACE, Address, Size
 from curation.cli.text import safe
 from curation.cli.when import LifeTime
 from curation.cluster.answers import APIError, Unreachable
@@ -133,6 +133,14 @@ _SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace
     help="Modules run in the container in which 'curation-operator workers' serves this socket; by default they run "
     "in processes that the operator starts.",
 )
+@click.option(
+    "--workers-memory",
+    type=Size(),
+    metavar="SIZE",
+    envvar="CURATION_WORKERS_MEMORY",
+    help="Memory that workers may take together, such as 2Gi; further runs wait. By default most of the limit of their "
+    "container; where it has none, not bounded.",
+)
 @click.option("--no-lease", is_flag=True, envvar="CURATION_NO_LEASE", help="Work without electing a leader.")
 @click.option(
     "--lease-namespace",
@@ -218,6 +226,7 @@ def run(
     identity: str | None,
     without_cluster_policies: bool,
     workers_socket: Path | None,
+    workers_memory: int | None,
     no_lease: bool,
     lease_namespace: str | None,
     lease_name: str,
@@ -269,6 +278,7 @@ def run(
         identity=identity or os.uname().nodename,
         cluster_policies=not without_cluster_policies,
         workers_socket=workers_socket,
+        workers_memory=workers_memory,
         log_all_calls=log_calls == "all",
         lease=lease,
         http_host=host,

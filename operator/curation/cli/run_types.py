@@ -7,6 +7,7 @@ from typing import Final
 import click
 
 from curation.api.crd import MAX_JOB_NAME
+from curation.api.module import quantity_bytes
 from curation.api.references import NAME_PATTERN
 
 
@@ -36,6 +37,22 @@ def _is_ipv6(text: str) -> bool:
         return ip_address(text).version == 6
     except ValueError:
         return False
+
+
+class Size(click.ParamType[int]):
+    """Bytes, as Kubernetes writes them."""
+
+    name = "SIZE"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """See click."""
+        try:
+            found = value if isinstance(value, int) else quantity_bytes(str(value))
+        except ValueError:
+            found = 0
+        if found <= 0:
+            self.fail(f"{value!r} is not a number of bytes such as 2Gi or 512Mi", param, ctx)
+        return found
 
 
 class Name(click.ParamType[str]):

@@ -184,6 +184,8 @@ class GatedCalls:
             if self._stopped is None:
                 raise  # the guest's thread gave up at its wall limit
             return self._cancelled()
+        except MemoryError:
+            raise  # it is no answer of the service
         except Exception as error:
             return self._acknowledged(number, request, error) or self._failed(number, error)
 

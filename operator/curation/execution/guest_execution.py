@@ -95,6 +95,8 @@ class GuestExecution:
         try:
             result = await self._result()
         except Exception as error:
+            if isinstance(error, MemoryError):
+                self._executor.on_no_memory(error)
             # A bug of ours: a class that is retried.
             logger.exception("execution %s failed inside the operator", self.request.execution, extra=self._fields)
             message = f"the operator failed to execute the module: {type(error).__name__}: {error}"

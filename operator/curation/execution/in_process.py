@@ -46,9 +46,11 @@ class InProcessExecutor(Ledger[GuestExecution]):
         observer: ExecutionObserver | None = None,
         probe: GuestProbe | None = None,
         fence_of: Callable[[ExecutionRequest], Fence | None] = lambda _: None,
+        on_no_memory: Callable[[MemoryError], None] = lambda _: None,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
-        """`fence_of` is for a process that hears of what decides later than others.
+        """`fence_of` is for a process that hears of what decides later than others. `on_no_memory` hears that a run has
+        found none, which is then a failure of that run, unless this does not return.
 
         `clock` gives the time that deadlines begin with; it and `probe` are called in the guests' threads.
 
@@ -64,6 +66,7 @@ class InProcessExecutor(Ledger[GuestExecution]):
         self.clock = clock
         self.probe = probe
         self.fence_of = fence_of
+        self.on_no_memory = on_no_memory
         self.watchdog = Watchdog()
         self.pool = ThreadPoolExecutor(max_workers=max_concurrent, thread_name_prefix="wasm-guest")
         self.concluding = threading.Lock()

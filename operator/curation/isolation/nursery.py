@@ -6,6 +6,7 @@ import logging
 import signal
 import socket
 import sys
+from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -17,7 +18,7 @@ from curation.isolation.frames import Frame
 from curation.isolation.hardening import Hardening
 from curation.isolation.spawn import ChildEnd, Limit, Process, spawn
 from curation.isolation.supervisor import ASK_TEMPLATE
-from curation.isolation.template import FROM_TEMPLATE, TO_TEMPLATE, Ended, Fork, Forked, Kill
+from curation.isolation.template import FROM_TEMPLATE, TO_TEMPLATE, Ended, Fork, Forked, Kill, Ready
 
 log = logging.getLogger(__name__)
 
@@ -43,6 +44,27 @@ class Nursery:
         self._numbers = itertools.count(1)
         self._children: dict[int, _Forked] = {}
         self._closed = False
+        self._memory: tuple[int | None] | None = None
+        self._on_memory: Callable[[int | None], None] = lambda _: None
+
+    def hear_memory(self, on_memory: Callable[[int | None], None]) -> None:
+        """Call this with what each template says of the memory that it and its children may take, the last one too.
+
+        See `template.Ready`.
+        """
+        self._on_memory = on_memory
+        if self._memory is not None:
+            on_memory(*self._memory)
+
+    @property
+    def forks(self) -> bool:
+        """Whether there are templates."""
+        return self._forks
+
+    @property
+    def apart(self) -> bool:
+        """Whether its children are in another container than this process."""
+        return self._supervisor is not None
 
     @property
     def template_pid(self) -> int | None:
@@ -107,6 +129,9 @@ class Nursery:
 
     def _heard(self, frame: Frame) -> None:
         match frame:
+            case Ready(memory=memory):
+                self._memory = (memory,)
+                self._on_memory(memory)
             case Forked(number=number, pid=pid) if (child := self._children.get(number)) is not None:
                 child.pid = pid
             case Ended(number=number) if (child := self._children.pop(number, None)) is not None:

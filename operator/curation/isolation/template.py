@@ -18,6 +18,7 @@ from importlib import import_module
 from typing import Final
 
 from curation.isolation.blocking import close_all, received
+from curation.isolation.cgroup import memory_limit
 from curation.isolation.frames import Decoder, Frame, FrameRefused, Wire
 from curation.isolation.hardening import NO_MEMORY_EXIT, Hardening, harden
 from curation.isolation.spawn import STDERR_KEPT, limit_of, one_line
@@ -43,6 +44,15 @@ class Kill(Frame):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Ready(Frame):
+    """The first frame: it can fork now."""
+
+    NAME = "ready"
+    memory: int | None
+    """Bytes that the template and its children may take, by the cgroup that they are in; None: it has no limit."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Forked(Frame):
     """It was made."""
 
@@ -64,7 +74,7 @@ class Ended(Frame):
 
 
 TO_TEMPLATE: Final = Wire(Fork, Kill)
-FROM_TEMPLATE: Final = Wire(Forked, Ended)
+FROM_TEMPLATE: Final = Wire(Ready, Forked, Ended)
 
 
 def serve(channel: socket.socket) -> None:
@@ -107,6 +117,7 @@ class _Template:
         self._by_descriptor: dict[int, _Child] = {}
 
     def serve(self) -> None:
+        self._send(Ready(memory=memory_limit()))
         while True:
             for descriptor, _ in self._poll.poll():
                 if descriptor == self._channel.fileno():

@@ -224,7 +224,8 @@ def _claim(job: CurationJob, step: Step, facts: Facts) -> Step:
             step,
             facts,
             Reason.WAITING_FOR_SLOT,
-            "As many runs are in flight as --max-concurrent-runs allows, or as many of this namespace as leave room "
+            facts.slot_message
+            or "As many runs are in flight as --max-concurrent-runs allows, or as many of this namespace as leave room "
             "for others.",
         )
     if refers(job.spec) and status.frozen is None:

@@ -43,6 +43,8 @@ class Facts:
     """Why it cannot be read; empty if it was not tried."""
     slot: bool = True
     """A run can be launched now."""
+    slot_message: str = ""
+    """Why not, if it is not the number of runs."""
     liveness: Liveness = Liveness.UNKNOWN
     """Of the current run: whether anybody executes it, as far as is known (rule 3)."""
     request_allowed: bool = False

@@ -5,6 +5,7 @@ import contextlib
 import logging
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Final
 
 from curation.authz.register import PolicyRegister
@@ -28,8 +29,12 @@ from curation.isolation.spawn import ChildEnd
 from curation.lifecycle.outcome import Failed, FailureClass, Report, Trigger
 from curation.wasm.module_errors import ModuleLoadError, ModuleUnreadable
 from curation.wasm.store import LoadedModule, ModuleStore
+from curation.workers.account import MemoryAccount
+from curation.workers.admission import admitted, artifact_bytes
 from curation.workers.cell import Cell, Settings, sealed
 from curation.workers.execution import Execution
+from curation.workers.learning import learn
+from curation.workers.need import Need
 from curation.workers.targets import TEMPLATE
 
 log = logging.getLogger(__name__)
@@ -59,8 +64,11 @@ class WorkersExecutor(Ledger[Execution]):
         clock_offset: Callable[[], float] = lambda: 0.0,
         idle_seconds: float = IDLE_SECONDS,
         nursery: Nursery | None = None,
+        account: MemoryAccount | None = None,
     ) -> None:
-        """`nursery` (None: its own) is whoever starts the workers; only its own is closed with this.
+        """`nursery` (None: its own) is whoever starts the workers; only its own is closed with this. `account` (None:
+        without a bound) is what they may take of memory; what was taken of it before the start, under the id of the
+        execution, need not be taken again, and is given back here.
 
         `on_decision` hears how many seconds each decision of a gate took; `clock_offset` is `ServerClock.offset`.
         """
@@ -75,6 +83,9 @@ class WorkersExecutor(Ledger[Execution]):
         self._idle_seconds = idle_seconds
         self._nursery = nursery or Nursery(TEMPLATE)
         self._nursery_is_own = nursery is None
+        self._account = account or MemoryAccount()
+        self._account.end_idle = self._end_idle
+        self._learning: asyncio.Task[None] | None = None
         self._cells: dict[str, Cell] = {}
         self._ending: set[asyncio.Task[None]] = set()
         self._deaths: dict[str, tuple[int, float]] = {}
@@ -84,6 +95,8 @@ class WorkersExecutor(Ledger[Execution]):
         self._loop = asyncio.get_running_loop()
         self._looking: asyncio.Task[None] | None = None
         book.subscribe(self._on_policies)
+        if not self._account.known:
+            self._learning = self._loop.create_task(learn(self._account, self._nursery), name="learn of memory")
 
     @property
     def workers(self) -> dict[str, int]:
@@ -122,8 +135,8 @@ class WorkersExecutor(Ledger[Execution]):
     async def drain(self, grace: float) -> None:
         """See `seam.Executor`. No process is left."""
         self._closed = True
-        if self._looking is not None:
-            self._looking.cancel()
+        for task in filter(None, (self._looking, self._learning)):
+            task.cancel()
         for execution in self._going():
             self._kill(execution, "the operator stops")
         for cell in list(self._cells.values()):
@@ -137,8 +150,7 @@ class WorkersExecutor(Ledger[Execution]):
         await asyncio.gather(*(cell.close() for cell in list(self._cells.values())), *self._ending)
         for execution in self._going():
             execution.lost("the operator stops")
-        if self._looking is not None:
-            await asyncio.gather(self._looking, return_exceptions=True)
+        await asyncio.gather(*filter(None, (self._looking, self._learning)), return_exceptions=True)
         if self._nursery_is_own:
             await self._nursery.close()
 
@@ -163,6 +175,15 @@ class WorkersExecutor(Ledger[Execution]):
 
     async def _hand_over(self, execution: Execution, credentials: tuple[OriginCredential, ...]) -> None:
         request, module = execution.request, await self._module(execution.request, execution.say)
+        need = Need.of(request.module.limits, module.digest, artifact_bytes(module))
+        await admitted(
+            self._account,
+            execution.id,
+            request.namespace,
+            request.trigger,
+            need,
+            lambda why: execution.say(Waiting(why)),
+        )
         while True:
             cell, file = await self._worker(execution), None
             if not cell.has(module.digest):
@@ -214,9 +235,12 @@ class WorkersExecutor(Ledger[Execution]):
         """Its worker, which is started if there is none. Raises OSError."""
         cell = self._cells.get(namespace)
         if cell is None or cell.gone:
+            hardening = replace(self._settings.hardening, data_bytes=self._account.data_bytes)
+            settings = replace(self._settings, hardening=hardening)
             cell = self._cells[namespace] = Cell(
-                namespace, self._book, self._nursery, self._settings, on_call=self._on_call, on_end=self._worker_ended
+                namespace, self._book, self._nursery, settings, on_call=self._on_call, on_end=self._worker_ended
             )
+            self._account.worker_started(namespace)
         return cell
 
     def _on_call(self, execution: Execution, call: CallEnd, decided: tuple[float, ...]) -> None:
@@ -226,6 +250,7 @@ class WorkersExecutor(Ledger[Execution]):
 
     def _on_end(self, execution: Execution, word: Ended | Lost) -> None:
         self._calmer.set()
+        self._account.release(execution.id)
         seconds = self._loop.time() - execution.started_at
         request = execution.request
         lost = Failed(FailureClass.INTERRUPTED, "")
@@ -248,6 +273,7 @@ class WorkersExecutor(Ledger[Execution]):
     def _worker_ended(self, cell: Cell, end: ChildEnd) -> None:
         if self._cells.get(cell.namespace) is cell:
             del self._cells[cell.namespace]
+        self._account.worker_ended(cell.namespace)
         going = [each for each in cell.executions.values() if each.end is None]
         if not going:
             return
@@ -270,10 +296,18 @@ class WorkersExecutor(Ledger[Execution]):
                 cell.set_clock(self._clock_offset())
                 cell.look()
                 if cell.idle_since is not None and self._loop.time() - cell.idle_since > self._idle_seconds:
-                    del self._cells[cell.namespace]
-                    task = self._loop.create_task(cell.close(), name=f"end the worker of {cell.namespace}")
-                    self._ending.add(task)
-                    task.add_done_callback(self._ending.discard)
+                    self._end_idle(cell.namespace)
+
+    def _end_idle(self, namespace: str) -> bool:
+        """End the worker of this namespace, if it executes nothing; whether it does."""
+        cell = self._cells.get(namespace)
+        if cell is None or cell.idle_since is None:
+            return False
+        del self._cells[namespace]
+        task = self._loop.create_task(cell.close(), name=f"end the worker of {namespace}")
+        self._ending.add(task)
+        task.add_done_callback(self._ending.discard)
+        return True
 
     def _going(self) -> list[Execution]:
         return [each for each in self._executions.values() if each.end is None]

@@ -10,12 +10,13 @@ import logging
 import os
 import socket
 import sys
+import threading
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from curation.api.approval import EvaluatedRequest
 from curation.authz.book import PolicyBook
@@ -27,6 +28,7 @@ from curation.execution.seam import Answered, CallEnd, ExecutionRequest, Left, U
 from curation.execution.wire import request_of_wire, word_to_wire
 from curation.isolation.channel import Channel
 from curation.isolation.frames import Frame, FrameRefused
+from curation.isolation.hardening import NO_MEMORY_EXIT
 from curation.lifecycle.outcome import Report
 from curation.wasm.artifacts import Artifact
 from curation.wasm.store import LoadedModule
@@ -56,15 +58,24 @@ TAKEN_SECONDS: Final = 30.0
 """How long a request waits for the operator to take in that it leaves; then this process ends."""
 MAX_LOG_LINES: Final = 256
 """Lines of log in a second; what is over is counted."""
+THREAD_STACK_BYTES: Final = 1 << 20
+"""A guest may take half of it (see `wasm.engine`). The system's 8 MiB for each would count as memory that is used."""
 _MAX_URL: Final = 2048
 
 
 def main(channel: socket.socket) -> None:
     """Work until the other end closes."""
+    threading.stack_size(THREAD_STACK_BYTES)
     asyncio.run(_serve(channel))
 
 
 async def _serve(sock: socket.socket) -> None:
+    def failed(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        if isinstance(error := context.get("exception"), MemoryError):
+            _out_of_memory(error)
+        loop.default_exception_handler(context)
+
+    asyncio.get_running_loop().set_exception_handler(failed)
     worker = _Worker(sock)
     error = await worker.ended
     if error is not None:
@@ -98,6 +109,13 @@ class _Worker:
             self._cell.hear(frame)
 
 
+def _out_of_memory(error: MemoryError) -> None:
+    """End this process: which of its runs has taken what another one lacks nobody knows, and each is tried again."""
+    sys.stderr.write(f"MemoryError: {error}\n")
+    sys.stderr.flush()
+    os._exit(NO_MEMORY_EXIT)
+
+
 class _Cell:
     """What one worker has and does."""
 
@@ -121,6 +139,7 @@ class _Cell:
             max_concurrent=hello.max_concurrent,
             observer=_Observer(channel, self._gate),
             fence_of=lambda request: _Fence(self, self._slots[request.execution]),
+            on_no_memory=_out_of_memory,
         )
         self._background = set[asyncio.Task[None]]()
 

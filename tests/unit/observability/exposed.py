@@ -9,7 +9,8 @@ from prometheus_client.metrics import MetricWrapperBase
 
 from curation.api.names import Phase, Trigger
 from curation.lifecycle import outcome
-from curation.reconciler.runtime.metrics import IdlePolicies, Metrics, WatchAge
+from curation.reconciler.runtime.metrics import IdlePolicies, Metrics, WatchAge, WorkersMemory
+from curation.workers.account import MemoryAccount
 
 COMPONENTS = Path(__file__).parents[3] / "manifests" / "components"
 SCENARIOS = Path(__file__).parent / "rules_test.yaml"
@@ -34,6 +35,7 @@ def series() -> dict[str, set[str]]:
             metric.labels(*("x" for _ in metric._labelnames))
     metrics.registry.register(WatchAge(lambda: {"curationjobs": 1.0}))
     metrics.registry.register(IdlePolicies(lambda: [("CurationPolicy", "ns", "p")]))
+    metrics.registry.register(WorkersMemory(MemoryAccount(1)))
     found: dict[str, set[str]] = {}
     for family in metrics.registry.collect():
         for sample in family.samples:

@@ -71,8 +71,9 @@ class Cleaning:
         monkeypatch.setattr(JobMemory, "lives", lambda _memory, _run: lives)
         self.cleanup = Cleanup(rig.context, rig.memories, rig.runs, rig.modules)
 
-    async def _cancel(self, order: Order) -> Report:
+    async def _cancel(self, order: Order, on_begin: Callable[[], None]) -> Report:
         self.tries.append(now())
+        on_begin()
         return await self._answer(order)
 
     def advance(self, of: Key, found: CurationJob) -> None:

@@ -51,6 +51,7 @@ def test_without_options_it_serves_the_whole_cluster_with_the_documented_default
     assert settings.ca_bundle is None
     assert settings.lease is None
     assert settings.identity == socket.gethostname()
+    assert settings.workers_memory is None
     assert module_cache is None
 
 
@@ -59,6 +60,7 @@ def test_options_become_settings(seen: Seen, tmp_path: Path) -> None:
         *("-n", "a", "--namespace", "b", "-n", "a", "--max-concurrent-runs", "7", "--allow-cidr", "127.0.0.0/8"),
         *("--allow-cidr", "fd00::/8", "--identity", "me", "--lease-namespace", "system", "--lease-name", "mine"),
         *("--http-bind", "[::1]:0", "--module-cache", str(tmp_path), "--ca-bundle", certifi.where()),
+        *("--workers-memory", "3Gi"),
     )
     assert result.exit_code == 0, result.output
     ((settings, module_cache),) = seen
@@ -70,6 +72,7 @@ def test_options_become_settings(seen: Seen, tmp_path: Path) -> None:
     assert (settings.http_host, settings.http_port) == ("::1", 0)
     assert settings.ca_bundle == Path(certifi.where())
     assert module_cache == tmp_path
+    assert settings.workers_memory == 3 << 30
 
 
 @pytest.mark.parametrize(
@@ -154,6 +157,8 @@ def test_in_a_pod_it_elects_a_leader_in_its_own_namespace(
         (["--http-bind", "127.0.0.1:65536"], "'127.0.0.1:65536' is not HOST:PORT"),
         (["--max-concurrent-runs", "0"], "0 is not in the range 1<=x<=1024"),
         (["--max-concurrent-runs", "many"], "'many' is not a valid integer range"),
+        (["--workers-memory", "0"], "'0' is not a number of bytes such as 2Gi or 512Mi"),
+        (["--workers-memory", "2GiB"], "'2GiB' is not a number of bytes such as 2Gi or 512Mi"),
         (["--log-format", "xml"], "'xml' is not one of 'text', 'json'"),
         (["--log-level", "loud"], "'loud' is not one of"),
         (["--ca-bundle", "no-such-file"], "no-such-file is not a PEM file of certificates that can be read: "),

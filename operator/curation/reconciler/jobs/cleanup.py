@@ -8,7 +8,7 @@ import asyncio
 import logging
 import random
 from collections.abc import Awaitable, Callable, Collection, Coroutine
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any, Final, Protocol
 
 from curation.api.job import AbandonedRun, CurationJob
@@ -165,11 +165,14 @@ class Cleanup:
         try:
             entry = _entry(job, run_id)
             order = orders.cancel(key, job, entry, progress.session)
-            async with self._turns.turn(key.namespace):
+
+            def begun() -> None:
                 progress.begun = progress.begun or self._context.clock.now()
                 if job.metadata.deletion_timestamp is not None:
                     self._context.wake(key)  # to note when it is over
-                report = await self._runs.cancel(order)
+
+            async with self._turns.turn(key.namespace):
+                report = await self._runs.cancel(order, begun)
             self._conclude(key, job, entry, report, progress, lost=await self._lost_for_good(order, job, report))
         finally:
             progress.task = None
@@ -246,16 +249,21 @@ class Cleanup:
         self._context.record_event(regarding(job), Event(EventReason.CLEANUP_FAILED, message, warning=True), fields)
 
     async def _clean_orphan(self, order: Order) -> None:
-        started, attempts = None, 0
+        started: datetime | None = None
+        attempts = 0
+
+        def begun() -> None:
+            nonlocal started
+            started = started or self._context.clock.now()
+
         while True:
             async with self._turns.turn(order.key.namespace):
-                started = started or self._context.clock.now()
-                report = await self._runs.cancel(order)
+                report = await self._runs.cancel(order, begun)
             if isinstance(report.result, Cancelled):
                 log.info("what run %s had created is cancelled", order.run.id, extra=order.log_fields)
                 return
             attempts += 1
-            if self._context.clock.now() >= started + GIVE_UP_AFTER:
+            if started is not None and self._context.clock.now() >= started + GIVE_UP_AFTER:
                 self._context.metrics.cleanups_failed.inc()
                 message = (
                     f"What run {order.run.id} had created could not be cancelled within 10 minutes and is given up; "

@@ -26,6 +26,7 @@ from curation.reconciler.jobs.cleanup import Cleanup
 from curation.reconciler.jobs.completion import Completion, Later, Settled, orphaned
 from curation.reconciler.jobs.memory import Memories
 from curation.reconciler.jobs.observation import Observation
+from curation.reconciler.jobs.room import Room
 from curation.reconciler.jobs.runs import Attach, Launch, Runs
 from curation.reconciler.jobs.takeover import Takeover
 from curation.reconciler.runtime.context import Context
@@ -58,6 +59,7 @@ class JobReconciler:
         self._context = context
         self._memories = memories
         self._runs = runs
+        self._room = Room(context, modules)
         self._modules = modules
         self._approvals = approvals
         self._takeover = takeover
@@ -72,6 +74,7 @@ class JobReconciler:
             return await self._settle(key) + await self._step(key)
         finally:
             self._runs.decline(key)
+            self._room.decline(key)
             self._sources.decline(key)
             present = self._context.cache(key).get(key.namespace, key.name)
             self._memories.forget(key, present.uid if present is not None else None)
@@ -122,10 +125,19 @@ class JobReconciler:
             known = self._gather(key, job)
             known = replace(known, facts=replace(known.facts, frozen=frozen, frozen_problem=problem))
             step = decide(job, known.facts)
-        if step.launch is not None and not self._runs.reserve(key):
-            known = replace(known, facts=replace(known.facts, slot=False))
+        if step.launch is not None and not self._reserve(key, step.launch):
+            known = replace(known, facts=replace(known.facts, slot=False, slot_message=self._room.why(key)))
             step = decide(job, known.facts)
         return known, step
+
+    def _reserve(self, key: Key, run: Run) -> bool:
+        """Take memory and a slot for this run, or be woken when one of them is kept for it."""
+        if not self._room.take(key, run):
+            return False
+        if not self._runs.reserve(key):
+            self._room.give_back(run)  # others may use it until there is a slot
+            return False
+        return True
 
     def _wait_for(self, key: Key, job: CurationJob, known: "_Known") -> Result:
         """Have the job woken by what it waits for. Trap: nothing may be awaited between the gathering and this."""
@@ -151,6 +163,7 @@ class JobReconciler:
         finally:
             if not written.landed:
                 self._runs.release(key)
+                self._room.give_back(run)
                 if attempt is not None:
                     self._runs.discard(attempt)
         if not written.landed:
@@ -162,6 +175,7 @@ class JobReconciler:
         """Of a job that cannot be read only a deletion is dealt with: what it may own is cancelled first."""
         self._approvals.forget(key)
         self._runs.forget(key)
+        self._room.forget(key)
         self._sources.forget(key)
         self._observation.forget(key)
         job = remains_of(stored.document())
@@ -261,6 +275,7 @@ class JobReconciler:
         gone = not self._runs.pending(key)
         self._sources.forget(key)
         self._runs.forget(key)
+        self._room.forget(key)
         self._modules.forget(key)
         self._observation.forget(key)
         self._approvals.forget(key)

@@ -25,6 +25,7 @@ from curation.reconciler.runtime.key import Key, namespace_of
 from curation.reconciler.sources.modules import ModuleReconciler
 from curation.turns import Turns
 from curation.wasm.module_errors import ModuleLoadError, ModuleReason, ModuleUnreadable
+from curation.workers.admission import admitted
 
 log = logging.getLogger(__name__)
 
@@ -116,16 +117,19 @@ class Runs:
         attempt.on_version(version)
         self._executor.attach(attempt.execution, self._hear)
 
-    async def cancel(self, order: Order) -> Report:
-        """Execute a Cancel order. The fence does not stop it."""
+    async def cancel(self, order: Order, on_begin: Callable[[], None] = lambda: None) -> Report:
+        """Execute a Cancel order. The fence does not stop it. `on_begin`: there is memory for it, and it begins."""
         attempt, ended = self.begin(order), asyncio.get_running_loop().create_future()
 
         def end(_: Attempt, report: Report) -> None:
             if not ended.done():  # else whoever waited for it is gone
                 ended.set_result(report)
 
-        self._execute(attempt, end)
         try:
+            need = self._modules.takes(order.key.namespace, order.module, order.digest)
+            await admitted(self._context.memory, attempt.execution, order.key.namespace, order.trigger, need)
+            on_begin()
+            self._execute(attempt, end)
             report: Report = await ended
             return report
         finally:
@@ -207,6 +211,7 @@ class Runs:
 
     def _ended(self, attempt: Attempt, report: Report) -> None:
         _, end = self._under_way.pop(attempt.execution)
+        self._context.memory.release(attempt.execution)  # of one that was not even asked for, too
         self._unsettled.add(attempt.execution)
         end(attempt, report)
 

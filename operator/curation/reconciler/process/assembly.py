@@ -20,7 +20,7 @@ from curation.reconciler.process.leadership import Reconcile
 from curation.reconciler.runtime.context import Context
 from curation.reconciler.runtime.health import Health
 from curation.reconciler.runtime.job_index import JobIndex
-from curation.reconciler.runtime.metrics import IdlePolicies, WatchAge
+from curation.reconciler.runtime.metrics import IdlePolicies, WatchAge, WorkersMemory
 from curation.reconciler.sources.in_use import InUse
 from curation.reconciler.sources.module_credentials import ModuleCredentials
 from curation.reconciler.sources.module_metrics import ModuleMetrics
@@ -57,6 +57,7 @@ def assemble(
     index = JobIndex(metrics)
     in_use = InUse(context, index)
     modules = ModuleReconciler(context, store, in_use, puller)
+    context.memory.on_limit = modules.limits_changed
     memories = Memories()
     executor = executor_of(RunSupplies(modules, ModuleCredentials(context.api)))
     runs = Runs(context, memories, executor, modules)
@@ -83,5 +84,6 @@ def assemble(
     for cache in context.caches.values():
         cache.listen(context.on_change)
     metrics.registry.register(WatchAge(health.ages))
+    metrics.registry.register(WorkersMemory(context.memory))
     metrics.registry.register(IdlePolicies(policies.idle))
     return Work(reconcilers, jobs, modules, runs, takeover, policies, executor)

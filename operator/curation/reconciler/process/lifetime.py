@@ -60,6 +60,7 @@ from curation.reconciler.runtime.queue import WorkQueue
 from curation.reconciler.runtime.settings import Settings
 from curation.reconciler.runtime.verdicts import Verdicts
 from curation.wasm.store import ModuleStore
+from curation.workers.account import MemoryAccount
 from curation.workers.cell import Settings as CellSettings
 from curation.workers.executor import WorkersExecutor
 from curation.workers.targets import TEMPLATE
@@ -164,7 +165,8 @@ class Process:
         plan.add("checkers", checkers.close)
         verdicts = Verdicts(book, clock, queue, checkers.authorize)
         plan.add("checkers", verdicts.close)
-        context = Context(settings, api, writer, clock, metrics, events, book, verdicts, queue, notifier)
+        memory = MemoryAccount(settings.workers_memory, known=settings.workers_memory is not None)
+        context = Context(settings, api, writer, clock, metrics, events, book, verdicts, queue, notifier, memory)
         store = ModuleStore(self._module_cache, nursery.start)
         plan.add("module store", store.close)
         # Before any other: what the operator ships waits for nobody's module.
@@ -194,6 +196,7 @@ class Process:
                 on_worker_end=metrics.worker_ended,
                 clock_offset=lambda: clock.offset,
                 nursery=nursery,
+                account=memory,
             )
 
         files = self._watched_files(connection, trust, notifier)

@@ -27,6 +27,7 @@ from curation.reconciler.runtime.refusals import Refusals
 from curation.reconciler.runtime.regarding import regarding_object
 from curation.reconciler.runtime.settings import Settings
 from curation.reconciler.runtime.verdicts import Verdicts
+from curation.workers.account import MemoryAccount
 
 log = logging.getLogger(__name__)
 
@@ -49,6 +50,8 @@ class Context:
     queue: WorkQueue[Key]
     notifier: Notifier | None = None
     """Where notices go; None: nobody is told."""
+    memory: MemoryAccount = field(default_factory=MemoryAccount)
+    """What workers may take of memory; by default without a bound."""
     caches: dict[ResourceKind, Cache] = field(
         default_factory=lambda: {kind: Cache(kind) for kind in (JOBS, MODULES, POLICIES, CLUSTER_POLICIES, APPROVALS)}
     )

@@ -20,6 +20,7 @@ from curation.execution.seam import CallEnd, ExecutionRequest
 from curation.isolation.spawn import ChildEnd, Limit
 from curation.lifecycle.outcome import Report
 from curation.notifying.notice import NoticeType
+from curation.workers.account import MemoryAccount
 
 # A series beside each one, of when it began: nobody asks for it, and each Prometheus would store it.
 disable_created_metrics()  # type: ignore[no-untyped-call]
@@ -350,6 +351,32 @@ class WatchAge(Collector):
         for resource, age in sorted(self._ages().items()):
             family.add_metric([resource], age)
         yield family
+
+
+class WorkersMemory(Collector):
+    """The account of the workers' memory, as it is when it is read."""
+
+    def __init__(self, account: MemoryAccount) -> None:
+        self._account = account
+
+    def collect(self) -> Iterator[Metric]:
+        """See prometheus_client."""
+        account = self._account
+        yield GaugeMetricFamily(
+            "curation_workers_memory_admitted_bytes",
+            "Memory that is kept for workers and the executions that are admitted to them.",
+            value=account.used,
+        )
+        limit = GaugeMetricFamily(
+            "curation_workers_memory_limit_bytes",
+            "What workers may take together, a namespace a quarter of it; no series where it is not bounded.",
+        )
+        if account.limit is not None:
+            limit.add_metric([], account.limit)
+        yield limit
+        yield GaugeMetricFamily(
+            "curation_executions_waiting_for_memory", "Executions that wait for memory.", value=account.waiting
+        )
 
 
 class IdlePolicies(Collector):

@@ -56,6 +56,8 @@ class Settings:
     """Where it is told what happens; None: nowhere."""
     workers_socket: Path | None = None
     """Where a supervisor starts the workers, in a container of its own; None: they are started by this process."""
+    workers_memory: int | None = None
+    """Bytes that workers may take together; None: what their container has, less what others in it need."""
     log_all_calls: bool = False
     """Whether calls of modules that were allowed are logged too."""
     identity: str = field(default_factory=socket.gethostname)

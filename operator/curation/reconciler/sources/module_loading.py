@@ -16,6 +16,8 @@ from curation.wasm.limits import Limits, size_text
 from curation.wasm.module_bytes import builtin_digest
 from curation.wasm.module_errors import ModuleLoadError, ModuleReason, ModuleUnreadable
 from curation.wasm.store import LoadedModule, ModuleStore
+from curation.workers.admission import artifact_bytes
+from curation.workers.need import Need, whole_mib
 
 
 class Loading:
@@ -31,6 +33,7 @@ class Loading:
     ) -> None:
         """`built` is called for each new build."""
         self._store = store
+        self._memory = context.memory
         self._sources = Sources(context.api, monotonic)
         required = context.settings.require_signature
         self._pulls = Pulls(context.api, store, puller, required, context.metrics, built, context.wake)
@@ -71,7 +74,21 @@ class Loading:
                 f"the module begins with {size_text(loaded.start_bytes)} of memory, spec.limits.memory is "
                 f"{spec.limits.memory}: raise it",
             )
+        self._see_to_room(spec, loaded)
         return loaded
+
+    def _see_to_room(self, spec: ModuleSpec, loaded: LoadedModule) -> None:
+        """Raises ModuleLoadError for a module of which no run would ever have room."""
+        need = Need.of(Limits.of(spec.limits), loaded.digest, artifact_bytes(loaded))
+        if self._memory.never_fits(need):
+            limits, most = spec.limits, self._memory.quarter or 0
+            raise ModuleLoadError(
+                ModuleReason.TOO_LARGE,
+                f"a run of it may take {whole_mib(need.alone)} of memory (spec.limits.memory is {limits.memory}, "
+                f"spec.limits.responseSize {limits.response_size}; beside them, its compiled code and a worker), and "
+                f"the runs of a namespace may take {whole_mib(most)} here: lower these limits, or have the memory for "
+                "workers raised (--workers-memory, or the limit of their container)",
+            )
 
     def _see_to_signature(self, spec: ModuleSpec) -> None:
         """Raises ModuleLoadError for a source that cannot be signed, where all have to be; what we ship is ours."""

@@ -8,6 +8,7 @@ from curation.cluster.resources import MODULES
 from curation.reconciler.runtime.context import Context
 from curation.reconciler.runtime.key import Key
 from curation.reconciler.sources.module_sources import origin
+from curation.wasm.limits import Limits
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +54,11 @@ class ModuleStates:
         """How long a run of the module can take at the most; of one that is gone, what the default allows."""
         spec = self.state(namespace, name).spec
         return float((spec.limits if spec is not None else ModuleLimits()).wall_seconds)
+
+    def limits(self, namespace: str, name: str) -> Limits:
+        """What a run of the module may use; of one that is gone, what the default allows."""
+        spec = self.state(namespace, name).spec
+        return Limits.of(spec.limits if spec is not None else ModuleLimits())
 
     def _mark_unreadable(self, key: Key, error: Unreadable) -> None:
         """No run is claimed with it; what was loaded before can still cancel."""

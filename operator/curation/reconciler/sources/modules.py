@@ -27,6 +27,8 @@ from curation.turns import Turns
 from curation.wasm.limits import Limits
 from curation.wasm.module_errors import ModuleLoadError, ModuleReason, ModuleUnreadable
 from curation.wasm.store import ModuleStore
+from curation.workers.admission import artifact_bytes
+from curation.workers.need import Need
 
 log = logging.getLogger(__name__)
 
@@ -111,6 +113,15 @@ class ModuleReconciler(ModuleStates):
         if state.build is not None and not self._store.has(digest):
             digest = state.build
         return ModuleBuild(name, digest, Limits.of(state.spec.limits)), state.spec
+
+    def limits_changed(self) -> None:
+        """A run may take more memory than before, or less: so a module may fit that did not, or fit no more."""
+        for stored in self._context.caches[MODULES]:
+            self._context.wake(_key(stored))
+
+    def takes(self, namespace: str, name: str, digest: str) -> Need:
+        """What a run of this build may take of the workers' memory."""
+        return Need.of(self.limits(namespace, name), digest, artifact_bytes(self._store.get(digest)))
 
     async def reconcile(self, key: Key) -> Result:
         """Load the module and write its status; in its turn, when many are being loaded."""

@@ -1,0 +1,38 @@
+"""The memory limit of a cgroup, read from files of the form that the kernel gives."""
+
+from pathlib import Path
+
+import pytest
+
+from curation.isolation.cgroup import memory_limit
+
+
+def cgroups(folder: Path, own: str, **limits: str) -> tuple[Path, Path]:
+    """The root, and what says which is this process's; limits by the path below the root, `_` for a slash."""
+    root = folder / "cgroup"
+    root.mkdir()
+    for name, limit in limits.items():
+        place = root.joinpath(*filter(None, name.split("_")))
+        place.mkdir(parents=True, exist_ok=True)
+        (place / "memory.max").write_text(f"{limit}\n")
+    file = folder / "own"
+    file.write_text(own)
+    return root, file
+
+
+def test_a_container_sees_its_own_limit_at_the_root(tmp_path: Path) -> None:
+    assert memory_limit(*cgroups(tmp_path, "0::/\n", _="4294967296")) == 4 << 30
+
+
+def test_the_least_limit_of_those_above_counts(tmp_path: Path) -> None:
+    found = cgroups(tmp_path, "0::/slice/unit\n", slice="1000", slice_unit="2000", other="10")
+    assert memory_limit(*found) == 1000
+
+
+@pytest.mark.parametrize("own", ["0::/a\n", "5:memory:/a\n", "", "0::/../..\n"])
+def test_without_a_limit_or_in_a_cgroup_of_version_1_there_is_none(tmp_path: Path, own: str) -> None:
+    assert memory_limit(*cgroups(tmp_path, own, a="max")) is None
+
+
+def test_where_there_are_no_cgroups_there_is_none(tmp_path: Path) -> None:
+    assert memory_limit(tmp_path / "no", tmp_path / "such") is None
