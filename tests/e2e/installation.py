@@ -105,9 +105,14 @@ def holder() -> str:
 
 def leads(pod: str) -> bool:
     """Whether the pod says so itself, in its metrics."""
+    return metric(pod, "curation_leader") == 1
+
+
+def metric(pod: str, name: str) -> float:
+    """The value of a metric without labels, as this pod says it."""
     metrics = kubectl("get", "--raw", f"/api/v1/namespaces/{SYSTEM}/pods/{pod}:8080/proxy/metrics")
-    (value,) = [line.split()[1] for line in metrics.splitlines() if line.startswith("curation_leader ")]
-    return float(value) == 1
+    (value,) = [line.split()[1] for line in metrics.splitlines() if line.startswith(f"{name} ")]
+    return float(value)
 
 
 def logs() -> str:

@@ -1,32 +1,38 @@
-"""How much memory the kernel lets the processes of this container have: the limit of its cgroup (version 2)."""
+"""How much memory the kernel lets the processes of this container have: the limit of its cgroup."""
 
 from pathlib import Path
 from typing import Final
 
 _ROOT: Final = Path("/sys/fs/cgroup")
 _OWN: Final = Path("/proc/self/cgroup")
+_NO_LIMIT: Final = 1 << 60
+"""Version 1 says so by a number near the greatest that there is."""
 
 
 def memory_limit(root: Path = _ROOT, own: Path = _OWN) -> int | None:
-    """Bytes: the least limit of this process's cgroup and of those above it, as far as they are seen; None: no limit.
-
-    Where cgroups of version 1 count memory, None: their limits are not looked for.
-    """
+    """Bytes: the least limit of this process's cgroup and of those above it that it sees; None: no limit."""
     try:
-        lines = own.read_text().splitlines()
+        lines = [line.split(":", 2) for line in own.read_text().splitlines()]
     except OSError:
         return None
-    place = next((line.removeprefix("0::") for line in lines if line.startswith("0::")), None)
-    if place is None:
-        return None
-    folder = root / place.strip("/")
-    limits = []
+    for _, controllers, place in filter(lambda line: len(line) == 3, lines):
+        # Of version 2 there is one line, without a controller; where version 1 counts memory, one that says so.
+        if "memory" in controllers.split(","):
+            return _least(root / "memory", place, "memory.limit_in_bytes")
+    for _, controllers, place in filter(lambda line: len(line) == 3, lines):
+        if not controllers:
+            return _least(root, place, "memory.max")
+    return None
+
+
+def _least(root: Path, place: str, name: str) -> int | None:
+    folder, limits = root / place.strip("/"), list[int]()
     # A container sees its own cgroup as the root; one that shares the machine's sees all above it.
     for each in (folder, *folder.parents):
-        limits += _limit(each / "memory.max")
+        limits += _limit(each / name)
         if each == root:
             break
-    return min(limits, default=None)
+    return min((limit for limit in limits if limit < _NO_LIMIT), default=None)
 
 
 def _limit(file: Path) -> list[int]:

@@ -29,9 +29,17 @@ def test_the_least_limit_of_those_above_counts(tmp_path: Path) -> None:
     assert memory_limit(*found) == 1000
 
 
-@pytest.mark.parametrize("own", ["0::/a\n", "5:memory:/a\n", "", "0::/../..\n"])
-def test_without_a_limit_or_in_a_cgroup_of_version_1_there_is_none(tmp_path: Path, own: str) -> None:
+@pytest.mark.parametrize("own", ["0::/a\n", "", "0::/../..\n", "5:pids:/a\n", "nonsense\n"])
+def test_without_a_limit_there_is_none(tmp_path: Path, own: str) -> None:
     assert memory_limit(*cgroups(tmp_path, own, a="max")) is None
+
+
+@pytest.mark.parametrize(("limit", "found"), [("1000", 1000), ("9223372036854771712", None)])
+def test_where_version_1_counts_memory_its_limit_counts(tmp_path: Path, limit: str, found: int | None) -> None:
+    root, own = cgroups(tmp_path, "8:pids:/kubepods/x\n5:cpu,memory:/kubepods/x\n0::/\n", _="10")
+    (root / "memory").mkdir()
+    (root / "memory" / "memory.limit_in_bytes").write_text(f"{limit}\n")
+    assert memory_limit(root, own) == found
 
 
 def test_where_there_are_no_cgroups_there_is_none(tmp_path: Path) -> None:
