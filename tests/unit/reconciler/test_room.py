@@ -1,5 +1,6 @@
 """A job whose run has no room in the workers' memory waits before its run is claimed, and is woken when it has."""
 
+import time
 from pathlib import Path
 
 from curation.api.job import Run
@@ -86,9 +87,8 @@ async def test_a_job_that_is_gone_waits_no_more(tmp_path: Path) -> None:
         assert rig.context.memory.used == 0
 
 
-@in_virtual_time
 async def test_a_module_of_which_no_run_would_have_room_is_too_large_until_there_is_more(tmp_path: Path) -> None:
-    async with disconnected(tmp_path) as rig:
+    async with disconnected(tmp_path, monotonic=time.monotonic) as rig:
         rig.context.memory.on_limit = rig.modules.limits_changed
         put(rig, {"source": {"builtin": BUILTIN}, "limits": {"memory": "512Mi", "responseSize": "2Mi"}})
         rig.context.memory.set_limit(1024 * MIB)
