@@ -23,6 +23,7 @@ from curation.cli.plugin import cli
 from curation.cli.run import run
 from curation.wasm.module_errors import ModuleReason
 from hack import metrics_reference
+from tests.unit.test_remedies import verbs
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"
@@ -265,7 +266,7 @@ def test_every_verb_of_the_plugin_that_a_page_names_exists() -> None:
 
 def test_every_option_of_a_command_of_ours_that_a_page_shows_exists() -> None:
     """Each with the command that it stands behind."""
-    of = {"kubectl curation": cli, "curation-operator": operator}
+    of = {"kubectl curation": verbs(cli), "curation-operator": verbs(operator)}
     wrong, checked = set(), 0
     for page in PAGES:
         text = page.read_text(encoding="utf-8").replace("\\\n", " ")
@@ -273,7 +274,7 @@ def test_every_option_of_a_command_of_ours_that_a_page_shows_exists() -> None:
             for program, verb, rest in re.findall(
                 r"(?:^|[\s/])(kubectl curation|curation-operator) ([a-z][a-z-]*)([^\n|;#]*)", quoted, re.MULTILINE
             ):
-                if (command := of[program].commands.get(verb)) is None:
+                if (command := of[program].get(verb)) is None:
                     continue  # prose; another test asks for the verbs
                 known = {
                     "--help",

@@ -68,8 +68,15 @@ def options(command: click.Command) -> Iterator[str]:
     for parameter in command.params:
         yield from (*parameter.opts, *parameter.secondary_opts)
     if isinstance(command, click.Group):
-        for each in command.commands.values():
+        for each in verbs(command).values():
             yield from options(each)
+
+
+def verbs(group: click.Group) -> dict[str, click.Command]:
+    """Also those that are loaded when they are asked for."""
+    context = click.Context(group)
+    found = {name: group.get_command(context, name) for name in group.list_commands(context)}
+    return {name: command for name, command in found.items() if command is not None}
 
 
 def test_every_option_that_a_message_names_exists() -> None:
@@ -78,8 +85,8 @@ def test_every_option_that_a_message_names_exists() -> None:
 
 
 def test_every_verb_that_a_message_names_exists() -> None:
-    assert [each for each in named(r"kubectl curation ([a-z][a-z-]*)") if each[1] not in cli.commands] == []
-    assert [each for each in named(r"`?curation-operator ([a-z]+)\b") if each[1] not in main.commands] == []
+    assert [each for each in named(r"kubectl curation ([a-z][a-z-]*)") if each[1] not in verbs(cli)] == []
+    assert [each for each in named(r"`?curation-operator ([a-z]+)\b") if each[1] not in verbs(main)] == []
 
 
 def test_every_kind_that_a_kubectl_command_of_a_message_names_exists() -> None:
