@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+import os
+import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -12,7 +14,7 @@ from wasmtime.component._linker import FUNCTIONS
 
 from curation.execution import guest_execution
 from curation.execution.guest_result import guest_result
-from curation.execution.in_process import InProcessExecutor
+from curation.execution.in_process import GUEST_NICE, InProcessExecutor
 from curation.execution.origin_credentials import OriginCredential
 from curation.execution.seam import ExecutionRequest, Unsupplied
 from curation.lifecycle.outcome import (
@@ -76,6 +78,22 @@ async def test_a_result_is_parsed_outside_of_the_event_loop(rig: Rig, monkeypatc
     assert report.result == Completed({"n": 1})
     assert len(parsing) == 1
     assert parsing[0] is not threading.main_thread()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere a priority is of the whole process")
+async def test_a_guest_gives_way_to_the_event_loop(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else hundreds that compute keep it from hearing what it is told, and a worker that hears nothing is killed."""
+    priorities: list[int] = []
+
+    def noted(*arguments: Any) -> Result:
+        priorities.append(os.getpriority(os.PRIO_PROCESS, threading.get_native_id()))
+        return guest_result(*arguments)
+
+    monkeypatch.setattr(guest_execution, "guest_result", noted)
+    await ended(rig.start(Script().ok(DONE), Trigger.OBSERVE))
+    ours = os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
+    assert priorities == [min(19, ours + GUEST_NICE)]
+    assert ours < priorities[0]
 
 
 async def test_the_module_gets_all_of_its_context(rig: Rig) -> None:
