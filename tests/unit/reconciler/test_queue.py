@@ -332,3 +332,40 @@ async def test_thousands_of_keys_of_one_namespace_do_not_hold_up_those_of_anothe
         queue.add(("a", len(taken) + 10_000))  # the flood goes on
     assert [key for key in taken if key[0] == "b"] == [("b", 0), ("b", 1), ("b", 2)]
     assert [key for key in taken if key[0] == "a"] == [("a", 0), ("a", 1), ("a", 2)]
+
+
+async def test_however_many_workers_there_are_those_of_one_namespace_at_once_are_bounded() -> None:
+    """Each of them has a request under way: were all of one namespace, a slow server would be slow for the others."""
+    queue: WorkQueue[tuple[str, int]] = WorkQueue(namespace_of=lambda key: key[0], of_one=2)
+    at_work: list[tuple[str, int]] = []
+    ends: dict[tuple[str, int], asyncio.Event] = {}
+
+    async def reconcile(key: tuple[str, int]) -> None:
+        at_work.append(key)
+        ends[key] = asyncio.Event()
+        await ends[key].wait()
+        at_work.remove(key)
+
+    async def settle() -> None:
+        for _ in range(20):
+            await asyncio.sleep(0)
+
+    workers = [asyncio.create_task(queue.work(reconcile, lambda *_: None)) for _ in range(6)]
+    for number in range(5000):
+        queue.add(("a", number))
+    await settle()
+    assert at_work == [("a", 0), ("a", 1)]
+    queue.add(("b", 0))
+    await settle()
+    assert at_work == [("a", 0), ("a", 1), ("b", 0)]
+    queue.add(("a", 0))  # it comes again while it is worked on
+    ends["a", 0].set()
+    await settle()
+    assert at_work == [("a", 1), ("b", 0), ("a", 2)]
+    ends["a", 1].set()
+    ends["b", 0].set()
+    await settle()
+    assert at_work == [("a", 2), ("a", 3)]
+    for worker in workers:
+        worker.cancel()
+    await asyncio.gather(*workers, return_exceptions=True)

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Collection, Coroutine, Iterator
 from enum import IntEnum
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import kopf
 
@@ -66,6 +66,9 @@ from curation.workers.executor import WorkersExecutor
 from curation.workers.targets import TEMPLATE
 
 log = logging.getLogger(__name__)
+
+NAMESPACES_AT_WORK: Final = 3
+"""So many namespaces share the workers of the queue if each has work for all of them."""
 
 
 class Exit(IntEnum):
@@ -153,7 +156,8 @@ class Process:
             notifier.start()
             plan.add("notices", lambda: notifier.close(timeout=self.patience(NOTICES_SECONDS)))
         book = PolicyRegister()
-        queue: WorkQueue[Key] = WorkQueue(metrics, namespace_of=namespace_of)
+        of_one = max(1, settings.workers // NAMESPACES_AT_WORK)
+        queue: WorkQueue[Key] = WorkQueue(metrics, namespace_of=namespace_of, of_one=of_one)
         plan.add("queue", queue.close)
         nursery = Nursery(TEMPLATE, supervisor=settings.workers_socket)
         try:

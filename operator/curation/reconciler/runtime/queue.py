@@ -7,8 +7,10 @@ decisions are serialised by it. Source of the semantics: k8s.io/client-go/util/w
 """
 
 import asyncio
+import math
 import random
 import time
+from collections import Counter
 from collections.abc import Awaitable, Callable, Hashable
 from typing import Generic, Protocol, TypeVar
 
@@ -40,9 +42,16 @@ class WorkQueue(Generic[K]):
         observer: QueueObserver | None = None,
         monotonic: Callable[[], float] = time.monotonic,
         namespace_of: Callable[[K], str] = lambda _: "",
+        of_one: float = math.inf,
     ) -> None:
-        """`namespace_of` gives the namespace of a key, in whose turn it is worked on."""
+        """`namespace_of` gives the namespace of a key, in whose turn it is worked on.
+
+        Of one namespace at most `of_one` keys are worked on at once, however many workers there are: a server that is
+        slow must not have so many requests for it at a time that those for another are slow.
+        """
         self._observer = observer
+        self._of_one = of_one
+        self._at_work: Counter[str] = Counter()
         self._namespace_of = namespace_of
         self._monotonic = monotonic
         self._ready: Rotation[K] = Rotation()
@@ -92,11 +101,12 @@ class WorkQueue(Generic[K]):
 
     async def get(self) -> K:
         """Take a key; nobody else gets it until `done`."""
-        while (found := self._ready.pop()) is None:
+        while (found := self._ready.pop(self._may)) is None:
             self._wakeup.clear()
             await self._wakeup.wait()
-        _, key = found
+        namespace, key = found
         self._active.add(key)
+        self._at_work[namespace] += 1
         waited = self._monotonic() - self._since.pop(key)
         if self._observer is not None:
             self._observer.taken(waited)
@@ -105,9 +115,13 @@ class WorkQueue(Generic[K]):
 
     def done(self, key: K) -> None:
         """Give a key back; if it was asked for meanwhile it is ready again."""
-        self._active.discard(key)
+        if key in self._active:
+            self._active.remove(key)
+            self._at_work -= Counter([self._namespace_of(key)])  # drops one at zero
         if key in self._since:
             self._push(key)
+        elif self._ready.count(self._namespace_of(key)):
+            self._wakeup.set()  # there is room for the next one of its namespace
 
     async def work(self, reconcile: Callable[[K], Awaitable[None]], failed: Callable[[K, Exception], None]) -> None:
         """A worker: takes keys until it is cancelled. After an exception it calls `failed` and asks for the key again.
@@ -140,6 +154,9 @@ class WorkQueue(Generic[K]):
     def delayed(self) -> int:
         """How many delays are kept, those that an earlier one has replaced included."""
         return self._due.kept
+
+    def _may(self, namespace: str) -> bool:
+        return self._at_work[namespace] < self._of_one
 
     def _push(self, key: K) -> None:
         self._ready.add(self._namespace_of(key), key)
