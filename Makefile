@@ -13,7 +13,7 @@ PLUGIN ?= 1
 # One event loop for all tests, so that an operator can serve several of them.
 LENT := --lend-operators 25 -o asyncio_default_test_loop_scope=session -o asyncio_default_fixture_loop_scope=session
 
-.PHONY: help demo recording test unit one controlplane lint format generate verify audit modules bench gauntlet faces guards gitops certmanager registry helm chart release plugin krew e2e compat lock clean
+.PHONY: help demo recording test unit one controlplane lint format generate verify audit modules bench gauntlet neighbours faces guards gitops certmanager registry helm chart release plugin krew e2e compat lock clean
 
 help: ## List the targets.
 	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -43,8 +43,13 @@ unit: $(READY) ## Unit tests only.
 one: $(READY) ## One test, file or folder: make one T=tests/unit/lifecycle/test_fence.py K=word.
 	@$(BIN)/python -m pytest $(T) $(if $(K),-k "$(K)")
 
-gauntlet: $(READY) faces guards ## Fault tests: killed processes, lost answers; the faces in all variants; without each guard.
+gauntlet: $(READY) faces guards neighbours ## Fault tests: killed processes, lost answers, floods; the faces in all variants; without each guard.
 	@$(BIN)/python -m pytest tests/gauntlet -n $(WORKERS) --dist worksteal
+
+# One after the other: each is compared with the same flood in a namespace that is not served.
+neighbours: $(READY) ## One namespace floods in each way that is known, another one works.
+	@$(BIN)/python -m testing.controlplane build --tests > /dev/null
+	@$(BIN)/python -m pytest tests/neighbours $(if $(K),-k "$(K)")
 
 gitops: $(READY) ## The promises about GitOps under Flux' real controllers (built once: 13 minutes of processor time).
 	@$(BIN)/python -m testing.controlplane build --tests > /dev/null

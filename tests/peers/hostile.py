@@ -14,6 +14,8 @@ from collections.abc import Iterator
 import brotli
 
 BLOCK = 1 << 16
+HANG = "/hang"
+"""Never answered."""
 OK = b"HTTP/1.1 200 OK\r\nConnection: close\r\n"
 CHUNKED = OK + b"Transfer-Encoding: chunked\r\n\r\n"
 
@@ -119,9 +121,11 @@ def serve(connection: socket.socket, tls: ssl.SSLContext | None) -> None:
                     if not piece:
                         return
                     head += piece
-                for piece in answer(head.split(b" ")[1].decode()):
-                    peer.sendall(piece)
-                peer.shutdown(socket.SHUT_WR)
+                path = head.split(b" ")[1].decode()
+                if path != HANG:
+                    for piece in answer(path):
+                        peer.sendall(piece)
+                    peer.shutdown(socket.SHUT_WR)
                 while peer.recv(BLOCK):
                     pass
         except OSError:

@@ -1,0 +1,55 @@
+"""One namespace floods, another one works: each flood of `tests.faults.neighbours`, as long as the other one needs.
+
+Compared with the same flood in a namespace that the operator does not serve: what the API server and the machine
+suffer of it is the same.
+"""
+
+import statistics
+from pathlib import Path
+
+import pytest
+
+from tests.faults.neighbours import OF_OTHERS
+from tests.harness.leases import election
+from tests.harness.neighbours import another_namespace, flooding, hostile_server, work
+from tests.harness.world import World
+
+EVIDENT = 5
+"""Jobs that are timed while a flood is on."""
+RATIO = 5.0
+"""How many times longer they may take. Guests that compute take processor time that the control leaves to all."""
+
+
+@pytest.mark.own_operator
+@pytest.mark.parametrize("name", OF_OTHERS)
+async def test_another_namespace_works_while_one_floods_and_the_lease_is_kept(
+    world: World, tmp_path: Path, name: str
+) -> None:
+    await world.prepare()
+    async with (
+        another_namespace(world, "unserved") as unserved,
+        another_namespace(world, "served") as served,
+        election(world) as lease,
+        hostile_server() as url,
+    ):
+        operator = world.operator("-n", served.namespace, lease=True)
+        await operator.start()
+        assert await lease.leader() is operator
+        flood = OF_OTHERS[name](url)
+        await work(world, "first", 1)
+        async with flooding(unserved, flood, tmp_path, served=False):
+            control = await work(world, "control", EVIDENT)
+        async with flooding(served, flood, tmp_path, served=True):
+            flooded = await work(world, "flooded", EVIDENT)
+        shown = "\n".join(
+            f"{what:8} {name}: " + ", ".join(f"{each.running:.2f}+{each.gone:.2f}" for each in took)
+            for what, took in (("control", control), ("flooded", flooded))
+        )
+        print(shown)
+        before, after = (statistics.median(each.whole for each in took) for took in (control, flooded))
+        assert after <= RATIO * before, shown
+        assert operator.running
+        assert len(lease.holders()) == 1
+        assert lease.transitions() == 0
+        await world.settled()
+        await operator.kill()
