@@ -164,6 +164,12 @@ def hanging_runs(url: str) -> Flood:
     return Flood([*_module(component), manifests.policy(), *_jobs(3000)], _in_phase("Submitted", 200))
 
 
+def runs_that_want_memory(url: str) -> Flood:
+    """Runs that never have an answer and may each take a GiB."""
+    component = Script().call({"method": "GET", "url": f"{url}/hang"}).ok(DONE)
+    return Flood([*_module(component, memory="1Gi"), manifests.policy(), *_jobs(200)], _in_phase("Submitted", 10))
+
+
 def few_hanging_runs(url: str) -> Flood:
     """The same where 16 runs are allowed at once: one namespace alone may have 14."""
     component = Script().call({"method": "GET", "url": f"{url}/hang"}).ok(DONE)
@@ -314,6 +320,7 @@ OF_OTHERS: Final[dict[str, Callable[[str], Flood]]] = {
         heavy_policies,
         hanging_cancels,
         hanging_runs,
+        runs_that_want_memory,
         spinning_guests,
         logging_guests,
         modules_hard_to_compile,

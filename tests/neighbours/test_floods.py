@@ -16,6 +16,8 @@ from tests.harness.world import World
 
 EVIDENT = 5
 """Jobs that are timed while a flood is on."""
+MEMORY = "64Gi"
+"""A quarter of it, which one namespace may have, is more than most of the floods take: their bound is the slots."""
 RATIO = 5.0
 """How many times longer they may take. Guests that compute take processor time that the control leaves to all."""
 
@@ -32,7 +34,7 @@ async def test_another_namespace_works_while_one_floods_and_the_lease_is_kept(
         election(world) as lease,
         hostile_server() as url,
     ):
-        operator = world.operator("-n", served.namespace, lease=True)
+        operator = world.operator("-n", served.namespace, "--workers-memory", MEMORY, lease=True)
         await operator.start()
         assert await lease.leader() is operator
         flood = OF_OTHERS[name](url)

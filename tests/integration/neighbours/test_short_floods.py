@@ -14,7 +14,8 @@ from tests.harness.world import World
 async def test_another_namespace_has_its_jobs_done_while_one_floods(world: World, tmp_path: Path, name: str) -> None:
     await world.prepare()
     async with another_namespace(world, "noisy") as noisy, hostile_server() as url:
-        operator = world.operator("-n", noisy.namespace, "--max-concurrent-runs", "16")
+        options = ("--max-concurrent-runs", "16", "--workers-memory", "64Gi")
+        operator = world.operator("-n", noisy.namespace, *options)
         await operator.start()
         flood = SHORT[name](url)
         async with flooding(noisy, flood, tmp_path, served=True):

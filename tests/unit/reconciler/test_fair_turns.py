@@ -15,6 +15,7 @@ import pytest
 import curation
 from curation.admission.listener import _Line, _Listener
 from curation.api.job import CurationJob
+from curation.api.names import Trigger
 from curation.checking.checkers import Checkers
 from curation.cluster.events import CAPACITY, _SeriesQueue
 from curation.cluster.resources import APPROVALS, JOBS
@@ -29,6 +30,8 @@ from curation.reconciler.runtime.key import Key, namespace_of
 from curation.reconciler.runtime.queue import WorkQueue
 from curation.reconciler.sources.job_sources import JobSources
 from curation.turns import AwaitedTurns, Rotation, Turns, _Ticket
+from curation.workers.account import MemoryAccount
+from curation.workers.need import Need
 from tests.unit.lifecycle.builders import request
 from tests.unit.notifying.test_notifier import notice
 from tests.unit.reconciler.disconnected import Rig, disconnected, document, run_status
@@ -81,6 +84,7 @@ USES: Final[dict[str, dict[str, Make]]] = {
     "reconciler/sources/job_sources.py": {"ConfigMaps of jobs": config_maps},
     "reconciler/sources/module_pulls.py": {"pulls": lambda rig: rig.modules._loading._pulls._turns},
     "wasm/store.py": {"compilations": lambda rig: rig.modules._store._turns},
+    "workers/account.py": {"memory": lambda rig: rig.context.memory._lines[Trigger.SUBMIT]},
     "checking/checkers.py": {"checkers": lambda rig: Checkers()._turns},
     "admission/listener.py": {
         "reviews of one address": lambda rig: _Line().turns,
@@ -213,6 +217,15 @@ async def test_500_jobs_of_one_namespace_that_wait_for_room_for_an_approval_take
         with pytest.raises(OSError, match="only counted"):
             await approvals.advance(*waiting("quiet", "/one"))
         assert made == ["quiet"]
+
+
+def test_behind_5000_runs_of_one_namespace_that_wait_for_memory_another_has_room() -> None:
+    account, need = MemoryAccount(1 << 30), Need(run_bytes=1 << 20)
+    admitted = sum(
+        account.take(f"noisy-{number}", "noisy", Trigger.SUBMIT, need, lambda: None) for number in range(FLOOD)
+    )
+    assert 0 < admitted < FLOOD
+    assert account.take("quiet", "quiet", Trigger.SUBMIT, need, lambda: None)
 
 
 def lines_made(path: Path) -> Iterator[str]:
