@@ -7,6 +7,7 @@ program could read differently is refused, never repaired.
 import re
 import unicodedata
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 from urllib.parse import quote_from_bytes, unquote_to_bytes
 
@@ -36,6 +37,10 @@ _PATH_PLAIN: Final = "!$&'()*,:@"
 _QUERY_PLAIN: Final = "!$'()*,:@/?"
 _ESCAPE: Final = re.compile(r"%([0-9A-Fa-f]{2})?")
 _MAX_DECODINGS: Final = 4
+_KNOWN: Final = 1024
+"""URLs whose form is kept, those that were asked about last."""
+_MAX_KNOWN: Final = 512
+"""Characters of one; longer ones are parsed each time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +82,10 @@ def canonical_method(text: str) -> str:
 
 def parse_url(text: str) -> CanonicalURL:
     """Parse an absolute http or https URL into its one form. Raises `EgressRefused` with the remedy."""
+    return _known(text) if len(text) <= _MAX_KNOWN else _parsed(text)
+
+
+def _parsed(text: str) -> CanonicalURL:
     _plain(text)
     match = _SPLIT.fullmatch(text)
     if match is None:
@@ -87,6 +96,10 @@ def parse_url(text: str) -> CanonicalURL:
     host, port = _authority(match["authority"], _DEFAULT_PORTS[scheme])
     query = _normal(match["query"] or "", _QUERY_SAFE, _QUERY_PLAIN, "query")
     return CanonicalURL(scheme, host, port, _path(match["path"]), query)
+
+
+# A session is asked about at the same URL again and again.
+_known: Final = lru_cache(_KNOWN)(_parsed)
 
 
 def evaluated_request(
@@ -112,7 +125,8 @@ def evaluated_request(
 def _plain(text: str) -> None:
     if len(text) > 2 * MAX_URL:
         raise EgressRefused(f"the URL has {len(text)} characters, {2 * MAX_URL} are allowed")
-    for char in text:
+    # What is printable ASCII has none of these, and need not be looked at character by character.
+    for char in "" if text.isascii() and text.isprintable() and " " not in text else text:
         # Blanks and controls of any script; Cf has the zero-width and bidirectional marks, Cs what is no Unicode.
         if char.isspace() or unicodedata.category(char) in {"Cc", "Cf", "Cs", "Zs", "Zl", "Zp"}:
             raise EgressRefused(f"the URL contains {char!a}; percent-encode it in a path or query, or remove it")

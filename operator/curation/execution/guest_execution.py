@@ -16,10 +16,9 @@ from curation.execution.run_document import context_document
 from curation.execution.seam import Accepted, CallEnd, Ended, ExecutionRequest, Loaded, Sink, Unsupplied, Waiting, Word
 from curation.execution.unprepared import unprepared
 from curation.lifecycle.outcome import Calls, Failed, FailureClass, Report, Result, Trigger
-from curation.wasm.engine import new_engine, new_store
-from curation.wasm.guest import GuestEnd, Stopped, Trapped, interrupted, run_guest
+from curation.wasm.engine import new_store
+from curation.wasm.guest import GuestEnd, Stopped, Trapped, interrupted, run_seated
 from curation.wasm.module_errors import ModuleLoadError, ModuleUnreadable
-from curation.wasm.opening import open_artifact
 from curation.wasm.watchdog import GuestWatch, StopCause
 
 if TYPE_CHECKING:
@@ -200,19 +199,18 @@ class GuestExecution:
         assert self._calls is not None, "it was supplied"
         limits, executor = self.request.module.limits, self._executor
         with (
-            new_engine() as engine,
-            closing(new_store(engine, limits)) as store,
-            # Opening the artifact is the run's: it counts against its limits, though it cannot be interrupted.
+            executor.seats.take(module) as seat,
+            closing(new_store(seat.engine, limits)) as store,
             executor.watchdog.watch(store, limits) as watch,
-            open_artifact(engine, module.path) as component,
         ):
             self._watch = watch
+            seat.open()  # it is the run's: it counts against its limits, though it cannot be interrupted
             if self._stopped is not None:
                 return Stopped(self._stopped)
             self._host = GuestHost(self._loop, self._calls, limits, watch, executor.probe)
             deadline = executor.clock() + timedelta(seconds=limits.wall_seconds)
             context = context_document(self.request, deadline)
-            end = run_guest(store, component, self._host, context, limits, self._fields)
+            end = run_seated(store, seat, self._host, context, limits, self._fields)
             if isinstance(end, Trapped) and watch.interruption is not None:
                 end = interrupted(watch.interruption, limits)
             if executor.probe is not None:

@@ -26,6 +26,7 @@ from curation.execution.seam import (
     Sink,
     Supplies,
 )
+from curation.wasm.seats import Seats
 from curation.wasm.watchdog import Watchdog
 
 MAX_CONCURRENT = 256
@@ -75,6 +76,7 @@ class InProcessExecutor(Ledger[GuestExecution]):
         self.fence_of = fence_of
         self.on_no_memory = on_no_memory
         self.watchdog = Watchdog()
+        self.seats = Seats()
         self.pool = ThreadPoolExecutor(max_concurrent, "wasm-guest", _give_way)
         self.concluding = threading.Lock()
         self._most = max_concurrent
@@ -118,6 +120,7 @@ class InProcessExecutor(Ledger[GuestExecution]):
         await shutdown
         own.shutdown()  # its thread has nothing left to do
         self.watchdog.stop()
+        self.seats.close()
 
     def _going(self) -> list[GuestExecution]:
         return [each for each in self._executions.values() if not each.task.done()]

@@ -297,6 +297,16 @@ class Loaded(Protocol):
         """Its artifact: each run opens it for itself."""
         ...
 
+    @property
+    def digest(self) -> str:
+        """Of its WebAssembly."""
+        ...
+
+    @property
+    def size_bytes(self) -> int:
+        """Of its WebAssembly."""
+        ...
+
 
 class Modules(Protocol):
     """Compiled modules: `wasm.store.ModuleStore`."""

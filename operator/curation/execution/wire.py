@@ -5,6 +5,7 @@ neither side guesses. The version is part of every document, since the two may b
 """
 
 from dataclasses import fields, is_dataclass
+from functools import cache
 from typing import Annotated, Any, ClassVar, Final, Literal, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
@@ -280,6 +281,11 @@ def word_of_wire(text: bytes) -> seam.Word:
     return _read(_WORD, text).made()
 
 
+@cache
+def _names(kind: Any) -> tuple[str, ...]:
+    return tuple(each.name for each in fields(kind))
+
+
 def _plain(value: Any) -> Any:
     """Dataclasses as their fields, those of a union with their kind; models as they are on every wire."""
     if isinstance(value, Model):
@@ -288,7 +294,7 @@ def _plain(value: Any) -> Any:
         return [_plain(each) for each in value]
     if not is_dataclass(value):
         return value
-    found = {each.name: _plain(getattr(value, each.name)) for each in fields(value)}
+    found = {name: _plain(getattr(value, name)) for name in _names(type(value))}
     return {"kind": type(value).__name__, **found} if isinstance(value, _TAGGED) else found
 
 

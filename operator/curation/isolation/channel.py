@@ -16,6 +16,9 @@ from curation.isolation.frames import Decoder, Encoded, Frame, FrameRefused, Wir
 FRAMES_A_TURN: Final = 32
 MAX_QUEUED_BYTES: Final = 4 << 20
 MAX_QUEUED_FRAMES: Final = 1024
+_AT_ONCE: Final = 32
+_BYTES_AT_ONCE: Final = 64 << 10
+"""Frames, and their bytes, that are handed to the kernel together; one larger frame goes alone."""
 
 
 class QueueFull(Exception):
@@ -55,6 +58,7 @@ class Channel:
         """What is left of the frame that has begun to leave."""
         self._stalled_since: float | None = None
         self._ended = self._broken = self._paused = False
+        self._leaves_soon = False
         self._loop = asyncio.get_running_loop()
         sock.setblocking(False)
         self._loop.add_reader(sock, self._readable)
@@ -68,9 +72,12 @@ class Channel:
         """How long the other end has taken nothing while something waits for it."""
         return 0.0 if self._stalled_since is None else self._monotonic() - self._stalled_since
 
-    def send(self, frame: Frame, *, replaces: Hashable = None) -> None:
+    def send(self, frame: Frame, *, replaces: Hashable = None, soon: bool = False) -> None:
         """Send it, or queue it. Of frames with an equal `replaces` that wait, only the last one leaves, in the place of
         the first. The caller goes on owning its descriptors, and may close them at once.
+
+        With `soon` it leaves in the next turn of the loop, or with what is sent before that: then the other end is
+        woken once for all of it.
 
         Raises QueueFull, and FrameRefused for a frame over its bounds. Once the channel has ended nothing is sent.
         """
@@ -90,9 +97,13 @@ class Channel:
             close_all(before.descriptors)
         self._queue[key] = encoded
         self._queued = size
-        if self._stalled_since is None:
-            self._stalled_since = self._monotonic()
-            self._write()
+        if self._stalled_since is not None:
+            return
+        if not soon:
+            self._leave()
+        elif not self._leaves_soon:
+            self._leaves_soon = True
+            self._loop.call_soon(self._leave_now)
 
     def send_whole(self, frame: Frame, *, seconds: float) -> None:
         """Send it, and return once it has left whole, with all that waits before it. Waits for that, in this call.
@@ -135,6 +146,15 @@ class Channel:
             self.close()
             self._on_end(error)
 
+    def _leave_now(self) -> None:
+        self._leaves_soon = False
+        if self._queue and self._stalled_since is None and not self._gone:
+            self._leave()
+
+    def _leave(self) -> None:
+        self._stalled_since = self._monotonic()
+        self._write()
+
     def _write(self) -> None:
         """Let leave what the socket takes."""
         try:
@@ -164,13 +184,24 @@ class Channel:
         self._stalled_since = None
 
     def _begin(self) -> int:
-        key = next(iter(self._queue))
-        encoded = self._queue[key]
-        parts = [memoryview(part) for part in (encoded.head, encoded.payload) if part]
-        sent = send(self._socket, parts, encoded.descriptors)
-        del self._queue[key]
-        close_all(encoded.descriptors)
-        self._queued -= encoded.size
+        """Begin with what comes next; of frames without descriptors several at once."""
+        taken: list[Hashable] = []
+        parts: list[memoryview] = []
+        descriptors: tuple[int, ...] = ()
+        size = 0
+        for key, encoded in self._queue.items():
+            size += encoded.size
+            if taken and (encoded.descriptors or len(taken) == _AT_ONCE or size > _BYTES_AT_ONCE):
+                break
+            taken.append(key)
+            parts += [memoryview(part) for part in (encoded.head, encoded.payload) if part]
+            if encoded.descriptors:
+                descriptors = encoded.descriptors
+                break
+        sent = send(self._socket, parts, descriptors)
+        for key in taken:
+            self._queued -= self._queue.pop(key).size
+        close_all(descriptors)
         self._begun = parts
         return sent
 

@@ -50,9 +50,9 @@ class Child:
         """Its process id."""
         return self._spawned.pid
 
-    def send(self, frame: Frame, *, replaces: Hashable = None) -> None:
+    def send(self, frame: Frame, *, replaces: Hashable = None, soon: bool = False) -> None:
         """See `Channel.send`."""
-        self._channel.send(frame, replaces=replaces)
+        self._channel.send(frame, replaces=replaces, soon=soon)
 
     def stalled_seconds(self) -> float:
         """See `Channel.stalled_seconds`."""

@@ -24,6 +24,8 @@ _PREFIX: Final = struct.Struct("!IIB")
 _BESIDE: Final = ("payload", "descriptors")
 _MAX_INT: Final = 1 << 63
 _KIND: Final = "frame"
+_SIMPLE: Final = (str, int, float, bool)
+_HEADER: Final = json.JSONEncoder(separators=(",", ":"), allow_nan=False)
 
 
 class FrameRefused(Exception):
@@ -66,6 +68,8 @@ _Read = Callable[[Any], Any]
 
 class _Kind(NamedTuple):
     frame: type[Frame]
+    names: tuple[str, ...]
+    """Of the fields that are in the header."""
     read: dict[str, _Read]
     needed: frozenset[str]
 
@@ -82,11 +86,12 @@ class Wire:
 
     def encode(self, frame: Frame) -> Encoded:
         """Raises FrameRefused for a kind that this wire does not carry, and for a frame over its bounds."""
-        if type(frame) is not self._kinds.get(frame.NAME, (None,))[0]:
+        kind = self._kinds.get(frame.NAME)
+        if kind is None or type(frame) is not kind.frame:
             raise FrameRefused(f"no frame of this wire: {type(frame).__name__}")
-        header = {field.name: _plain(getattr(frame, field.name)) for field in _own(type(frame))}
+        header = {_KIND: frame.NAME, **{name: _plain(getattr(frame, name)) for name in kind.names}}
         try:
-            text = json.dumps({_KIND: frame.NAME, **header}, separators=(",", ":"), allow_nan=False).encode()
+            text = _HEADER.encode(header).encode()
         except ValueError as error:
             raise FrameRefused(f"{frame.NAME}: {error}") from error
         _check(type(frame), len(text), len(frame.payload), len(frame.descriptors))
@@ -195,6 +200,8 @@ def _own(kind: type[Any]) -> list[Any]:
 
 
 def _plain(value: Any) -> Any:
+    if type(value) in _SIMPLE:
+        return value
     if is_dataclass(value):
         return {field.name: _plain(getattr(value, field.name)) for field in fields(value)}
     if isinstance(value, tuple):
@@ -205,7 +212,7 @@ def _plain(value: Any) -> Any:
 def _kind(kind: type[Frame]) -> _Kind:
     assert kind.NAME, f"{kind.__name__} has a NAME"
     read, needed = _readers(kind)
-    return _Kind(kind, read, needed)
+    return _Kind(kind, tuple(field.name for field in _own(kind)), read, needed)
 
 
 def _readers(kind: type[Any]) -> tuple[dict[str, _Read], frozenset[str]]:

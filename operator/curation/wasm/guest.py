@@ -5,11 +5,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from wasmtime import Store, WasmtimeError
-from wasmtime.component import Component, Variant
+from wasmtime.component import Component, Linker, Variant
 
 from curation.wasm.abi import RUN
 from curation.wasm.host_functions import Host, link
 from curation.wasm.limits import LimitHit, LimitName, Limits, size_text
+from curation.wasm.seats import Seat
 from curation.wasm.watchdog import Interruption, StopCause
 
 
@@ -79,14 +80,30 @@ def run_guest(
     """
     try:
         with link(store.engine, component, host, log_fields) as linker:
-            instance = linker.instantiate(store, component)
-            function = instance.get_func(store, RUN)
-            assert function is not None, "the module was loaded without the ABI check"
-            result = function(store, context)
-            function.post_return(store)
+            result = _run(store, component, linker, context)
     except WasmtimeError as error:
         return _ended(str(error), limits)
     return _returned(result, limits)
+
+
+def run_seated(
+    store: Store, seat: Seat, host: Host, context: str, limits: Limits, log_fields: Mapping[str, object] | None = None
+) -> GuestEnd:
+    """The same in a seat that is open, whose engine is the store's."""
+    try:
+        result = _run(store, seat.open(), seat.seated(host, log_fields), context)
+    except WasmtimeError as error:
+        return _ended(str(error), limits)
+    seat.good = True
+    return _returned(result, limits)
+
+
+def _run(store: Store, component: Component, linker: Linker, context: str) -> Variant:
+    function = linker.instantiate(store, component).get_func(store, RUN)
+    assert function is not None, "the module was loaded without the ABI check"
+    result: Variant = function(store, context)
+    function.post_return(store)
+    return result
 
 
 def interrupted(interruption: Interruption, limits: Limits) -> GuestEnd:

@@ -86,8 +86,10 @@ class LogTail:
         prefix = level if level in _LEVELS else "info"
         # Only the end can survive; splitting a message of many megabytes would be work that the guest chose.
         for line in message[-MAX_LOG_BYTES:].splitlines()[-MAX_LOG_LINES:]:
-            text = "".join(char if char.isprintable() else " " for char in line[:_MAX_LINE]).rstrip()
-            self._lines.append(f"{prefix}: {text}")
+            text = line[:_MAX_LINE]
+            if not text.isprintable():
+                text = "".join(char if char.isprintable() else " " for char in text)
+            self._lines.append(f"{prefix}: {text.rstrip()}")
 
     def text(self) -> str:
         """The newest lines, whole, that together are at most 2 KiB of UTF-8."""

@@ -172,7 +172,7 @@ class Cell:
         for each in credentials:
             place = CredentialPlace(each.scheme, each.host, each.port, each.header)
             self._send(PutCredential(execution=request.execution, place=place, payload=each.value.encode()))
-        self._send(Start(slot=execution.slot, payload=request_to_wire(request)))
+        self._send(Start(slot=execution.slot, payload=request_to_wire(request)), soon=True)
 
     def has(self, digest: str) -> bool:
         """Whether it has this artifact."""
@@ -191,7 +191,7 @@ class Cell:
             return
         if execution.slot is not None:
             self._page.give(execution.slot)
-        self._send(Settled(execution=execution.id))
+        self._send(Settled(execution=execution.id), soon=True)
         if not self.executions:
             self.idle_since = self._loop.time()
 
@@ -253,9 +253,9 @@ class Cell:
             )
         self._artifacts[digest] = None
 
-    def _send(self, frame: Frame, *, replaces: bool = False) -> None:
+    def _send(self, frame: Frame, *, replaces: bool = False, soon: bool = False) -> None:
         try:
-            self._child.send(frame, replaces=frame.NAME if replaces else None)
+            self._child.send(frame, replaces=frame.NAME if replaces else None, soon=soon)
         except (QueueFull, FrameRefused) as error:
             self.kill(f"it cannot be told something: {error}")
 

@@ -18,13 +18,15 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
+import uvloop
+
 from curation.api.approval import EvaluatedRequest
 from curation.authz.book import PolicyBook
 from curation.authz.decision import CallContext, Decision
 from curation.authz.gate import Gate
 from curation.execution.in_process import InProcessExecutor
 from curation.execution.origin_credentials import OriginCredential
-from curation.execution.seam import Answered, CallEnd, ExecutionRequest, Left, Unsupplied, Word
+from curation.execution.seam import Accepted, Answered, CallEnd, ExecutionRequest, Left, Unsupplied, Word
 from curation.execution.wire import request_of_wire, word_to_wire
 from curation.isolation.channel import Channel
 from curation.isolation.frames import Frame, FrameRefused
@@ -60,13 +62,15 @@ MAX_LOG_LINES: Final = 256
 """Lines of log in a second; what is over is counted."""
 THREAD_STACK_BYTES: Final = 1 << 20
 """A guest may take half of it (see `wasm.engine`). The system's 8 MiB for each would count as memory that is used."""
+MAX_DECISIONS: Final = 1024
+"""What the gate has allowed, and is asked again by each observation; up to some 5 KB each."""
 _MAX_URL: Final = 2048
 
 
 def main(channel: socket.socket) -> None:
     """Work until the other end closes."""
     threading.stack_size(THREAD_STACK_BYTES)
-    asyncio.run(_serve(channel))
+    uvloop.run(_serve(channel))
 
 
 async def _serve(sock: socket.socket) -> None:
@@ -126,7 +130,7 @@ class _Cell:
         self._book = PolicyBook()
         self._egress = hello.reach.client(hello.payload or None)
         self._artifacts = _Artifacts()
-        self._gate = _TimedGate(Gate(self._book, self._now))
+        self._gate = _TimedGate(Gate(self._book, self._now, keeps=MAX_DECISIONS))
         self._credentials: dict[str, list[OriginCredential]] = {}
         self._slots: dict[str, int] = {}
         self.applied = -1
@@ -154,6 +158,7 @@ class _Cell:
                 self._artifacts.put(frame)
             case ArtifactGone(digest=digest):
                 self._artifacts.remove(digest)
+                self._executor.seats.drop(digest)
             case PutCredential(execution=execution, place=place):
                 value = OriginCredential(place.scheme, place.host, place.port, place.header, frame.payload.decode())
                 self._credentials.setdefault(execution, []).append(value)
@@ -190,11 +195,14 @@ class _Cell:
             await self._newer.wait()
 
     def _say(self, execution: str, word: Word) -> None:
+        if isinstance(word, Accepted):
+            return  # the operator has said so
         said = Said(execution=execution, payload=word_to_wire(word))
-        if isinstance(word, Left | Answered):
+        if isinstance(word, Left):
             self._channel.send_whole(said, seconds=TAKEN_SECONDS)
         else:
-            self._channel.send(said)
+            # An answer is told with what follows at once; if this process dies before, it counts as not seen.
+            self._channel.send(said, soon=isinstance(word, Answered))
 
     def _now(self) -> datetime:
         return datetime.fromtimestamp(time.monotonic() + self._page.clock_offset, UTC)
@@ -311,7 +319,8 @@ class _Observer:
                 method=call.method,
                 url=call.url[:_MAX_URL],
                 policies=call.policies[:16],
-            )
+            ),
+            soon=True,
         )
 
     def on_end(self, request: ExecutionRequest, report: Report, seconds: float) -> None:

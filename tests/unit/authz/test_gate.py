@@ -1,6 +1,8 @@
 """The gate: default deny, errors deny, invalid policies deny, and every decision names what made it."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import cedarpy
 import pytest
@@ -215,3 +217,96 @@ def test_a_denial_is_never_still_valid() -> None:
     book = PolicyBook()
     gate = Gate(book, lambda: NOW)
     assert not gate.is_still_valid("ns", GET, gate.authorize("ns", GET, JOB))
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[object]:
+    """What Cedar was asked, word for word."""
+    found: list[object] = []
+    ask = cedarpy.is_authorized
+
+    def noted(request: dict[str, Any], *others: Any) -> cedarpy.AuthzResult:
+        found.append(request)
+        return ask(request, *others)
+
+    monkeypatch.setattr(cedarpy, "is_authorized", noted)
+    return found
+
+
+def test_what_was_allowed_is_not_asked_again_while_the_same_set_is_in_force(asked: list[object]) -> None:
+    book = PolicyBook()
+    book.put_policy("ns", "p", ALL)
+    gate = Gate(book, lambda: NOW, keeps=8)
+    first = gate.authorize("ns", GET, JOB)
+    book.put_policy("other", "p", when("true", "forbid"))
+    assert gate.authorize("ns", GET, JOB) is first
+    assert len(asked) == 1
+    book.put_policy("ns", "q", when("true", "forbid"))
+    assert not gate.authorize("ns", GET, JOB).allowed
+    book.remove_policy("ns", "q")
+    again = gate.authorize("ns", GET, JOB)
+    assert again.allowed
+    assert again.by is not first.by, "of another set"
+    assert len(asked) == 3
+
+
+def test_what_a_grant_has_allowed_ends_with_it_though_it_was_allowed_before() -> None:
+    now = [NOW]
+    book, expires = PolicyBook(), NOW + timedelta(seconds=1)
+    book.put_grant(Grant("ns", "a", GET, Scope.HOST, expires))
+    gate = Gate(book, lambda: now[0], keeps=8)
+    assert gate.authorize("ns", GET, JOB).allowed
+    assert gate.authorize("ns", GET, JOB).allowed
+    now[0] = expires
+    assert not gate.authorize("ns", GET, JOB).allowed
+
+
+OTHERWISE = {
+    **{
+        name: (GET.model_copy(update={name: other}), JOB)
+        for name, other in {
+            "module": "n",
+            "module_digest": "sha256:2",
+            "trigger": Trigger.OBSERVE,
+            "method": "HEAD",
+            "scheme": "https",
+            "host": "b.example",
+            "port": 81,
+            "path": "/v2",
+            "query": "",
+        }.items()
+    },
+    "job": (GET, replace(JOB, job="k")),
+    "labels": (GET, replace(JOB, labels={"team": "blue"})),
+    "a further label": (GET, replace(JOB, labels={"team": "red", "more": ""})),
+    "generation": (GET, replace(JOB, generation=4)),
+    "attempt": (GET, replace(JOB, attempt=3)),
+}
+
+
+@pytest.mark.parametrize("what", OTHERWISE)
+def test_a_question_that_differs_in_anything_is_asked(what: str, asked: list[object]) -> None:
+    book = PolicyBook()
+    for namespace in ("ns", "other"):
+        book.put_policy(namespace, "p", ALL)
+    gate = Gate(book, lambda: NOW, keeps=8)
+    gate.authorize("ns", GET, JOB)
+    gate.authorize("other", GET, JOB)
+    request, context = OTHERWISE[what]
+    assert gate.authorize("ns", request, context).allowed
+    assert len(asked) == 3
+
+
+def test_denials_and_long_requests_are_asked_about_each_time_and_the_newest_are_kept(asked: list[object]) -> None:
+    book = PolicyBook()
+    book.put_policy("ns", "p", when('context.path != "/no"'))
+    gate = Gate(book, lambda: NOW, keeps=2)
+    for request in (GET.model_copy(update={"path": "/no"}), GET.model_copy(update={"query": "x" * 4000})):
+        asked.clear()
+        for _ in range(2):
+            gate.authorize("ns", request, JOB)
+        assert len(asked) == 2
+    asked.clear()
+    for path in ("/1", "/2", "/3", "/3", "/2", "/1"):
+        assert gate.authorize("ns", GET.model_copy(update={"path": path}), JOB).allowed
+    assert len(asked) == 4

@@ -334,6 +334,28 @@ async def test_a_queue_is_bounded_in_frames_and_in_bytes(deaf: Deaf) -> None:
         deaf.channel.send(Ask(number=20, payload=b"x" * 100_000))
 
 
+async def test_what_may_leave_soon_leaves_by_itself_and_never_after_what_is_sent_later(deaf: Deaf) -> None:
+    deaf.channel.send(Ask(number=1), soon=True)
+    deaf.channel.send(Ask(number=2), soon=True)
+    assert deaf.channel.queued_bytes > 0
+    assert await deaf.hears(2) == [1, 2]
+    deaf.channel.send(Ask(number=3), soon=True)
+    deaf.channel.send(Ask(number=4))
+    assert deaf.channel.queued_bytes == 0, "it has left in this call, with what was to leave soon"
+    assert await deaf.hears(4) == [3, 4]
+    deaf.channel.send(Ask(number=5), soon=True)
+    deaf.channel.send_whole(Ask(number=6), seconds=GENEROUS)
+    assert await deaf.hears(6) == [5, 6]
+    assert deaf.channel.stalled_seconds() == 0
+
+
+async def test_many_frames_that_wait_arrive_whole_and_in_order(deaf: Deaf) -> None:
+    deaf.fill()
+    for number, size in enumerate((0, 5000, 70_000, 0, 10, 3000)):
+        deaf.channel.send(Ask(number=number, payload=b"x" * size))
+    assert await deaf.hears(5) == [0, 1, 2, 3, 4, 5]
+
+
 async def test_it_is_known_how_long_the_other_end_has_taken_nothing(deaf: Deaf) -> None:
     assert deaf.channel.stalled_seconds() == 0
     deaf.fill()

@@ -1,0 +1,130 @@
+"""Seats: what the next guest finds of the one before it (nothing), and which seats are not used again."""
+
+from contextlib import closing
+
+import pytest
+from wasmtime import Engine, WasmtimeError
+from wasmtime.component import Component
+
+from curation.wasm.engine import new_store
+from curation.wasm.guest import GuestEnd, Returned, Trapped, interrupted, run_seated
+from curation.wasm.limits import Limits
+from curation.wasm.seats import KEPT_BYTES, Seat, Seats
+from curation.wasm.watchdog import StopCause, Watchdog
+from tests.guests.wat import Script
+from tests.unit.wasm.running import Echo
+
+# It traps if its memory is not as it was made.
+FRESH = (
+    Script()
+    .log("hello")
+    .repeat("(if (i32.load (i32.const 2048)) (then unreachable)) (i32.store (i32.const 2048) (i32.const 1))")
+)
+SPINNING = Script().ends_with("(loop $again (br $again)) unreachable")
+
+
+class Module:
+    """Opened from its bytes, and counted."""
+
+    def __init__(self, wasm: bytes, digest: str = "sha256:1", size_bytes: int = 1000) -> None:
+        self.digest = digest
+        self.size_bytes = size_bytes
+        self.opened = 0
+        self._wasm = wasm
+
+    def open(self, engine: Engine) -> Component:
+        self.opened += 1
+        return Component(engine, self._wasm)
+
+
+def run(seat: Seat, host: Echo | None = None) -> GuestEnd:
+    seat.open()
+    with closing(new_store(seat.engine, Limits())) as store:
+        return run_seated(store, seat, host or Echo(), "{}", Limits())
+
+
+def test_the_next_guest_has_a_memory_and_a_host_of_its_own() -> None:
+    seats, module, first, second = Seats(), Module(FRESH.ok({})), Echo(), Echo()
+    for host in (first, second):
+        with seats.take(module) as seat:
+            assert run(seat, host) == Returned(True, "{}")
+    assert module.opened == 1
+    assert first.lines == second.lines == [("info", "hello")]
+    seats.close()
+
+
+def test_two_guests_at_a_time_have_a_seat_each() -> None:
+    seats, module = Seats(), Module(FRESH.ok({}))
+    with seats.take(module) as first, seats.take(module) as second:
+        assert first.engine is not second.engine
+        for seat in (first, second):
+            assert isinstance(run(seat), Returned)
+    assert len(seats) == 2
+    seats.close()
+    assert len(seats) == 0
+
+
+def test_a_guest_that_was_interrupted_stops_no_other_and_its_seat_goes() -> None:
+    seats, spinning, other, watchdog = Seats(), Module(SPINNING), Module(FRESH.ok({}), "sha256:2"), Watchdog()
+    with seats.take(other) as seat:
+        run(seat)
+    with seats.take(spinning) as seat:
+        seat.open()
+        with closing(new_store(seat.engine, Limits())) as store, watchdog.watch(store, Limits()) as watch:
+            watch.abort(StopCause.KILLED)
+            end = run_seated(store, seat, Echo(), "{}", Limits())
+            assert isinstance(end, Trapped)
+            assert watch.interruption is not None
+            assert interrupted(watch.interruption, Limits())
+    watchdog.stop()
+    assert len(seats) == 1
+    with seats.take(other) as seat:
+        assert isinstance(run(seat), Returned)
+    seats.close()
+
+
+def test_a_seat_that_was_used_up_to_its_tick_serves_the_next_guest() -> None:
+    seats, module = Seats(), Module(FRESH.ok({}))
+    with seats.take(module) as seat:
+        run(seat)
+    with seats.take(module) as seat:
+        seat.engine.increment_epoch()  # a late interrupt; the next store counts from here
+        assert isinstance(run(seat), Returned)
+    seats.close()
+
+
+@pytest.mark.parametrize("end", ["trap", "error of ours"])
+def test_a_seat_whose_guest_did_not_return_is_not_used_again(end: str) -> None:
+    seats, module = Seats(), Module(Script().ends_with("unreachable"))
+    if end == "trap":
+        with seats.take(module) as seat:
+            assert isinstance(run(seat), Trapped)
+    else:
+        with pytest.raises(RuntimeError), seats.take(module):
+            raise RuntimeError
+    assert len(seats) == 0
+
+
+def test_few_free_seats_are_kept_and_none_of_a_large_module() -> None:
+    seats = Seats(most=2)
+    for number in range(4):
+        with seats.take(Module(FRESH.ok({}), f"sha256:{number}")) as seat:
+            run(seat)
+    assert len(seats) == 2
+    seats.drop("sha256:3")
+    assert len(seats) == 1
+    with seats.take(Module(FRESH.ok({}), "sha256:9", KEPT_BYTES + 1)) as seat:
+        run(seat)
+    assert len(seats) == 1
+    seats.close()
+
+
+def test_a_module_whose_artifact_is_gone_has_no_seat() -> None:
+    class Gone(Module):
+        def open(self, engine: Engine) -> Component:
+            raise WasmtimeError("no such file")
+
+    seats = Seats()
+    with pytest.raises(WasmtimeError, match="no such file"), seats.take(Gone(b"")) as seat:
+        seat.open()
+    assert len(seats) == 0
