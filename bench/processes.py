@@ -61,6 +61,28 @@ def _stat(pid: int) -> list[str]:
         return []
 
 
+def family(pid: int) -> dict[int, float]:
+    """Of a process and all that have come from it: process ids with their processor time so far, in seconds.
+
+    What has ended counts with the process that has reaped it, so the sum never falls.
+    """
+    parents: dict[int, int] = {}
+    used: dict[int, float] = {}
+    for entry in Path("/proc").iterdir():
+        if not entry.name.isdigit():
+            continue
+        try:
+            fields = (entry / "stat").read_text().rpartition(")")[2].split()
+        except OSError:
+            continue  # it has ended
+        parents[int(entry.name)] = int(fields[1])
+        used[int(entry.name)] = sum(map(int, fields[11:15])) / _TICKS
+    found = {pid}
+    while more := {child for child, parent in parents.items() if parent in found} - found:
+        found |= more
+    return {each: used[each] for each in found if each in used}
+
+
 def rss_bytes(pid: int) -> int:
     """Resident memory now, in bytes."""
     for line in Path(f"/proc/{pid}/status").read_text().splitlines():

@@ -11,7 +11,7 @@ from typing import Final, Self
 import aiohttp
 
 from bench.builds import OWN, Build
-from bench.processes import cpu_seconds, running_in
+from bench.processes import cpu_seconds, family, rss_bytes, running_in
 from testing.controlplane.install import OPERATOR_GROUPS, OPERATOR_USER, install
 from testing.controlplane.server import ControlPlane
 from testing.supervised import OPERATOR, Supervised
@@ -92,9 +92,22 @@ class Stage:
         return await self._programs.stop_operator(self._name(self.operators))
 
     def cpu(self) -> dict[str, float]:
-        """Processor seconds of each process so far; without the operator while it does not run."""
+        """Processor seconds of each program so far; without the operator while it does not run.
+
+        The operator's are those of all its processes, its workers and checkers too; "operator process" is it alone.
+        """
         found = {**running_in(self.control_plane.folder), **running_in(self._programs.folder)}
-        return {shown: cpu_seconds(found[name]) for shown, name in _PROGRAMS.items() if name in found}
+        used = {shown: cpu_seconds(found[name]) for shown, name in _PROGRAMS.items() if name in found}
+        if "operator" in used:
+            used["operator process"] = used["operator"]
+            used["operator"] = sum(family(self.operator_pid).values())
+        return used
+
+    def memory(self) -> dict[str, int]:
+        """Resident bytes of the operator's process, and of all that it has started; shared pages count in each."""
+        own = self.operator_pid
+        others = [pid for pid in family(own) if pid != own]
+        return {"operator process": rss_bytes(own), "its children": sum(map(rss_bytes, others))}
 
     async def metrics(self) -> dict[tuple[str, str], float]:
         """The operator's metrics, by name and labels."""

@@ -6,7 +6,7 @@ share waits here: the work queue, the slots of Submit, Observe and Cancel, loads
 """
 
 import asyncio
-from collections import Counter, OrderedDict
+from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable, Hashable, Iterator
 from contextlib import asynccontextmanager
 from typing import Generic, TypeVar
@@ -101,7 +101,8 @@ class Turns(Generic[K]):
         self._call = call
         self._namespace_of = namespace_of
         self._share = share
-        self._held: Counter[str] = Counter()
+        self._held: dict[str, int] = {}
+        self._total = 0
         self._called: set[K] = set()
         self._waiting: Rotation[K] = Rotation(first=first)
 
@@ -112,7 +113,7 @@ class Turns(Generic[K]):
 
     def held(self, namespace: str) -> int:
         """How many slots the namespace holds; those that are kept for it count."""
-        return self._held[namespace]
+        return self._held.get(namespace, 0)
 
     def take(self, key: K) -> bool:
         """Hold a slot until `release`; False if there is none now: then it waits, and is called."""
@@ -124,7 +125,7 @@ class Turns(Generic[K]):
         if self._waiting.count(namespace) or not self._may(namespace):
             self._waiting.add(namespace, key)
             return False
-        self._held[namespace] += 1
+        self._hold(namespace, 1)
         return True
 
     def leave(self, key: K) -> None:
@@ -142,10 +143,10 @@ class Turns(Generic[K]):
 
     def release(self, key: K) -> None:
         """Give a slot of this one's namespace back."""
-        self._held -= Counter([self._namespace_of(key)])  # drops one at zero
-        while self._held.total() < self._capacity and (found := self._waiting.pop(self._may)) is not None:
+        self._hold(self._namespace_of(key), -1)
+        while self._total < self._capacity and (found := self._waiting.pop(self._may)) is not None:
             namespace, following = found
-            self._held[namespace] += 1
+            self._hold(namespace, 1)
             self._called.add(following)
             self._call(following)
 
@@ -157,7 +158,14 @@ class Turns(Generic[K]):
         return left
 
     def _may(self, namespace: str) -> bool:
-        return self._held[namespace] < self._share * (self._capacity - self._held.total())
+        return self.held(namespace) < self._share * (self._capacity - self._total)
+
+    def _hold(self, namespace: str, more: int) -> None:
+        held = self._held.pop(namespace, 0)
+        now = max(0, held + more)
+        self._total += now - held
+        if now:
+            self._held[namespace] = now
 
 
 class _Ticket:

@@ -52,6 +52,8 @@ class OutboundRequest:
     """Not sent: whose request it is, for the bound on names that are slow to resolve, and for its connection."""
     module: str = ""
     """Not sent: the build of the module, for its connection."""
+    patient: bool = False
+    """Not sent: whether it may wait a moment for a connection that others like it use, rather than open another."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,8 +143,25 @@ class EgressClient:
         channel = _channel(request, headers)
         # A server may close a connection just as it is used again, and nothing is sent twice: only what changes nothing
         # takes that risk, and once for an origin.
-        kept = self._idle.take(channel) if request.method.upper() in SAFE and not request.body else None
-        wire = kept or await self._connector.connect(url, request.namespace)
+        if request.method.upper() not in SAFE or request.body:
+            return await self._on_wire(request, exchange, channel, None, limit, on_departure)
+        kept = await self._idle.soon(channel) if request.patient else self._idle.take(channel)
+        self._idle.begin(channel)
+        try:
+            return await self._on_wire(request, exchange, channel, kept, limit, on_departure)
+        finally:
+            self._idle.end(channel)
+
+    async def _on_wire(
+        self,
+        request: OutboundRequest,
+        exchange: Exchange,
+        channel: Channel,
+        kept: Wire | None,
+        limit: int,
+        on_departure: Departure | None,
+    ) -> Response:
+        wire = kept or await self._connector.connect(request.url, request.namespace)
         try:
             _depart(wire, exchange.request, on_departure)
             answer = await exchange.answer(wire, limit)

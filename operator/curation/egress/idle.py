@@ -7,6 +7,8 @@ ask for no change go out on one, and an origin that has closed one just then get
 """
 
 import asyncio
+from collections import Counter, deque
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 
@@ -21,6 +23,11 @@ MAX_IDLE: Final = 256
 """Idle connections in all."""
 MAX_IDLE_OF_ONE: Final = 32
 """Idle connections of one namespace."""
+
+SHARED: Final = 2
+"""Connections of a channel in use, from which on a patient request waits for one of them rather than open another."""
+PATIENCE_SECONDS: Final = 0.5
+"""How long it waits: a service that takes longer to answer is asked on more connections."""
 
 MAX_AVOIDED: Final = 4096
 """Origins whose connections are used once, the newest: one more costs another its memory, so at worst a request."""
@@ -50,6 +57,9 @@ class IdleWires:
         self._kept: dict[Channel, list[_Idle]] = {}
         self._number = 0
         self._avoided: FIFOCache[tuple[str, str], None] = FIFOCache(MAX_AVOIDED)
+        self._used: Counter[Channel] = Counter()
+        """Connections in use that may be kept."""
+        self._patient: dict[Channel, deque[asyncio.Future[None]]] = {}
 
     def __len__(self) -> int:
         return self._number
@@ -62,6 +72,49 @@ class IdleWires:
                 return wire
             wire.abort()
         return None
+
+    async def soon(self, channel: Channel) -> Wire | None:
+        """The same for a request that may wait a moment, while others like it use connections that it can have."""
+        loop = asyncio.get_running_loop()
+        last = loop.time() + PATIENCE_SECONDS
+        while (wire := self.take(channel)) is None and self._used[channel] >= SHARED:
+            left = last - loop.time()
+            if left <= 0 or (channel.namespace, channel.origin) in self._avoided:
+                break
+            line = self._patient.setdefault(channel, deque())
+            called: asyncio.Future[None] = loop.create_future()
+            line.append(called)
+            try:
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(left):
+                        await called
+            except asyncio.CancelledError:
+                if called.done() and not called.cancelled():
+                    self._call(channel)  # it was called in this very moment: the next one is
+                raise
+            finally:
+                with suppress(ValueError):
+                    line.remove(called)
+                if not line and self._patient.get(channel) is line:
+                    del self._patient[channel]
+        return wire
+
+    def begin(self, channel: Channel) -> None:
+        """A connection is in use for a request after which it may be kept, until `end`."""
+        self._used[channel] += 1
+
+    def end(self, channel: Channel) -> None:
+        """It was kept, or closed."""
+        self._used[channel] -= 1
+        if not self._used[channel]:
+            del self._used[channel]
+        self._call(channel)
+
+    def _call(self, channel: Channel) -> None:
+        for called in self._patient.get(channel, ()):
+            if not called.done():
+                called.set_result(None)
+                return
 
     def keep(self, channel: Channel, wire: Wire) -> None:
         """Keeps it for a moment, or closes it where there are enough."""

@@ -228,6 +228,7 @@ class GatedCalls:
             body=None if request.body is None else request.body.encode(),
             namespace=self._execution.namespace,
             module=f"{self._execution.module.name}@{self._execution.module.digest}",
+            patient=self._execution.trigger is Trigger.OBSERVE,
         )
 
     def _depart(self, number: int, evaluated: EvaluatedRequest, decision: Decision) -> None:

@@ -6,8 +6,10 @@ from typing import Any
 
 import pytest
 
+from curation.egress import idle
 from curation.egress.client import EgressClient, OutboundRequest
 from curation.egress.errors import Unavailable
+from curation.egress.idle import SHARED
 from curation.egress.url import parse_url
 from tests.unit.egress.raw_server import OK, RawServer, raw_server
 
@@ -24,6 +26,71 @@ async def test_requests_of_one_kind_use_one_connection(client: EgressClient) -> 
             headers = {"Authorization": "one", "Curation-Run-Id": f"u.g1.a{number}", "Idempotency-Key": str(number)}
             await ask(client, server, headers=headers)
         assert server.connections == 1
+
+
+async def test_requests_that_may_wait_share_few_connections_however_many_are_made_at_once(
+    client: EgressClient,
+) -> None:
+    async with raw_server() as server:
+        answers = await asyncio.gather(*(ask(client, server, patient=True) for _ in range(20)))
+        assert answers == [b"ok"] * 20
+        assert server.connections <= SHARED
+        assert not client._idle._patient
+        assert not client._idle._used
+
+
+async def test_who_may_wait_does_so_for_a_moment_only_and_who_may_not_does_not(
+    client: EgressClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    released = asyncio.Event()
+
+    async def answer(_: RawServer, writer: asyncio.StreamWriter) -> None:
+        await released.wait()
+        writer.write(OK)
+
+    async with raw_server(answer) as server:
+        asking = [asyncio.create_task(ask(client, server, patient=patient)) for patient in [False] * (SHARED + 1)]
+        while server.connections <= SHARED:  # noqa: ASYNC110 - none of them waits for another
+            await asyncio.sleep(0.01)
+        monkeypatch.setattr(idle, "PATIENCE_SECONDS", 0.01)
+        asking.append(asyncio.create_task(ask(client, server, patient=True)))
+        while server.connections <= SHARED + 1:  # noqa: ASYNC110 - its patience has an end
+            await asyncio.sleep(0.01)
+        released.set()
+        assert await asyncio.gather(*asking) == [b"ok"] * (SHARED + 2)
+
+
+async def test_who_waits_for_a_connection_gets_none_of_another_kind_and_can_give_up(client: EgressClient) -> None:
+    released = asyncio.Event()
+
+    async def answer(_: RawServer, writer: asyncio.StreamWriter) -> None:
+        await released.wait()
+        writer.write(OK)
+
+    async with raw_server(answer) as server:
+        asking = [asyncio.create_task(ask(client, server)) for _ in range(SHARED)]
+        while server.connections < SHARED:  # noqa: ASYNC110 - until all of them are in use
+            await asyncio.sleep(0.01)
+        gives_up = asyncio.create_task(ask(client, server, patient=True))
+        while not client._idle._patient:  # noqa: ASYNC110 - until it waits
+            await asyncio.sleep(0.001)
+        other = asyncio.create_task(ask(client, server, patient=True, namespace="b"))
+        while server.connections <= SHARED:  # noqa: ASYNC110 - the other one waits for nobody
+            await asyncio.sleep(0.001)
+        gives_up.cancel()
+        await asyncio.wait([gives_up])
+        assert not client._idle._patient
+        released.set()
+        assert await asyncio.gather(*asking, other) == [b"ok"] * (SHARED + 1)
+
+
+async def test_a_server_that_closes_each_connection_is_asked_all_the_same(client: EgressClient) -> None:
+    async def answer(_: RawServer, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\nok")
+
+    async with raw_server(answer) as server:
+        assert await asyncio.gather(*(ask(client, server, patient=True) for _ in range(9))) == [b"ok"] * 9
+        assert server.connections == 9
 
 
 OTHERS = {

@@ -63,9 +63,8 @@ class Approvals:
         self._maker.offer_room(known.namespace)
 
     def _policies_changed(self, namespace: str | None) -> None:
-        for job in self.waiters:
-            if namespace is None or job.namespace == namespace:
-                self._context.wake(job)
+        for job in self.waiters.in_namespace(namespace):
+            self._context.wake(job)
 
     def facts(self, key: Key, job: CurationJob) -> ApprovalFacts:
         """What is known about the request that a job waits for, in the context of its next attempt."""

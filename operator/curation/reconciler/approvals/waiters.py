@@ -28,11 +28,14 @@ class Waiters:
         self._wake = wake
         self._waiting: dict[Key, Waiting] = {}  # by approval
         self._waits_for: dict[Key, Key] = {}  # by job
+        self._places: dict[str, dict[Key, None]] = {}  # the jobs by namespace, in the order in which they came
         self._freed: set[Key] = set()  # approvals whose request a job was freed for since, by whatever allowed it
 
-    def __iter__(self) -> Iterator[Key]:
-        """The jobs."""
-        return iter(self._waits_for)
+    def in_namespace(self, namespace: str | None) -> Iterator[Key]:
+        """The jobs of a namespace that wait; None: of all. As of now: it may change while the caller goes on."""
+        if namespace is None:
+            return iter(list(self._waits_for))
+        return iter(list(self._places.get(namespace, ())))
 
     def __contains__(self, job: object) -> bool:
         return job in self._waits_for
@@ -57,6 +60,7 @@ class Waiters:
         """Note that the job waits for this approval, and for no other; True if that is new."""
         known = self._waiting.setdefault(approval, Waiting())
         self._waits_for[key] = approval
+        self._places.setdefault(key.namespace, {})[key] = None
         if key in known.clashing:
             return False
         before, requesters = known.requesters.get(key), requesters_of(job)
@@ -70,6 +74,11 @@ class Waiters:
     def remove(self, job: Key) -> tuple[Key, bool] | None:
         """The job no longer waits: what it has waited for, and whether another job still does; None if for nothing."""
         approval = self._waits_for.pop(job, None)
+        if approval is not None:
+            place = self._places[job.namespace]
+            del place[job]
+            if not place:
+                del self._places[job.namespace]
         if approval is None or approval not in self._waiting:
             return None
         waiting = self._waiting[approval]

@@ -53,6 +53,8 @@ class Observation:
         self._monotonic = context.clock.monotonic
         self._rounds: Rounds[Key] = Rounds(self._start_all, namespace_of, self._monotonic)
         self._turns: Turns[Key] = Turns(OBSERVATIONS_AT_ONCE, self._called, namespace_of)
+        self._denied: dict[str, set[Key]] = {}
+        """By namespace: jobs whose last observation was denied."""
         self._closed = False
         runs.on_observation_ended = self._turns.release
         runs.settles_observation = self.settles
@@ -86,6 +88,7 @@ class Observation:
             return
         now = self._monotonic()
         plan.denied = report.result.request if isinstance(report.result, Denied) else None
+        self._note_denied(key, plan.denied is not None)
         if is_failure(report):
             plan.failures += 1
         else:
@@ -124,6 +127,7 @@ class Observation:
 
     def forget(self, key: Key) -> None:
         """The job is gone, or has no session to be observed."""
+        self._note_denied(key, False)
         self._rounds.drop(key)
         self._turns.leave(key)
 
@@ -170,9 +174,17 @@ class Observation:
 
     def _policies_changed(self, namespace: str | None) -> None:
         """The reconciler of a job asks the gate whether the change allows what was denied."""
-        for memory in self._memories:
-            if memory.plan is not None and memory.plan.denied is not None and namespace in (None, memory.key.namespace):
-                self._context.wake(memory.key)
+        for place in list(self._denied) if namespace is None else [namespace]:
+            for key in self._denied.get(place, ()):
+                self._context.wake(key)
+
+    def _note_denied(self, key: Key, denied: bool) -> None:
+        if denied:
+            self._denied.setdefault(key.namespace, set()).add(key)
+        elif (found := self._denied.get(key.namespace)) is not None:
+            found.discard(key)
+            if not found:
+                del self._denied[key.namespace]
 
     def _now_allowed(self, key: Key, job: CurationJob, run: Run, plan: ObservationPlan) -> bool:
         """Whether a change since the last observation allows the request that was denied then.

@@ -79,6 +79,8 @@ class JobIndex:
     def __init__(self, metrics: Metrics) -> None:
         self._metrics = metrics
         self._known: dict[str, dict[str, _Known]] = {}
+        self._owning: dict[str, int] = {}
+        """By namespace: jobs that may own a session; none of it is zero."""
 
     def on_change(self, old: Stored | None, new: Stored | None) -> None:
         """Listener of the job cache."""
@@ -87,23 +89,26 @@ class JobIndex:
         jobs = self._known.setdefault(known.namespace, {})
         before = jobs.pop(known.name, None)
         if before is not None:
-            self._count(before, -1)
+            self._count(known.namespace, before, -1)
         if new is not None:
             try:
                 job = new.parse(_Summary)
             except Unreadable:
                 job = _UNKNOWN
             jobs[known.name] = now = _Known(job.phase, job.to_clean, job.may_own_session)
-            self._count(now, 1)
+            self._count(known.namespace, now, 1)
         if not jobs:
             del self._known[known.namespace]
 
     def may_own_sessions(self, namespace: str) -> bool:
         """Whether a job of the namespace (empty: of any) has a run or a session that may have to be cancelled."""
-        places = [self._known.get(namespace, {})] if namespace else list(self._known.values())
-        return any(job.may_own_session for jobs in places for job in jobs.values())
+        return namespace in self._owning if namespace else bool(self._owning)
 
-    def _count(self, job: _Known, sign: int) -> None:
+    def _count(self, namespace: str, job: _Known, sign: int) -> None:
+        if job.may_own_session:
+            owning = self._owning.pop(namespace, 0) + sign
+            if owning:
+                self._owning[namespace] = owning
         self._metrics.jobs.labels(phase=job.phase).inc(sign)
         if job.to_clean:
             self._metrics.abandoned_runs.inc(sign * job.to_clean)
