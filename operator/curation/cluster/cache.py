@@ -9,7 +9,6 @@ change, across objects and namespaces; and conformance tests hold servers to it.
 Those of two resource types must not be compared, so there is one cache for each kind.
 """
 
-import json
 import logging
 import weakref
 from collections.abc import Callable, Iterator
@@ -21,6 +20,7 @@ from cachetools import FIFOCache, LRUCache
 from pydantic import BaseModel, ValidationError
 
 from curation.api.reading import Fault, Unreadable, mended
+from curation.cluster import documents
 from curation.cluster.answers import Document
 from curation.cluster.resources import ResourceKind
 
@@ -73,7 +73,7 @@ class Stored:
 
     def document(self) -> Document:
         """The object as a fresh JSON document, without managedFields."""
-        document: Document = json.loads(self.body)
+        document: Document = documents.loads(self.body)
         return document
 
 
@@ -217,4 +217,4 @@ def _compact(obj: Document, kind: ResourceKind) -> bytes:
     metadata = {key: value for key, value in obj["metadata"].items() if key != "managedFields"}
     # Items of a list come without these two.
     named = {"apiVersion": kind.api_version, "kind": kind.kind, **obj, "metadata": metadata}
-    return json.dumps(named, separators=(",", ":"), ensure_ascii=False).encode()
+    return documents.stored(named)

@@ -6,12 +6,12 @@ keeps what is recorded there. All measured on v1.37.2; source: `statusStrategy` 
 pkg/registry/customresource/status_strategy.go.
 """
 
-import json
 from typing import Final
 
 import msgspec
 from msgspec import UNSET, Raw, UnsetType
 
+from curation.cluster import documents
 from curation.cluster.answers import Document
 from curation.cluster.bounds import STATUS_CUT_FIELD
 from curation.cluster.cache import Stored
@@ -43,7 +43,7 @@ def status_body(kind: ResourceKind, stored: Stored, patch: Document) -> Document
     if kept.cut or (kept.status is not UNSET and len(bytes(kept.status)) > MAX_WHOLE):
         return None
     if kept.status is not UNSET:
-        status = json.loads(bytes(kept.status))
+        status = documents.loads(bytes(kept.status))
         if not isinstance(status, dict):
             return None
     metadata = {"name": stored.name, "uid": stored.uid}

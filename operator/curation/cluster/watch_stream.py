@@ -11,6 +11,8 @@ from typing import Any, Final
 
 import aiohttp
 
+from curation.cluster import documents
+
 GONE: Final = b'{"type":"ERROR","object":{"kind":"Status","status":"Failure","reason":"Expired","code":410}}\n'
 _CHANGES: Final = ("ADDED", "MODIFIED", "DELETED")
 # As every API server writes them. A change is not parsed here: kopf does that, and it is most of what a watch costs.
@@ -28,7 +30,7 @@ class WatchResponse(aiohttp.ClientResponse):
         if self.examine is None:
             return await super().json(content_type=None)
         try:
-            page = await super().json(content_type=None)
+            page = documents.loads(await self.read())
         except ValueError as error:
             raise aiohttp.ClientPayloadError(f"the list is not JSON: {error}") from error
         if not isinstance(page, dict) or not isinstance(page.get("metadata"), dict):

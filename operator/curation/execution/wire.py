@@ -294,7 +294,7 @@ def _plain(value: Any) -> Any:
         return [_plain(each) for each in value]
     if not is_dataclass(value):
         return value
-    found = {name: _plain(getattr(value, name)) for name in _names(type(value))}
+    found = {name: _plain(getattr(value, name)) for name in _names(value.__class__)}
     return {"kind": type(value).__name__, **found} if isinstance(value, _TAGGED) else found
 
 

@@ -31,7 +31,9 @@ from curation.lifecycle.outcome import (
     Trigger,
 )
 from curation.wasm.limits import Limits
+from curation.wasm.module_bytes import digest_of
 from curation.wasm.module_errors import ModuleLoadError, ModuleReason, ModuleUnreadable
+from curation.wasm.seats import KEPT
 from tests.guests import hostile
 from tests.guests.wat import Script
 from tests.unit.execution.conftest import GENEROUS, NAMESPACE, Rig, ended
@@ -201,7 +203,10 @@ async def test_hundreds_of_runs_leave_nothing_behind(rig: Rig) -> None:
     for _ in range(3):
         async with asyncio.timeout(GENEROUS):
             await asyncio.gather(*(rig.start(script).report() for _ in range(100)))
-    assert len(FUNCTIONS.handles) == functions
+    assert len(FUNCTIONS.handles) - functions == 2 * (len(rig.executor.seats) - 1), "those of free seats alone"
+    assert len(rig.executor.seats) <= KEPT
+    rig.executor.seats.drop(digest_of(script))
+    assert len(FUNCTIONS.handles) == functions - 2
     # The server keeps a task for each open connection; ours are gone.
     assert not [task for task in asyncio.all_tasks() if task.get_name().startswith("execution")]
     assert rig.executor.in_flight == 0
