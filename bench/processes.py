@@ -33,15 +33,17 @@ def cpu_seconds(pid: int) -> float:
 
     Those that have ended count with the one that took note of their end.
     """
-    return sum(_own_seconds(each) for each in _tree(pid))
+    return sum(own_seconds(each) for each in tree(pid))
 
 
-def _own_seconds(pid: int) -> float:
+def own_seconds(pid: int) -> float:
+    """The same of this process and of what it has taken note of the end of; 0 for one that has ended."""
     fields = _stat(pid)
     return sum(int(each) for each in fields[11:15]) / _TICKS if fields else 0.0
 
 
-def _tree(root: int) -> set[int]:
+def tree(root: int) -> set[int]:
+    """A process and every one that has come from it."""
     parents = {}
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit() and (fields := _stat(int(entry.name))):
@@ -59,28 +61,6 @@ def _stat(pid: int) -> list[str]:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except (FileNotFoundError, ProcessLookupError):
         return []
-
-
-def family(pid: int) -> dict[int, float]:
-    """Of a process and all that have come from it: process ids with their processor time so far, in seconds.
-
-    What has ended counts with the process that has reaped it, so the sum never falls.
-    """
-    parents: dict[int, int] = {}
-    used: dict[int, float] = {}
-    for entry in Path("/proc").iterdir():
-        if not entry.name.isdigit():
-            continue
-        try:
-            fields = (entry / "stat").read_text().rpartition(")")[2].split()
-        except OSError:
-            continue  # it has ended
-        parents[int(entry.name)] = int(fields[1])
-        used[int(entry.name)] = sum(map(int, fields[11:15])) / _TICKS
-    found = {pid}
-    while more := {child for child, parent in parents.items() if parent in found} - found:
-        found |= more
-    return {each: used[each] for each in found if each in used}
 
 
 def rss_bytes(pid: int) -> int:

@@ -11,7 +11,7 @@ from typing import Final, Self
 import aiohttp
 
 from bench.builds import OWN, Build
-from bench.processes import cpu_seconds, family, rss_bytes, running_in
+from bench.processes import cpu_seconds, own_seconds, rss_bytes, running_in, tree
 from testing.controlplane.install import OPERATOR_GROUPS, OPERATOR_USER, install
 from testing.controlplane.server import ControlPlane
 from testing.supervised import OPERATOR, Supervised
@@ -99,15 +99,13 @@ class Stage:
         found = {**running_in(self.control_plane.folder), **running_in(self._programs.folder)}
         used = {shown: cpu_seconds(found[name]) for shown, name in _PROGRAMS.items() if name in found}
         if "operator" in used:
-            used["operator process"] = used["operator"]
-            used["operator"] = sum(family(self.operator_pid).values())
+            used["operator process"] = own_seconds(self.operator_pid)
         return used
 
     def memory(self) -> dict[str, int]:
-        """Resident bytes of the operator's process, and of all that it has started; shared pages count in each."""
-        own = self.operator_pid
-        others = [pid for pid in family(own) if pid != own]
-        return {"operator process": rss_bytes(own), "its children": sum(map(rss_bytes, others))}
+        """Resident bytes of the operator's process, and of all that have come from it; shared pages count in each."""
+        others = tree(self.operator_pid) - {self.operator_pid}
+        return {"operator process": rss_bytes(self.operator_pid), "its children": sum(map(rss_bytes, others))}
 
     async def metrics(self) -> dict[tuple[str, str], float]:
         """The operator's metrics, by name and labels."""

@@ -101,7 +101,7 @@ class Wire:
     def decode(self, header: bytes, payload_size: int, descriptors: int) -> Callable[[bytes, tuple[int, ...]], Frame]:
         """What makes a frame of its payload and descriptors. Raises FrameRefused before either is waited for."""
         try:
-            read = json.loads(header, parse_constant=_no_constant)
+            read = _READ.decode(header.decode())
         except (ValueError, RecursionError) as error:
             raise FrameRefused(f"a header is not JSON: {error}") from error
         if not isinstance(read, dict) or not isinstance(name := read.pop(_KIND, None), str):
@@ -283,3 +283,7 @@ def _number(value: Any) -> float:
 
 def _no_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is no JSON")
+
+
+# Made once: each of them is made anew by `json.loads` with an argument of its own.
+_READ: Final = json.JSONDecoder(parse_constant=_no_constant)
