@@ -1,12 +1,13 @@
 """Seats: what the next guest finds of the one before it (nothing), and which seats are not used again."""
 
 from contextlib import closing
+from pathlib import Path
 
 import pytest
-from wasmtime import Engine, WasmtimeError
+from wasmtime import WasmtimeError
 from wasmtime.component import Component
 
-from curation.wasm.engine import new_store
+from curation.wasm.engine import new_engine, new_store
 from curation.wasm.guest import GuestEnd, Returned, Trapped, interrupted, run_seated
 from curation.wasm.limits import Limits
 from curation.wasm.seats import KEPT_BYTES, Seat, Seats
@@ -24,17 +25,14 @@ SPINNING = Script().ends_with("(loop $again (br $again)) unreachable")
 
 
 class Module:
-    """Opened from its bytes, and counted."""
+    """Compiled to a file."""
 
-    def __init__(self, wasm: bytes, digest: str = "sha256:1", size_bytes: int = 1000) -> None:
+    def __init__(self, folder: Path, wasm: bytes, digest: str = "sha256:1", size_bytes: int = 1000) -> None:
         self.digest = digest
         self.size_bytes = size_bytes
-        self.opened = 0
-        self._wasm = wasm
-
-    def open(self, engine: Engine) -> Component:
-        self.opened += 1
-        return Component(engine, self._wasm)
+        self.path = folder / digest.removeprefix("sha256:")
+        with new_engine() as engine, Component(engine, wasm) as component:
+            self.path.write_bytes(component.serialize())
 
 
 def run(seat: Seat, host: Echo | None = None) -> GuestEnd:
@@ -43,18 +41,18 @@ def run(seat: Seat, host: Echo | None = None) -> GuestEnd:
         return run_seated(store, seat, host or Echo(), "{}", Limits())
 
 
-def test_the_next_guest_has_a_memory_and_a_host_of_its_own() -> None:
-    seats, module, first, second = Seats(), Module(FRESH.ok({})), Echo(), Echo()
+def test_the_next_guest_has_a_memory_and_a_host_of_its_own(tmp_path: Path) -> None:
+    seats, module, first, second = Seats(), Module(tmp_path, FRESH.ok({})), Echo(), Echo()
     for host in (first, second):
         with seats.take(module) as seat:
             assert run(seat, host) == Returned(True, "{}")
-    assert module.opened == 1
+        module.path.unlink(missing_ok=True)  # it is open
     assert first.lines == second.lines == [("info", "hello")]
     seats.close()
 
 
-def test_two_guests_at_a_time_have_a_seat_each() -> None:
-    seats, module = Seats(), Module(FRESH.ok({}))
+def test_two_guests_at_a_time_have_a_seat_each(tmp_path: Path) -> None:
+    seats, module = Seats(), Module(tmp_path, FRESH.ok({}))
     with seats.take(module) as first, seats.take(module) as second:
         assert first.engine is not second.engine
         for seat in (first, second):
@@ -64,8 +62,13 @@ def test_two_guests_at_a_time_have_a_seat_each() -> None:
     assert len(seats) == 0
 
 
-def test_a_guest_that_was_interrupted_stops_no_other_and_its_seat_goes() -> None:
-    seats, spinning, other, watchdog = Seats(), Module(SPINNING), Module(FRESH.ok({}), "sha256:2"), Watchdog()
+def test_a_guest_that_was_interrupted_stops_no_other_and_its_seat_goes(tmp_path: Path) -> None:
+    seats, spinning, other, watchdog = (
+        Seats(),
+        Module(tmp_path, SPINNING),
+        Module(tmp_path, FRESH.ok({}), "sha256:2"),
+        Watchdog(),
+    )
     with seats.take(other) as seat:
         run(seat)
     with seats.take(spinning) as seat:
@@ -83,8 +86,8 @@ def test_a_guest_that_was_interrupted_stops_no_other_and_its_seat_goes() -> None
     seats.close()
 
 
-def test_a_seat_that_was_used_up_to_its_tick_serves_the_next_guest() -> None:
-    seats, module = Seats(), Module(FRESH.ok({}))
+def test_a_seat_that_was_used_up_to_its_tick_serves_the_next_guest(tmp_path: Path) -> None:
+    seats, module = Seats(), Module(tmp_path, FRESH.ok({}))
     with seats.take(module) as seat:
         run(seat)
     with seats.take(module) as seat:
@@ -94,8 +97,8 @@ def test_a_seat_that_was_used_up_to_its_tick_serves_the_next_guest() -> None:
 
 
 @pytest.mark.parametrize("end", ["trap", "error of ours"])
-def test_a_seat_whose_guest_did_not_return_is_not_used_again(end: str) -> None:
-    seats, module = Seats(), Module(Script().ends_with("unreachable"))
+def test_a_seat_whose_guest_did_not_return_is_not_used_again(tmp_path: Path, end: str) -> None:
+    seats, module = Seats(), Module(tmp_path, Script().ends_with("unreachable"))
     if end == "trap":
         with seats.take(module) as seat:
             assert isinstance(run(seat), Trapped)
@@ -105,26 +108,23 @@ def test_a_seat_whose_guest_did_not_return_is_not_used_again(end: str) -> None:
     assert len(seats) == 0
 
 
-def test_few_free_seats_are_kept_and_none_of_a_large_module() -> None:
+def test_few_free_seats_are_kept_and_none_of_a_large_module(tmp_path: Path) -> None:
     seats = Seats(most=2)
     for number in range(4):
-        with seats.take(Module(FRESH.ok({}), f"sha256:{number}")) as seat:
+        with seats.take(Module(tmp_path, FRESH.ok({}), f"sha256:{number}")) as seat:
             run(seat)
     assert len(seats) == 2
     seats.drop("sha256:3")
     assert len(seats) == 1
-    with seats.take(Module(FRESH.ok({}), "sha256:9", KEPT_BYTES + 1)) as seat:
+    with seats.take(Module(tmp_path, FRESH.ok({}), "sha256:9", KEPT_BYTES + 1)) as seat:
         run(seat)
     assert len(seats) == 1
     seats.close()
 
 
-def test_a_module_whose_artifact_is_gone_has_no_seat() -> None:
-    class Gone(Module):
-        def open(self, engine: Engine) -> Component:
-            raise WasmtimeError("no such file")
-
-    seats = Seats()
-    with pytest.raises(WasmtimeError, match="no such file"), seats.take(Gone(b"")) as seat:
+def test_a_module_whose_artifact_is_gone_has_no_seat(tmp_path: Path) -> None:
+    seats, module = Seats(), Module(tmp_path, FRESH.ok({}))
+    module.path.unlink()
+    with pytest.raises(WasmtimeError), seats.take(module) as seat:
         seat.open()
     assert len(seats) == 0
