@@ -302,11 +302,6 @@ class Loaded(Protocol):
         """Of its WebAssembly."""
         ...
 
-    @property
-    def size_bytes(self) -> int:
-        """Of its WebAssembly."""
-        ...
-
 
 class Modules(Protocol):
     """Compiled modules: `wasm.store.ModuleStore`."""

@@ -6,7 +6,7 @@ own: nothing of a guest stays behind in an engine. A seat whose guest was not se
 
 import threading
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final, Protocol
 
@@ -19,7 +19,7 @@ from curation.wasm.opening import open_artifact
 KEPT: Final = 4
 """Free seats that are kept."""
 KEPT_BYTES: Final = 4 << 20
-"""WebAssembly bytes of a module whose seats are kept. Of a large one the run takes longest, and the seat much room."""
+"""Of an artifact whose seats are kept. Of a large module the run takes longest, and a seat much room."""
 
 
 class Compiled(Protocol):
@@ -27,11 +27,6 @@ class Compiled(Protocol):
 
     @property
     def digest(self) -> str:
-        """Of its WebAssembly."""
-        ...
-
-    @property
-    def size_bytes(self) -> int:
         """Of its WebAssembly."""
         ...
 
@@ -46,7 +41,7 @@ class Seat:
 
     def __init__(self, module: Compiled) -> None:
         self.digest = module.digest
-        self.small = module.size_bytes <= KEPT_BYTES
+        self.small = False
         self.engine = new_engine()
         self._path = module.path
         self._component: Component | None = None
@@ -60,6 +55,8 @@ class Seat:
         """The module. Raises WasmtimeError if its artifact is gone."""
         if self._component is None:
             self._component = open_artifact(self.engine, self._path)
+            with suppress(OSError):  # it is gone since
+                self.small = self._path.stat().st_size <= KEPT_BYTES
         return self._component
 
     def seated(self, host: Host, log_fields: Mapping[str, object] | None) -> Linker:

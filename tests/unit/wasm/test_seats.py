@@ -1,5 +1,6 @@
 """Seats: what the next guest finds of the one before it (nothing), and which seats are not used again."""
 
+import os
 from contextlib import closing
 from pathlib import Path
 
@@ -27,9 +28,8 @@ SPINNING = Script().ends_with("(loop $again (br $again)) unreachable")
 class Module:
     """Compiled to a file."""
 
-    def __init__(self, folder: Path, wasm: bytes, digest: str = "sha256:1", size_bytes: int = 1000) -> None:
+    def __init__(self, folder: Path, wasm: bytes, digest: str = "sha256:1") -> None:
         self.digest = digest
-        self.size_bytes = size_bytes
         self.path = folder / digest.removeprefix("sha256:")
         with new_engine() as engine, Component(engine, wasm) as component:
             self.path.write_bytes(component.serialize())
@@ -116,7 +116,9 @@ def test_few_free_seats_are_kept_and_none_of_a_large_module(tmp_path: Path) -> N
     assert len(seats) == 2
     seats.drop("sha256:3")
     assert len(seats) == 1
-    with seats.take(Module(tmp_path, FRESH.ok({}), "sha256:9", KEPT_BYTES + 1)) as seat:
+    large = Module(tmp_path, FRESH.ok({}), "sha256:9")
+    os.truncate(large.path, KEPT_BYTES + 1)
+    with seats.take(large) as seat:
         run(seat)
     assert len(seats) == 1
     seats.close()
