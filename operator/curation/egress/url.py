@@ -109,17 +109,25 @@ def evaluated_request(
 
     Raises `EgressRefused` for a method that is not allowed, ValidationError for what an approval could not record.
     """
+    known = len(url.path) + len(url.query) <= _MAX_KNOWN
+    return (_made_before if known else _made)(url, canonical_method(method), module, digest, trigger)
+
+
+def _made(url: CanonicalURL, method: str, module: str, digest: str, trigger: Trigger) -> EvaluatedRequest:
     return EvaluatedRequest(
         module=module,
         module_digest=digest,
         trigger=trigger,
-        method=canonical_method(method),
+        method=method,
         scheme=url.scheme,
         host=url.host,
         port=url.port,
         path=url.path,
         query=url.query,
     )
+
+
+_made_before: Final = lru_cache(_KNOWN)(_made)
 
 
 def _plain(text: str) -> None:

@@ -258,6 +258,8 @@ _WORD: Final[TypeAdapter[_WordForm]] = TypeAdapter(_WordForm)
 _REQUEST: Final = TypeAdapter(_Request)
 _TAGGED: Final = get_args(outcome.Result) + get_args(seam.Word) + (seam.ExecutionRequest,)
 
+_SIMPLE: Final = frozenset({str, int, float, bool, dict, type(None)})
+
 F = TypeVar("F")
 
 
@@ -282,20 +284,28 @@ def word_of_wire(text: bytes) -> seam.Word:
 
 
 @cache
-def _names(kind: Any) -> tuple[str, ...]:
-    return tuple(each.name for each in fields(kind))
+def _shape(kind: Any) -> tuple[dict[str, str], tuple[str, ...]] | None:
+    """Of a dataclass what it begins with, and its fields; None of all else."""
+    if not is_dataclass(kind):
+        return None
+    tag = {"kind": kind.__name__} if issubclass(kind, _TAGGED) else {}
+    return tag, tuple(each.name for each in fields(kind))
 
 
 def _plain(value: Any) -> Any:
     """Dataclasses as their fields, those of a union with their kind; models as they are on every wire."""
+    kind = value.__class__
+    if kind in _SIMPLE:
+        return value
     if isinstance(value, Model):
         return value.to_wire()
     if isinstance(value, tuple):
         return [_plain(each) for each in value]
-    if not is_dataclass(value):
+    shape = _shape(kind)
+    if shape is None:
         return value
-    found = {name: _plain(getattr(value, name)) for name in _names(value.__class__)}
-    return {"kind": type(value).__name__, **found} if isinstance(value, _TAGGED) else found
+    tag, names = shape
+    return tag | {name: _plain(getattr(value, name)) for name in names}
 
 
 def _read(adapter: TypeAdapter[F], text: bytes) -> F:
