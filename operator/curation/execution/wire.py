@@ -284,12 +284,10 @@ def word_of_wire(text: bytes) -> seam.Word:
 
 
 @cache
-def _shape(kind: Any) -> tuple[dict[str, str], tuple[str, ...]] | None:
+def _shape(kind: type[Any]) -> tuple[dict[str, str], tuple[str, ...]] | None:
     """Of a dataclass what it begins with, and its fields; None of all else."""
-    if not is_dataclass(kind):
-        return None
     tag = {"kind": kind.__name__} if issubclass(kind, _TAGGED) else {}
-    return tag, tuple(each.name for each in fields(kind))
+    return (tag, tuple(each.name for each in fields(kind))) if is_dataclass(kind) else None
 
 
 def _plain(value: Any) -> Any:
