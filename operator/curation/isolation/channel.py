@@ -99,7 +99,8 @@ class Channel:
         self._queued = size
         if self._stalled_since is not None:
             return
-        if not soon:
+        # Trap: what waits for a turn counts as what the other end does not take; so little of it does.
+        if not soon or size > _BYTES_AT_ONCE or len(self._queue) >= _AT_ONCE:
             self._leave()
         elif not self._leaves_soon:
             self._leaves_soon = True

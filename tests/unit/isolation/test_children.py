@@ -349,6 +349,14 @@ async def test_what_may_leave_soon_leaves_by_itself_and_never_after_what_is_sent
     assert deaf.channel.stalled_seconds() == 0
 
 
+async def test_so_much_that_may_leave_soon_leaves_at_once_that_no_bound_is_reached_by_it(deaf: Deaf) -> None:
+    deaf.channel.send(Ask(number=0, payload=b"x" * 90_000), soon=True)
+    assert 0 < deaf.channel.queued_bytes < 90_000, "it has begun to leave"
+    for number in (1, 2):
+        deaf.channel.send(Ask(number=number, payload=b"x" * 40_000), soon=True)
+    assert await deaf.hears(2) == [0, 1, 2]
+
+
 async def test_many_frames_that_wait_arrive_whole_and_in_order(deaf: Deaf) -> None:
     deaf.fill()
     for number, size in enumerate((0, 5000, 70_000, 0, 10, 3000)):
