@@ -127,6 +127,7 @@ class ArtifactDir:
                 namespace=namespace,
             )
             # The record comes last: an artifact without one does not exist.
+            compiled.path.chmod(0o644)  # workers of another user open what they are handed; the folder is private
             compiled.path.replace(path)
         except BaseException:
             compiled.path.unlink(missing_ok=True)

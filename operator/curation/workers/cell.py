@@ -305,8 +305,17 @@ class Cell:
 _TAKEN: Final = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime"}
 
 
+def readable(path: Path) -> int:
+    """A descriptor of a file that a worker in another container, of another user, can read and not change.
+
+    Trap: a copy in memory would count as this process's, for each namespace, until the kernel ended it for that.
+    Raises OSError.
+    """
+    return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+
+
 def sealed(path: Path) -> int:
-    """A descriptor of a copy of a file that nobody can change. Blocking. Raises OSError."""
+    """A descriptor of a copy of a file, which a worker of the same user cannot change. Blocking. Raises OSError."""
     if sys.platform != "linux":
         return os.open(path, os.O_RDONLY)
     with path.open("rb") as file:

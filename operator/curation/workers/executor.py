@@ -31,7 +31,7 @@ from curation.wasm.module_errors import ModuleLoadError, ModuleUnreadable
 from curation.wasm.store import LoadedModule, ModuleStore
 from curation.workers.account import MemoryAccount
 from curation.workers.admission import admitted, artifact_bytes
-from curation.workers.cell import Cell, Settings, sealed
+from curation.workers.cell import Cell, Settings, readable, sealed
 from curation.workers.execution import Execution
 from curation.workers.learning import learn
 from curation.workers.need import Need
@@ -83,6 +83,7 @@ class WorkersExecutor(Ledger[Execution]):
         self._idle_seconds = idle_seconds
         self._nursery = nursery or Nursery(TEMPLATE)
         self._nursery_is_own = nursery is None
+        self._file = readable if self._nursery.apart else sealed
         self._account = account or MemoryAccount()
         self._account.end_idle = self._end_idle
         self._learning: asyncio.Task[None] | None = None
@@ -188,7 +189,7 @@ class WorkersExecutor(Ledger[Execution]):
             cell, file = await self._worker(execution), None
             if not cell.has(module.digest):
                 try:
-                    file = await asyncio.to_thread(sealed, module.artifact.path)
+                    file = await asyncio.to_thread(self._file, module.artifact.path)
                 except FileNotFoundError:  # others have taken its place in the store
                     self._store.forget(module.digest)
                     module = await self._module(request, execution.say)

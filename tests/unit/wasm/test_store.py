@@ -203,7 +203,8 @@ def test_the_folder_and_its_files_are_for_this_user_alone(tmp_path: Path) -> Non
     folder = tmp_path / "a" / "cache"
     keep(ArtifactDir(folder), digest_of(b"x"), b"compiled")
     assert folder.stat().st_mode & 0o777 == 0o700
-    assert {path.stat().st_mode & 0o777 for path in folder.iterdir()} == {0o600}
+    modes = {(path.suffix, path.stat().st_mode & 0o777) for path in folder.iterdir()}
+    assert modes == {(".cwasm", 0o644), (".json", 0o600)}, "workers of another user read what they are handed"
     assert len(list(folder.iterdir())) == 2
 
 

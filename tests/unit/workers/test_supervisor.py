@@ -18,7 +18,7 @@ from testing.operator_process import PROGRAM
 from tests.guests.wat import Script
 from tests.unit.execution.conftest import GENEROUS, Rig, ended, until
 from tests.unit.execution.conftest import rig as in_process
-from tests.unit.workers.rigs import end_of, environment, parent, with_workers, worker
+from tests.unit.workers.rigs import descriptors, end_of, environment, parent, with_workers, worker
 
 __all__ = ["in_process"]
 DONE = {"action": "Completed", "output": {}}
@@ -78,6 +78,9 @@ async def test_workers_of_a_supervisor_execute_and_have_nothing_of_its_environme
         for each in (pid, parent(pid), supervisor.pid):
             assert b"SECRET" not in environment(each)
         assert parent(parent(pid)) == supervisor.pid
+        module = rig.modules.get(heard.request.module.digest)
+        assert module is not None
+        assert str(module.artifact.path) in descriptors(pid), "the file itself: a copy would be the operator's memory"
         rig.peer.go_on.set()
         assert (await ended(heard)).result == Completed({})
     assert supervisor.end() == 0

@@ -7,7 +7,7 @@ import pytest
 
 from tests.guests.wat import Script
 from tests.unit.execution.conftest import Rig, ended
-from tests.unit.workers.rigs import environment, parent, worker
+from tests.unit.workers.rigs import descriptors, environment, parent, worker
 
 pytestmark = pytest.mark.skipif(
     not Path("/proc/self/environ").exists() or os.geteuid() != 0, reason="reads other processes in /proc as root"
@@ -33,10 +33,6 @@ async def test_a_worker_has_no_environment_and_no_descriptor_of_the_operators(
             assert not in_memory(each, SECRET.encode())
         rig.peer.go_on.set()
         await ended(heard)
-
-
-def descriptors(pid: int) -> set[str]:
-    return {str(each.readlink()) for each in Path(f"/proc/{pid}/fd").iterdir()}
 
 
 def in_memory(pid: int, text: bytes) -> bool:
