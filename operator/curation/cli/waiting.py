@@ -52,6 +52,8 @@ def _queued(known: Known) -> list[str]:
         case Reason.WAITING_FOR_CONFIG_MAP:
             return [f"what {sources_of(known)} names (see the message); the operator reads it again by itself"]
         case Reason.WAITING_FOR_SLOT:
+            if "memory" in status.message:
+                return ["memory of the workers (see the message): those runs to end that have it"]
             return ["a free slot: the operator runs as many modules as --max-concurrent-runs allows"]
         case Reason.WAITING_FOR_CLEANUP:
             count = plural(len(status.abandoned_runs), "earlier run")

@@ -169,6 +169,11 @@ class MemoryAccount:
         self._serve()
         self.on_limit()
 
+    def look_again(self) -> None:
+        """A worker may have become idle that `end_idle` could not end before."""
+        if self._waiting:
+            self._serve()
+
     def worker_started(self, namespace: str) -> None:
         """A worker of this namespace was started."""
         self._cells.setdefault(namespace, _Cell()).workers += 1

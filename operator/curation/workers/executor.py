@@ -132,6 +132,7 @@ class WorkersExecutor(Ledger[Execution]):
     def _forgotten(self, known: Execution) -> None:
         if known.cell is not None:
             known.cell.settled(known)
+            self._account.look_again()
 
     async def drain(self, grace: float) -> None:
         """See `seam.Executor`. No process is left."""

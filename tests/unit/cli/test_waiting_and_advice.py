@@ -130,6 +130,7 @@ Q, A = Phase.QUEUED, Phase.AWAITING_APPROVAL
         ),
         (known(Q, Reason.WAITING_FOR_MODULE), "CurationModule m to be Ready", "kubectl describe curationmodule m"),
         (known(Q, Reason.WAITING_FOR_SLOT), "a free slot", "watch build"),
+        (known(Q, Reason.WAITING_FOR_SLOT, message="It takes memory."), "memory of the workers", "watch build"),
         (known(Q, Reason.WAITING_FOR_CLEANUP), "clean-up: 0 earlier runs", "watch build"),
         (known(Q, Reason.SUSPENDED), "spec.suspend to become false", "resume build"),
         (known(Q, Reason.APPROVED), "its next attempt", "watch build"),

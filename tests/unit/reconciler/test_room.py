@@ -1,10 +1,12 @@
 """A job whose run has no room in the workers' memory waits before its run is claimed, and is woken when it has."""
 
+import asyncio
 import time
 from pathlib import Path
 
 from curation.api.job import Run
 from curation.lifecycle.outcome import Trigger
+from curation.reconciler.jobs import orders
 from curation.reconciler.jobs.room import Room
 from curation.workers.need import Need
 from tests.unit.reconciler.disconnected import NAMESPACE, Rig, disconnected, job, key, module_key, run_status
@@ -85,6 +87,33 @@ async def test_a_job_that_is_gone_waits_no_more(tmp_path: Path) -> None:
         rig.context.memory.release("taken")
         assert rig.taken() == []
         assert rig.context.memory.used == 0
+
+
+@in_virtual_time
+async def test_the_time_of_a_cancel_counts_when_there_is_memory_for_it_or_nobody_knows_when_there_will_be(
+    tmp_path: Path,
+) -> None:
+    async with disconnected(tmp_path) as rig:
+        account, begun = rig.context.memory, list[str]()
+        found = job(status=run_status("Submitted"))
+        assert found.status.run is not None
+        order = orders.cancel_orphan(orders.submit(key(), found, found.status.run), None)
+        account.set_limit(480 * MIB)
+        assert account.take("taken", NAMESPACE, Trigger.CANCEL, Need(480 * MIB), lambda: None)
+        waits = asyncio.create_task(rig.runs.cancel(order, lambda: begun.append("with memory")))
+        await asyncio.sleep(1)
+        assert (begun, account.waiting) == ([], 1)
+        account.release("taken")
+        assert (await waits).trigger is Trigger.CANCEL
+        assert begun == ["with memory"]
+
+        rig.context.memory.known = False
+        unknown = asyncio.create_task(rig.runs.cancel(order, lambda: begun.append("unknown")))
+        await asyncio.sleep(1)
+        assert begun == ["with memory", "unknown"]
+        unknown.cancel()
+        await asyncio.wait([unknown])
+        assert (account.waiting, account.used) == (0, 0)
 
 
 async def test_a_module_of_which_no_run_would_have_room_is_too_large_until_there_is_more(tmp_path: Path) -> None:

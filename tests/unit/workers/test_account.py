@@ -28,7 +28,7 @@ class World:
         self.account = MemoryAccount(None if mib is None else mib * MIB, known=known)
         self.called: list[str] = []
         self.ended: list[str] = []
-        self.account.end_idle = self._end_idle
+        self.account.end_idle = self.end_idle
         self._numbers = itertools.count()
 
     def ask(self, namespace: str, mib: int, trigger: Trigger = SUBMIT, digest: str = "", artifact: int = 0) -> str:
@@ -43,7 +43,8 @@ class World:
         need = Need(mib * MIB, digest, artifact * MIB)
         return self.account.take(ticket, namespace, trigger, need, lambda: self.called.append(ticket))
 
-    def _end_idle(self, namespace: str) -> bool:
+    def end_idle(self, namespace: str) -> bool:
+        """Whoever has the workers does so."""
         self.ended.append(namespace)
         return True
 
@@ -249,6 +250,21 @@ def test_idle_workers_end_for_those_that_wait_the_longest_idle_first_and_no_more
         idle.account.worker_ended(name)
     assert idle.called == [waiting]
     assert len(idle.ended) == ending
+
+
+def test_a_worker_that_cannot_be_ended_yet_is_asked_for_again() -> None:
+    world = World(100)
+    world.ask("done", 1)
+    world.account.worker_started("done")
+    world.account.release("done-Submit-0")
+    world.account.end_idle = lambda _: False
+    waiting = world.ask("b", 50)
+    assert world.waits(waiting)
+    world.account.end_idle = world.end_idle
+    world.account.look_again()
+    assert world.ended == ["done"]
+    world.account.worker_ended("done")
+    assert world.called == [waiting]
 
 
 def test_a_namespace_whose_worker_is_there_takes_no_second_one(idle: World) -> None:

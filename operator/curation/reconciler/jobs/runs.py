@@ -118,7 +118,10 @@ class Runs:
         self._executor.attach(attempt.execution, self._hear)
 
     async def cancel(self, order: Order, on_begin: Callable[[], None] = lambda: None) -> Report:
-        """Execute a Cancel order. The fence does not stop it. `on_begin`: there is memory for it, and it begins."""
+        """Execute a Cancel order. The fence does not stop it.
+
+        `on_begin` says that its time counts, once or more: there is memory for it, or nobody knows when there will be.
+        """
         attempt, ended = self.begin(order), asyncio.get_running_loop().create_future()
 
         def end(_: Attempt, report: Report) -> None:
@@ -127,6 +130,8 @@ class Runs:
 
         try:
             need = self._modules.takes(order.key.namespace, order.module, order.digest)
+            if not self._context.memory.known:
+                on_begin()  # workers may never come, and a deletion must not wait for them for ever
             await admitted(self._context.memory, attempt.execution, order.key.namespace, order.trigger, need)
             on_begin()
             self._execute(attempt, end)
