@@ -2,10 +2,15 @@
 
 import asyncio
 import json
+from atexit import register
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
+from shutil import copy2, rmtree
+from tempfile import mkdtemp
 from typing import Any
 
 from curation.api.job import CurationJob
@@ -138,7 +143,11 @@ async def disconnected(
     clock = ServerClock(wall=lambda: EPOCH, monotonic=elapsed)
     metrics, book = Metrics(), PolicyBook()
     connection = await connect(environ={"KUBECONFIG": str(kubeconfig)}, clock=clock)
-    store = ModuleStore()
+    modules = folder / "compiled-modules"
+    modules.mkdir(mode=0o700)
+    for each in compiled().iterdir():
+        copy2(each, modules)
+    store = ModuleStore(modules)
     try:
         api, writer = ClusterAPI(connection), Writer(connection)
         queue: WorkQueue[Key] = WorkQueue(metrics, elapsed)
@@ -161,6 +170,25 @@ async def disconnected(
     finally:
         await store.close()
         await connection.close()
+
+
+@cache
+def compiled() -> Path:
+    """A folder with the compiled module that the operator ships.
+
+    Trap: in virtual time the time that a compiler may take is over at once.
+    """
+    folder = Path(mkdtemp(prefix="curation-test-modules-"))
+    register(rmtree, folder)
+
+    async def compile_it() -> None:
+        store = ModuleStore(folder)
+        await store.load_builtin("build-session-message-v1")
+        await store.close()
+
+    with ThreadPoolExecutor(1) as thread:
+        thread.submit(asyncio.run, compile_it()).result()
+    return folder
 
 
 async def judged_here(namespace: str, ask: Ask) -> list[Verdict]:
