@@ -1,8 +1,9 @@
 """What could not be written is tried again ever less often, and meanwhile nothing is done twice for it."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from curation.reconciler.runtime.job_index import JobIndex
 from curation.reconciler.runtime.key import Key
 from tests.unit.lifecycle.builders import request
 from tests.unit.reconciler.disconnected import DIGEST, Rig, carried, disconnected, document, job, key, run_status
-from tests.unit.reconciler.virtual_time import in_virtual_time
+from tests.unit.reconciler.virtual_time import in_virtual_time, now
 
 RUN = "uid-job.g1.a1"
 HALF_A_MINUTE = 30.0
@@ -132,7 +133,7 @@ async def test_what_a_job_has_abandoned_is_cleaned_though_its_writes_are_refused
     async with disconnected(tmp_path) as rig:
         cancelled: list[str] = []
 
-        async def cancel(order: Order) -> Report:
+        async def cancel(order: Order, _begun: Callable[[], None]) -> Report:
             cancelled.append(order.run.id)
             return Report(order.trigger, order.run, Cancelled())
 
@@ -153,6 +154,33 @@ async def test_what_a_job_has_abandoned_is_cleaned_though_its_writes_are_refused
         assert cancelled == [RUN]
 
 
+@in_virtual_time
+async def test_a_fault_of_our_own_in_a_cancel_is_tried_again_with_backoff_like_any_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with disconnected(tmp_path) as rig:
+        tries: list[float] = []
+
+        async def cancel(order: Order, _begun: Callable[[], None]) -> Report:
+            tries.append(now())
+            if len(tries) < 4:
+                raise AttributeError("a fault")
+            return Report(order.trigger, order.run, Cancelled())
+
+        async def write_status(*_: object) -> Refused:
+            return Refused(403, "Forbidden", "quota")
+
+        monkeypatch.setattr(rig.runs, "cancel", cancel)
+        monkeypatch.setattr(rig.context, "write_status", write_status)
+        since = "2025-12-31T23:00:00Z"
+        abandoned = {"id": RUN, "module": {"name": "m", "digest": DIGEST}, "since": since}
+        async with working(rig, document(status=status("Completed", phaseSince=since, abandonedRuns=[abandoned]))):
+            await asyncio.sleep(10 * HALF_A_MINUTE)
+        assert len(tries) == 4
+        assert all(later - earlier > 0.1 for earlier, later in pairwise(tries))
+        assert "AttributeError: a fault" in caplog.text
+
+
 @pytest.mark.parametrize("landed", [True, False])
 @in_virtual_time
 async def test_a_write_that_moves_no_phase_is_made_once_though_its_answer_is_lost(
@@ -165,7 +193,7 @@ async def test_a_write_that_moves_no_phase_is_made_once_though_its_answer_is_los
         before = document(status=status("Completed", phaseSince=since, abandonedRuns=[abandoned]))
         written: list[Any] = []
 
-        async def cancel(order: Order) -> Report:
+        async def cancel(order: Order, _begun: Callable[[], None]) -> Report:
             return Report(order.trigger, order.run, Cancelled())
 
         async def write_status(_key: Key, version: int, _old: object, new: Any) -> WriteAnswer:

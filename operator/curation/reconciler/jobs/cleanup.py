@@ -171,12 +171,22 @@ class Cleanup:
                 if job.metadata.deletion_timestamp is not None:
                     self._context.wake(key)  # to note when it is over
 
-            async with self._turns.turn(key.namespace):
-                report = await self._runs.cancel(order, begun)
+            report = await self._cancel(order, begun)
             self._conclude(key, job, entry, report, progress, lost=await self._lost_for_good(order, job, report))
         finally:
             progress.task = None
             self._context.wake(key)
+
+    async def _cancel(self, order: Order, begun: Callable[[], None]) -> Report:
+        """One try, in a turn of its namespace. A fault of our own is a failed one: the next comes after a while."""
+        async with self._turns.turn(order.key.namespace):
+            try:
+                return await self._runs.cancel(order, begun)
+            except Exception as error:
+                log.exception("run %s could not be cancelled", order.run.id, extra=order.log_fields)
+                begun()
+                message = f"the operator failed to cancel it: {type(error).__name__}: {error}"
+                return Report(order.trigger, order.run, Failed(FailureClass.MODULE_UNAVAILABLE, message))
 
     async def _lost_for_good(self, order: Order, job: CurationJob, report: Report) -> bool:
         """Whether the namespace terminates and has taken with it what this Cancel needs: no retry can help.
@@ -257,8 +267,7 @@ class Cleanup:
             started = started or self._context.clock.now()
 
         while True:
-            async with self._turns.turn(order.key.namespace):
-                report = await self._runs.cancel(order, begun)
+            report = await self._cancel(order, begun)
             if isinstance(report.result, Cancelled):
                 log.info("what run %s had created is cancelled", order.run.id, extra=order.log_fields)
                 return
