@@ -144,7 +144,7 @@ async def disconnected(
     metrics, book = Metrics(), PolicyBook()
     connection = await connect(environ={"KUBECONFIG": str(kubeconfig)}, clock=clock)
     modules = folder / "compiled-modules"
-    modules.mkdir(mode=0o700)
+    modules.mkdir(mode=0o700, exist_ok=True)  # of another rig of the same test
     for each in compiled().iterdir():
         copy2(each, modules)
     store = ModuleStore(modules)
