@@ -34,6 +34,8 @@ from curation.reconciler.runtime.key import Key
 from curation.reconciler.runtime.metrics import Metrics
 from curation.reconciler.runtime.result import NOTHING, Result, carry_out
 from curation.reconciler.runtime.settings import Settings
+from curation.wasm.limits import Limits
+from curation.workers.need import Need
 from tests.models.cleaning import cleanup
 from tests.models.connection import ModelConnection
 from tests.models.documents import DIGEST, KEY, NAME, NAMESPACE, WALL, Document, parse, placed
@@ -310,6 +312,7 @@ def _modules() -> Any:
         state=lambda namespace, name: state,
         fresh=lambda namespace, name: True,
         build=lambda namespace, name, digest: built,
+        takes=lambda namespace, name, digest: Need.of(Limits(), digest, 0),
         wall_seconds=lambda namespace, name: WALL.total_seconds(),
         forget=lambda key: None,
     )
