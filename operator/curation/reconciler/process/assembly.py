@@ -57,7 +57,6 @@ def assemble(
     index = JobIndex(metrics)
     in_use = InUse(context, index)
     modules = ModuleReconciler(context, store, in_use, puller)
-    context.memory.on_limit = modules.limits_changed
     memories = Memories()
     executor = executor_of(RunSupplies(modules, ModuleCredentials(context.api)))
     runs = Runs(context, memories, executor, modules)

@@ -212,6 +212,7 @@ class Process:
         log.info("serving /healthz, /readyz and /metrics on %s", server.url, extra={"url": server.url})
 
         work = assemble(context, executor_of, store, puller, health, checkers)
+        context.memory.on_limit = lambda: work.modules.limits_changed() if self._working else None
         self._on_trust = work.executor.renew_trust
         plan.add("executor", lambda: work.executor.drain(GRACE_SECONDS))
         plan.add("checkers", work.policies.judging.close)
