@@ -36,7 +36,7 @@ print(json.dumps({
     "uid": os.getuid(),
     "loaded": [name for name in ("cedarpy", "wasmtime") if name in maps],
     "token": any(pathlib.Path("/").glob("var/run/secrets/**/token")),
-    "workers": [line for line in lines if "curation-operator workers" in line or "isolation.entry" in line],
+    "workers": [line for line in lines if "curation-operator workers" in line or "curation.workers" in line],
 }))
 """
 
