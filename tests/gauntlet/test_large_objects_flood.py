@@ -14,6 +14,7 @@ import pytest
 
 from testing.admin_client import AdminClient
 from tests.harness.leases import election
+from tests.harness.neighbours import another_namespace
 from tests.harness.world import JOBS, World
 
 ROOT = Path(__file__).parents[2]
@@ -23,19 +24,6 @@ ANNOTATIONS = 3
 """Of each job: 54 in all."""
 EVIDENT = 5
 """Jobs of another namespace that are timed while a flood is on."""
-
-
-@asynccontextmanager
-async def another_namespace(world: World, suffix: str) -> AsyncIterator[AdminClient]:
-    name = f"{world.namespace}-{suffix}"
-    body = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}
-    code, answer = await world.cluster.request("POST", "/api/v1/namespaces", body)
-    assert code == 201, answer
-    async with AdminClient(world.cluster.connection, name) as cluster:
-        try:
-            yield cluster
-        finally:
-            await world.cluster.request("DELETE", f"/api/v1/namespaces/{name}")
 
 
 @asynccontextmanager
