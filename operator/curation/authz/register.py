@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from curation.authz.check_result import PolicyCheck
-from curation.authz.grant import Grant, ended_key
+from curation.authz.grant import Grant
 from curation.authz.source import Source
 
 PolicyListener = Callable[[str | None], None]
@@ -115,10 +115,6 @@ class PolicyRegister:
         self._changed(namespace)
         self._drop_if_empty(namespace)
         self._notify(namespace)
-
-    def remove_ended_grant(self, namespace: str, name: str) -> None:
-        """Take a grant that counts for Cancel alone out of force, by its name."""
-        self.remove_grant(namespace, ended_key(name))
 
     def revision(self, namespace: str) -> int:
         """Rises whenever what is in force in the namespace may have changed, but not when a grant expires."""

@@ -10,7 +10,7 @@ import itertools
 import json
 import logging
 import signal
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, Final, cast
 
 from curation.authz.check_result import CheckReason, PolicyCheck
@@ -30,7 +30,7 @@ from curation.checking.questions import (
     PolicyJudged,
     WriteGrant,
 )
-from curation.checking.verdict import Question, Verdict, questions_to_wire, verdict_of_wire
+from curation.checking.verdict import Asked, Question, Verdict, questions_to_wire, verdict_of_wire
 from curation.isolation.child import Child
 from curation.isolation.frames import Frame, FrameRefused
 from curation.isolation.hardening import Hardening
@@ -57,12 +57,19 @@ EVERYWHERE: Final = ""
 """The namespace of what counts in all: it comes before every other."""
 
 
+_RETRY_SECONDS: Final = (0.2, 0.5, 1.0, 2.0, 5.0)
+
+
 class CheckerLost(OSError):
     """No answer, and not for what was asked: no process could be started, or somebody has killed it. Ask again."""
 
 
-class _Refused(Exception):
-    """It is not asked at all, for this."""
+def retry_seconds(tries: int) -> float:
+    """After how long to ask again when so many tries have had no answer.
+
+    Never long: the container that checkers are started in may be still to come.
+    """
+    return _RETRY_SECONDS[min(tries, len(_RETRY_SECONDS)) - 1]
 
 
 class _Ended(Exception):
@@ -108,43 +115,37 @@ class Checkers:
         check = PolicyCheck(answer.valid, answer.count, cast(CheckReason, answer.reason), answer.message)
         return PolicyJudgement(check, answer.warnings)
 
-    async def authorize(
-        self, namespace: str, ask: Callable[[], tuple[bytes, Sequence[Question], int, float]]
-    ) -> list[Verdict]:
+    async def authorize(self, namespace: str, ask: Callable[[], Asked]) -> list[Verdict]:
         """Verdicts on waiting requests of a namespace: on the first of them, on one at least. Raises CheckerLost.
 
-        `ask` is called when it is the namespace's turn: what counts there (see `verdict.set_to_wire`), the questions,
-        the revision of what counts, and the server's Unix time.
+        `ask` is called when it is the namespace's turn.
         """
         questions, revision, most = list[Question](), 0, MAX_QUESTIONS
 
-        def question(number: int) -> Authorize:
+        def question(number: int) -> Authorize | str:
             nonlocal questions, revision
-            counts, wanted, revision, now = ask()
-            questions = list(wanted[:most])
+            asked = ask()
+            questions, revision = list(asked.questions[:most]), asked.revision
             if not questions:
-                raise _Refused("has been given up")
-            asked = questions_to_wire(questions)
-            while len(asked) > MAX_QUESTIONS_BYTES and len(questions) > 1:
+                return "has been given up"
+            wire = questions_to_wire(questions)
+            while len(wire) > MAX_QUESTIONS_BYTES and len(questions) > 1:
                 del questions[len(questions) // 2 :]
-                asked = questions_to_wire(questions)
-            if len(counts) > MAX_SET_BYTES:
-                raise _Refused(f"takes in more than {MAX_SET_BYTES >> 20} MiB of policies and grants")
+                wire = questions_to_wire(questions)
+            if asked.counts is None or len(asked.counts) > MAX_SET_BYTES:
+                return f"takes in more than {MAX_SET_BYTES >> 20} MiB of policies and grants"
             return Authorize(
                 number=number,
                 namespace=namespace,
-                now=now,
-                set_bytes=len(counts),
+                now=asked.now,
+                set_bytes=len(asked.counts),
                 cpu_seconds=CPU_SECONDS,
                 enough_seconds=ENOUGH_SECONDS,
-                payload=counts + asked,
+                payload=asked.counts + wire,
             )
 
         while True:
-            try:
-                answer = await self._in_turn(namespace, question)
-            except _Refused as refused:
-                answer = str(refused)
+            answer = await self._in_turn(namespace, question)
             if not isinstance(answer, str):
                 assert isinstance(answer, Authorized), "the checker answers what it is asked"
                 read = json.loads(answer.payload)[: len(questions)]
@@ -178,13 +179,19 @@ class Checkers:
         self._turns.close()
         await asyncio.gather(*(checker.close() for checker in list(self._all)))
 
-    async def _in_turn(self, namespace: str, question: Callable[[int], Frame]) -> Frame | str:
-        """The answer, once it is the namespace's turn; or what is wrong with what was asked, after its name."""
+    async def _in_turn(self, namespace: str, question: Callable[[int], Frame | str]) -> Frame | str:
+        """The answer, once it is the namespace's turn; or what is wrong with what was asked, after its name.
+
+        `question` may say so itself, and then nobody is asked.
+        """
         async with self._turns.turn(namespace):
             for last in (False, True):
                 number = next(self._numbers)
+                asked = question(number)
+                if isinstance(asked, str):
+                    return asked
                 try:
-                    return await self._asked(number, question(number))
+                    return await self._asked(number, asked)
                 except _Ended as error:
                     if (refusal := _refusal(error.end, last=last)) is not None:
                         return refusal

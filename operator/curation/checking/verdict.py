@@ -4,16 +4,19 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 from curation.api.approval import EvaluatedRequest
-from curation.authz.check_result import CheckReason, PolicyCheck
+from curation.authz.check_result import PolicyCheck
 from curation.authz.decision import CallContext, Decision
 from curation.authz.grant import grant_of_wire, grant_to_wire
 from curation.authz.register import CLUSTER, InForce, PolicyRegister
 from curation.authz.source import Source
 
 Json = dict[str, Any]
+
+MAX_REASON: Final = 4096
+"""Characters of a reason."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +52,19 @@ class Verdict:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """Questions about requests of one namespace, and what they are to be judged by."""
+
+    counts: bytes | None
+    """All that counts there: see `set_to_wire`. None: more than a checker takes."""
+    questions: Sequence[Question]
+    revision: int
+    """Of what counts."""
+    now: float
+    """The server's Unix time."""
+
+
 def set_to_wire(register: PolicyRegister, namespace: str) -> bytes:
     """All that counts in a namespace, for a checker."""
     of = {"namespace": register.in_force(namespace), "cluster": register.in_force(CLUSTER)}
@@ -60,7 +76,7 @@ def put_set(register: PolicyRegister, namespace: str, wire: bytes) -> None:
     read = json.loads(wire)
     for place, found in ((namespace, read["namespace"]), (CLUSTER, read["cluster"])):
         for name, policy in found["policies"].items():
-            check = PolicyCheck(True, policy["count"], _VALID, "")
+            check = PolicyCheck(True, policy["count"], "Valid", "")
             ways = {"cancel_only": policy["cancelOnly"], "forbids_only": policy["forbidsOnly"]}
             register.put_checked(place, name, policy["cedar"], check, **ways)
         for name, flaw in found["flaws"].items():
@@ -102,11 +118,6 @@ def verdict_of_wire(question: Question, revision: int, read: Json) -> Verdict:
     if not isinstance(read["allowed"], bool) or not isinstance(read["decided"], bool):
         raise TypeError("neither yes nor no")
     return Verdict(question, revision, read["allowed"], str(read["reason"])[:MAX_REASON], read["decided"], *times)
-
-
-MAX_REASON = 4096
-"""Characters of a reason."""
-_VALID: CheckReason = "Valid"
 
 
 def _in_force(found: InForce) -> Json:

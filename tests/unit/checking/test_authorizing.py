@@ -1,8 +1,10 @@
 """Requests that wait, judged by a real checker: as the gate would judge them here, and within bounds."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
+from copy import copy
 from datetime import UTC, datetime, timedelta
+from functools import partial
 
 import pytest
 
@@ -16,7 +18,7 @@ from curation.authz.grant_text import grant_text
 from curation.checking import checkers as under_test
 from curation.checking.checkers import Checkers
 from curation.checking.questions import MAX_SET_BYTES
-from curation.checking.verdict import Question, Verdict, set_to_wire
+from curation.checking.verdict import Asked, Question, Verdict, set_to_wire
 
 NOW = datetime(2030, 1, 2, 3, 4, 5, 678900, UTC)
 REQUEST = EvaluatedRequest(
@@ -47,8 +49,8 @@ async def checkers() -> AsyncIterator[Checkers]:
 
 
 async def judged(checkers: Checkers, book: PolicyBook, *questions: Question) -> list[Verdict]:
-    def ask() -> tuple[bytes, Sequence[Question], int, float]:
-        return set_to_wire(book, "ns"), questions, book.revision("ns"), NOW.timestamp()
+    def ask() -> Asked:
+        return Asked(set_to_wire(book, "ns"), questions, book.revision("ns"), NOW.timestamp())
 
     async with asyncio.timeout(120):
         return await checkers.authorize("ns", ask)
@@ -107,13 +109,12 @@ async def test_of_questions_that_take_long_some_are_answered_and_the_others_wait
 
 
 async def test_a_set_that_is_too_large_is_not_sent_and_denies(checkers: Checkers) -> None:
-    def ask() -> tuple[bytes, Sequence[Question], int, float]:
-        return b" " * (MAX_SET_BYTES + 1), [question(), question(OTHER)], 7, 0.0
-
-    (verdict,) = await checkers.authorize("ns", ask)
-    assert (verdict.allowed, verdict.decided, verdict.revision) == (False, True, 7)
-    assert "more than 8 MiB of policies and grants" in verdict.reason
-    assert await checkers.authorize("ns", lambda: (b"", [], 1, 0.0)) == []
+    for counts in (b" " * (MAX_SET_BYTES + 1), None):
+        asked = Asked(counts, [question(), question(OTHER)], 7, 0.0)
+        (verdict,) = await checkers.authorize("ns", partial(copy, asked))
+        assert (verdict.allowed, verdict.decided, verdict.revision) == (False, True, 7)
+        assert "more than 8 MiB of policies and grants" in verdict.reason
+    assert await checkers.authorize("ns", lambda: Asked(b"", [], 1, 0.0)) == []
 
 
 async def test_a_decision_that_takes_too_much_is_a_denial_of_that_request_alone(

@@ -18,7 +18,7 @@ from curation.authz.book import PolicyBook
 from curation.authz.grant import Grant
 from curation.authz.grant_text import grant_text
 from curation.checking.authorization import authorize
-from curation.checking.verdict import Verdict, questions_of_wire, questions_to_wire, verdict_of_wire
+from curation.checking.verdict import Asked, Verdict, questions_of_wire, questions_to_wire, verdict_of_wire
 from curation.cluster.api import ClusterAPI
 from curation.cluster.clock import ServerClock
 from curation.cluster.connection import connect
@@ -40,7 +40,7 @@ from curation.reconciler.runtime.metrics import Metrics
 from curation.reconciler.runtime.queue import WorkQueue
 from curation.reconciler.runtime.result import Result, carry_out
 from curation.reconciler.runtime.settings import Settings
-from curation.reconciler.runtime.verdicts import Ask, Verdicts
+from curation.reconciler.runtime.verdicts import Verdicts
 from curation.reconciler.sources.in_use import InUse
 from curation.reconciler.sources.module_credentials import ModuleCredentials
 from curation.reconciler.sources.modules import ModuleReconciler
@@ -191,12 +191,14 @@ def compiled() -> Path:
     return folder
 
 
-async def judged_here(namespace: str, ask: Ask) -> list[Verdict]:
+async def judged_here(namespace: str, ask: Callable[[], Asked]) -> list[Verdict]:
     """What a checker does, in this process."""
-    counts, questions, revision, now = ask()
-    asked = questions_of_wire(questions_to_wire(questions))
-    read = authorize(namespace, counts, asked, datetime.fromtimestamp(now, UTC), 60)
-    return [verdict_of_wire(question, revision, each) for question, each in zip(questions, read, strict=True)]
+    asked = ask()
+    assert asked.counts is not None
+    questions, now = questions_of_wire(questions_to_wire(asked.questions)), datetime.fromtimestamp(asked.now, UTC)
+    read = authorize(namespace, asked.counts, questions, now, 60)
+    pairs = zip(asked.questions, read, strict=True)
+    return [verdict_of_wire(question, asked.revision, each) for question, each in pairs]
 
 
 async def text_here(grant: Grant) -> str:

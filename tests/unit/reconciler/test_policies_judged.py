@@ -12,7 +12,6 @@ from curation.checking import checkers as checkers_module
 from curation.checking.checkers import Checkers
 from curation.cluster.resources import CLUSTER_POLICIES, JOBS, POLICIES
 from curation.reconciler.runtime.key import Key
-from curation.reconciler.sources import judging
 from curation.reconciler.sources.judging import HOLD_SECONDS, MAX_WAITING
 from curation.reconciler.sources.policies import PolicyReconciler
 from tests.unit.reconciler.disconnected import Rig, disconnected
@@ -96,7 +95,7 @@ def texts(book: PolicyRegister, namespace: str | None) -> dict[str, str]:
 @pytest.fixture
 async def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[World]:
     monkeypatch.setattr(checkers_module, "_TARGET", "tests.peers.checkers:main")
-    monkeypatch.setattr(judging, "_RETRY_SECONDS", (0.01,))
+    monkeypatch.setattr(checkers_module, "_RETRY_SECONDS", (0.01,))
     checkers = Checkers()
     made = World()
     async with disconnected(tmp_path, monotonic=lambda: made.now) as rig:

@@ -1,7 +1,7 @@
 """Verdicts that are looked up, asked for in the background, and count while they are the present ones."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -10,8 +10,8 @@ from curation.api.names import Trigger
 from curation.authz.decision import CallContext
 from curation.checking.checkers import CheckerLost
 from curation.checking.questions import MAX_QUESTIONS
-from curation.checking.verdict import Question, Verdict
-from curation.reconciler.runtime.verdicts import Ask, Verdicts
+from curation.checking.verdict import Asked, Question, Verdict
+from curation.reconciler.runtime.verdicts import Verdicts
 from tests.unit.reconciler.disconnected import NAMESPACE, Rig, disconnected, judged_here, key
 from tests.unit.reconciler.test_grants import SUBMIT
 from tests.unit.reconciler.virtual_time import in_virtual_time
@@ -29,7 +29,7 @@ class Judged:
         self.go_on.set()
         self.lost = 0
 
-    async def __call__(self, namespace: str, ask: Ask) -> list[Verdict]:
+    async def __call__(self, namespace: str, ask: Callable[[], Asked]) -> list[Verdict]:
         if self.lost:
             self.lost -= 1
             raise CheckerLost("no checker can be started")
@@ -37,10 +37,8 @@ class Judged:
         await self.go_on.wait()
         return verdicts
 
-    def _note(
-        self, asked: tuple[bytes, Sequence[Question], int, float]
-    ) -> tuple[bytes, Sequence[Question], int, float]:
-        self.asked.append(asked[1])
+    def _note(self, asked: Asked) -> Asked:
+        self.asked.append(asked.questions)
         return asked
 
 

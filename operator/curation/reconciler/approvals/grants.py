@@ -7,7 +7,7 @@ from typing import Final
 from curation.api.approval import ApprovalDecision, CurationApproval
 from curation.api.names import ConditionType
 from curation.api.reading import Unreadable
-from curation.authz.grant import Grant
+from curation.authz.grant import Grant, ended_key
 from curation.cluster.cache import Stored
 from curation.cluster.resources import APPROVALS
 from curation.lifecycle import conditions
@@ -110,7 +110,7 @@ class Grants:
         if now < kept.at_most and (now < kept.at_least or self._jobs.may_own_sessions(key.namespace)):
             return Result(after=CHECK_AGAIN_SECONDS)
         del self._kept[key]
-        self._context.book.remove_ended_grant(key.namespace, key.name)
+        self._context.book.remove_grant(key.namespace, ended_key(key.name))
         return NOTHING
 
 

@@ -6,32 +6,31 @@ holds a job. Where there is none the question is asked, and the job is woken by 
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Sequence
-from typing import Final, Protocol
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
 
 from curation.authz.register import CLUSTER, PolicyRegister
-from curation.checking.checkers import CheckerLost
+from curation.checking.checkers import CheckerLost, retry_seconds
 from curation.checking.questions import MAX_QUESTIONS, MAX_SET_BYTES
-from curation.checking.verdict import Question, Verdict, set_to_wire
+from curation.checking.verdict import Asked, Question, Verdict, set_to_wire
 from curation.cluster.clock import ServerClock
 from curation.reconciler.runtime.key import Key
 from curation.reconciler.runtime.queue import WorkQueue
 
 log = logging.getLogger(__name__)
 
-_RETRY_SECONDS: Final = (0.2, 0.5, 1.0, 2.0, 5.0)
-_TOO_MUCH: Final = b" " * (MAX_SET_BYTES + 1)
-"""What is sent nowhere, since it is over the bound."""
-
-Ask = Callable[[], tuple[bytes, Sequence[Question], int, float]]
+Judge = Callable[[str, Callable[[], Asked]], Awaitable[list[Verdict]]]
+"""See `Checkers.authorize`."""
 
 
-class Judge(Protocol):
-    """See `Checkers.authorize`."""
+@dataclass(slots=True)
+class _Line:
+    """What is asked in one namespace."""
 
-    def __call__(self, namespace: str, ask: Ask, /) -> Awaitable[list[Verdict]]:
-        """Verdicts on the first of the questions. Raises CheckerLost."""
-        ...
+    wanted: dict[Key, Question] = field(default_factory=dict)
+    work: asyncio.Task[None] | None = None
+    counts: tuple[int, bytes | None] | None = None
+    """The revision of what counts, and all that, as it was sent last."""
 
 
 class Verdicts:
@@ -43,8 +42,7 @@ class Verdicts:
         self._queue = queue
         self._judge = judge
         self._known: dict[Key, Verdict] = {}
-        self._wanted: dict[str, dict[Key, Question]] = {}
-        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._lines: dict[str, _Line] = {}
         self._closed = False
 
     def of(self, key: Key, question: Question) -> Verdict | None:
@@ -56,35 +54,37 @@ class Verdicts:
         """The answer; None if it is not known: then the job is woken by it."""
         known = self.of(key, question)
         if known is None and not self._closed:
-            self._wanted.setdefault(key.namespace, {})[key] = question
-            if key.namespace not in self._tasks:
-                work = self._work(key.namespace)
-                self._tasks[key.namespace] = asyncio.create_task(work, name=f"judge what waits in {key.namespace}")
+            line = self._lines.setdefault(key.namespace, _Line())
+            line.wanted[key] = question
+            if line.work is None:
+                work = self._work(key.namespace, line)
+                line.work = asyncio.create_task(work, name=f"judge what waits in {key.namespace}")
         return known
 
     def forget(self, key: Key) -> None:
         """The job waits for nothing any more."""
         self._known.pop(key, None)
-        self._wanted.get(key.namespace, {}).pop(key, None)
+        if (line := self._lines.get(key.namespace)) is not None:
+            line.wanted.pop(key, None)
 
     async def close(self) -> None:
         """Ask nothing more."""
         self._closed = True
-        tasks = list(self._tasks.values())
+        tasks = [line.work for line in self._lines.values() if line.work is not None]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _work(self, namespace: str) -> None:
+    async def _work(self, namespace: str, line: _Line) -> None:
         tries = 0
         try:
-            while self._wanted[namespace]:
+            while line.wanted:
                 try:
-                    await self._judged(namespace)
+                    await self._judged(namespace, line)
                     tries = 0
                 except Exception as error:
-                    seconds = _RETRY_SECONDS[min(tries, len(_RETRY_SECONDS) - 1)]
                     tries += 1
+                    seconds = retry_seconds(tries)
                     said = f"what waits in namespace {namespace} is not judged yet, and is tried again in {seconds:g} s"
                     if isinstance(error, CheckerLost):
                         log.error("%s: %s", said, error)
@@ -92,18 +92,17 @@ class Verdicts:
                         log.exception(said)
                     await asyncio.sleep(seconds)
         finally:
-            del self._wanted[namespace], self._tasks[namespace]
+            del self._lines[namespace]
 
-    async def _judged(self, namespace: str) -> None:
-        wanted, asked = self._wanted[namespace], list[Key]()
+    async def _judged(self, namespace: str, line: _Line) -> None:
+        wanted, keys = line.wanted, list[Key]()
 
-        def ask() -> tuple[bytes, Sequence[Question], int, float]:
-            asked[:] = list(wanted)[:MAX_QUESTIONS]
-            counts = self._counts(namespace) if asked else b""
-            revision = self._register.revision(namespace)
-            return counts, [wanted[key] for key in asked], revision, self._clock.now().timestamp()
+        def ask() -> Asked:
+            keys[:] = list(wanted)[:MAX_QUESTIONS]
+            revision, counts = self._counts(namespace, line)
+            return Asked(counts, [wanted[key] for key in keys], revision, self._clock.now().timestamp())
 
-        for key, verdict in zip(asked, await self._judge(namespace, ask), strict=False):
+        for key, verdict in zip(keys, await self._judge(namespace, ask), strict=False):
             if wanted.get(key) != verdict.question:
                 continue  # it asks something else now, or nothing
             if verdict.revision != self._register.revision(namespace):
@@ -113,9 +112,14 @@ class Verdicts:
             self._known[key] = verdict
             self._queue.add(key)
 
-    def _counts(self, namespace: str) -> bytes:
-        """What counts there, for a checker. Trap: measured first, since making one text of it takes its time here."""
-        sources = [source for place in (namespace, CLUSTER) for source in self._register.policies(place)]
-        if sum(len(source.given) for source in sources) > MAX_SET_BYTES:
-            return _TOO_MUCH
-        return set_to_wire(self._register, namespace)
+    def _counts(self, namespace: str, line: _Line) -> tuple[int, bytes | None]:
+        """The revision of what counts there, and all that for a checker: written once for all that wait.
+
+        Trap: measured first, since making one text of it takes its time here.
+        """
+        revision = self._register.revision(namespace)
+        if line.counts is None or line.counts[0] != revision:
+            sources = [source for place in (namespace, CLUSTER) for source in self._register.policies(place)]
+            too_much = sum(len(source.given) for source in sources) > MAX_SET_BYTES
+            line.counts = (revision, None if too_much else set_to_wire(self._register, namespace))
+        return line.counts

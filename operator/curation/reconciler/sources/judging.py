@@ -14,7 +14,7 @@ from typing import Final
 from curation.api.policy import ClusterCurationPolicy, CurationPolicy
 from curation.authz.check_result import PolicyCheck
 from curation.authz.policy_review import PolicyReview, unknown_texts
-from curation.checking.checkers import CheckerLost, Checkers
+from curation.checking.checkers import CheckerLost, Checkers, retry_seconds
 from curation.reconciler.runtime.key import Key
 
 log = logging.getLogger(__name__)
@@ -23,9 +23,6 @@ HOLD_SECONDS: Final = 5.0
 """How long jobs wait for the judgement of what was applied beside them, also where one edit follows another."""
 MAX_WAITING: Final = 4
 """Versions of one policy that wait. Of a longer queue the oldest go, as if nobody had seen them (RevisionsMissed)."""
-
-_RETRY_SECONDS: Final = (0.2, 0.5, 1.0, 2.0, 5.0)
-"""Also while the container that checkers are started in is still to come."""
 
 AnyPolicy = CurationPolicy | ClusterCurationPolicy
 
@@ -141,8 +138,8 @@ class Judging:
             try:
                 return (await self._checkers.judge_policy(text, namespace=key.namespace, lint=False)).check
             except CheckerLost as error:
-                seconds = _RETRY_SECONDS[min(tries, len(_RETRY_SECONDS) - 1)]
                 tries += 1
+                seconds = retry_seconds(tries)
                 log.error("%s is not judged yet, and is tried again in %g s: %s", key, seconds, error)
                 await asyncio.sleep(seconds)
 
