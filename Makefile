@@ -10,6 +10,8 @@ TESTS ?= tests/unit tests/integration
 WORKERS ?= 4
 FACES ?= 1
 PLUGIN ?= 1
+# The tests start hundreds of processes: what one has compiled is not compiled again by each of them.
+unexport PYTHONDONTWRITEBYTECODE
 # One event loop for all tests, so that an operator can serve several of them.
 LENT := --lend-operators 25 -o asyncio_default_test_loop_scope=session -o asyncio_default_fixture_loop_scope=session
 
@@ -25,6 +27,7 @@ $(READY): requirements/dev.txt pyproject.toml
 	@$(PYTHON) -m venv $(VENV)
 	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
 	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@$(BIN)/python -m compileall -q operator
 	@touch $@
 
 demo: $(READY) ## Run the main job on a real local API server (KEEP=1 leaves it up; CLUSTER=current: on your cluster).

@@ -63,7 +63,10 @@ async def test_no_request_leaves_a_run_of_many_calls_after_the_operator_has_seen
 
     (died,) = operator.logged("has stopped being current", run_id=run, trigger=trigger)
     calls = calls_of_the_first_run(world, trigger)
-    assert len(calls) == died["requests_left"] < CALLS
+    # What the operator had heard of when it wrote that the run is dead; its worker may have had one more on the wire.
+    heard = died["requests_left"]
+    assert isinstance(heard, int)
+    assert heard <= len(calls) <= heard + 1 < CALLS
     record_property("seconds from the change to the last request", calls[-1].time - changed_at)
 
 
