@@ -65,7 +65,21 @@ def _stat(pid: int) -> list[str]:
 
 def rss_bytes(pid: int) -> int:
     """Resident memory now, in bytes."""
+    return _kilobytes(pid, "VmRSS") * 1024
+
+
+def peak_bytes(pid: int) -> int:
+    """The most resident memory that it has ever had, in bytes."""
+    return _kilobytes(pid, "VmHWM") * 1024
+
+
+def descriptors(pid: int) -> int:
+    """Its open file descriptors."""
+    return sum(1 for _ in Path(f"/proc/{pid}/fd").iterdir())
+
+
+def _kilobytes(pid: int, field: str) -> int:
     for line in Path(f"/proc/{pid}/status").read_text().splitlines():
-        if line.startswith("VmRSS:"):
-            return int(line.split()[1]) * 1024
+        if line.startswith(f"{field}:"):
+            return int(line.split()[1])
     raise ProcessLookupError(pid)

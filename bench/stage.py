@@ -29,12 +29,15 @@ _SAMPLE = re.compile(r"^(\w+)(?:\{(.*)\})? (\S+)$", re.MULTILINE)
 class Stage:
     """Starts all of it, and ends all of it. The operator runs under the shipped role, and can be started anew."""
 
-    def __init__(self, *options: str, build: Build = OWN) -> None:
-        """The options are the operator's; the build is what is installed, and whose operator is started."""
+    def __init__(self, *options: str, build: Build = OWN, seconds: float = WAIT_SECONDS) -> None:
+        """The options are the operator's; the build is what is installed, and whose operator is started.
+
+        `seconds` is how long anything may take, an operator until it is ready for one.
+        """
         self._build = build
         self.control_plane = ControlPlane(controller_manager=False)
         self._options = options
-        self._programs = Supervised("curation-bench-", WAIT_SECONDS)
+        self._programs = Supervised("curation-bench-", seconds)
         self.operators = 0
         """How many operators were started; the first is number 1."""
         self.sessions_url = ""
@@ -70,17 +73,18 @@ class Stage:
         self._programs.let_end(self._name(number))
         self._programs.signal(self._name(number), what)
 
-    async def start_operator(self) -> float:
-        """Start the operator; returns the seconds until it said that it is ready."""
+    async def start_operator(self, build: Build | None = None) -> float:
+        """Start the operator, or that of another build with the same CRDs; returns the seconds until it was ready."""
+        build = build or self._build
         self.operators += 1
         kubeconfig = self.control_plane.kubeconfig(OPERATOR_USER, OPERATOR_GROUPS)
         options = ("--allow-cidr=127.0.0.0/8", "--http-bind=127.0.0.1:0", *self._options)
         started = time.monotonic()
         self.operator_url = await self._programs.start_operator(
-            [f"KUBECONFIG={kubeconfig}", *self._build.environment],
+            [f"KUBECONFIG={kubeconfig}", *build.environment],
             options,
             self._name(self.operators),
-            self._build.program,
+            build.program,
         )
         ready = time.monotonic() - started
         self.operator_pid = running_in(self._programs.folder)[_PROGRAMS["operator"]]

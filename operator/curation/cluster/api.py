@@ -6,7 +6,6 @@ from types import MappingProxyType
 from typing import Final
 
 from curation.cluster.answers import (
-    APIError,
     Created,
     Creation,
     Document,
@@ -19,13 +18,11 @@ from curation.cluster.answers import (
     no_room,
 )
 from curation.cluster.cache import revision
-from curation.cluster.connection import JSON, Connection
-from curation.cluster.paging import pages
+from curation.cluster.connection import Connection
+from curation.cluster.paging import pages, whole_list
 from curation.cluster.resources import CONFIG_MAPS, NAMESPACES, SECRETS, ResourceKind
 from curation.cluster.writer import FIELD_MANAGER
 
-# How often a list that expired before its end is begun.
-LIST_BEGINNINGS: Final = 3
 METADATA_ONLY: Final = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
 ONE_METADATA: Final = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1"
 
@@ -59,29 +56,21 @@ class ClusterAPI:
         """All objects, of one namespace or of all. Items of built-in kinds come without apiVersion and kind."""
         query = {"labelSelector": label_selector, "fieldSelector": field_selector}
         chosen = {key: value for key, value in query.items() if value}
-        for _ in range(LIST_BEGINNINGS - 1):
-            try:
-                return [item async for item in self._pages(kind, namespace, JSON, chosen)]
-            except APIError as error:
-                # The list has outlived the server's history, and what it had so far is no snapshot of anything.
-                if error.code != 410:
-                    raise
-        return [item async for item in self._pages(kind, namespace, JSON, chosen)]
+        found = builtins.list[Document]()
+        async for page in whole_list(self._connection, kind, namespace, query=chosen):
+            if page.begins:
+                found.clear()
+            found += page.items
+        return found
 
     async def each(self, kind: ResourceKind, namespace: str | None = None) -> AsyncIterator[Document]:
         """The objects one by one, of one namespace or of all, with one page of them in memory at a time.
 
         One may come twice: a list that has outlived the server's history is begun again.
         """
-        for left in reversed(range(LIST_BEGINNINGS)):
-            try:
-                async for item in self._pages(kind, namespace, JSON, {}):
-                    yield item
-            except APIError as error:
-                if error.code != 410 or not left:
-                    raise
-            else:
-                return
+        async for page in whole_list(self._connection, kind, namespace):
+            for item in page.items:
+                yield item
 
     async def revision(self, kind: ResourceKind, namespace: str | None = None) -> int:
         """The resourceVersion that the objects of this kind are at now."""
@@ -90,17 +79,12 @@ class ClusterAPI:
             raise answer.error()
         return revision(answer["metadata"]["resourceVersion"])
 
-    def list_metadata(self, kind: ResourceKind, namespace: str | None = None) -> AsyncIterator[Document]:
+    async def list_metadata(self, kind: ResourceKind, namespace: str | None = None) -> AsyncIterator[Document]:
         """The metadata of all objects (PartialObjectMetadata), page by page.
 
         Not always one snapshot: a list that outlives the server's history goes on from the present.
         """
-        return self._pages(kind, namespace, METADATA_ONLY, {})
-
-    async def _pages(
-        self, kind: ResourceKind, namespace: str | None, accept: str, query: dict[str, str]
-    ) -> AsyncIterator[Document]:
-        async for page in pages(self._connection, kind, namespace, accept=accept, query=query):
+        async for page in pages(self._connection, kind, namespace, accept=METADATA_ONLY):
             for item in page.items:
                 yield item
 

@@ -53,6 +53,15 @@ class Stored:
         found, _ = self._read(model)
         return found
 
+    def parse_once(self, model: type[M]) -> M:
+        """The same for who asks about very many versions, each once: it is not kept, in the place of others."""
+        found = self.fault or _parse(self, model)
+        if isinstance(found, Fault):
+            raise Unreadable(found)
+        parsed, _ = found
+        assert isinstance(parsed, model)
+        return parsed
+
     def left_out(self, model: type[M]) -> Document:
         """The fields of its status, a derived one, that `parse` has left out since they cannot be read."""
         _, left_out = self._read(model)

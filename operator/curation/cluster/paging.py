@@ -4,12 +4,14 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Final
 
-from curation.cluster.answers import Document, Failure, Unreachable
+from curation.cluster.answers import APIError, Document, Failure, Unreachable
 from curation.cluster.connection import JSON, Connection
 from curation.cluster.resources import ResourceKind
 
 # client-go's default page; kube-apiserver bounds the memory of a list by pages.
 PAGE_SIZE: Final = 500
+BEGINNINGS: Final = 3
+"""How often a list that has expired before its end is begun."""
 EMPTY_PAGES: Final = 100
 """Pages of nothing, one after the other, that a list may have."""
 
@@ -20,6 +22,23 @@ class Page:
 
     items: list[Document]
     version: str
+    begins: bool = False
+    """The list begins with it: what came before, of a list that had expired, is part of no snapshot of anything."""
+
+
+async def whole_list(
+    connection: Connection, kind: ResourceKind, namespace: str | None, *, query: dict[str, str] | None = None
+) -> AsyncIterator[Page]:
+    """The pages of a list that is begun again when it has expired, `BEGINNINGS` times. Raises as `pages` does."""
+    for left in reversed(range(BEGINNINGS)):
+        try:
+            async for page in pages(connection, kind, namespace, query=query):
+                yield page
+        except APIError as error:
+            if error.code != 410 or not left:
+                raise
+        else:
+            return
 
 
 async def pages(
@@ -36,7 +55,7 @@ async def pages(
     A list that outlives the server's history (5 min) goes on from the present, once for each page; as a `snapshot`,
     whose objects are all of one moment, it ends with the error 410 instead.
     """
-    token, resumed, asked, first_ones, empty = "", False, set[str](), set[str](), 0
+    token, begins, resumed, asked, first_ones, empty = "", True, False, set[str](), set[str](), 0
     while True:
         page = {**(query or {}), "limit": str(PAGE_SIZE), **({"continue": token} if token else {})}
         answer = await connection.send("GET", kind.path(namespace), query=page, accept=accept)
@@ -49,7 +68,8 @@ async def pages(
             continue
         resumed = False
         items: list[Document] = answer.get("items") or []
-        yield Page(items, str(answer["metadata"].get("resourceVersion") or ""))
+        yield Page(items, str(answer["metadata"].get("resourceVersion") or ""), begins)
+        begins = False
         token = answer["metadata"].get("continue") or ""
         if not token:
             return

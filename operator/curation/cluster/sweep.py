@@ -26,6 +26,8 @@ SWEEP_INTERVAL: Final = 600.0
 FEW_INTERVAL: Final = 60.0
 # A server whose watches fail is not to be listed at each failure.
 WOKEN_PAUSE: Final = 5.0
+COMPARED_AT_ONCE: Final = 1000
+"""Between two turns of the event loop."""
 
 Lost = Callable[[str], None]
 """Called with a sentence when this process has to end."""
@@ -80,12 +82,17 @@ class MissedDeleteSweep:
             async for item in self._api.list_metadata(self._cache.kind, namespace):
                 present[item["metadata"]["uid"]] = revision(item["metadata"]["resourceVersion"])
         # Of an object a list shows the version that it has then, or a newer one; never an older one.
-        for stored in known:
+        missing = []
+        for number, stored in enumerate(known, start=1):
+            if number % COMPARED_AT_ONCE == 0:
+                await asyncio.sleep(0)
+            if stored.uid not in present:
+                missing.append(stored)
             if (at := present.get(stored.uid, stored.resource_version)) < stored.resource_version:
                 what = f"{self._cache.kind.plural} {stored.namespace}/{stored.name}"
                 self._lost(went_back(what, stored.resource_version, at))
                 return []
-        return [stored for stored in known if stored.uid not in present and await self._is_deleted(stored)]
+        return [stored for stored in missing if await self._is_deleted(stored)]
 
     async def _is_deleted(self, missing: Stored) -> bool:
         """A list may be older than the object (another replica of the server, a page of a moment ago): ask for it."""

@@ -9,7 +9,7 @@ and the process has to end.
 import asyncio
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -63,7 +63,8 @@ class Watching:
 
     ``alive`` is called with resource and namespace when a list has come further; ``relisted`` with the resource when a
     list other than the first has begun: what was deleted before it, it does not show. ``lost`` is called with a
-    sentence when the process has to end.
+    sentence when the process has to end. ``take`` gets the resource and the objects of each page of a list, which kopf
+    then does not see: it would hold a task for each of them at once. Without it they go to kopf's handlers.
     """
 
     def __init__(
@@ -72,8 +73,10 @@ class Watching:
         alive: Callable[[str, str], None] = lambda *_: None,
         relisted: Callable[[str], None] = lambda _: None,
         lost: Callable[[str], None] = logger.critical,
+        take: Callable[[str, list[dict[str, Any]]], Awaitable[None]] | None = None,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
+        self.take = take
         self._alive = alive
         self._relisted = relisted
         self._lost = lost
@@ -149,6 +152,9 @@ class Watching:
         if page["items"] and (place.beginnings <= BEGINNINGS or place.pages > place.furthest):
             self._alive(asked.resource, asked.namespace)
         place.furthest = max(place.furthest, place.pages)
+        if self.take is not None:
+            items, page["items"] = page["items"], []
+            await self.take(asked.resource, items)
         if not token:
             self.saw(asked.resource, at)
             place.fresh, place.beginnings, place.furthest = at, 0, 0

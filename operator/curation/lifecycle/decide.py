@@ -48,6 +48,14 @@ def decide(job: CurationJob, facts: Facts) -> Step:
     return replace(step, status=status, wake_at=wake_at)
 
 
+def rests(job: CurationJob, facts: Facts) -> bool:
+    """Whether a finished job is as it should be, and stays so until somebody changes it."""
+    phase = job.status.phase
+    if phase is None or not phase.terminal or job.metadata.deletion_timestamp is not None:
+        return False
+    return not runs_to_clean(job) and decide(job, facts) == Step(job.status)
+
+
 def _refused_finalizer(job: CurationJob, facts: Facts) -> Step | None:
     """Say in the status of a job that waits for its first run that it cannot have one; None if it is said."""
     if not facts.finalizer_refused or job.status.phase not in (None, Phase.QUEUED):

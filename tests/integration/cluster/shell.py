@@ -14,12 +14,14 @@ from .conftest import PATIENCE
 
 
 class Shell:
-    """A kopf operator over a connection of ours, that records which jobs it sees."""
+    """A kopf operator over a connection of ours, that records which jobs it sees: of lists past kopf, as ours does."""
 
     def __init__(self, connection: Connection, namespace: str, watching: Watching | None = None) -> None:
         self.seen: asyncio.Queue[tuple[str | None, str]] = asyncio.Queue()
         self.logins = 0
         self.sessions: list[Any] = []
+        watching = watching or Watching()
+        watching.take = self._take
         registry = kopf.OperatorRegistry()
         settings = kopf.OperatorSettings()
         settings.posting.enabled = False
@@ -31,12 +33,13 @@ class Shell:
         @kopf.on.login(registry=registry)
         async def login(**_: Any) -> kopf.AiohttpSession:
             self.logins += 1
-            made = await kopf_login(connection, watching or Watching())
+            made = await kopf_login(connection, watching)
             self.sessions.append(made.aiohttp_session)
             return made
 
         @kopf.on.event(JOBS.group, JOBS.version, JOBS.plural, registry=registry)
         async def see(type: str | None, name: str, **_: Any) -> None:  # noqa: A002
+            assert type is not None, "kopf was shown what a list holds"
             self.seen.put_nowait((type, name))
 
         self.stop = asyncio.Event()
@@ -49,6 +52,10 @@ class Shell:
                 stop_flag=self.stop,
             )
         )
+
+    async def _take(self, _resource: str, objects: list[dict[str, Any]]) -> None:
+        for each in objects:
+            self.seen.put_nowait((None, each["metadata"]["name"]))
 
     async def sees(self, name: str) -> None:
         """Wait until it has seen this job."""

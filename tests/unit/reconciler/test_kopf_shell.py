@@ -12,7 +12,7 @@ from curation.cluster.cache import Cache
 from curation.cluster.request_labels import describe
 from curation.cluster.resources import JOBS, KINDS
 from curation.cluster.watching import Watching
-from curation.reconciler.process.handlers import WATCH_SECONDS, kopf_registry, kopf_settings
+from curation.reconciler.process.handlers import WATCH_SECONDS, kopf_registry, kopf_settings, taking
 from curation.reconciler.runtime.health import Health
 from tests.unit.reconciler.disconnected import disconnected, document
 from tests.unit.reconciler.virtual_time import in_virtual_time, loop
@@ -67,6 +67,29 @@ async def test_a_handler_records_what_was_seen_and_answers_nothing(tmp_path: Pat
         assert cache.get("ns", "job") is None
         assert patch == {}
         assert list(health.ages()) == ["curationjobs"]
+
+
+async def test_the_objects_of_a_list_go_into_the_cache_and_a_bad_one_keeps_no_other_from_it() -> None:
+    cache = Cache(JOBS)
+    bad = document("bad")
+    bad["metadata"]["resourceVersion"] = "v1"
+    await taking({JOBS: cache})("curationjobs", [document("a"), bad, document("b")])
+    assert sorted(stored.name for stored in cache) == ["a", "b"]
+
+
+async def test_a_long_page_leaves_the_event_loop_its_turns() -> None:
+    turns = 0
+
+    async def count() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    counting = asyncio.create_task(count())
+    await taking({JOBS: Cache(JOBS)})("curationjobs", [document(f"j-{number}") for number in range(500)])
+    counting.cancel()
+    assert turns >= 9
 
 
 def test_under_its_settings_kopf_writes_nothing() -> None:

@@ -20,6 +20,7 @@ from curation.reconciler.process import stopping
 from curation.reconciler.process.assembly import Work
 from curation.reconciler.process.lifetime import Exit, Process
 from curation.reconciler.runtime import health_server
+from curation.reconciler.runtime.job_index import JobIndex
 from curation.reconciler.runtime.key import Key
 from curation.reconciler.runtime.settings import Settings
 from testing.clock import SetClock
@@ -113,7 +114,7 @@ async def test_a_stop_before_the_work_has_begun_lets_none_begin(
         reconcilers: Any = dict.fromkeys(context.caches, reconcile)
         connection: Any = None
         none: Any = None
-        work = Work(reconcilers, none, rig.modules, rig.runs, takeover, none, none)
+        work = Work(reconcilers, none, rig.modules, rig.runs, takeover, none, none, JobIndex(context.metrics))
         await ending._serve(connection, context, work)
         await ending._plan.run()
         assert reconciled == []

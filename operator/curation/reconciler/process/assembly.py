@@ -42,6 +42,7 @@ class Work:
     takeover: Takeover
     policies: PolicyReconciler
     executor: WorkersExecutor
+    index: JobIndex
 
 
 def assemble(
@@ -85,4 +86,4 @@ def assemble(
     metrics.registry.register(WatchAge(health.ages))
     metrics.registry.register(WorkersMemory(context.memory))
     metrics.registry.register(IdlePolicies(policies.idle))
-    return Work(reconcilers, jobs, modules, runs, takeover, policies, executor)
+    return Work(reconcilers, jobs, modules, runs, takeover, policies, executor, index)

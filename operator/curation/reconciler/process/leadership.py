@@ -3,10 +3,13 @@
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping
+from typing import Final
 
 from curation.cluster.answers import APIError, Unreachable
+from curation.cluster.cache import Stored
 from curation.cluster.lease import LeaseElector
 from curation.cluster.resources import APPROVALS, JOBS, ResourceKind
+from curation.reconciler.jobs.resting import is_resting
 from curation.reconciler.jobs.takeover import Takeover
 from curation.reconciler.process.first_reads import load_modules
 from curation.reconciler.runtime.context import Context
@@ -18,6 +21,10 @@ from curation.reconciler.sources.modules import ModuleReconciler
 from curation.reconciler.sources.policies import PolicyReconciler
 
 log = logging.getLogger(__name__)
+
+# Between two turns of the event loop: each takes some microseconds, or some tenths of a millisecond.
+WOKEN_AT_ONCE: Final = 1000
+JUDGED_AT_ONCE: Final = 20
 
 Reconcile = Callable[[Key], Awaitable[Result]]
 
@@ -34,13 +41,18 @@ class Leadership:
         policies: PolicyReconciler,
         health: Health,
         *,
+        has_finished: Callable[[str, str], bool],
         stopping: asyncio.Event,
         on_begin: Callable[[], None],
         on_loss: Callable[[], None],
         on_lost_history: Callable[[str], None],
         stop_work: Callable[[], Awaitable[object]],
     ) -> None:
-        """`stopping`: the process is to end, so no work may begin. For `on_lost_history` see `LeaseElector`."""
+        """`has_finished` says it of the job of a namespace and name; such jobs come last.
+
+        `stopping`: the process is to end, so no work may begin. For `on_lost_history` see `LeaseElector`.
+        """
+        self._has_finished = has_finished
         self._context = context
         self._reconcilers = reconcilers
         self._modules = modules
@@ -86,15 +98,35 @@ class Leadership:
         if self._stopping.is_set():
             return  # the lease is about to be released: no work may begin that would outlast it
         self._on_begin()
-        for kind, cache in context.caches.items():
-            for stored in cache:
-                context.wake(Key(kind, stored.namespace, stored.name))
+        finished = await self._wake_all()
         context.metrics.leader.set(1)
         log.info("working as %s", context.settings.holder, extra={"holder": context.settings.holder})
         self.workers.extend(
             asyncio.create_task(context.queue.work(self._reconcile, self._failed), name=f"worker {number}")
             for number in range(context.settings.workers)
         )
+        self.workers.append(asyncio.create_task(self._wake_finished(finished), name="finished jobs"))
+
+    async def _wake_all(self) -> list[Stored]:
+        """Have each object worked on, but finished jobs; returns those. What comes from now on wakes itself."""
+        context, finished = self._context, list[Stored]()
+        for kind, cache in context.caches.items():
+            for number, stored in enumerate(cache, start=1):
+                if kind is JOBS and self._has_finished(stored.namespace, stored.name):
+                    finished.append(stored)
+                else:
+                    context.wake(Key(kind, stored.namespace, stored.name))
+                if number % WOKEN_AT_ONCE == 0:
+                    await asyncio.sleep(0)
+        return finished
+
+    async def _wake_finished(self, finished: list[Stored]) -> None:
+        """Have those worked on of which something is left to do; behind the runs that wait to be taken over."""
+        for number, stored in enumerate(finished, start=1):
+            if not is_resting(self._context, stored):
+                self._context.wake(Key(JOBS, stored.namespace, stored.name))
+            if number % JUDGED_AT_ONCE == 0:
+                await asyncio.sleep(0)
 
     async def _lose(self) -> None:
         self._context.metrics.leader.set(0)

@@ -21,7 +21,7 @@ from curation.cluster.connection import Connection, connect
 from curation.cluster.credentials import ConfigurationError
 from curation.cluster.events import EventRecorder
 from curation.cluster.request_labels import Asked
-from curation.cluster.resources import ResourceKind
+from curation.cluster.resources import JOBS, ResourceKind
 from curation.cluster.sweep import sweeps
 from curation.cluster.watching import Watching
 from curation.cluster.writer import Writer
@@ -34,9 +34,10 @@ from curation.isolation.orphans import Orphans
 from curation.notifying.notifier import Notifier
 from curation.oci.puller import Puller
 from curation.reconciler.jobs import cleanup, observation
+from curation.reconciler.jobs.resting import is_resting
 from curation.reconciler.process.assembly import Work, assemble
 from curation.reconciler.process.first_reads import compile_shipped, read_all
-from curation.reconciler.process.handlers import kopf_registry, kopf_settings
+from curation.reconciler.process.handlers import kopf_registry, kopf_settings, taking
 from curation.reconciler.process.leadership import Leadership
 from curation.reconciler.process.stopping import (
     EVENTS_SECONDS,
@@ -333,6 +334,7 @@ class Process:
             work.takeover,
             work.policies,
             self.health,
+            has_finished=work.index.has_finished,
             stopping=self._stop,
             on_begin=self._begin,
             on_loss=lambda: self.stop(Exit.LEASE_LOST),
@@ -348,7 +350,7 @@ class Process:
                 if sweep.kind.plural == resource:
                     sweep.wake()
 
-        watching = Watching(alive=self.health.seen, relisted=relisted, lost=self.lost)
+        watching = Watching(alive=self.health.seen, relisted=relisted, lost=self.lost, take=taking(context.caches))
         for kind, cache in context.caches.items():
             cache.listen(_noting(watching, kind))
         tasks = [
@@ -450,6 +452,8 @@ def _waker(context: Context, kind: ResourceKind) -> Callable[[Stored | None, Sto
     def wake(old: Stored | None, new: Stored | None) -> None:
         known = new or old
         assert known is not None
+        if old is None and kind is JOBS and is_resting(context, known):
+            return
         context.wake(Key(kind, known.namespace, known.name))
 
     return wake

@@ -1,7 +1,8 @@
 """What other reconcilers and a scrape ask about all jobs, kept up to date so that nobody goes through all of them."""
 
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any, Final, NamedTuple, Self
 
+import msgspec
 from pydantic import BaseModel, Field, ValidationError
 
 from curation.api.names import SESSION_FINALIZER, Phase
@@ -12,6 +13,7 @@ from curation.reconciler.runtime.metrics import Metrics
 
 _IN_FLIGHT = frozenset({Phase.SUBMITTED.value, Phase.RUNNING.value, "Unreadable"})
 
+_FINISHED = frozenset(phase.value for phase in Phase if phase.terminal)
 
 _KNOWN = frozenset(phase.value for phase in Phase)
 UNREADABLE_PHASE = "Unreadable"
@@ -33,44 +35,68 @@ class _Summary(BaseModel):
     metadata: _JobMetadata = _JobMetadata()
     status: _JobStatus = _JobStatus()
 
-    @property
-    def released(self) -> bool:
-        """It is deleted, and its runs are cleaned or given up: only another's finalizer keeps it."""
-        return self.metadata.deletion_timestamp is not None and SESSION_FINALIZER not in self.metadata.finalizers
 
-    @property
-    def to_clean(self) -> int:
-        """How many runs its status names to be cleaned."""
-        listed = self.status.abandoned_runs
-        return len(listed) if isinstance(listed, list) and not self.released else 0
+class _PlainMetadata(msgspec.Struct, rename="camel"):
+    deletion_timestamp: str | None = None
+    finalizers: list[str] = []
 
-    @property
-    def phase(self) -> str:
-        """The phase; of another release, one word for all."""
-        phase = self.status.phase or Phase.QUEUED.value
-        return phase if isinstance(phase, str) and phase in _KNOWN else UNREADABLE_PHASE
 
-    @property
-    def may_own_session(self) -> bool:
-        """See `may_own_session`."""
-        return bool(self.to_clean) or (not self.released and self.phase in _IN_FLIGHT)
+class _PlainStatus(msgspec.Struct, rename="camel"):
+    phase: Any = None
+    abandoned_runs: Any = None
+
+
+class _Plain(msgspec.Struct):
+    """The same of a job that is as its CRD says. msgspec reads it in a tenth of the time, at each version of each."""
+
+    metadata: _PlainMetadata = msgspec.field(default_factory=_PlainMetadata)
+    status: _PlainStatus = msgspec.field(default_factory=_PlainStatus)
+
+
+_PLAIN: Final = msgspec.json.Decoder(_Plain)
+
+
+class _Known(NamedTuple):
+    phase: str
+    """The phase; of another release, one word for all."""
+    to_clean: int
+    """How many runs its status names to be cleaned."""
+    may_own_session: bool
+    """See `may_own_session`."""
+
+    @classmethod
+    def of(cls, job: _Summary | _Plain) -> Self:
+        """What counts of a job."""
+        # Deleted, and its runs are cleaned or given up: only another's finalizer keeps it.
+        released = job.metadata.deletion_timestamp is not None and SESSION_FINALIZER not in job.metadata.finalizers
+        listed, phase = job.status.abandoned_runs, job.status.phase or Phase.QUEUED.value
+        to_clean = len(listed) if isinstance(listed, list) and not released else 0
+        if not isinstance(phase, str) or phase not in _KNOWN:
+            phase = UNREADABLE_PHASE
+        return cls(phase, to_clean, bool(to_clean) or (not released and phase in _IN_FLIGHT))
+
+
+_UNREADABLE: Final = _Known.of(_Summary(status=_JobStatus(phase=UNREADABLE_PHASE)))
+
+
+def _known(stored: Stored) -> _Known:
+    try:
+        if stored.fault is None:
+            return _Known.of(_PLAIN.decode(stored.body))
+    except (msgspec.MsgspecError, RecursionError):
+        pass  # which may be what the other reader mends
+    try:
+        return _Known.of(stored.parse(_Summary))
+    except Unreadable:
+        return _UNREADABLE
 
 
 def may_own_session(job: Document) -> bool:
     """Whether a job has a run or a session that may have to be cancelled."""
     try:
-        return _Summary.model_validate(job).may_own_session
+        return _Known.of(_Summary.model_validate(job)).may_own_session
     except ValidationError:
-        return _UNKNOWN.may_own_session
-
-
-_UNKNOWN = _Summary(status=_JobStatus(phase=UNREADABLE_PHASE))
-
-
-class _Known(NamedTuple):
-    phase: str
-    to_clean: int
-    may_own_session: bool
+        return _UNREADABLE.may_own_session
 
 
 class JobIndex:
@@ -91,11 +117,7 @@ class JobIndex:
         if before is not None:
             self._count(known.namespace, before, -1)
         if new is not None:
-            try:
-                job = new.parse(_Summary)
-            except Unreadable:
-                job = _UNKNOWN
-            jobs[known.name] = now = _Known(job.phase, job.to_clean, job.may_own_session)
+            jobs[known.name] = now = _known(new)
             self._count(known.namespace, now, 1)
         if not jobs:
             del self._known[known.namespace]
@@ -103,6 +125,11 @@ class JobIndex:
     def may_own_sessions(self, namespace: str) -> bool:
         """Whether a job of the namespace (empty: of any) has a run or a session that may have to be cancelled."""
         return namespace in self._owning if namespace else bool(self._owning)
+
+    def has_finished(self, namespace: str, name: str) -> bool:
+        """Whether this job is known, and is Completed or Failed."""
+        known = self._known.get(namespace, {}).get(name)
+        return known is not None and known.phase in _FINISHED
 
     def _count(self, namespace: str, job: _Known, sign: int) -> None:
         if job.may_own_session:
