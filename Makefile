@@ -110,11 +110,11 @@ compat: $(READY) ## The tests of a Kubernetes version: K8S=1.35.4 (TO=1.36.3: th
 	@CURATION_COMPAT="$(K8S)" CURATION_COMPAT_TO="$(TO)" CURATION_COMPAT_WITHOUT_SWITCHES="$(PLAIN)" $(BIN)/python -m pytest tests/compat $(COMPAT)
 
 # BENCH holds options. BENCH=compare OTHER=<commit>: this build and that of another commit, in turns (with more options:
-# BENCH="compare --jobs 50").
-bench: $(READY) ## Throughput, latency, scale, failover, as ratios; BENCH=compare OTHER=<commit>: two builds in turns.
+# BENCH="compare --jobs 50"). BENCH=full: growth, soak and batch/v1 Job too, which takes an hour or more.
+bench: $(READY) ## Throughput, latency, scale, failover; BENCH=full: all; BENCH=compare OTHER=<commit>: two builds in turns.
 	$(if $(filter compare,$(BENCH)),@test -n "$(OTHER)" || { echo "error: BENCH=compare needs OTHER=<commit>" >&2; exit 2; })
 	@$(BIN)/python -m testing.controlplane build --tests > /dev/null
-	@$(BIN)/python -m $(if $(filter compare,$(BENCH)),bench.compare --other "$(OTHER)" $(filter-out compare,$(BENCH)),bench $(BENCH))
+	@$(BIN)/python -m $(if $(filter compare,$(BENCH)),bench.compare --other "$(OTHER)" $(filter-out compare,$(BENCH)),bench $(patsubst full,--full,$(BENCH)))
 
 controlplane: $(READY) ## Find, fetch or build etcd, kube-apiserver and kubectl; the last line is their folder.
 	@$(BIN)/python -m testing.controlplane build

@@ -7,6 +7,7 @@ of what another API server has written. What the operator reads is the same; no 
 the copies, which is what it saves.
 """
 
+import asyncio
 import base64
 import uuid
 from pathlib import Path
@@ -21,8 +22,9 @@ from curation.api.job import status_to_wire
 from testing.controlplane.programs import ETCD_SOCKET
 
 _PREFIX: Final = "/registry/curation.dev/curationjobs"
-_AT_ONCE: Final = 100
-"""Objects of one transaction; etcd takes 128 operations, and 1.5 MB."""
+_AT_ONCE: Final = 16
+"""Requests to etcd. Each object is put alone: those of one transaction would have one resourceVersion."""
+_SEEN_SECONDS: Final = 600.0
 
 
 async def finished_jobs(client: Client, folder: Path, namespace: str, first: int, end: int) -> None:
@@ -36,16 +38,31 @@ async def finished_jobs(client: Client, folder: Path, namespace: str, first: int
     async with aiohttp.ClientSession("http://etcd", connector=connector) as http:
         found = await _call(http, "range", {"key": _key(namespace, name)})
         pattern = base64.b64decode(found["kvs"][0]["value"])
-        for begin in range(first + 1, end, _AT_ONCE):
-            copies = []
-            for number in range(begin, min(begin + _AT_ONCE, end)):
+        numbers, revision = iter(range(first + 1, end)), 0
+
+        async def put() -> None:
+            nonlocal revision
+            for number in numbers:
                 copy = pattern.replace(made["metadata"]["uid"].encode(), str(uuid.uuid4()).encode())
                 copy = copy.replace(f'"{name}"'.encode(), f'"finished-{number}"'.encode())
-                put = {"key": _key(namespace, f"finished-{number}"), "value": base64.b64encode(copy).decode()}
-                copies.append({"requestPut": put})
-            await _call(http, "txn", {"success": copies})
-    last = await client.call("GET", f"{path}/finished-{end - 1}")
-    assert last["status"]["phase"] == "Completed"
+                value = base64.b64encode(copy).decode()
+                answer = await _call(http, "put", {"key": _key(namespace, f"finished-{number}"), "value": value})
+                revision = max(revision, int(answer["header"]["revision"]))
+
+        await asyncio.gather(*(put() for _ in range(_AT_ONCE)))
+    async with asyncio.timeout(_SEEN_SECONDS):
+        await _seen(client, f"{path}?limit=1&resourceVersion={revision}")
+
+
+async def _seen(client: Client, path: str) -> None:
+    """Wait until the API server has heard of it all: before that it answers 504."""
+    while True:
+        async with client.send("GET", path) as answer:
+            if answer.status == 200:
+                return
+            if answer.status != 504:
+                answer.raise_for_status()
+        await asyncio.sleep(1)
 
 
 def _key(namespace: str, name: str) -> str:

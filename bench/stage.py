@@ -4,6 +4,7 @@ import asyncio
 import re
 import signal
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
@@ -21,6 +22,7 @@ _PROGRAMS: Final = {
     "operator": OPERATOR,
     "kube-apiserver": "kube-apiserver",
     "etcd": "etcd",
+    "kube-controller-manager": "kube-controller-manager",
     "session service": "testing.sessions",
 }
 _SAMPLE = re.compile(r"^(\w+)(?:\{(.*)\})? (\S+)$", re.MULTILINE)
@@ -29,13 +31,16 @@ _SAMPLE = re.compile(r"^(\w+)(?:\{(.*)\})? (\S+)$", re.MULTILINE)
 class Stage:
     """Starts all of it, and ends all of it. The operator runs under the shipped role, and can be started anew."""
 
-    def __init__(self, *options: str, build: Build = OWN, seconds: float = WAIT_SECONDS) -> None:
+    def __init__(
+        self, *options: str, build: Build = OWN, seconds: float = WAIT_SECONDS, controllers: Sequence[str] = ()
+    ) -> None:
         """The options are the operator's; the build is what is installed, and whose operator is started.
 
-        `seconds` is how long anything may take, an operator until it is ready for one.
+        `seconds` is how long anything may take, an operator until it is ready for one. With `controllers` a
+        kube-controller-manager runs, with these beside those of every control plane of ours.
         """
         self._build = build
-        self.control_plane = ControlPlane(controller_manager=False)
+        self.control_plane = ControlPlane(controller_manager=bool(controllers), more_controllers=controllers)
         self._options = options
         self._programs = Supervised("curation-bench-", seconds)
         self.operators = 0

@@ -98,12 +98,15 @@ def apiserver(binaries: Binaries, port: int, *, audit_log: bool, arguments: Sequ
     return [*command, *arguments]
 
 
-def controller_manager(program: Path, kubeconfig: Path) -> list[str]:
-    """Without an own port and without leader election: there is one, and its log says how it is."""
+def controller_manager(program: Path, kubeconfig: Path, more: Sequence[str] = ()) -> list[str]:
+    """Without an own port and without leader election: there is one, and its log says how it is.
+
+    `more` controllers run beside those of every control plane.
+    """
     return [
         str(program),
         f"--kubeconfig={kubeconfig}",
-        f"--controllers={','.join(CONTROLLERS)}",
+        f"--controllers={','.join((*CONTROLLERS, *more))}",
         "--leader-elect=false",
         "--secure-port=0",
         # The defaults (20 and 30) would let namespaces of a parallel test run pile up.

@@ -38,7 +38,8 @@ class ControlPlane:
 
     A context manager; `start()` and `stop()` do the same by hand. All of it ends, and its folder goes, when the process
     that started it ends, even by SIGKILL. With `folder` the data are kept there, and found again by the next start.
-    With `audit_log` each request is recorded (`audit_records`). `arguments` are added to kube-apiserver's command line.
+    With `audit_log` each request is recorded (`audit_records`). `arguments` are added to kube-apiserver's command line,
+    `more_controllers` to those that run (see `programs.CONTROLLERS`).
     Raises ControlPlaneError, with the end of the right log, when a server does not become ready.
     """
 
@@ -50,7 +51,9 @@ class ControlPlane:
         controller_manager: bool = True,
         audit_log: bool = False,
         arguments: Sequence[str] = (),
+        more_controllers: Sequence[str] = (),
     ) -> None:
+        self._more_controllers = tuple(more_controllers)
         self._binaries = binaries
         self._kept_folder = folder
         self._wants_manager = controller_manager
@@ -228,7 +231,7 @@ class ControlPlane:
         # One identity with all rights, instead of an account for each controller: fewer writes at start.
         kubeconfig = self.kubeconfig(programs.MANAGER_USER, ("system:masters",))
         name = "kube-controller-manager"
-        self._run(folder, name, programs.controller_manager(program, kubeconfig))
+        self._run(folder, name, programs.controller_manager(program, kubeconfig, self._more_controllers))
         account = "/api/v1/namespaces/default/serviceaccounts/default"
         self._wait(folder, name, "make the account `default`", lambda: self.request("GET", account)[0] == 200)
 
