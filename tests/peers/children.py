@@ -119,3 +119,10 @@ WHAT: dict[str, Callable[[Ask, socket.socket], bytes | None]] = {
     "leave": _leave,
     "spin": _spin,
 }
+
+
+def template(channel: socket.socket) -> None:
+    """A template of these children."""
+    from curation.isolation.template import serve
+
+    serve(channel)

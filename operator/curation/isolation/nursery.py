@@ -16,12 +16,17 @@ from curation.isolation.channel import QueueFull
 from curation.isolation.child import Child
 from curation.isolation.frames import Frame
 from curation.isolation.hardening import Hardening
-from curation.isolation.spawn import ChildEnd, Limit, Process, spawn
+from curation.isolation.spawn import ChildEnd, Limit, Process, Start, spawn
 from curation.isolation.supervisor import ASK_TEMPLATE
 from curation.isolation.template import FROM_TEMPLATE, TO_TEMPLATE, Ended, Fork, Forked, Kill, Ready
 
 log = logging.getLogger(__name__)
 
+READY_SECONDS: Final = 180.0
+"""For a template to import what its children need, on a machine that has much to do."""
+ANSWER_SECONDS: Final = 30.0
+"""For a template to fork a child, or to end one: milliseconds, unless it was stopped or hangs. Then it is ended, and a
+new one takes its place: else nobody would get a child any more, nor hear of the end of one."""
 _CONNECT_SECONDS: Final = 1.0
 """A socket of this machine takes a connection at once, or its other end is not well."""
 
@@ -40,7 +45,7 @@ class Nursery:
         self._target = template
         self._forks = forks or supervisor is not None
         self._supervisor = supervisor
-        self._template: Child | None = None
+        self._template: _Template | None = None
         self._numbers = itertools.count(1)
         self._children: dict[int, _Forked] = {}
         self._closed = False
@@ -76,15 +81,8 @@ class Nursery:
         if self._closed:
             raise OSError("nothing is started any more")
         if self._forks and self._template is None:
-            template = Child(
-                self._target,
-                Hardening(),
-                to_child=TO_TEMPLATE,
-                from_child=FROM_TEMPLATE,
-                on_frame=self._heard,
-                start=spawn if self._supervisor is None else partial(_Elsewhere, self._supervisor),
-            )
-            self._template = template
+            start = spawn if self._supervisor is None else partial(_Elsewhere, self._supervisor)
+            template = self._template = _Template(self._target, start, self._heard)
             template.ended.add_done_callback(lambda ended: self._lost(template, ended))
 
     def start(self, target: str, hardening: Hardening) -> Process:
@@ -92,12 +90,13 @@ class Nursery:
         self.warm()
         if not self._forks:
             return spawn(target, hardening)
-        assert self._template is not None
+        template = self._template
+        assert template is not None
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
         number = next(self._numbers)
         try:
             fork = Fork(number=number, target=target, hardening=hardening, descriptors=(theirs.fileno(),))
-            self._template.send(fork)
+            template.send(fork)
         except QueueFull as error:
             ours.close()
             raise OSError(f"the template of children takes nothing: {error}") from error
@@ -106,15 +105,9 @@ class Nursery:
             raise
         finally:
             theirs.close()
-        forked = self._children[number] = _Forked(self, number, ours)
+        forked = self._children[number] = _Forked(template, number, ours)
+        template.owes(lambda: not forked.pid and forked.end is None, f"to fork {target}")
         return forked
-
-    def kill(self, number: int) -> None:
-        """End a child at once."""
-        forked = self._children.get(number)
-        if forked is not None and forked.template is not None:
-            with suppress(QueueFull):
-                forked.template.send(Kill(number=number))
 
     async def close(self) -> None:
         """End the template, and with it every child that is left; no other is started."""
@@ -122,10 +115,6 @@ class Nursery:
         template, self._template = self._template, None
         if template is not None:
             await template.close()
-
-    def template(self) -> Child | None:
-        """The one that the next child is forked from."""
-        return self._template
 
     def _heard(self, frame: Frame) -> None:
         match frame:
@@ -138,7 +127,7 @@ class Nursery:
                 limit = Limit(frame.limit) if frame.limit is not None else None
                 child.end = ChildEnd(frame.pid, frame.exit_code, limit, frame.payload.decode(errors="replace"))
 
-    def _lost(self, template: Child, ended: asyncio.Future[ChildEnd]) -> None:
+    def _lost(self, template: "_Template", ended: asyncio.Future[ChildEnd]) -> None:
         """Its children are killed with it."""
         if self._template is template:
             self._template = None
@@ -147,6 +136,40 @@ class Nursery:
             if child.template is template:
                 del self._children[number]
                 child.end = ChildEnd(child.pid, -signal.SIGKILL, None, "its template has ended")
+
+
+class _Template(Child):
+    """The process that children are forked from."""
+
+    def __init__(self, target: str, start: Start, on_frame: Callable[[Frame], None]) -> None:
+        """Raises OSError."""
+        self._ready_at: float | None = None
+        self._then = on_frame
+        super().__init__(
+            target, Hardening(), to_child=TO_TEMPLATE, from_child=FROM_TEMPLATE, on_frame=self._hear, start=start
+        )
+        self._loop.call_later(READY_SECONDS, self._late, lambda: self._ready_at is None, "to begin")
+
+    def owes(self, waits: Callable[[], bool], what: str) -> None:
+        """It was asked for something; it is ended if that is still waited for when it should have been done."""
+        self._loop.call_later(ANSWER_SECONDS, self._owed, waits, what)
+
+    def _hear(self, frame: Frame) -> None:
+        if isinstance(frame, Ready):
+            self._ready_at = self._loop.time()
+        self._then(frame)
+
+    def _owed(self, waits: Callable[[], bool], what: str) -> None:
+        if self._ready_at is None or self._loop.time() - self._ready_at < ANSWER_SECONDS:
+            if waits():
+                self.owes(waits, what)  # it counts from when it could do anything
+        else:
+            self._late(waits, what)
+
+    def _late(self, waits: Callable[[], bool], what: str) -> None:
+        if not self.ended.done() and waits():
+            log.warning("the template of children does not answer, and is ended: it was asked %s", what)
+            self.kill()
 
 
 class _Elsewhere:
@@ -184,10 +207,10 @@ class _Forked:
 
     stderr = None
 
-    def __init__(self, nursery: Nursery, number: int, channel: socket.socket) -> None:
-        self._nursery = nursery
+    def __init__(self, template: _Template, number: int, channel: socket.socket) -> None:
         self._number = number
-        self.template = nursery.template()
+        self._is_killed = False
+        self.template = template
         self.channel = channel
         self.pid = 0
         self.end: ChildEnd | None = None
@@ -198,8 +221,11 @@ class _Forked:
 
     def kill(self) -> None:
         """End it at once, if it has not ended."""
-        if self.end is None:
-            self._nursery.kill(self._number)
+        if self.end is None and not self._is_killed:
+            with suppress(QueueFull):
+                self.template.send(Kill(number=self._number))
+                self._is_killed = True
+                self.template.owes(lambda: self.end is None, "to end a child")
 
     def reaped(self) -> ChildEnd | None:
         """How it ended; None while it runs."""
