@@ -164,7 +164,8 @@ class Compiler:
             if answer is not None:
                 return answer
             if tried.hung:
-                raise _over(f"{WALL_SECONDS:g} s")
+                # A compiler computes. One that hangs was stopped, or had no processor: no fault of the module's.
+                raise _over(f"{WALL_SECONDS:g} s", lasting=False)
             if end.exit_code == compilation.NO_ROOM:
                 raise OSError(errno.ENOSPC, f"no room for a compiled module in {self._folder}")
             if end.limit is Limit.PROCESSOR_TIME:
@@ -219,11 +220,12 @@ def _write(file: IO[bytes], content: bytes) -> None:
     file.seek(0)
 
 
-def _over(bound: str) -> NotCompiled:
+def _over(bound: str, *, lasting: bool = True) -> NotCompiled:
     return NotCompiled(
         ModuleFault.BOUNDS,
         f"compiling it takes more than {bound}, which is all that it may take: make its functions smaller, with fewer "
         "nested loops and fewer locals",
+        lasting=lasting,
     )
 
 
