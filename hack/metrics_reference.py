@@ -69,7 +69,8 @@ _VALUES: Final[dict[tuple[str, str], Iterable[str] | str]] = {
     ("curation_http_calls_total", "decision"): ("allowed", "denied", "none"),
     ("curation_http_calls_total", "code"): (
         "the HTTP status of a response (`5xx` and the like for one that is not registered); else `denied`, "
-        "`unavailable`, `limit`, `cancelled`, `invalid`, or `timeout`"
+        "`unavailable`, `limit`, `cancelled`, `invalid`, `timeout`, "
+        "or `lost` (the process that made it has ended)"
     ),
     ("curation_policies", "kind"): _POLICY_KINDS,
     ("curation_policies", "ready"): ("True", "False"),

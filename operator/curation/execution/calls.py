@@ -99,6 +99,11 @@ def _document(response: OutboundResponse, secret: tuple[str, ...]) -> str:
     ).model_dump_json()
 
 
+def _shown(evaluated: EvaluatedRequest) -> str:
+    """Its URL without its query, which may hold what is secret."""
+    return request_url(evaluated.model_copy(update={"query": ""}))
+
+
 class GatedCalls:
     """All calls of one execution."""
 
@@ -171,7 +176,7 @@ class GatedCalls:
             code,
             seconds,
             method=evaluated.method if evaluated is not None else "",
-            url=request_url(evaluated.model_copy(update={"query": ""})) if evaluated is not None else "",
+            url=_shown(evaluated) if evaluated is not None else "",
             policies=decision.policies if decision is not None else (),
         )
 
@@ -237,7 +242,7 @@ class GatedCalls:
         if not self._gate.is_still_valid(self._execution.namespace, evaluated, decision):
             self._allowed(evaluated)
         self._last_word()
-        self._say(Left(number))
+        self._say(Left(number, evaluated.method, _shown(evaluated), decision.policies))
         # Trap: where that is said to another process it may have taken a while. What is refused now has not left, and
         # counts as not left in the report; only if this process dies first does it count as left.
         self._last_word()

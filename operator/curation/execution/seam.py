@@ -91,9 +91,17 @@ class Refused:
 
 @dataclass(frozen=True, slots=True)
 class Left:
-    """The bytes of a call are about to leave; said before they do."""
+    """The bytes of a call are about to leave; said before they do.
+
+    With what the decision log has of it, for a process that ends before the call does.
+    """
 
     number: int
+    method: str = field(default="", compare=False)
+    url: str = field(default="", compare=False)
+    """Canonical, without its query."""
+    policies: tuple[str, ...] = field(default=(), compare=False)
+    """What has allowed it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,7 +239,7 @@ class CallEnd:
     decision: Literal["allowed", "denied", "none"]
     """What the gate said; none: it was not asked."""
     code: str
-    """The HTTP status, or the error code of the contract."""
+    """The HTTP status, or the error code of the contract, timeout, or lost: whatever made it ended before it did."""
     seconds: float
     method: str = ""
     url: str = ""

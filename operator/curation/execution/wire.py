@@ -219,9 +219,12 @@ class _Left(_Form):
     version: Literal[1]
     kind: Literal["Left"] = "Left"
     number: Annotated[int, Field(ge=1)]
+    method: str = ""
+    url: str = ""
+    policies: tuple[str, ...] = ()
 
     def made(self) -> seam.Word:
-        return seam.Left(self.number)
+        return seam.Left(self.number, self.method, self.url, self.policies)
 
 
 class _Answered(_Form):

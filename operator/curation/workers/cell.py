@@ -5,16 +5,18 @@ import fcntl
 import json
 import logging
 import os
+import re
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final, Literal, cast
+from typing import Final, Literal, cast, get_args
 
+from curation.api.contract import CallErrorCode
 from curation.authz.register import PolicyRegister
 from curation.egress.reach import Reach
 from curation.execution.origin_credentials import OriginCredential
-from curation.execution.seam import CallEnd, Word
+from curation.execution.seam import Answered, CallEnd, Left, Word
 from curation.execution.wire import request_to_wire, word_of_wire
 from curation.isolation.channel import QueueFull
 from curation.isolation.child import Child
@@ -268,12 +270,17 @@ class Cell:
                 execution = self.executions.get(id)
                 if execution is not None:  # else it is settled, and the worker has not heard of that
                     word: Word = word_of_wire(frame.payload)
-                    execution.hear(word)
+                    if isinstance(word, Left | Answered):
+                        self._check(execution, word.number)
+                    execution.hear(word, self._heard_at)
             case Called():
                 execution = self.executions.get(frame.execution)
                 if execution is not None:
                     if frame.decision not in ("allowed", "denied", "none"):
                         raise FrameRefused("a decision that there is not")
+                    if frame.code not in _CODES and _STATUS.fullmatch(frame.code) is None:
+                        raise FrameRefused("a code that there is not")  # each would be a series of a metric
+                    execution.ended_call(frame.number)
                     decision = cast(Literal["allowed", "denied", "none"], frame.decision)
                     call = CallEnd(
                         frame.number, decision, frame.code, frame.seconds, frame.method, frame.url, frame.policies
@@ -281,6 +288,12 @@ class Cell:
                     self._on_call(execution, call, frame.decided)
             case Logged():
                 self._log(frame)
+
+    @staticmethod
+    def _check(execution: Execution, number: int) -> None:
+        """Trap: what is noted of each call has no other bound, if whoever has got into the worker says the numbers."""
+        if number > execution.request.module.limits.http_calls:
+            raise FrameRefused("a call over the limit of its module")
 
     def _log(self, frame: Logged) -> None:
         """A line of its log. Trap: it may be said by whoever has got into the worker, so it is bounded here too."""
@@ -302,6 +315,8 @@ class Cell:
         on_end(self, end)
 
 
+_CODES: Final = frozenset(get_args(CallErrorCode)) | {"timeout"}
+_STATUS: Final = re.compile("[0-9]{3}")
 _TAKEN: Final = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime"}
 
 

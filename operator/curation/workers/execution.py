@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from curation.execution.seam import Answered, Ended, ExecutionRequest, Left, Lost, Sink, Waiting, Word
+from curation.execution.seam import Answered, CallEnd, Ended, ExecutionRequest, Left, Lost, Sink, Waiting, Word
 from curation.lifecycle.outcome import Calls, Failed, FailureClass, Report, Result
 
 if TYPE_CHECKING:
@@ -36,6 +36,8 @@ class Execution:
         self.started_at = started_at
         self._on_end = on_end
         self._left: set[int] = set()
+        self._open: dict[int, tuple[Left, float]] = {}
+        """Calls that have left and of whose end nothing was heard, and when they left."""
         self._answered: set[int] = set()
 
     @property
@@ -49,7 +51,19 @@ class Execution:
         left = len(self._left | self._answered)
         return Calls(left=left, answered=len(self._answered), allowed=left)
 
-    def hear(self, word: Word) -> None:
+    def ended_call(self, number: int) -> None:
+        """Its worker says how this call ended."""
+        self._open.pop(number, None)
+
+    def lost_calls(self, now: float) -> list[CallEnd]:
+        """Those that have left, and how they ended nobody will say."""
+        opened, self._open = self._open, {}
+        return [
+            CallEnd(word.number, "allowed", "lost", now - since, word.method, word.url, word.policies)
+            for word, since in opened.values()
+        ]
+
+    def hear(self, word: Word, now: float = 0.0) -> None:
         """What its worker says of it. Late, doubled and reordered words are harmless."""
         if self.end is not None:
             return
@@ -58,6 +72,7 @@ class Execution:
                 self._finish(word)
             case Left(number):
                 self._left.add(number)
+                self._open[number] = word, now
                 self.say(word)
             case Answered(number):
                 self._answered.add(number)

@@ -253,6 +253,8 @@ class WorkersExecutor(Ledger[Execution]):
     def _on_end(self, execution: Execution, word: Ended | Lost) -> None:
         self._calmer.set()
         self._account.release(execution.id)
+        for call in execution.lost_calls(self._loop.time()):
+            self._on_call(execution, call, ())
         seconds = self._loop.time() - execution.started_at
         request = execution.request
         lost = Failed(FailureClass.INTERRUPTED, "")

@@ -65,6 +65,7 @@ THREAD_STACK_BYTES: Final = 1 << 20
 MAX_DECISIONS: Final = 1024
 """What the gate has allowed, and is asked again by each observation; up to some 5 KB each."""
 _MAX_URL: Final = 2048
+_MAX_POLICIES: Final = 16
 
 
 def main(channel: socket.socket) -> None:
@@ -197,6 +198,8 @@ class _Cell:
     def _say(self, execution: str, word: Word) -> None:
         if isinstance(word, Accepted):
             return  # the operator has said so
+        if isinstance(word, Left):
+            word = replace(word, url=word.url[:_MAX_URL], policies=word.policies[:_MAX_POLICIES])
         said = Said(execution=execution, payload=word_to_wire(word))
         if isinstance(word, Left):
             self._channel.send_whole(said, seconds=TAKEN_SECONDS)
@@ -318,7 +321,7 @@ class _Observer:
                 number=call.number,
                 method=call.method,
                 url=call.url[:_MAX_URL],
-                policies=call.policies[:16],
+                policies=call.policies[:_MAX_POLICIES],
             ),
             soon=True,
         )

@@ -37,6 +37,7 @@ async def test_of_a_worker_that_is_killed_in_a_call_it_is_known_that_the_call_ha
     assert end.calls == Calls(left=2, answered=1, allowed=2)
     assert "signal 9" in end.cause
     assert not end.over_limit
+    assert rig.notes.calls == [("allowed", "200"), ("allowed", "lost")]
 
 
 async def test_of_a_worker_that_is_killed_before_any_call_it_is_known_that_none_has_left(rig: Rig) -> None:

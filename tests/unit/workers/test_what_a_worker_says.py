@@ -4,7 +4,7 @@ import logging
 
 import pytest
 
-from curation.execution.seam import Lost
+from curation.execution.seam import Answered, Left, Lost
 from curation.execution.wire import word_to_wire
 from curation.isolation.frames import Frame, FrameRefused
 from curation.workers.cell import MAX_LOG_LINES, Cell
@@ -25,7 +25,11 @@ async def held(rig: Rig) -> tuple[Heard, Cell]:
     [
         Said(execution="{own}", payload=b"{}"),
         Said(execution="{own}", payload=b'{"version": 1, "kind": "Ended"}'),
+        Said(execution="{own}", payload=word_to_wire(Left(65))),
+        Said(execution="{own}", payload=word_to_wire(Answered(10**12))),
         Called(execution="{own}", decision="a-label-of-its-own", code="200", seconds=0.1),
+        Called(execution="{own}", decision="allowed", code="a-label-of-its-own", seconds=0.1),
+        Called(execution="{own}", decision="allowed", code="2000", seconds=0.1),
         Logged(level=20, logger="x", payload=b"no JSON"),
         Logged(level=20, logger="x", payload=b'{"message": "m"}'),
     ],
@@ -36,7 +40,7 @@ async def test_what_is_of_no_form_ends_the_worker_and_its_executions_are_lost(ri
     if isinstance(frame, Said):
         frame = Said(execution=own, payload=frame.payload)
     elif isinstance(frame, Called):
-        frame = Called(execution=own, decision=frame.decision, code="200", seconds=0.1)
+        frame = Called(execution=own, decision=frame.decision, code=frame.code, seconds=0.1)
     with pytest.raises((FrameRefused, ValueError, KeyError)):
         cell._hear(frame)  # the channel ends a worker whose frame raises: see tests/unit/isolation
     cell.kill("its frame was refused")
