@@ -1,4 +1,5 @@
-"""SIGKILL of the operator at every write of a job and at every call of its runs, whatever they are, one after another.
+"""SIGKILL of the operator at every write of a job and at every call of its runs, whatever they are, one after another;
+and of its workers and checkers alone at every call.
 
 A story is what people do to a job. It is run again and again, each time with a new job, and each time the operator is
 killed one point later: in the first write of that job, the second, and so on, until the story ends before the point
@@ -20,6 +21,7 @@ from testing.operator_process import OperatorProcess
 from testing.sessions.faults import Rule
 from tests.faults.proxy import UPDATE, FaultProxy, ProxyFault, held_answer, held_request
 from tests.harness import manifests
+from tests.harness.processes import kill_workers
 from tests.harness.world import JOBS, SECONDS, World
 
 WALL_SECONDS = 8
@@ -149,13 +151,20 @@ class Point:
         self._held.release()
 
 
-async def tell_broken(world: World, story: Story, arm: Callable[[str, str, int], Point], kubeconfig: Path) -> int:
-    """Run a story until no point of it is left; how many there were."""
+async def tell_broken(
+    world: World, story: Story, arm: Callable[[str, str, int], Point], kubeconfig: Path, *, workers: bool = False
+) -> int:
+    """Run a story until no point of it is left; how many there were. The operator is killed, or its `workers` alone."""
     await world.cluster.create(manifests.policy(story.policy))
     operator = await world.start_operator(kubeconfig=kubeconfig)
 
     async def kill_at(point: Point, operator: OperatorProcess) -> OperatorProcess:
         await point.reached(world)
+        if workers:
+            assert operator.pid is not None
+            await asyncio.to_thread(kill_workers, operator.pid)
+            point.release()
+            return operator
         await operator.kill()
         next_operator = await world.start_operator(kubeconfig=kubeconfig)
         point.release()  # what was under way when the other died arrives after all
@@ -209,12 +218,14 @@ async def test_killed_in_every_write_of_a_job(world: World, tmp_path: Path, stor
 
 @pytest.mark.parametrize("story", STORIES)
 @pytest.mark.parametrize("when", ["before", "after"])
-async def test_killed_in_every_call_of_a_job(world: World, tmp_path: Path, story: str, when: str) -> None:
+@pytest.mark.parametrize("workers", [False, True], ids=["the operator", "its workers"])
+async def test_killed_in_every_call_of_a_job(world: World, story: str, when: str, workers: bool) -> None:
     connection = world.cluster.connection
     points = await tell_broken(
         world,
         STORIES[story],
         lambda name, uid, number: Point.in_call(world, uid, number, when),
         connection.kubeconfig(OPERATOR_USER, OPERATOR_GROUPS),
+        workers=workers,
     )
     assert points >= STORIES[story].calls

@@ -78,6 +78,7 @@ class Wire:
     """The kinds of frames that one direction of a channel carries."""
 
     def __init__(self, *kinds: type[Frame]) -> None:
+        self.kinds = kinds
         self._kinds = {kind.NAME: _kind(kind) for kind in kinds}
         assert len(self._kinds) == len(kinds), "each kind has a name of its own"
         self.max_header = max((kind.MAX_HEADER for kind in kinds), default=0)

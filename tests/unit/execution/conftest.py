@@ -2,7 +2,7 @@
 
 import asyncio
 import threading
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -46,11 +46,13 @@ class Seen:
 
 
 class Peer:
-    """An HTTP server that keeps what it was asked, and answers /hold only when released."""
+    """An HTTP server that keeps what it was asked, and answers /hold, and each path below it, only when released."""
 
     def __init__(self) -> None:
         self.seen: list[Seen] = []
         self.go_on = asyncio.Event()
+        self.may_go_on = defaultdict[str, asyncio.Event](asyncio.Event)
+        """By path, of those below /hold/."""
         self._changed = asyncio.Condition()
         self.port = 0
 
@@ -72,6 +74,8 @@ class Peer:
         match request.path:
             case "/hold":
                 await self.go_on.wait()
+            case path if path.startswith("/hold/"):
+                await self.may_go_on[path].wait()
             case "/redirect":
                 raise web.HTTPFound("/elsewhere")
             case "/large":
@@ -262,8 +266,8 @@ async def rig(tmp_path: Path) -> AsyncIterator[Rig]:
     made = Rig(peer, book, names, modules, client, executor, notes, stock)
     made.permit()
     yield made
-    peer.go_on.set()
-    names.go_on.set()
+    for each in (peer.go_on, names.go_on, *peer.may_go_on.values()):
+        each.set()
     await made.executor.drain(grace=5)
     await modules.close()
     await client.close()
