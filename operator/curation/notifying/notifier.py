@@ -28,6 +28,9 @@ UNDER_WAY: Final = 32
 """Of these, how many the process has."""
 RESTART_SECONDS: Final = (1.0, 60.0)
 """The first and the longest pause before a process that died is started again."""
+SILENT_SECONDS: Final = 300.0
+"""A process that says nothing of what it is to send for so long is stopped, or hangs, and is replaced. All its tries of
+one notice take 203 s at most."""
 _TARGET: Final = "curation.notifying.sender:main"
 _HARDENING: Final = Hardening(data_bytes=256 << 20, nice=5, open_files=64)
 
@@ -65,6 +68,7 @@ class Notifier:
         self._wake = asyncio.Event()
         self._settled = asyncio.Event()
         self._child: Child | None = None
+        self._heard_at = 0.0
         self._task: asyncio.Task[None] | None = None
         self._closing = False
 
@@ -131,7 +135,10 @@ class Notifier:
 
     async def _feed(self, child: Child) -> None:
         """Hand out what waits until the process ends."""
+        loop = asyncio.get_running_loop()
+        self._heard_at = loop.time()
         while not child.ended.done():
+            self._heard_at = self._heard_at if self._sent else loop.time()
             while len(self._sent) < UNDER_WAY and (taken := self._waiting.pop()) is not None:
                 number = next(self._numbers)
                 self._sent[number] = taken[1]
@@ -140,9 +147,14 @@ class Notifier:
             waking = asyncio.create_task(self._wake.wait())
             try:
                 either: tuple[asyncio.Future[Any], ...] = (waking, child.ended)
-                await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+                left = self._heard_at + SILENT_SECONDS - loop.time() if self._sent else None
+                await asyncio.wait(either, timeout=left, return_when=asyncio.FIRST_COMPLETED)
             finally:
                 waking.cancel()
+            if self._sent and loop.time() - self._heard_at >= SILENT_SECONDS and not child.ended.done():
+                log.warning("the process that sends notices says nothing, and is ended")
+                child.kill()
+                await asyncio.shield(child.ended)
         self._wake.set()
 
     def _send(self, child: Child, number: int, notice: Notice) -> None:
@@ -155,6 +167,7 @@ class Notifier:
 
     def _heard(self, frame: Frame) -> None:
         assert isinstance(frame, Settled)
+        self._heard_at = asyncio.get_running_loop().time()
         notice = self._sent.pop(frame.number, None)
         if notice is not None:
             self._settle(notice, frame.result, frame.error)

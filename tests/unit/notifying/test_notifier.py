@@ -126,8 +126,9 @@ async def test_what_a_receiver_refuses_is_not_sent_again_and_what_the_floor_refu
         assert [event["id"] for event in there.events] == ["a.pending"]
 
 
-async def test_a_sender_that_is_killed_is_replaced_and_nothing_is_lost(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP], ids=lambda number: number.name)
+async def test_a_sender_that_is_killed_or_stopped_is_replaced_and_nothing_is_lost(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: signal.Signals
 ) -> None:
     monkeypatch.setattr(module, "RESTART_SECONDS", (0.01, 0.1))
     with socket.socket() as silent:
@@ -141,7 +142,10 @@ async def test_a_sender_that_is_killed_is_replaced_and_nothing_is_lost(
             async with asyncio.timeout(SECONDS):
                 first, _ = await loop.sock_accept(silent)
                 assert telling._child is not None
-                os.kill(telling._child.pid, signal.SIGKILL)
+                os.kill(telling._child.pid, number)
+                if number == signal.SIGSTOP:
+                    telling._heard_at -= module.SILENT_SECONDS
+                    telling._wake.set()
                 second, _ = await loop.sock_accept(silent)
                 with first, second:
                     data = await loop.sock_recv(second, 65536)
