@@ -230,7 +230,9 @@ class Channel:
             self._end(error)
             return
         if not data:
-            self._end(FrameRefused("the last frame was cut off") if self._decoder.unfinished else None)
+            # Trap: a frame that was cut off is no fault of its own. What has ended the other side in the midst of it,
+            # such as a limit, its end says.
+            self._end(None)
             return
         self._decoder.feed(data, descriptors)
         self._deliver()

@@ -286,6 +286,8 @@ async def told(scene: Scene, kind: type[Frame], when: str, which: int, how: str)
     else:
         await until(lambda: cell.gone)
         assert all(each.end is not None for each in its_own)
+        causes = [each.end.cause for each in its_own if isinstance(each.end, Lost)]
+        assert all("signal 9" in cause for cause in causes), causes
     scene.permit()
     if kind is frames.Drain and not cell.gone:
         cell.kill("it executes nothing more")  # as what follows when the operator stops
