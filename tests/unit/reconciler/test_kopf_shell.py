@@ -77,21 +77,6 @@ async def test_the_objects_of_a_list_go_into_the_cache_and_a_bad_one_keeps_no_ot
     assert sorted(stored.name for stored in cache) == ["a", "b"]
 
 
-async def test_a_long_page_leaves_the_event_loop_its_turns() -> None:
-    turns = 0
-
-    async def count() -> None:
-        nonlocal turns
-        while True:
-            turns += 1
-            await asyncio.sleep(0)
-
-    counting = asyncio.create_task(count())
-    await taking({JOBS: Cache(JOBS)})("curationjobs", [document(f"j-{number}") for number in range(500)])
-    counting.cancel()
-    assert turns >= 9
-
-
 def test_under_its_settings_kopf_writes_nothing() -> None:
     settings = kopf_settings()
     assert not settings.posting.enabled

@@ -9,10 +9,12 @@ import pytest
 
 from curation.cluster.resources import JOBS
 from curation.reconciler.jobs import resting
+from curation.reconciler.process import lifetime
 from curation.reconciler.process.leadership import Leadership
 from curation.reconciler.process.lifetime import _waker
 from curation.reconciler.runtime.health import Health
 from curation.reconciler.runtime.job_index import JobIndex
+from curation.reconciler.runtime.pauses import Pauses
 from curation.reconciler.runtime.result import NOTHING, Result
 from tests.unit.reconciler.disconnected import Rig, disconnected, document, key, run_status
 from tests.unit.reconciler.virtual_time import in_virtual_time
@@ -71,6 +73,43 @@ async def test_a_job_is_worked_on_when_it_is_not_known_whether_it_rests(
 
 
 @in_virtual_time
+async def test_a_job_that_has_not_finished_is_not_parsed_to_find_out_whether_it_rests(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its reconciler parses it, and what that costs its author has chosen."""
+
+    def parsed(*_: object) -> bool:
+        raise AssertionError
+
+    monkeypatch.setattr(lifetime, "is_resting", parsed)
+    async with disconnected(tmp_path) as rig:
+        watch(rig)
+        rig.context.caches[JOBS].put(document())
+        assert rig.taken() == [key()]
+
+
+async def test_who_goes_through_very_many_things_leaves_the_event_loop_a_turn_by_time_and_not_by_number() -> None:
+    now, turns = 0.0, 0
+
+    async def count() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    counting = asyncio.create_task(count())
+    pauses = Pauses(0.01, lambda: now)
+    for _ in range(100):
+        await pauses.pause()
+    assert turns == 0, "a hundred small ones"
+    for _ in range(5):
+        now += 0.02
+        await pauses.pause()
+    assert turns == 5, "five large ones"
+    counting.cancel()
+
+
+@in_virtual_time
 async def test_who_begins_to_lead_takes_over_runs_before_it_looks_at_what_has_finished(tmp_path: Path) -> None:
     async with disconnected(tmp_path, workers=1) as rig:
         context, worked, stopping = rig.context, list[str](), asyncio.Event()
@@ -119,4 +158,6 @@ def named(job: Any, name: str) -> Any:
 
 
 def watch(rig: Rig) -> None:
-    rig.context.caches[JOBS].listen(_waker(rig.context, JOBS))
+    index = JobIndex(rig.context.metrics)
+    rig.context.caches[JOBS].listen(index.on_change)
+    rig.context.caches[JOBS].listen(_waker(rig.context, JOBS, index))

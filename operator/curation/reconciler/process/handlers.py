@@ -4,7 +4,6 @@ Each setting answers something that was measured (docs/adr/0001). No change hand
 no indices, no daemons: kopf then writes nothing, and all that matters happens in the caches' listeners and the queue.
 """
 
-import asyncio
 import itertools
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
@@ -19,15 +18,12 @@ from curation.cluster.kopf_login import kopf_login
 from curation.cluster.resources import ResourceKind
 from curation.cluster.watching import Watching
 from curation.reconciler.runtime.health import Health
+from curation.reconciler.runtime.pauses import Pauses
 
 log = logging.getLogger(__name__)
 
 WATCH_SECONDS = 45
 """The server ends a watch after this; that it can be opened again is what /healthz goes by."""
-
-
-TAKEN_AT_ONCE = 50
-"""Objects of a list that go into a cache before the event loop gets a turn: each takes a fraction of a millisecond."""
 
 
 class _Backoffs(Iterable[float]):
@@ -134,13 +130,13 @@ def taking(caches: dict[ResourceKind, Cache]) -> Callable[[str, list[dict[str, A
     by_resource = {kind.plural: cache for kind, cache in caches.items()}
 
     async def take(resource: str, objects: list[dict[str, Any]]) -> None:
-        for number, obj in enumerate(objects, start=1):
+        pauses = Pauses()
+        for obj in objects:
             try:
                 by_resource[resource].put(obj)
             except Exception:
                 # What is raised here ends kopf, and one that cannot be taken in keeps no other from it.
                 log.exception("an object of the list of %s could not be taken in", resource)
-            if number % TAKEN_AT_ONCE == 0:
-                await asyncio.sleep(0)
+            await pauses.pause()
 
     return take

@@ -3,7 +3,6 @@
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Final
 
 from curation.cluster.answers import APIError, Unreachable
 from curation.cluster.cache import Stored
@@ -15,16 +14,13 @@ from curation.reconciler.process.first_reads import load_modules
 from curation.reconciler.runtime.context import Context
 from curation.reconciler.runtime.health import Health
 from curation.reconciler.runtime.key import Key
+from curation.reconciler.runtime.pauses import Pauses
 from curation.reconciler.runtime.result import Result, carry_out
 from curation.reconciler.runtime.unreadable import Unreadables
 from curation.reconciler.sources.modules import ModuleReconciler
 from curation.reconciler.sources.policies import PolicyReconciler
 
 log = logging.getLogger(__name__)
-
-# Between two turns of the event loop: each takes some microseconds, or some tenths of a millisecond.
-WOKEN_AT_ONCE: Final = 1000
-JUDGED_AT_ONCE: Final = 20
 
 Reconcile = Callable[[Key], Awaitable[Result]]
 
@@ -109,24 +105,23 @@ class Leadership:
 
     async def _wake_all(self) -> list[Stored]:
         """Have each object worked on, but finished jobs; returns those. What comes from now on wakes itself."""
-        context, finished = self._context, list[Stored]()
+        context, finished, pauses = self._context, list[Stored](), Pauses()
         for kind, cache in context.caches.items():
-            for number, stored in enumerate(cache, start=1):
+            for stored in cache:
                 if kind is JOBS and self._has_finished(stored.namespace, stored.name):
                     finished.append(stored)
                 else:
                     context.wake(Key(kind, stored.namespace, stored.name))
-                if number % WOKEN_AT_ONCE == 0:
-                    await asyncio.sleep(0)
+                await pauses.pause()
         return finished
 
     async def _wake_finished(self, finished: list[Stored]) -> None:
         """Have those worked on of which something is left to do; behind the runs that wait to be taken over."""
-        for number, stored in enumerate(finished, start=1):
+        pauses = Pauses()
+        for stored in finished:
             if not is_resting(self._context, stored):
                 self._context.wake(Key(JOBS, stored.namespace, stored.name))
-            if number % JUDGED_AT_ONCE == 0:
-                await asyncio.sleep(0)
+            await pauses.pause()
 
     async def _lose(self) -> None:
         self._context.metrics.leader.set(0)

@@ -55,6 +55,7 @@ from curation.reconciler.runtime.context import Context
 from curation.reconciler.runtime.file_watch import FileWatch, RenewedFiles
 from curation.reconciler.runtime.health import Health
 from curation.reconciler.runtime.health_server import HealthServer
+from curation.reconciler.runtime.job_index import JobIndex
 from curation.reconciler.runtime.key import Key, namespace_of
 from curation.reconciler.runtime.metrics import Metrics
 from curation.reconciler.runtime.queue import WorkQueue
@@ -219,7 +220,7 @@ class Process:
         plan.add("checkers", work.policies.judging.close)
         await self._serve_webhook(context, files)
         for kind, cache in context.caches.items():
-            cache.listen(self._while_working(_waker(context, kind)))
+            cache.listen(self._while_working(_waker(context, kind, work.index)))
 
         plan.add("executions", work.runs.close)
         plan.add("executions", work.jobs.close)
@@ -448,11 +449,12 @@ def _noting(watching: Watching, kind: ResourceKind) -> Listener:
     return note
 
 
-def _waker(context: Context, kind: ResourceKind) -> Callable[[Stored | None, Stored | None], None]:
+def _waker(context: Context, kind: ResourceKind, index: JobIndex) -> Callable[[Stored | None, Stored | None], None]:
     def wake(old: Stored | None, new: Stored | None) -> None:
         known = new or old
         assert known is not None
-        if old is None and kind is JOBS and is_resting(context, known):
+        found_finished = old is None and kind is JOBS and index.has_finished(known.namespace, known.name)
+        if found_finished and is_resting(context, known):
             return
         context.wake(Key(kind, known.namespace, known.name))
 
