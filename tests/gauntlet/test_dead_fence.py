@@ -63,10 +63,11 @@ async def test_no_request_leaves_a_run_of_many_calls_after_the_operator_has_seen
 
     (died,) = operator.logged("has stopped being current", run_id=run, trigger=trigger)
     calls = calls_of_the_first_run(world, trigger)
-    # What the operator had heard of when it wrote that the run is dead; its worker may have had one more on the wire.
+    # What the operator had heard of when it wrote that the run is dead. The worker may have one more on the wire, or
+    # have held one back in its last look, of which it had said already that it leaves.
     heard = died["requests_left"]
     assert isinstance(heard, int)
-    assert heard <= len(calls) <= heard + 1 < CALLS
+    assert heard - 1 <= len(calls) <= heard + 1 < CALLS
     record_property("seconds from the change to the last request", calls[-1].time - changed_at)
 
 
