@@ -135,7 +135,7 @@ class Nursery:
         for number, child in list(self._children.items()):
             if child.template is template:
                 del self._children[number]
-                child.end = ChildEnd(child.pid, -signal.SIGKILL, None, "its template has ended")
+                child.end = ChildEnd(child.pid, -signal.SIGKILL, None, "its template has ended", orphaned=True)
 
 
 class _Template(Child):

@@ -46,6 +46,8 @@ class ChildEnd:
     limit: Limit | None
     stderr: str
     """The end of what it wrote there, on one line."""
+    orphaned: bool = False
+    """It was ended because what it was forked from has, for which it need not be the reason."""
 
     def __str__(self) -> str:
         how = f"exit code {self.exit_code}" if self.exit_code >= 0 else f"signal {-self.exit_code}"

@@ -42,6 +42,8 @@ log = logging.getLogger(__name__)
 IDLE_SECONDS: Final = 30.0
 """A worker that executes nothing for so long ends."""
 _LOOK_SECONDS: Final = 1.0
+_START_AGAIN_SECONDS: Final = 0.5
+"""After a start that failed: the container of the workers may be back in this moment, and all wait for it."""
 _FIRST_DELAY: Final = 0.5
 _LAST_DELAY: Final = 60.0
 _END_SECONDS: Final = 0.25
@@ -91,6 +93,7 @@ class WorkersExecutor(Ledger[Execution]):
         self._ending: set[asyncio.Task[None]] = set()
         self._deaths: dict[str, tuple[int, float]] = {}
         """By namespace: how often its workers have died in a row, and until when none is started."""
+        self._cannot_start = False
         self._closed = False
         self._calmer = asyncio.Event()
         self._loop = asyncio.get_running_loop()
@@ -216,19 +219,25 @@ class WorkersExecutor(Ledger[Execution]):
         """The worker of its namespace; waits while they die again and again, or none can be started."""
         namespace = execution.request.namespace
         while True:
-            _, until = self._deaths.get(namespace, (0, 0.0))
+            deaths, until = self._deaths.get(namespace, (0, 0.0))
             if (seconds := until - self._loop.time()) > 0:
                 execution.say(Waiting("the worker of its namespace has died, and is started again in a while"))
                 await asyncio.sleep(seconds)
+                continue  # another one may have tried meanwhile
             try:
-                return self._cell(namespace)
+                cell = self._cell(namespace)
             except OSError as error:
-                log.warning("no worker can be started: %s", error, extra={"namespace": namespace})
+                if not self._cannot_start:
+                    log.warning("no worker can be started: %s", error, extra={"namespace": namespace})
+                self._cannot_start = True
                 execution.say(Waiting(f"no worker can be started: {error}"))
-                self._delay(namespace)
+                self._deaths[namespace] = deaths, self._loop.time() + _START_AGAIN_SECONDS
+            else:
+                self._cannot_start = False
+                return cell
 
     def _delay(self, namespace: str) -> None:
-        """A worker of this namespace has died, or could not be started: the next one is started a while later."""
+        """A worker of this namespace has died: the next one is started a while later."""
         deaths, _ = self._deaths.get(namespace, (0, 0.0))
         delay = min(_LAST_DELAY, _FIRST_DELAY * 2 ** min(deaths, 16))
         self._deaths[namespace] = deaths + 1, self._loop.time() + delay
@@ -282,7 +291,8 @@ class WorkersExecutor(Ledger[Execution]):
         if not going:
             return
         cause = f"the worker of its namespace has ended ({cell.fault or end})"
-        self._delay(cell.namespace)
+        if not end.orphaned:  # else those of all namespaces have died, and no later one waits longer for it
+            self._delay(cell.namespace)
         log.warning("%d executions are lost: %s", len(going), cause, extra={"namespace": cell.namespace})
         self._on_worker_end(cell.namespace, end)
         for execution in going:

@@ -16,7 +16,7 @@ from curation.lifecycle.outcome import Calls, Completed
 from curation.workers.targets import TEMPLATE
 from testing.operator_process import PROGRAM
 from tests.guests.wat import Script
-from tests.unit.execution.conftest import GENEROUS, Rig, ended, until
+from tests.unit.execution.conftest import GENEROUS, NAMESPACE, Rig, ended, until
 from tests.unit.execution.conftest import rig as in_process
 from tests.unit.workers.rigs import descriptors, end_of, environment, parent, with_workers, worker
 
@@ -99,7 +99,10 @@ async def test_what_is_executed_in_a_container_that_is_killed_is_lost_and_goes_o
         assert isinstance(end, Lost)
         assert end.calls == Calls(left=1, allowed=1)
         waiting = rig.start(Script().ok(DONE))
-        await until(lambda: any("no worker can be started" in str(word) for word in waiting.words))
+        await until(lambda: sum("no worker can be started" in str(word) for word in waiting.words) > 4)
+        deaths, tried_again_at = rig.executor._deaths[NAMESPACE]
+        assert deaths == 0, "it did not die of its own"
+        assert tried_again_at - asyncio.get_running_loop().time() < 1, "however long the container is away"
         await supervisor.started()
         assert (await ended(waiting)).result == Completed({})
 
