@@ -7,14 +7,13 @@ from pydantic import Field, model_validator
 
 from curation.api.approval import EvaluatedRequest
 from curation.api.excess import EXCESS_FIELD, Excess
-from curation.api.names import Phase, RunOutcome
+from curation.api.names import MAX_LOG_BYTES, Phase, RunOutcome
 from curation.api.references import NAME_MESSAGE, NAME_PATTERN, ConfigFrom, Frozen, InputFrom, ObjectName
 from curation.api.schema import Condition, JsonObject, MicroTime, Model, ResourceModel, cel, extension, spelled
 
 MAX_INPUT_BYTES = 64 * 1024
 MAX_CONFIG_BYTES = 4 * 1024
 MAX_OUTPUT_BYTES = 32 * 1024
-MAX_LOG_BYTES = 2 * 1024
 MAX_ABANDONED_RUNS = 20
 MAX_HISTORY = 5
 MAX_MESSAGE = 4096

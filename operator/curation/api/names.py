@@ -10,6 +10,9 @@ API_VERSION: Final = f"{GROUP}/{VERSION}"
 MAX_CEDAR_BYTES: Final = 64 * 1024
 """Of the text of a policy. Here, so that what checks a text need not import the models."""
 
+MAX_LOG_BYTES: Final = 2 * 1024
+"""Of what a run has logged. Here, so that what runs guests need not import the models."""
+
 SESSION_FINALIZER: Final = "curation.dev/session"
 IN_USE_FINALIZER: Final = "curation.dev/in-use"
 

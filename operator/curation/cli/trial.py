@@ -37,6 +37,7 @@ from curation.reconciler.jobs.runs import CANCEL_WALL_SECONDS
 from curation.wasm.limits import Limits
 from curation.wasm.module_bytes import digest_of
 from curation.wasm.module_errors import ModuleLoadError, ModuleUnreadable
+from curation.wasm.module_limits import limits_of
 from curation.wasm.module_size import MAX_MODULE_BYTES
 
 FAILED: Final = 1
@@ -261,7 +262,7 @@ def _input(given: str | None) -> dict[str, Any]:
 def _limits(given: Sequence[tuple[str, str]], trigger: Trigger) -> Limits:
     try:
         fields = ModuleLimits.model_validate(dict(given))
-        limits = Limits.of(fields)
+        limits = limits_of(fields)
         unknown = {name for name, _ in given} - {field.alias for field in ModuleLimits.model_fields.values()}
         if unknown:
             known = ", ".join(str(field.alias) for field in ModuleLimits.model_fields.values())

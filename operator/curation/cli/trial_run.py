@@ -23,7 +23,7 @@ from curation.execution.in_process import InProcessExecutor
 from curation.execution.origin_credentials import OriginCredential
 from curation.execution.seam import Authorizer, Ended, ExecutionRequest, Sender, Word
 from curation.lifecycle.outcome import Report
-from curation.wasm.guest import GuestEnd, Returned
+from curation.wasm.guest_end import GuestEnd, Returned
 from curation.wasm.limits import MAX_REQUEST_BYTES
 from curation.wasm.store import ModuleStore
 

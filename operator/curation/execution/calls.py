@@ -43,13 +43,14 @@ class CallResult:
     code: CallErrorCode | None
     """None: a response."""
     document: Callable[[], str]
-    """Makes what the module gets. Trap: a large body takes a second, which the guest's thread has and the loop has not.
-    """
+    """Makes what the module gets. Trap: a large body takes a second, which the loop has not."""
     message: str = ""
     egress_refused: bool = False
     hit: LimitHit | None = None
     status: int | None = None
     """HTTP status of a response."""
+    size: int = 0
+    """Bytes of its body."""
 
     @classmethod
     def error(
@@ -147,9 +148,9 @@ class GatedCalls:
         if self._task is not None and (cut or not self._departed):
             self._task.cancel()
 
-    def refusal(self) -> CallResult | None:
-        """The answer of a stopped execution; for the guest's thread, to spare the loop a guest that never stops."""
-        return self._cancelled() if self._stopped is not None else None
+    def cancelled(self) -> CallResult:
+        """The answer of an execution that was stopped."""
+        return CallResult.error("cancelled", f"this run has been superseded: {self._stopped}")
 
     async def call(self, number: int, request: HttpCallRequest, seconds: float) -> CallResult:
         """Makes the guest's call with this number, for at most `seconds`. Never raises for what a guest can cause."""
@@ -187,8 +188,8 @@ class GatedCalls:
             return refused.answer
         except asyncio.CancelledError:
             if self._stopped is None:
-                raise  # the guest's thread gave up at its wall limit
-            return self._cancelled()
+                raise  # the guest gave up at its wall limit
+            return self.cancelled()
         except MemoryError:
             raise  # it is no answer of the service
         except Exception as error:
@@ -216,7 +217,8 @@ class GatedCalls:
                 continue  # nothing has left
             self._note_answer(number)
             secret = tuple(credentials.values())
-            return CallResult(None, partial(_document, response, secret), status=response.status)
+            size = len(response.body)
+            return CallResult(None, partial(_document, response, secret), status=response.status, size=size)
 
     def _outbound(
         self,
@@ -253,7 +255,7 @@ class GatedCalls:
         """Of what this process may not have heard yet. Raises _CallRefused and _Behind."""
         if not self._fence.alive:
             self._stopped = self._stopped or "its run has stopped being current"
-            raise _CallRefused(self._cancelled())
+            raise _CallRefused(self.cancelled())
         if self._fence.behind:
             raise _Behind
 
@@ -263,7 +265,7 @@ class GatedCalls:
 
     def _refuse_if_stopped(self) -> None:
         if self._stopped is not None:
-            raise _CallRefused(self._cancelled())
+            raise _CallRefused(self.cancelled())
 
     def _allowed(self, evaluated: EvaluatedRequest) -> Decision:
         """The gate's leave. Raises _CallRefused without it."""
@@ -315,9 +317,6 @@ class GatedCalls:
             _remove(headers, header)
             headers[header] = value
         return headers
-
-    def _cancelled(self) -> CallResult:
-        return CallResult.error("cancelled", f"this run has been superseded: {self._stopped}")
 
     def _acknowledged(self, number: int, request: HttpCallRequest, error: Exception) -> CallResult | None:
         """What a Cancel gets of an answer over a bound to what it asked to be changed: the status, which says all.

@@ -1,25 +1,21 @@
-"""One execution in this process: its module is loaded, its guest runs in a thread, its calls on the event loop."""
+"""One execution: its module is loaded, its guest is run by whoever runs guests, its calls on the event loop."""
 
 import asyncio
 import logging
 import time
-from contextlib import closing
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from wasmtime import WasmtimeError
-
 from curation.execution.calls import GatedCalls
-from curation.execution.guest_host import GuestHost
+from curation.execution.guest_calls import GuestCalls
 from curation.execution.guest_result import guest_result
 from curation.execution.run_document import context_document
 from curation.execution.seam import Accepted, CallEnd, Ended, ExecutionRequest, Loaded, Sink, Unsupplied, Waiting, Word
 from curation.execution.unprepared import unprepared
+from curation.guests.seam import GuestReport, GuestRun, Running, Unopened
 from curation.lifecycle.outcome import Calls, Failed, FailureClass, Report, Result, Trigger
-from curation.wasm.engine import new_store
-from curation.wasm.guest import GuestEnd, Stopped, Trapped, interrupted, run_seated
+from curation.wasm.guest_end import Returned, StopCause, Stopped
 from curation.wasm.module_errors import ModuleLoadError, ModuleUnreadable
-from curation.wasm.watchdog import GuestWatch, StopCause
 
 if TYPE_CHECKING:
     from curation.execution.in_process import InProcessExecutor
@@ -40,12 +36,11 @@ class GuestExecution:
         """What it ended with, once it has."""
         self._stopped: StopCause | None = None
         self._why = ""
-        self._watch: GuestWatch | None = None
-        self._host: GuestHost | None = None
+        self._running: Running | None = None
         self._calls: GatedCalls | None = None
         self._supplying: asyncio.Task[Loaded] | None = None
-        self._slot: asyncio.Future[Result] | None = None
-        self._begun = False
+        self._waiting: asyncio.Task[None] | None = None
+        self._log = ""
         self.say(Accepted())
         self.task = asyncio.create_task(self._run(), name=f"execution {request.execution}")
 
@@ -69,13 +64,12 @@ class GuestExecution:
         if self.report is None:
             if self._calls is not None:
                 self._calls.stop(self._why, cut=True)
-            if self._watch is not None:
-                self._watch.abort()
+            if self._running is not None:
+                self._running.abort()
 
     def _stop(self, cause: StopCause, reason: str) -> None:
         if self.report is not None:
             return
-        # The guest's thread publishes its watch before it reads this: one of the two sees the other.
         self._dead = True
         self._stopped = cause
         self._why = self._why or reason
@@ -83,10 +77,10 @@ class GuestExecution:
             self._calls.stop(reason)
         if self._supplying is not None:
             self._supplying.cancel()
-        if self._slot is not None and not self._begun:
-            self._slot.cancel()  # waits for a thread; should it have one by now, it sees that it is stopped
-        if self._watch is not None:
-            self._watch.wake()
+        if self._waiting is not None:
+            self._waiting.cancel()
+        if self._running is not None and self._calls is not None:
+            self._running.stop(self._calls.cancelled().document())
 
     async def _run(self) -> None:
         started = time.perf_counter()
@@ -100,8 +94,6 @@ class GuestExecution:
             logger.exception("execution %s failed inside the operator", self.request.execution, extra=self._fields)
             message = f"the operator failed to execute the module: {type(error).__name__}: {error}"
             result = Failed(FailureClass.MODULE_UNAVAILABLE, message)
-            # Trap: a pool that can start no thread raises, and runs the guest nevertheless when one is free.
-            self._stopped = self._stopped or StopCause.CLOSED
             if self._calls is not None:
                 self._calls.stop("the execution has ended")
         report = self.report = Report(
@@ -109,7 +101,7 @@ class GuestExecution:
             run=self.request.run,
             result=result,
             calls=self._calls.counts if self._calls is not None else Calls(),
-            log=self._host.log_tail.text() if self._host else "",
+            log=self._log,
             dead=self._dead,
         )
         seconds = time.perf_counter() - started
@@ -127,17 +119,14 @@ class GuestExecution:
         """Loads the module and runs it to its end, once more from the start if its artifact had been removed."""
         for last_try in (False, True):
             if self._stopped is not None:
-                return self._result_of(Stopped(self._stopped))
+                return self._of(GuestReport(Stopped(self._stopped)))
             try:
-                module = await self._supplied()
-                if self._stopped is not None:  # else it would wait for a thread first
-                    return self._result_of(Stopped(self._stopped))
-                return await self._run_guest(module)
+                return await self._run_guest(await self._supplied())
             except asyncio.CancelledError:
                 if self._stopped is None:
                     raise
-                return self._result_of(Stopped(self._stopped))
-            except WasmtimeError:  # only opening the artifact raises it
+                return self._of(GuestReport(Stopped(self._stopped)))
+            except Unopened:
                 self._executor.store.forget(self.request.module.digest)
                 if last_try:
                     raise
@@ -171,51 +160,52 @@ class GuestExecution:
         )
 
     async def _run_guest(self, module: Loaded) -> Result:
-        if self._executor.is_full:
+        executor = self._executor
+        if self._stopped is None:
+            await self._have_place()
+            try:
+                if self._stopped is None:
+                    return await self._ran(module)
+            finally:
+                executor.places.release()
+        return self._of(GuestReport(Stopped(self._stopped)))
+
+    async def _have_place(self) -> None:
+        """Wait until one more guest may run. A stop cancels it."""
+        executor = self._executor
+        full = executor.places.locked()
+        if full:
             self.say(Waiting("as many executions as there may be are under way"))
-        self._slot = self._loop.run_in_executor(self._executor.pool, self._in_thread, module)
+        if not full and executor.guests.is_ready:
+            await executor.take_place()
+            return
+        self._waiting = asyncio.create_task(executor.take_place(), name=f"place of {self.request.execution}")
         try:
-            return await self._slot
+            await self._waiting
         finally:
-            self._slot = None
+            self._waiting = None
 
-    def _result_of(self, end: GuestEnd) -> Result:
-        last = self._host.last if self._host else None
-        denied = self._calls.last_denied if self._calls else None
-        return guest_result(self.request.trigger, end, last, denied, self.request.module.limits)
-
-    def _in_thread(self, module: Loaded) -> Result:
-        end = self._guest(module)
-        # Trap: a result that is as long as it may be takes a while to be parsed, which the event loop has not, and
-        # while threads hand the GIL to each other the loop waits for all of them: so one at a time.
-        with self._executor.concluding:
-            return self._result_of(end)
-
-    def _guest(self, module: Loaded) -> GuestEnd:
-        """In a thread of the pool. Raises WasmtimeError if the artifact is gone, before the guest has begun."""
-        self._begun = True
-        if self._stopped is not None:
-            return Stopped(self._stopped)
+    async def _ran(self, module: Loaded) -> Result:
+        executor, request = self._executor, self.request
         assert self._calls is not None, "it was supplied"
-        limits, executor = self.request.module.limits, self._executor
-        with (
-            executor.seats.take(module) as seat,
-            closing(new_store(seat.engine, limits)) as store,
-            executor.watchdog.watch(store, limits) as watch,
-        ):
-            self._watch = watch
-            seat.open()  # it is the run's: it counts against its limits, though it cannot be interrupted
-            if self._stopped is not None:
-                return Stopped(self._stopped)
-            self._host = GuestHost(self._loop, self._calls, limits, watch, executor.probe)
-            deadline = executor.clock() + timedelta(seconds=limits.wall_seconds)
-            context = context_document(self.request, deadline)
-            end = run_seated(store, seat, self._host, context, limits, self._fields)
-            if isinstance(end, Trapped) and watch.interruption is not None:
-                end = interrupted(watch.interruption, limits)
-            if executor.probe is not None:
-                executor.probe.on_guest_end(end, watch.used(), watch.wall_used)
-            return end
+        limits = request.module.limits
+        answers = GuestCalls(self._calls, limits, executor.aside, executor.probe)
+        context = context_document(request, executor.clock() + timedelta(seconds=limits.wall_seconds))
+        self._running = executor.guests.start(GuestRun(module, context, limits, self._fields), answers)
+        try:
+            report = await self._running.ended
+        finally:
+            self._running = None
+        self._log = report.log
+        if executor.probe is not None:
+            executor.probe.on_guest_end(report.end, report.cpu_seconds, report.wall_seconds)
+        size = len(report.end.document) if isinstance(report.end, Returned) else 0
+        return await executor.aside.do(size, lambda: self._of(report, answers))
+
+    def _of(self, report: GuestReport, answers: GuestCalls | None = None) -> Result:
+        last = answers.last(report) if answers is not None else None
+        denied = self._calls.last_denied if self._calls else None
+        return guest_result(self.request.trigger, report.end, last, denied, self.request.module.limits)
 
     def _on_call(self, call: CallEnd) -> None:
         self._executor.notify(self.request, lambda observer: observer.on_call(self.request, call))

@@ -32,8 +32,8 @@ from curation.lifecycle.outcome import (
     StillRunning,
     Trigger,
 )
-from curation.wasm.guest import Exceeded, GuestEnd, Returned, Stopped, Trapped, output_size_hit
-from curation.wasm.limits import LimitName, Limits, size_text
+from curation.wasm.guest_end import Exceeded, GuestEnd, Returned, Stopped, Trapped
+from curation.wasm.limits import LimitName, Limits, output_size_hit, size_text
 
 MAX_TEXT = 1024
 """Characters of a module's own words in a message."""

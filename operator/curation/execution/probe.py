@@ -6,7 +6,7 @@ The operator needs none of it; `curation-operator try` shows it. Called in the g
 from typing import Protocol
 
 from curation.execution.calls import CallResult
-from curation.wasm.guest import GuestEnd
+from curation.wasm.guest_end import GuestEnd
 
 
 class GuestProbe(Protocol):

@@ -6,7 +6,6 @@ from typing import Any
 from curation.api.clipping import clip
 from curation.api.job import (
     MAX_HISTORY,
-    MAX_LOG_BYTES,
     MAX_MESSAGE,
     AbandonedRun,
     HistoryEntry,
@@ -15,7 +14,7 @@ from curation.api.job import (
     Session,
     SessionReference,
 )
-from curation.api.names import Phase, RunOutcome
+from curation.api.names import MAX_LOG_BYTES, Phase, RunOutcome
 from curation.lifecycle import table
 from curation.lifecycle.table import Cause
 

@@ -19,8 +19,8 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from curation.wasm import compiler
+from curation.wasm.artifact_key import artifact_key
 from curation.wasm.compiler import Compiled, ModuleFault
-from curation.wasm.engine_settings import artifact_key
 
 MAX_ARTIFACTS = 256
 """Compiled modules kept on disk; beyond it the oldest go of the namespace that has most."""

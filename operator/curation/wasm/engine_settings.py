@@ -1,17 +1,7 @@
-"""The one configuration of wasmtime that modules are compiled and run with, and what it is identified by.
+"""The one configuration of wasmtime that modules are compiled and run with.
 
 The numbers answer traps that were measured on wasmtime 50. By itself, so that whoever keeps artifacts need not load it.
 """
-
-import hashlib
-import platform
-from importlib.metadata import version
-from pathlib import Path
-from typing import Final
-
-_CPUINFO: Final = Path("/proc/cpuinfo")
-_FEATURES: Final = ("flags", "Features", "isa")
-"""How Linux names what the processor can do: x86, Arm, RISC-V."""
 
 MEMORY_RESERVATION = 64 << 20
 """Address space set aside for each linear memory. The default is 4 GiB, which exhausts it at some thousand guests."""
@@ -42,23 +32,3 @@ SETTINGS: dict[str, object] = {
     "wasm_stack_switching": False,
     "gc_support": False,
 }
-
-
-def artifact_key() -> str:
-    """Identifies what a compiled artifact depends on besides the module: wasmtime, our settings, the processor.
-
-    An artifact may use what the processor that it was compiled on has, and a folder may move to another node.
-    """
-    machine = f"{platform.system()}|{platform.machine()}|{_processor()}"
-    text = f"{version('wasmtime')}|{machine}|{sorted(SETTINGS.items())!r}"
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
-def _processor() -> str:
-    """What the processor can do, where the system says so."""
-    try:
-        lines = _CPUINFO.read_text().splitlines()
-    except OSError:
-        return platform.processor()
-    found = (line.partition(":") for line in lines)
-    return next((value.strip() for name, _, value in found if name.strip() in _FEATURES), "")

@@ -2,52 +2,16 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from wasmtime import Store, WasmtimeError
 from wasmtime.component import Component, Linker, Variant
 
 from curation.wasm.abi import RUN
+from curation.wasm.guest_end import Exceeded, GuestEnd, Returned, StopCause, Stopped, Trapped
 from curation.wasm.host_functions import Host, link
-from curation.wasm.limits import LimitHit, LimitName, Limits, size_text
+from curation.wasm.limits import LimitHit, LimitName, Limits, output_size_hit, size_text
 from curation.wasm.seats import Seat
-from curation.wasm.watchdog import Interruption, StopCause
-
-
-@dataclass(frozen=True, slots=True)
-class Returned:
-    """The guest returned: its ok or its error document, not yet parsed."""
-
-    ok: bool
-    document: str
-
-
-@dataclass(frozen=True, slots=True)
-class Trapped:
-    """The guest trapped: what the trap says, and in which function."""
-
-    message: str
-    function: str | None = None
-
-    def __str__(self) -> str:
-        return f"{self.message} (in {self.function})" if self.function else self.message
-
-
-@dataclass(frozen=True, slots=True)
-class Exceeded:
-    """The guest hit a limit that ends it."""
-
-    hit: LimitHit
-
-
-@dataclass(frozen=True, slots=True)
-class Stopped:
-    """We stopped the guest: its run was killed, or the executor closes."""
-
-    cause: StopCause
-
-
-GuestEnd = Returned | Trapped | Exceeded | Stopped
+from curation.wasm.watchdog import Interruption
 
 # Trap: functions are named by the guest, line breaks and megabytes included, and a search holds the GIL. So no pattern
 # crosses lines, and what is to be believed is searched only after the last mark: no name of the guest's comes there.
@@ -126,11 +90,6 @@ def _returned(result: Variant, limits: Limits) -> GuestEnd:
     if size > limits.output_size + SESSION_OUTPUT_BYTES:
         return Exceeded(output_size_hit(size, limits))
     return Returned(result.tag == "ok", document)
-
-
-def output_size_hit(size: int, limits: Limits) -> LimitHit:
-    """What is said of a result of so many bytes."""
-    return LimitHit(LimitName.OUTPUT_SIZE, f"{size} bytes", size_text(limits.output_size))
 
 
 def _ended(text: str, limits: Limits) -> GuestEnd:

@@ -1,12 +1,10 @@
-"""What a run may use, in plain numbers, and how a limit that was hit is said."""
+"""What a run may use, in plain numbers, and how a limit that was hit is said. Neither the models nor wasmtime."""
 
 from collections import deque
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Self
 
-from curation.api.job import MAX_LOG_BYTES
-from curation.api.module import ModuleLimits, quantity_bytes
+from curation.api.names import MAX_LOG_BYTES
 
 MAX_REQUEST_BYTES = 1 << 20
 """One http-call's JSON document: our own bound, since the host holds several copies of it for a moment."""
@@ -54,18 +52,6 @@ class Limits:
     response_size: int = 1 << 20
     output_size: int = 32 << 10
 
-    @classmethod
-    def of(cls, limits: ModuleLimits) -> Self:
-        """The limits of a module as numbers. Raises ValueError for text that is none."""
-        return cls(
-            memory=quantity_bytes(limits.memory),
-            cpu_seconds=limits.cpu_seconds,
-            wall_seconds=limits.wall_seconds,
-            http_calls=limits.http_calls,
-            response_size=quantity_bytes(limits.response_size),
-            output_size=quantity_bytes(limits.output_size),
-        )
-
 
 def size_text(size: int) -> str:
     """Bytes as a person reads them: 64Mi, 32Ki, 1000 bytes."""
@@ -73,6 +59,11 @@ def size_text(size: int) -> str:
         if size >= factor and size % factor == 0:
             return f"{size // factor}{unit}"
     return f"{size} bytes"
+
+
+def output_size_hit(size: int, limits: Limits) -> LimitHit:
+    """What is said of a result of so many bytes."""
+    return LimitHit(LimitName.OUTPUT_SIZE, f"{size} bytes", size_text(limits.output_size))
 
 
 class LogTail:

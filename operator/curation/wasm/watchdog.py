@@ -12,10 +12,11 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import Protocol
 
 from wasmtime import Engine, Store
+
+from curation.wasm.guest_end import StopCause
 
 KILL_GRACE_SECONDS = 0.25
 """Processor time that a killed guest still gets: enough to read the answer it waited for and to return."""
@@ -35,15 +36,6 @@ class TimeLimits(Protocol):
     def wall_seconds(self) -> float:
         """Time of the whole run."""
         ...
-
-
-class StopCause(StrEnum):
-    """Why a guest was interrupted."""
-
-    CPU = "cpu"
-    WALL = "wall"
-    KILLED = "killed"
-    CLOSED = "closed"
 
 
 @dataclass(frozen=True, slots=True)

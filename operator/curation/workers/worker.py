@@ -159,7 +159,7 @@ class _Cell:
                 self._artifacts.put(frame)
             case ArtifactGone(digest=digest):
                 self._artifacts.remove(digest)
-                self._executor.seats.drop(digest)
+                self._executor.guests.drop(digest)
             case PutCredential(execution=execution, place=place):
                 value = OriginCredential(place.scheme, place.host, place.port, place.header, frame.payload.decode())
                 self._credentials.setdefault(execution, []).append(value)

@@ -26,6 +26,7 @@ from curation.authz.grant import Grant
 from curation.egress.client import OutboundResponse
 from curation.egress.errors import Unavailable
 from curation.execution import calls
+from curation.execution.guest_calls import LONG_BYTES
 from curation.execution.origin_credentials import OriginCredential
 from curation.lifecycle.outcome import Calls, Completed, Denied, Failed, FailureClass, Report, Trigger
 from curation.wasm.limits import MAX_REQUEST_BYTES, Limits
@@ -67,7 +68,8 @@ async def test_what_the_module_gets_is_made_outside_of_the_event_loop(
         return made(*arguments)
 
     monkeypatch.setattr(calls, "_document", make)
-    report = await rig.run(Script().call(post(rig.peer.url("/sessions"))).ok(DONE))
+    long = rig.peer.url(f"/large?size={LONG_BYTES + 1}")
+    report = await rig.run(Script().call(post(long)).ok(DONE))
     assert report.result == Completed({})
     assert len(threads) == 1
     assert threads[0] is not threading.main_thread()

@@ -20,9 +20,8 @@ from curation.lifecycle.outcome import (
     StillRunning,
     Trigger,
 )
-from curation.wasm.guest import Exceeded, GuestEnd, Returned, Stopped, Trapped
+from curation.wasm.guest_end import Exceeded, GuestEnd, Returned, StopCause, Stopped, Trapped
 from curation.wasm.limits import LimitHit, LimitName, Limits
-from curation.wasm.watchdog import StopCause
 
 REQUEST = EvaluatedRequest(
     module="m", module_digest="d", trigger=Trigger.SUBMIT, method="GET", scheme="https", host="h", port=443, path="/"

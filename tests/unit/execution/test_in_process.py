@@ -13,10 +13,13 @@ import pytest
 from wasmtime.component._linker import FUNCTIONS
 
 from curation.execution import guest_execution
+from curation.execution.guest_calls import LONG_BYTES
 from curation.execution.guest_result import guest_result
-from curation.execution.in_process import GUEST_NICE, InProcessExecutor
+from curation.execution.in_process import InProcessExecutor
 from curation.execution.origin_credentials import OriginCredential
 from curation.execution.seam import ExecutionRequest, Unsupplied
+from curation.guests import run
+from curation.guests.priority import GUEST_NICE
 from curation.lifecycle.outcome import (
     Completed,
     Failed,
@@ -30,6 +33,8 @@ from curation.lifecycle.outcome import (
     StillRunning,
     Trigger,
 )
+from curation.wasm.guest import run_seated
+from curation.wasm.guest_end import GuestEnd
 from curation.wasm.limits import Limits
 from curation.wasm.module_bytes import digest_of
 from curation.wasm.module_errors import ModuleLoadError, ModuleReason, ModuleUnreadable
@@ -76,8 +81,11 @@ async def test_a_result_is_parsed_outside_of_the_event_loop(rig: Rig, monkeypatc
         return guest_result(*arguments)
 
     monkeypatch.setattr(guest_execution, "guest_result", authorize)
-    report = await ended(rig.start(Script().ok(DONE), Trigger.OBSERVE))
-    assert report.result == Completed({"n": 1})
+    text = "x" * LONG_BYTES
+    long = {"action": "Completed", "output": {"text": text}}
+    limits = Limits(cpu_seconds=60, output_size=2 * LONG_BYTES)
+    report = await ended(rig.start(Script().ok(long), Trigger.OBSERVE, limits=limits))
+    assert report.result == Completed({"text": text})
     assert len(parsing) == 1
     assert parsing[0] is not threading.main_thread()
 
@@ -87,11 +95,11 @@ async def test_a_guest_gives_way_to_the_event_loop(rig: Rig, monkeypatch: pytest
     """Else hundreds that compute keep it from hearing what it is told, and a worker that hears nothing is killed."""
     priorities: list[int] = []
 
-    def noted(*arguments: Any) -> Result:
+    def noted(*arguments: Any) -> GuestEnd:
         priorities.append(os.getpriority(os.PRIO_PROCESS, threading.get_native_id()))
-        return guest_result(*arguments)
+        return run_seated(*arguments)
 
-    monkeypatch.setattr(guest_execution, "guest_result", noted)
+    monkeypatch.setattr(run, "run_seated", noted)
     await ended(rig.start(Script().ok(DONE), Trigger.OBSERVE))
     ours = os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
     assert priorities == [min(19, ours + GUEST_NICE)]
@@ -203,9 +211,9 @@ async def test_hundreds_of_runs_leave_nothing_behind(rig: Rig) -> None:
     for _ in range(3):
         async with asyncio.timeout(GENEROUS):
             await asyncio.gather(*(rig.start(script).report() for _ in range(100)))
-    assert len(FUNCTIONS.handles) - functions == 2 * (len(rig.executor.seats) - 1), "those of free seats alone"
-    assert len(rig.executor.seats) <= KEPT
-    rig.executor.seats.drop(digest_of(script))
+    assert len(FUNCTIONS.handles) - functions == 2 * (len(rig.executor.guests.seats) - 1), "those of free seats alone"
+    assert len(rig.executor.guests.seats) <= KEPT
+    rig.executor.guests.seats.drop(digest_of(script))
     assert len(FUNCTIONS.handles) == functions - 2
     # The server keeps a task for each open connection; ours are gone.
     assert not [task for task in asyncio.all_tasks() if task.get_name().startswith("execution")]

@@ -113,7 +113,7 @@ async def test_an_execution_that_waits_for_a_thread_ends_at_once_and_never_runs(
     await narrow.peer.reached("/hold")
     second = narrow.start(Script().call(post(narrow.peer.url("/second"))).ok(DONE))
     third = narrow.start(Script().call(post(narrow.peer.url("/third"))).ok(DONE))
-    await until(lambda: narrow.executor.pool._work_queue.qsize() == 2)
+    await until(lambda: narrow.executor.in_flight == 3 and len(narrow.executor.places._waiters or ()) == 2)
     second.stop("suspended")
     report = await ended(second)
     assert report.dead
@@ -200,7 +200,7 @@ async def test_a_guest_that_the_pool_kept_though_it_had_no_thread_never_calls(
     rig: Rig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """`ThreadPoolExecutor.submit` queues first and starts a thread after: it may raise, and run the guest later."""
-    pool, kept = rig.executor.pool, []
+    pool, kept = rig.executor.guests.pool, []
     submit = pool.submit
 
     def no_thread(*args: Any) -> Any:

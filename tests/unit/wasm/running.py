@@ -8,7 +8,8 @@ from wasmtime.component import Component
 
 from curation.wasm.abi import abi_problems
 from curation.wasm.engine import new_engine, new_store
-from curation.wasm.guest import GuestEnd, Trapped, interrupted, run_guest
+from curation.wasm.guest import interrupted, run_guest
+from curation.wasm.guest_end import GuestEnd, Trapped
 from curation.wasm.host_functions import Host
 from curation.wasm.limits import Limits
 from curation.wasm.watchdog import GuestWatch, Watchdog

@@ -16,7 +16,7 @@ from collections.abc import Callable
 import pytest
 from wasmtime.component import _enter
 
-from curation.wasm.guest import Exceeded, Returned, Trapped
+from curation.wasm.guest_end import Exceeded, Returned, Trapped
 from curation.wasm.host_functions import GuestStopped
 from curation.wasm.limits import LimitName, Limits
 from tests.guests import hostile

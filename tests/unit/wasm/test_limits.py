@@ -4,14 +4,15 @@ import pytest
 
 from curation.api.module import ModuleLimits
 from curation.wasm.limits import LimitHit, LimitName, Limits, LogTail, size_text
+from curation.wasm.module_limits import limits_of
 
 
 def test_the_defaults_are_those_of_the_api() -> None:
-    assert Limits.of(ModuleLimits()) == Limits()
+    assert limits_of(ModuleLimits()) == Limits()
 
 
 def test_quantities_become_bytes() -> None:
-    limits = Limits.of(ModuleLimits(memory="128Mi", response_size="2M", output_size="100"))
+    limits = limits_of(ModuleLimits(memory="128Mi", response_size="2M", output_size="100"))
     assert (limits.memory, limits.response_size, limits.output_size) == (128 << 20, 2_000_000, 100)
 
 

@@ -9,10 +9,11 @@ from wasmtime import WasmtimeError
 from wasmtime.component import Component
 
 from curation.wasm.engine import new_engine, new_store
-from curation.wasm.guest import GuestEnd, Returned, Trapped, interrupted, run_seated
+from curation.wasm.guest import interrupted, run_seated
+from curation.wasm.guest_end import GuestEnd, Returned, StopCause, Trapped
 from curation.wasm.limits import Limits
 from curation.wasm.seats import KEPT_BYTES, Seat, Seats
-from curation.wasm.watchdog import StopCause, Watchdog
+from curation.wasm.watchdog import Watchdog
 from tests.guests.wat import Script
 from tests.unit.wasm.running import Echo
 

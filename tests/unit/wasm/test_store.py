@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from curation.wasm import artifacts, engine_settings, store
+from curation.wasm import artifact_key, artifacts, store
 from curation.wasm.artifacts import Artifact, ArtifactDir, CacheDirError
 from curation.wasm.compiler import Compiled
 from curation.wasm.engine import new_engine
@@ -176,11 +176,11 @@ async def test_an_artifact_of_another_machine_is_compiled_anew_here(
     await before.load(source.digest, source.fetch, "ns")
     await before.close()
     if other == "another version of wasmtime":
-        monkeypatch.setattr(engine_settings, "version", lambda name: "49.0.0")
+        monkeypatch.setattr(artifact_key, "version", lambda name: "49.0.0")
     else:
         less = tmp_path / "cpuinfo"
         less.write_text("processor\t: 0\nflags\t\t: fpu sse2\n\nprocessor\t: 1\nflags\t\t: fpu sse2\n")
-        monkeypatch.setattr(engine_settings, "_CPUINFO", less)
+        monkeypatch.setattr(artifact_key, "_CPUINFO", less)
     after = ModuleStore(tmp_path / "cache")
     await after.load(source.digest, source.fetch, "ns")
     assert source.fetched == 2

@@ -5,9 +5,9 @@ import time
 
 import pytest
 
-from curation.wasm.guest import Exceeded, GuestEnd, Returned, Stopped
+from curation.wasm.guest_end import Exceeded, GuestEnd, Returned, StopCause, Stopped
 from curation.wasm.limits import LimitName, Limits
-from curation.wasm.watchdog import GuestWatch, Interruption, StopCause, WallClock, Watchdog
+from curation.wasm.watchdog import GuestWatch, Interruption, WallClock, Watchdog
 from tests.guests import hostile
 from tests.guests.wat import Script
 from tests.unit.wasm.running import Echo, run

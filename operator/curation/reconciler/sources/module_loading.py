@@ -12,9 +12,10 @@ from curation.reconciler.runtime.key import Key
 from curation.reconciler.sources.module_loads import BeingCompiled, Compilations
 from curation.reconciler.sources.module_pulls import Pulls, ShownCondition
 from curation.reconciler.sources.module_sources import Sources
-from curation.wasm.limits import Limits, size_text
+from curation.wasm.limits import size_text
 from curation.wasm.module_bytes import builtin_digest
 from curation.wasm.module_errors import ModuleLoadError, ModuleReason, ModuleUnreadable
+from curation.wasm.module_limits import limits_of
 from curation.wasm.store import LoadedModule, ModuleStore
 from curation.workers.admission import artifact_bytes
 from curation.workers.need import Need, whole_mib
@@ -68,7 +69,7 @@ class Loading:
                 raise BeingCompiled
             loaded = found
         self._compilations.drop(key)
-        if loaded.start_bytes > Limits.of(spec.limits).memory:
+        if loaded.start_bytes > limits_of(spec.limits).memory:
             raise ModuleLoadError(
                 ModuleReason.TOO_LARGE,
                 f"the module begins with {size_text(loaded.start_bytes)} of memory, spec.limits.memory is "
@@ -79,7 +80,7 @@ class Loading:
 
     def _see_to_room(self, spec: ModuleSpec, loaded: LoadedModule) -> None:
         """Raises ModuleLoadError for a module of which no run would ever have room."""
-        need = Need.of(Limits.of(spec.limits), loaded.digest, artifact_bytes(loaded))
+        need = Need.of(limits_of(spec.limits), loaded.digest, artifact_bytes(loaded))
         if self._memory.never_fits(need):
             limits, most = spec.limits, self._memory.quarter or 0
             raise ModuleLoadError(

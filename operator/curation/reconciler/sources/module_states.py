@@ -9,6 +9,7 @@ from curation.reconciler.runtime.context import Context
 from curation.reconciler.runtime.key import Key
 from curation.reconciler.sources.module_sources import origin
 from curation.wasm.limits import Limits
+from curation.wasm.module_limits import limits_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +59,7 @@ class ModuleStates:
     def limits(self, namespace: str, name: str) -> Limits:
         """What a run of the module may use; of one that is gone, what the default allows."""
         spec = self.state(namespace, name).spec
-        return Limits.of(spec.limits if spec is not None else ModuleLimits())
+        return limits_of(spec.limits if spec is not None else ModuleLimits())
 
     def _mark_unreadable(self, key: Key, error: Unreadable) -> None:
         """No run is claimed with it; what was loaded before can still cancel."""

@@ -24,8 +24,8 @@ from curation.reconciler.sources.module_loads import BeingCompiled
 from curation.reconciler.sources.module_sources import origin
 from curation.reconciler.sources.module_states import ModuleState, ModuleStates
 from curation.turns import Turns
-from curation.wasm.limits import Limits
 from curation.wasm.module_errors import ModuleLoadError, ModuleReason, ModuleUnreadable
+from curation.wasm.module_limits import limits_of
 from curation.wasm.store import ModuleStore
 from curation.workers.admission import artifact_bytes
 from curation.workers.need import Need
@@ -112,7 +112,7 @@ class ModuleReconciler(ModuleStates):
             raise ModuleLoadError(ModuleReason.NOT_FOUND, state.message)
         if state.build is not None and not self._store.has(digest):
             digest = state.build
-        return ModuleBuild(name, digest, Limits.of(state.spec.limits)), state.spec
+        return ModuleBuild(name, digest, limits_of(state.spec.limits)), state.spec
 
     def limits_changed(self) -> None:
         """A run may take more memory than before, or less: so a module may fit that did not, or fit no more."""

@@ -1,0 +1,33 @@
+"""What a compiled artifact depends on besides its module."""
+
+import hashlib
+import platform
+from importlib.metadata import version
+from pathlib import Path
+from typing import Final
+
+from curation.wasm.engine_settings import SETTINGS
+
+_CPUINFO: Final = Path("/proc/cpuinfo")
+_FEATURES: Final = ("flags", "Features", "isa")
+"""How Linux names what the processor can do: x86, Arm, RISC-V."""
+
+
+def artifact_key() -> str:
+    """Identifies what a compiled artifact depends on besides the module: wasmtime, our settings, the processor.
+
+    An artifact may use what the processor that it was compiled on has, and a folder may move to another node.
+    """
+    machine = f"{platform.system()}|{platform.machine()}|{_processor()}"
+    text = f"{version('wasmtime')}|{machine}|{sorted(SETTINGS.items())!r}"
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _processor() -> str:
+    """What the processor can do, where the system says so."""
+    try:
+        lines = _CPUINFO.read_text().splitlines()
+    except OSError:
+        return platform.processor()
+    found = (line.partition(":") for line in lines)
+    return next((value.strip() for name, _, value in found if name.strip() in _FEATURES), "")
