@@ -42,6 +42,7 @@ from curation.authz.register import PolicyRegister
 from curation.egress.reach import Reach
 from curation.execution.origin_credentials import OriginCredential
 from curation.execution.seam import Ended, ExecutionRequest, ModuleBuild, Word
+from curation.isolation.supervisor import alive
 from curation.lifecycle.outcome import RunKey, SessionSpawned, Trigger
 from curation.wasm.limits import Limits
 from curation.wasm.module_bytes import builtin_bytes, digest_of
@@ -253,7 +254,7 @@ class Container:
         """Returns once it answers."""
         command = (str(PROGRAM), "workers", "--socket", str(self.path))
         self._process = await asyncio.create_subprocess_exec(*command, start_new_session=True)
-        while await (await asyncio.create_subprocess_exec(*command, "--check")).wait():  # noqa: ASYNC110
+        while not await asyncio.to_thread(alive, self.path):  # noqa: ASYNC110 - it is another process's socket
             await asyncio.sleep(0.05)
 
     async def kill(self) -> None:
