@@ -1,4 +1,4 @@
-"""The process that has the cluster's token loads neither Cedar nor WebAssembly: its children do."""
+"""The process with the cluster's token loads neither Cedar nor WebAssembly; guest hosts load little but WebAssembly."""
 
 import subprocess
 import sys
@@ -13,3 +13,11 @@ print(*sorted({name.partition(".")[0] for name in sys.modules} & {"cedarpy", "wa
 def test_the_operator_imports_neither_cedarpy_nor_wasmtime() -> None:
     done = subprocess.run([sys.executable, "-c", _LOADED], capture_output=True, text=True, check=True)
     assert done.stdout.split() == []
+
+
+def test_the_template_of_guest_hosts_has_no_models_no_policies_no_client_and_no_event_loop() -> None:
+    code = "import sys, curation.guests.template; print(*{name.partition('.')[0] for name in sys.modules})"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    loaded = set(done.stdout.split())
+    assert "wasmtime" in loaded
+    assert not loaded & {"pydantic", "cedarpy", "aiohttp", "uvloop", "ssl", "kopf", "asyncio", "http", "email", "yaml"}

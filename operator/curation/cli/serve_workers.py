@@ -5,6 +5,7 @@ from pathlib import Path
 
 import click
 
+from curation.guests.targets import TEMPLATE as GUEST_TEMPLATE
 from curation.isolation.spawn import empty_environment, isolated_command
 from curation.isolation.supervisor import SUPERVISE
 from curation.workers.targets import TEMPLATE
@@ -27,5 +28,5 @@ def workers(path: Path, check: bool) -> None:
     It needs no access to the cluster, and must have none: what the operator hands over is all that workers know.
     """
     # A process that holds nothing: this one has read an environment, and imported all of the command.
-    command = isolated_command(SUPERVISE, "alive" if check else "serve", str(path), TEMPLATE)
+    command = isolated_command(SUPERVISE, "alive" if check else "serve", str(path), TEMPLATE, GUEST_TEMPLATE)
     os.execve(command[0], command, empty_environment())  # noqa: S606 - it is Python itself

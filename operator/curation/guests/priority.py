@@ -15,5 +15,5 @@ Not SCHED_IDLE: beside four busy threads of a worker's priority on two processor
 def give_way() -> None:
     """Lower the priority of this thread."""
     if sys.platform == "linux":  # elsewhere a priority is of the whole process
-        # 0 is this thread.
+        # 0 is this thread, and all that a guest host may change.
         os.setpriority(os.PRIO_PROCESS, 0, min(19, os.getpriority(os.PRIO_PROCESS, 0) + GUEST_NICE))

@@ -11,7 +11,7 @@ from curation.wasm.guest_end import GuestEnd
 from curation.wasm.limits import MAX_REQUEST_BYTES, LimitHit, LimitName, Limits, size_text
 
 if TYPE_CHECKING:
-    import asyncio
+    import asyncio  # a guest host has no event loop
 
 
 class Module(Protocol):

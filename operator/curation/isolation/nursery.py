@@ -17,7 +17,7 @@ from curation.isolation.child import Child
 from curation.isolation.frames import Frame
 from curation.isolation.hardening import Hardening
 from curation.isolation.spawn import ChildEnd, Limit, Process, Start, spawn
-from curation.isolation.supervisor import ASK_TEMPLATE
+from curation.isolation.supervisor import ASK_SECOND_TEMPLATE, ASK_TEMPLATE
 from curation.isolation.template import FROM_TEMPLATE, TO_TEMPLATE, Ended, Fork, Forked, Kill, Ready
 
 log = logging.getLogger(__name__)
@@ -37,12 +37,16 @@ FORKS: Final = sys.platform == "linux"
 class Nursery:
     """Starts children for one event loop, in a thread that lives as long as they do. Close it after them."""
 
-    def __init__(self, template: str, *, forks: bool = FORKS, supervisor: Path | None = None) -> None:
+    def __init__(
+        self, template: str, *, forks: bool = FORKS, supervisor: Path | None = None, asks: bytes = ASK_TEMPLATE
+    ) -> None:
         """`template` is the target of the template's process, "module:function": it imports, and then serves.
 
-        With `supervisor`, the socket of one, the template and all children are in its container.
+        With `supervisor`, the socket of one, the template and all children are in its container; that it `asks` for.
         """
         self._target = template
+        self._asks = asks
+        self._beside: Nursery | None = None
         self._forks = forks or supervisor is not None
         self._supervisor = supervisor
         self._template: _Template | None = None
@@ -51,6 +55,12 @@ class Nursery:
         self._closed = False
         self._memory: tuple[int | None] | None = None
         self._on_memory: Callable[[int | None], None] = lambda _: None
+
+    def beside(self, template: str) -> "Nursery":
+        """The one of a second template, in the same container: made once, and closed with this one."""
+        if self._beside is None:
+            self._beside = Nursery(template, forks=self._forks, supervisor=self._supervisor, asks=ASK_SECOND_TEMPLATE)
+        return self._beside
 
     def hear_memory(self, on_memory: Callable[[int | None], None]) -> None:
         """Call this with what each template says of the memory that it and its children may take, the last one too.
@@ -81,7 +91,7 @@ class Nursery:
         if self._closed:
             raise OSError("nothing is started any more")
         if self._forks and self._template is None:
-            start = spawn if self._supervisor is None else partial(_Elsewhere, self._supervisor)
+            start = spawn if self._supervisor is None else partial(_Elsewhere, self._supervisor, self._asks)
             template = self._template = _Template(self._target, start, self._heard)
             template.ended.add_done_callback(lambda ended: self._lost(template, ended))
 
@@ -115,6 +125,8 @@ class Nursery:
         template, self._template = self._template, None
         if template is not None:
             await template.close()
+        if self._beside is not None:
+            await self._beside.close()
 
     def _heard(self, frame: Frame) -> None:
         match frame:
@@ -178,12 +190,12 @@ class _Elsewhere:
     stderr = None
     pid = 0
 
-    def __init__(self, supervisor: Path, _target: str, _hardening: Hardening) -> None:
+    def __init__(self, supervisor: Path, asks: bytes, _target: str, _hardening: Hardening) -> None:
         self.channel = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
             self.channel.settimeout(_CONNECT_SECONDS)
             self.channel.connect(str(supervisor))
-            self.channel.sendall(ASK_TEMPLATE)
+            self.channel.sendall(asks)
         except BaseException:
             self.channel.close()
             raise

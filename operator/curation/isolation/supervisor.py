@@ -1,8 +1,8 @@
 """The supervisor: serves templates at a Unix socket, for a parent in another container. The first process of its own.
 
 Whoever connects and asks gets a template whose channel is that very connection: see `template`. It ends with the
-connection, and all its children with it. There is one at a time: a new connection ends the one before, whose other end
-is gone or has been replaced. It holds nothing and keeps nothing.
+connection, and all its children with it. There is one of each kind at a time: a new connection ends the one before,
+whose other end is gone or has been replaced. It holds nothing and keeps nothing.
 """
 
 import os
@@ -20,13 +20,15 @@ from curation.isolation.hardening import Hardening
 from curation.isolation.spawn import execute
 
 ASK_TEMPLATE: Final = b"T"
+ASK_SECOND_TEMPLATE: Final = b"S"
+"""The one of the second kind, which has imported less."""
 ASK_ALIVE: Final = b"A"
 ALIVE: Final = b"alive"
 SUPERVISE: Final = (
-    "import sys; arguments, sys.path[:] = sys.argv[1:4], sys.argv[4:]; "
+    "import sys; arguments, sys.path[:] = sys.argv[1:5], sys.argv[5:]; "
     "from curation.isolation.supervisor import main; sys.exit(main(arguments))"
 )
-"""The code for `spawn.isolated_command`: serve or alive, the path, the template's target."""
+"""The code for `spawn.isolated_command`: serve or alive, the path, the targets of both kinds of templates."""
 STOP_SECONDS: Final = 10.0
 """Both containers of a pod are told to stop at once: the parent, which stops in 5 s, is first to end what runs here."""
 _STOPS: Final = frozenset({signal.SIGTERM, signal.SIGINT, signal.SIGALRM})
@@ -35,7 +37,7 @@ _ASK_SECONDS: Final = 5.0
 """For whoever connects to say what for."""
 
 
-def serve(path: Path, target: str) -> None:
+def serve(path: Path, target: str, second: str) -> None:
     """Serve until SIGTERM. Raises OSError if the socket cannot be made."""
     with suppress(FileNotFoundError):
         path.unlink()  # of one that was killed
@@ -44,7 +46,7 @@ def serve(path: Path, target: str) -> None:
         # The parent has another user; the folder, which this pod alone has, gives both one group.
         path.chmod(0o660)
         listener.listen(4)
-        _Supervisor(listener, target).run()
+        _Supervisor(listener, {ASK_TEMPLATE: target, ASK_SECOND_TEMPLATE: second}).run()
 
 
 def alive(path: Path) -> bool:
@@ -60,10 +62,11 @@ def alive(path: Path) -> bool:
 
 
 class _Supervisor:
-    def __init__(self, listener: socket.socket, target: str) -> None:
+    def __init__(self, listener: socket.socket, targets: dict[bytes, str]) -> None:
         self._listener = listener
-        self._target = target
-        self._template: subprocess.Popen[bytes] | None = None
+        self._targets = targets
+        """By what is asked for."""
+        self._templates: dict[bytes, subprocess.Popen[bytes]] = {}
 
     def run(self) -> None:
         stop, stopped = socket.socketpair()
@@ -80,7 +83,7 @@ class _Supervisor:
             ready = {descriptor for descriptor, _ in waiting.poll()}
             stops += stopped.fileno() in ready and bool(_STOPS & set(stopped.recv(4096)))
             self._reap()
-            if stops > 1 or (stops and self._template is None):
+            if stops > 1 or (stops and not self._templates):
                 break
             if stops and not stopping:
                 stopping = True
@@ -88,17 +91,19 @@ class _Supervisor:
                 signal.alarm(ceil(STOP_SECONDS))
             elif self._listener.fileno() in ready:
                 self._answer()
-        self._end()
+        for asked in tuple(self._templates):
+            self._end(asked)
 
     def _reap(self) -> None:
         """Whatever has ended: the first process of a container inherits the children of one that was killed."""
-        if self._template is not None and self._template.poll() is not None:
-            _say(f"the template has ended with {self._template.returncode}")
-            self._template = None
-        own = self._template.pid if self._template is not None else 0
         with suppress(ChildProcessError):
-            while (ended := os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOWAIT | os.WNOHANG)) and ended.si_pid != own:
-                os.waitpid(ended.si_pid, 0)
+            while ended := os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOWAIT | os.WNOHANG):
+                template = next((each for each in self._templates.items() if each[1].pid == ended.si_pid), None)
+                if template is None:
+                    os.waitpid(ended.si_pid, 0)
+                else:
+                    _say(f"the template has ended with {template[1].wait()}")
+                    del self._templates[template[0]]
 
     def _answer(self) -> None:
         connection, _ = self._listener.accept()
@@ -108,15 +113,15 @@ class _Supervisor:
                 asked = connection.recv(1)
                 if asked == ASK_ALIVE:
                     connection.sendall(ALIVE)
-                elif asked == ASK_TEMPLATE:
-                    self._end()
+                elif asked in self._targets:
+                    self._end(asked)
                     connection.setblocking(True)
-                    self._template = execute(self._target, Hardening(), connection, stderr=None)
+                    self._templates[asked] = execute(self._targets[asked], Hardening(), connection, stderr=None)
             except OSError as error:
                 _say(f"a connection has failed: {error}")
 
-    def _end(self) -> None:
-        template, self._template = self._template, None
+    def _end(self, asked: bytes) -> None:
+        template = self._templates.pop(asked, None)
         if template is not None:
             template.kill()  # its children are ended with it
             template.wait()
@@ -132,7 +137,7 @@ def main(arguments: list[str]) -> int:
     verb, path = arguments[0], Path(arguments[1])
     if verb == "alive":
         return 0 if alive(path) else 1
-    serve(path, arguments[2])
+    serve(path, arguments[2], arguments[3])
     return 0
 
 

@@ -1,6 +1,7 @@
 """What this machine gives to the walls around workers: each wall is tried, not guessed. Standard library only."""
 
 import os
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -10,6 +11,7 @@ from typing import Final
 
 from curation.isolation.nursery import FORKS
 from curation.isolation.sealing import F_SEAL_FUTURE_WRITE, seal
+from curation.isolation.spawn import empty_environment, isolated_command
 
 _UNLIMITED: Final = 1 << 60
 
@@ -45,6 +47,18 @@ def survey() -> Iterator[Finding]:
         "any process of the same user can read a worker's memory",
     )
     yield _finding(
+        "seccomp",
+        _holds("seccomp"),
+        "a guest host can make no socket, start no program and touch no other process",
+        "a guest that is broken out of has every system call",
+    )
+    yield _finding(
+        "Landlock",
+        _holds("landlock"),
+        "a guest host can open no file but Python's own code",
+        "a guest that is broken out of can read what its user can",
+    )
+    yield _finding(
         "sealed fence page",
         _tried(_sealed_page),
         "the operator alone can write which executions may send",
@@ -73,6 +87,26 @@ def _tried(what: Callable[[], bool]) -> bool:
     with suppress(OSError, AttributeError):
         return what()
     return False
+
+
+_TRIED: Final = {
+    "seccomp": "from curation.isolation import seccomp as wall; done = wall.confine(); import socket; socket.socket()",
+    "landlock": "from curation.isolation import landlock as wall; done = wall.confine([]); open('/proc/self/status')",
+}
+_TRY: Final = (
+    "import sys; arguments, sys.path[:] = sys.argv[1:2], sys.argv[2:]\n"
+    "from curation.isolation.hardening import gain_no_privileges\n"
+    "gain_no_privileges(); done = False\n"
+    "try: exec(arguments[0])\n"
+    "except PermissionError: sys.exit(0 if done else 1)\n"
+    "sys.exit(1)"
+)
+
+
+def _holds(wall: str) -> bool:
+    """Whether a process that has built it runs into it."""
+    command = isolated_command(_TRY, _TRIED[wall])
+    return subprocess.run(command, env=empty_environment(), capture_output=True, check=False).returncode == 0
 
 
 def _sealed_page() -> bool:

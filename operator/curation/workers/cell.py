@@ -8,7 +8,7 @@ import os
 import re
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final, Literal, cast, get_args
 
@@ -18,8 +18,10 @@ from curation.egress.reach import Reach
 from curation.execution.origin_credentials import OriginCredential
 from curation.execution.seam import Answered, CallEnd, Left, Word
 from curation.execution.wire import request_to_wire, word_of_wire
+from curation.guests.targets import GUEST_HOST
 from curation.isolation.channel import QueueFull
-from curation.isolation.child import Child
+from curation.isolation.child import END_SECONDS, Child
+from curation.isolation.companion import Companion
 from curation.isolation.frames import Frame, FrameRefused
 from curation.isolation.hardening import Hardening
 from curation.isolation.nursery import Nursery
@@ -48,7 +50,7 @@ from curation.workers.frames import (
 )
 from curation.workers.page import FencePage
 from curation.workers.replica import Replica
-from curation.workers.targets import WORKER
+from curation.workers.targets import GUEST_HOST_ENDED_EXIT, WORKER
 
 log = logging.getLogger(__name__)
 
@@ -63,6 +65,8 @@ MAX_LOG_LINES: Final = 300
 ASK_SECONDS: Final = 5.0
 MAX_ARTIFACTS: Final = 32
 """Compiled modules that one worker has at a time."""
+GUEST_HOST_FILES: Final = 1024
+"""Descriptors that a guest host may have: one for each module that it runs, and a few."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,19 +81,23 @@ class Settings:
 
 
 class Cell:
-    """The worker of one namespace. Made with a running loop; ends once, which `on_end` is told."""
+    """The worker of one namespace and its guest host, which live and end together. Made with a running loop.
+
+    It ends once, which `on_end` is told: with the end of the guest host if that was first, as `ended_first` says.
+    """
 
     def __init__(
         self,
         namespace: str,
         book: PolicyRegister,
         nursery: Nursery,
+        guests: Nursery,
         settings: Settings,
         *,
         on_call: Callable[[Execution, CallEnd, tuple[float, ...]], None],
         on_end: Callable[["Cell", ChildEnd], None],
     ) -> None:
-        """Starts it. Raises OSError."""
+        """Starts both, the guest host in `guests`. Raises OSError."""
         self.namespace = namespace
         self._book = book
         self._settings = settings
@@ -106,7 +114,12 @@ class Cell:
         self._second = self._lines = 0
         self._asked_at = self._loop.time()
         self._heard_at: float | None = None
+        self.ended_first = "worker"
+        self._ending: asyncio.Task[None] | None = None
+        self._guest_host: Companion | None = None
         try:
+            limited = replace(settings.hardening, open_files=GUEST_HOST_FILES)
+            self._guest_host = Companion(GUEST_HOST, limited, start=guests.start)
             self._child = Child(
                 WORKER,
                 settings.hardening,
@@ -117,6 +130,9 @@ class Cell:
             )
         except BaseException:
             self._page.close()
+            if self._guest_host is not None:
+                self._guest_host.channel.close()
+                self._ending = self._loop.create_task(self._end_guest_host(self._guest_host))
             raise
         self._child.ended.add_done_callback(lambda ended: self._ended(on_end, ended.result()))
         self._send(
@@ -125,16 +141,22 @@ class Cell:
                 reach=settings.reach,
                 max_concurrent=settings.max_concurrent,
                 log_level=logging.getLogger("curation").getEffectiveLevel(),
-                descriptors=(self._page.descriptor,),
+                descriptors=(self._page.descriptor, self._guest_host.channel.fileno()),
                 payload=settings.authorities() or b"",
             )
         )
+        self._guest_host.channel.close()
         self.sync()
 
     @property
     def pid(self) -> int:
-        """Its process id; 0 until that is known."""
+        """The process id of its worker; 0 until that is known."""
         return self._child.pid
+
+    @property
+    def guest_host_pid(self) -> int:
+        """That of its guest host."""
+        return self._guest_host.pid if self._guest_host is not None else 0
 
     @property
     def gone(self) -> bool:
@@ -232,6 +254,8 @@ class Cell:
     async def close(self) -> None:
         """End it, and wait for that; what it was told last is not said any more."""
         await self._child.close()
+        if self._ending is not None:
+            await asyncio.shield(self._ending)
 
     def _hand_over(self, module: LoadedModule, file: int | None) -> None:
         digest = module.digest
@@ -312,7 +336,20 @@ class Cell:
 
     def _ended(self, on_end: Callable[["Cell", ChildEnd], None], end: ChildEnd) -> None:
         self._page.close()
-        on_end(self, end)
+        self._ending = self._loop.create_task(self._both_ended(on_end, end), name=f"end of {self.namespace}")
+
+    async def _both_ended(self, on_end: Callable[["Cell", ChildEnd], None], end: ChildEnd) -> None:
+        assert self._guest_host is not None
+        if end.exit_code == GUEST_HOST_ENDED_EXIT:
+            self.ended_first = "guest host"
+            on_end(self, await self._guest_host.ended(END_SECONDS))
+        else:
+            on_end(self, end)
+            await self._end_guest_host(self._guest_host)
+
+    @staticmethod
+    async def _end_guest_host(guest_host: Companion) -> None:
+        await guest_host.ended(0)
 
 
 _CODES: Final = frozenset(get_args(CallErrorCode)) | {"timeout"}

@@ -24,6 +24,7 @@ from curation.execution.seam import (
     Waiting,
 )
 from curation.execution.unprepared import unprepared
+from curation.guests.targets import TEMPLATE as GUEST_TEMPLATE
 from curation.isolation.nursery import Nursery
 from curation.isolation.spawn import ChildEnd
 from curation.lifecycle.outcome import Failed, FailureClass, Report, Trigger
@@ -84,6 +85,7 @@ class WorkersExecutor(Ledger[Execution]):
         self._clock_offset = clock_offset
         self._idle_seconds = idle_seconds
         self._nursery = nursery or Nursery(TEMPLATE)
+        self._guest_nursery = self._nursery.beside(GUEST_TEMPLATE)
         self._nursery_is_own = nursery is None
         self._file = readable if self._nursery.apart else sealed
         self._account = account or MemoryAccount()
@@ -106,6 +108,11 @@ class WorkersExecutor(Ledger[Execution]):
     def workers(self) -> dict[str, int]:
         """The process id of each worker, by namespace."""
         return {namespace: cell.pid for namespace, cell in self._cells.items()}
+
+    @property
+    def guest_hosts(self) -> dict[str, int]:
+        """The process id of each worker's guest host, by namespace."""
+        return {namespace: cell.guest_host_pid for namespace, cell in self._cells.items()}
 
     # -- seam.Executor -----------------------------------------------------------------------------------------------
 
@@ -152,7 +159,9 @@ class WorkersExecutor(Ledger[Execution]):
             if execution.preparing is not None:
                 execution.preparing.cancel()
         await self._until_ended(_END_SECONDS)
-        await asyncio.gather(*(cell.close() for cell in list(self._cells.values())), *self._ending)
+        await asyncio.gather(*(cell.close() for cell in list(self._cells.values())))
+        while self._ending:
+            await asyncio.gather(*self._ending)
         for execution in self._going():
             execution.lost("the operator stops")
         await asyncio.gather(*filter(None, (self._looking, self._learning)), return_exceptions=True)
@@ -249,7 +258,13 @@ class WorkersExecutor(Ledger[Execution]):
             hardening = replace(self._settings.hardening, data_bytes=self._account.data_bytes)
             settings = replace(self._settings, hardening=hardening)
             cell = self._cells[namespace] = Cell(
-                namespace, self._book, self._nursery, settings, on_call=self._on_call, on_end=self._worker_ended
+                namespace,
+                self._book,
+                self._nursery,
+                self._guest_nursery,
+                settings,
+                on_call=self._on_call,
+                on_end=self._worker_ended,
             )
             self._account.worker_started(namespace)
         return cell
@@ -286,11 +301,12 @@ class WorkersExecutor(Ledger[Execution]):
     def _worker_ended(self, cell: Cell, end: ChildEnd) -> None:
         if self._cells.get(cell.namespace) is cell:
             del self._cells[cell.namespace]
+            self._close(cell)  # its guest host may be still to end
         self._account.worker_ended(cell.namespace)
         going = [each for each in cell.executions.values() if each.end is None]
         if not going:
             return
-        cause = f"the worker of its namespace has ended ({cell.fault or end})"
+        cause = f"the {cell.ended_first} of its namespace has ended ({cell.fault or end})"
         if not end.orphaned:  # else those of all namespaces have died, and no later one waits longer for it
             self._delay(cell.namespace)
         log.warning("%d executions are lost: %s", len(going), cause, extra={"namespace": cell.namespace})
@@ -318,10 +334,13 @@ class WorkersExecutor(Ledger[Execution]):
         if cell is None or cell.idle_since is None:
             return False
         del self._cells[namespace]
-        task = self._loop.create_task(cell.close(), name=f"end the worker of {namespace}")
+        self._close(cell)
+        return True
+
+    def _close(self, cell: Cell) -> None:
+        task = self._loop.create_task(cell.close(), name=f"end the worker of {cell.namespace}")
         self._ending.add(task)
         task.add_done_callback(self._ending.discard)
-        return True
 
     def _going(self) -> list[Execution]:
         return [each for each in self._executions.values() if each.end is None]

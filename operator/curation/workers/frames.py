@@ -20,13 +20,14 @@ MAX_LOG_BYTES: Final = 16 << 10
 class Hello(Frame):
     """The first frame: whose worker it is, and what it may reach.
 
-    The descriptor is the fence page; the payload the authorities that it trusts beside the system's.
+    The descriptors are the fence page and the channel to its guest host; the payload is the authorities that it trusts
+    beside the system's.
     """
 
     NAME = "hello"
     MAX_HEADER = 1 << 20
     MAX_PAYLOAD = MAX_AUTHORITIES_BYTES
-    MAX_DESCRIPTORS = 1
+    MAX_DESCRIPTORS = 2
     namespace: str
     reach: Reach
     max_concurrent: int

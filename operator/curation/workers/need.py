@@ -5,10 +5,10 @@ from typing import Final
 
 from curation.wasm.limits import Limits
 
-WORKER_BYTES: Final = 16 << 20
-"""A worker that executes nothing (docs/operations.md has the measured figures)."""
+WORKER_BYTES: Final = 20 << 20
+"""A worker and its guest host, which execute nothing (docs/operations.md has the measured figures)."""
 WORKER_DATA_BYTES: Final = 128 << 20
-"""Of that and of what it shares with its template, as RLIMIT_DATA counts it."""
+"""Of one of them and of what it shares with its template, as RLIMIT_DATA counts it."""
 RUN_BYTES: Final = 1 << 20
 """A run's thread, engine and tasks, beside what its limits name."""
 RESPONSE_COPIES: Final = 8
@@ -16,7 +16,7 @@ RESPONSE_COPIES: Final = 8
 
 
 TEMPLATE_BYTES: Final = 96 << 20
-"""The supervisor, and the template, most of which its workers share."""
+"""The supervisor, and both templates, most of which their children share."""
 BESIDE_BYTES: Final = 2 << 30
 """A compiler, which may take half of it, and two checkers."""
 

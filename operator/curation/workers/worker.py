@@ -1,4 +1,6 @@
-"""The process of one namespace: its gate, its egress client and its guests, with a copy of what they need.
+"""The process of one namespace: its gate and its egress client, with a copy of what they need.
+
+Its guests run in the guest host beside it, of which it believes nothing. The two end together.
 
 All it knows can be said again. It asks the fence page in the last line before bytes leave, and says that they leave
 before they do.
@@ -28,6 +30,7 @@ from curation.execution.in_process import InProcessExecutor
 from curation.execution.origin_credentials import OriginCredential
 from curation.execution.seam import Accepted, Answered, CallEnd, ExecutionRequest, Left, Unsupplied, Word
 from curation.execution.wire import request_of_wire, word_to_wire
+from curation.guests.apart import ApartGuests
 from curation.isolation.channel import Channel
 from curation.isolation.frames import Frame, FrameRefused
 from curation.isolation.hardening import NO_MEMORY_EXIT
@@ -55,17 +58,20 @@ from curation.workers.frames import (
     Stop,
 )
 from curation.workers.page import FenceReader
+from curation.workers.targets import GUEST_HOST_ENDED_EXIT
 
 TAKEN_SECONDS: Final = 30.0
 """How long a request waits for the operator to take in that it leaves; then this process ends."""
 MAX_LOG_LINES: Final = 256
 """Lines of log in a second; what is over is counted."""
 THREAD_STACK_BYTES: Final = 1 << 20
-"""A guest may take half of it (see `wasm.engine`). The system's 8 MiB for each would count as memory that is used."""
+"""The system's 8 MiB for each would count as memory that is used."""
 MAX_DECISIONS: Final = 1024
 """What the gate has allowed, and is asked again by each observation; up to some 5 KB each."""
 _MAX_URL: Final = 2048
 _MAX_POLICIES: Final = 16
+_ELSEWHERE: Final = Path()
+"""Where artifacts are: the guest host opens them."""
 
 
 def main(channel: socket.socket) -> None:
@@ -121,6 +127,15 @@ def _out_of_memory(error: MemoryError) -> None:
     os._exit(NO_MEMORY_EXIT)
 
 
+def _guest_host_lost(error: Exception | None) -> None:
+    """End this process: what was under way in the guest host is lost. Which of the two was first the exit code says."""
+    ended = error is None
+    sys.stderr.write("its guest host has ended\n" if ended else f"{type(error).__name__}: {error}\n")
+    sys.stderr.flush()
+    # What was said in this turn leaves first.
+    asyncio.get_running_loop().call_soon(os._exit, GUEST_HOST_ENDED_EXIT if ended else 1)
+
+
 class _Cell:
     """What one worker has and does."""
 
@@ -130,7 +145,8 @@ class _Cell:
         self._page = FenceReader(hello.descriptors[0])
         self._book = PolicyBook()
         self._egress = hello.reach.client(hello.payload or None)
-        self._artifacts = _Artifacts()
+        self._guests = ApartGuests(socket.socket(fileno=hello.descriptors[1]), _guest_host_lost)
+        self._artifacts = _Artifacts(self._guests)
         self._gate = _TimedGate(Gate(self._book, self._now, keeps=MAX_DECISIONS))
         self._credentials: dict[str, list[OriginCredential]] = {}
         self._slots: dict[str, int] = {}
@@ -141,6 +157,7 @@ class _Cell:
             self._gate,
             self._egress,
             _Supplies(self._credentials),
+            guests=self._guests,
             max_concurrent=hello.max_concurrent,
             observer=_Observer(channel, self._gate),
             fence_of=lambda request: _Fence(self, self._slots[request.execution]),
@@ -159,7 +176,6 @@ class _Cell:
                 self._artifacts.put(frame)
             case ArtifactGone(digest=digest):
                 self._artifacts.remove(digest)
-                self._executor.guests.drop(digest)
             case PutCredential(execution=execution, place=place):
                 value = OriginCredential(place.scheme, place.host, place.port, place.header, frame.payload.decode())
                 self._credentials.setdefault(execution, []).append(value)
@@ -239,23 +255,24 @@ class _Fence:
 
 
 class _Artifacts:
-    """See `execution.seam.Modules`: what the operator has handed over."""
+    """See `execution.seam.Modules`: what the operator has handed over, and the guest host has."""
 
-    def __init__(self) -> None:
-        self._files: dict[str, int] = {}
+    def __init__(self, guests: ApartGuests) -> None:
+        self._guests = guests
         self._loaded: dict[str, LoadedModule] = {}
 
     def put(self, frame: PutArtifact) -> None:
-        self.remove(frame.digest)
         (descriptor,) = frame.descriptors
-        path = Path(f"/proc/self/fd/{descriptor}" if sys.platform == "linux" else f"/dev/fd/{descriptor}")
-        self._files[frame.digest] = descriptor
-        self._loaded[frame.digest] = LoadedModule(frame.digest, Artifact(path, frame.size_bytes, frame.start_bytes))
+        try:
+            self._guests.put(frame.digest, descriptor)
+        finally:
+            os.close(descriptor)
+        artifact = Artifact(_ELSEWHERE, frame.size_bytes, frame.start_bytes)
+        self._loaded[frame.digest] = LoadedModule(frame.digest, artifact)
 
     def remove(self, digest: str) -> None:
-        # Trap: a run that opens it in this moment has its own mapping, or finds it gone and fails; it is retried.
         if self._loaded.pop(digest, None) is not None:
-            os.close(self._files.pop(digest))
+            self._guests.drop(digest)
 
     def has(self, digest: str) -> bool:
         return digest in self._loaded

@@ -17,7 +17,7 @@ def found(name: str) -> bool:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="what other systems give differs")
 def test_on_linux_the_walls_that_need_no_right_are_active() -> None:
-    for name in ("template", "parent-death signal", "unreadable memory", "sealed fence page"):
+    for name in ("template", "parent-death signal", "unreadable memory", "sealed fence page", "seccomp"):
         assert found(name), name
 
 

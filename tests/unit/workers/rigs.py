@@ -40,6 +40,15 @@ async def worker(rig: Rig, namespace: str = NAMESPACE) -> int:
     return pid
 
 
+async def guest_host(rig: Rig, namespace: str = NAMESPACE) -> int:
+    """The process id of its guest host, once that is known."""
+    async with asyncio.timeout(GENEROUS):
+        while not rig.executor.guest_hosts.get(namespace):  # noqa: ASYNC110 - its template says it in a moment
+            await asyncio.sleep(0.01)
+    pid: int = rig.executor.guest_hosts[namespace]
+    return pid
+
+
 async def send(rig: Rig, number: signal.Signals) -> int:
     pid = await worker(rig)
     os.kill(pid, number)

@@ -228,21 +228,21 @@ def test_a_need_over_a_quarter_never_fits() -> None:
 
 @pytest.fixture
 def idle() -> World:
-    """Workers of forty namespaces have nothing to do, and they have nearly all."""
+    """Workers of thirty-six namespaces have nothing to do, and they have nearly all."""
     world = World(1024)
-    for number in range(40):
+    for number in range(36):
         ticket = world.ask(f"idle{number}", 1)
         assert not world.waits(ticket)
         world.account.worker_started(f"idle{number}")
         world.account.release(ticket)
-    assert world.used == 40 * BASE
+    assert world.used == 36 * BASE
     return world
 
 
 def test_idle_workers_end_for_those_that_wait_the_longest_idle_first_and_no_more_than_needed(idle: World) -> None:
-    waiting = idle.ask("b", 240 - BASE)
+    waiting = idle.ask("b", 236 - BASE)
     assert idle.waits(waiting)
-    lacking = 40 * BASE + 240 - 768
+    lacking = 36 * BASE + 236 - 768
     ending = -(-lacking // BASE)
     assert idle.ended == [f"idle{number}" for number in range(ending)]
     for name in tuple(idle.ended):
@@ -269,7 +269,7 @@ def test_a_worker_that_cannot_be_ended_yet_is_asked_for_again() -> None:
 
 def test_a_namespace_whose_worker_is_there_takes_no_second_one(idle: World) -> None:
     assert not idle.waits(idle.ask("idle3", 10))
-    assert idle.used == 40 * BASE + 10
+    assert idle.used == 36 * BASE + 10
 
 
 def test_a_worker_that_is_said_to_have_ended_and_was_not_there_changes_nothing() -> None:

@@ -11,7 +11,7 @@ from curation.isolation.nursery import Nursery
 from curation.lifecycle.outcome import Completed, Trigger
 from curation.wasm.limits import Limits
 from curation.workers.account import MemoryAccount
-from curation.workers.need import Need
+from curation.workers.need import WORKER_BYTES, Need
 from curation.workers.targets import TEMPLATE
 from tests.guests.wat import Script
 from tests.unit.execution.conftest import PERMIT, ROOMY, Heard, Rig, ended, until
@@ -56,7 +56,7 @@ def greedy(mib: int) -> bytes:
 async def test_a_guest_that_takes_more_than_was_admitted_ends_its_own_worker_for_memory_and_no_other(
     in_process: Rig,
 ) -> None:
-    async with bounded(in_process, 320) as rig:
+    async with bounded(in_process, 330) as rig:
         theirs = in_namespace(rig, "other", rig.request(hold(rig), limits=LIMITS))
         await rig.peer.reached("/hold")
         limits = replace(ROOMY, memory=52 * MIB)
@@ -78,7 +78,7 @@ async def test_many_guests_at_once_have_what_they_were_admitted_for(in_process: 
     async with bounded(in_process, 1600) as rig:
         script = Script().repeat(fill).call({"method": "POST", "url": rig.peer.url("/hold"), "body": "{}"})
         wasm = script.ok(DONE)
-        most = (400 * MIB - (16 << 20)) // Need.of(LIMITS, "", 0).run_bytes
+        most = (400 * MIB - WORKER_BYTES) // Need.of(LIMITS, "", 0).run_bytes
         assert most > 8
         all_of_them = [rig.start(wasm, limits=LIMITS) for _ in range(most + 1)]
         await rig.peer.reached("/hold", most)
@@ -88,7 +88,7 @@ async def test_many_guests_at_once_have_what_they_were_admitted_for(in_process: 
         rig.peer.go_on.set()
         for each in all_of_them:
             assert (await ended(each)).result == Completed({})
-        assert rig.executor._account.used == 16 << 20, "but the worker, all is given back"
+        assert rig.executor._account.used == WORKER_BYTES, "but the worker, all is given back"
 
 
 async def test_what_has_no_room_waits_says_so_and_goes_on_and_a_stop_ends_the_waiting(in_process: Rig) -> None:
@@ -111,7 +111,7 @@ async def test_what_has_no_room_waits_says_so_and_goes_on_and_a_stop_ends_the_wa
 
 async def test_a_worker_with_nothing_to_do_ends_for_the_execution_of_another_namespace(in_process: Rig) -> None:
     limits = Limits(memory=MIB, response_size=MIB // 8)
-    async with bounded(in_process, 100) as rig:
+    async with bounded(in_process, 125) as rig:
         for number in range(4):  # none is idle for long enough to end by itself
             heard = in_namespace(rig, f"n{number}", rig.request(Script().ok(DONE), limits=limits))
             await ended(heard)

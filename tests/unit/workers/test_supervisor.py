@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,7 @@ from testing.operator_process import PROGRAM
 from tests.guests.wat import Script
 from tests.unit.execution.conftest import GENEROUS, NAMESPACE, Rig, ended, until
 from tests.unit.execution.conftest import rig as in_process
-from tests.unit.workers.rigs import descriptors, end_of, environment, parent, with_workers, worker
+from tests.unit.workers.rigs import descriptors, end_of, environment, guest_host, parent, with_workers, worker
 
 __all__ = ["in_process"]
 DONE = {"action": "Completed", "output": {}}
@@ -63,6 +64,12 @@ def supervisor(tmp_path: Path) -> Iterator[Supervisor]:
     made.end()
 
 
+def own_descriptors() -> Iterator[str]:
+    for each in Path("/proc/self/fd").iterdir():
+        with suppress(OSError):  # that of the listing itself is gone
+            yield str(each.readlink())
+
+
 def hold(rig: Rig) -> Script:
     return Script().call({"method": "POST", "url": rig.peer.url("/hold"), "body": "{}"})
 
@@ -74,13 +81,16 @@ async def test_workers_of_a_supervisor_execute_and_have_nothing_of_its_environme
     async with with_workers(in_process, nursery=Nursery(TEMPLATE, supervisor=supervisor.path)) as rig:
         heard = rig.start(hold(rig).ok(DONE))
         await rig.peer.reached("/hold")
-        pid = await worker(rig)
-        for each in (pid, parent(pid), supervisor.pid):
+        pid, guests = await worker(rig), await guest_host(rig)
+        for each in (pid, parent(pid), guests, parent(guests), supervisor.pid):
             assert b"SECRET" not in environment(each)
-        assert parent(parent(pid)) == supervisor.pid
+        assert parent(pid) != parent(guests)
+        assert parent(parent(pid)) == parent(parent(guests)) == supervisor.pid
         module = rig.modules.get(heard.request.module.digest)
         assert module is not None
-        assert str(module.artifact.path) in descriptors(pid), "the file itself: a copy would be the operator's memory"
+        opened = {str(module.artifact.path), "/memfd:module (deleted)"} & descriptors(guests)
+        assert len(opened) == 1, "the file itself, or a copy of its own where it may open none"
+        assert not [name for name in own_descriptors() if name.startswith("/memfd:artifact")], "none of the operator's"
         rig.peer.go_on.set()
         assert (await ended(heard)).result == Completed({})
     assert supervisor.end() == 0

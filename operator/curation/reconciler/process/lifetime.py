@@ -29,6 +29,7 @@ from curation.egress.reach import Reach
 from curation.egress.trust import Trust
 from curation.execution.decision_log import DecisionLog
 from curation.execution.seam import Supplies
+from curation.guests.targets import TEMPLATE as GUEST_TEMPLATE
 from curation.isolation.nursery import Nursery
 from curation.isolation.orphans import Orphans
 from curation.notifying.notifier import Notifier
@@ -164,6 +165,7 @@ class Process:
         nursery = Nursery(TEMPLATE, supervisor=settings.workers_socket)
         try:
             nursery.warm()
+            nursery.beside(GUEST_TEMPLATE).warm()
         except OSError as error:  # its container may be still to come: that is tried again for each of them
             log.warning("no worker or checker can be started yet: %s", error)
         plan.add("checkers", nursery.close)
