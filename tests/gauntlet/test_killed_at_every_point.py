@@ -21,7 +21,7 @@ from testing.operator_process import OperatorProcess
 from testing.sessions.faults import Rule
 from tests.faults.proxy import UPDATE, FaultProxy, ProxyFault, held_answer, held_request
 from tests.harness import manifests
-from tests.harness.processes import kill_workers
+from tests.harness.processes import kill_guest_hosts, kill_workers
 from tests.harness.world import JOBS, SECONDS, World
 
 WALL_SECONDS = 8
@@ -152,17 +152,24 @@ class Point:
 
 
 async def tell_broken(
-    world: World, story: Story, arm: Callable[[str, str, int], Point], kubeconfig: Path, *, workers: bool = False
+    world: World,
+    story: Story,
+    arm: Callable[[str, str, int], Point],
+    kubeconfig: Path,
+    *,
+    kill: Callable[[int], None] | None = None,
 ) -> int:
-    """Run a story until no point of it is left; how many there were. The operator is killed, or its `workers` alone."""
+    """Run a story until no point of it is left; how many there were. The operator is killed, or what `kill` kills of
+    its children.
+    """
     await world.cluster.create(manifests.policy(story.policy))
     operator = await world.start_operator(kubeconfig=kubeconfig)
 
     async def kill_at(point: Point, operator: OperatorProcess) -> OperatorProcess:
         await point.reached(world)
-        if workers:
+        if kill is not None:
             assert operator.pid is not None
-            await asyncio.to_thread(kill_workers, operator.pid)
+            await asyncio.to_thread(kill, operator.pid)
             point.release()
             return operator
         await operator.kill()
@@ -218,14 +225,18 @@ async def test_killed_in_every_write_of_a_job(world: World, tmp_path: Path, stor
 
 @pytest.mark.parametrize("story", STORIES)
 @pytest.mark.parametrize("when", ["before", "after"])
-@pytest.mark.parametrize("workers", [False, True], ids=["the operator", "its workers"])
-async def test_killed_in_every_call_of_a_job(world: World, story: str, when: str, workers: bool) -> None:
+@pytest.mark.parametrize(
+    "kill", [None, kill_workers, kill_guest_hosts], ids=["the operator", "its workers", "its guest hosts"]
+)
+async def test_killed_in_every_call_of_a_job(
+    world: World, story: str, when: str, kill: Callable[[int], None] | None
+) -> None:
     connection = world.cluster.connection
     points = await tell_broken(
         world,
         STORIES[story],
         lambda name, uid, number: Point.in_call(world, uid, number, when),
         connection.kubeconfig(OPERATOR_USER, OPERATOR_GROUPS),
-        workers=workers,
+        kill=kill,
     )
     assert points >= STORIES[story].calls

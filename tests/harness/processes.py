@@ -4,6 +4,7 @@ import os
 import signal
 from pathlib import Path
 
+from curation.guests.targets import TEMPLATE as GUEST_TEMPLATE
 from curation.workers.targets import TEMPLATE
 
 
@@ -19,15 +20,21 @@ def children(pid: int) -> set[int]:
     return {child for child, fields in found.items() if fields and int(fields[1]) == pid}
 
 
-def template(operator: int) -> int:
-    """The template of an operator's workers, checkers and compilers: they are its children."""
-    (found,) = (child for child in children(operator) if TEMPLATE.encode() in _command(child))
+def template(operator: int, target: str = TEMPLATE) -> int:
+    """The template of an operator's workers, checkers and compilers, or of its guest hosts: they are its children."""
+    (found,) = (child for child in children(operator) if target.encode() in _command(child))
     return found
 
 
 def kill_workers(operator: int) -> None:
     """Kill all that an operator's template has forked."""
     for child in children(template(operator)):
+        os.kill(child, signal.SIGKILL)
+
+
+def kill_guest_hosts(operator: int) -> None:
+    """Kill all guest hosts of an operator."""
+    for child in children(template(operator, GUEST_TEMPLATE)):
         os.kill(child, signal.SIGKILL)
 
 

@@ -23,6 +23,6 @@ async def test_a_job_that_has_no_room_is_queued_and_says_why_and_one_whose_modul
     said = world.status("second")["message"]
     assert "the runs of its namespace have what one may take (60Mi): it waits for them" in said
     assert "run" not in world.status("second"), "no attempt is claimed, so none runs out of time"
-    assert "a run of it may take 22" in world.status("third")["message"]
+    assert "a run of it may take 23" in world.status("third")["message"]
     slow.release()
     await world.until_phase("Running", "first", "second")
