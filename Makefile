@@ -12,6 +12,9 @@ FACES ?= 1
 PLUGIN ?= 1
 # The tests start hundreds of processes: what one has compiled is not compiled again by each of them.
 unexport PYTHONDONTWRITEBYTECODE
+# By themselves where TESTS names no others: to start an operator for each of these tests costs more than the test.
+ALL := $(filter file,$(origin TESTS))
+FACED := tests/integration/faces
 # One event loop for all tests, so that an operator can serve several of them.
 LENT := --lend-operators 25 -o asyncio_default_test_loop_scope=session -o asyncio_default_fixture_loop_scope=session
 
@@ -38,7 +41,10 @@ recording: $(READY) ## docs/demo.svg: the demo's output as a picture, from a run
 
 test: $(READY) ## Unit and integration tests, the latter on a real local API server.
 	@$(BIN)/python -m testing.controlplane build --tests > /dev/null
-	@$(BIN)/python -m pytest $(TESTS) -n $(WORKERS) --dist worksteal
+	@failed=0; \
+	$(if $(ALL),$(BIN)/python -m pytest $(FACED) -n $(WORKERS) --dist worksteal $(LENT) || failed=$$?;) \
+	$(BIN)/python -m pytest $(TESTS) -n $(WORKERS) --dist worksteal $(if $(ALL),--ignore $(FACED)) || failed=$$?; \
+	exit $$failed
 
 unit: $(READY) ## Unit tests only.
 	@$(BIN)/python -m pytest tests/unit -n $(WORKERS)
