@@ -7,6 +7,7 @@ from typing import Final
 from curation.isolation.channel import Channel
 from curation.isolation.frames import Frame, Wire
 from curation.isolation.hardening import Hardening
+from curation.isolation.reaping import Draining, reaped
 from curation.isolation.spawn import ChildEnd, Start, spawn
 
 END_SECONDS: Final = 1.0
@@ -41,9 +42,7 @@ class Child:
         self._channel = Channel(
             self._spawned.channel, outgoing=to_child, incoming=from_child, on_frame=on_frame, on_end=self._channel_ended
         )
-        self._stderr = self._spawned.stderr
-        if self._stderr is not None:
-            self._loop.add_reader(self._stderr, self._drain)
+        self._draining = Draining(self._spawned)
 
     @property
     def pid(self) -> int:
@@ -76,28 +75,13 @@ class Child:
             self._spawned.kill()
         self._reap()
 
-    def _drain(self) -> None:
-        if not self._spawned.drain():
-            self._drained()
-
-    def _drained(self) -> None:
-        stderr, self._stderr = self._stderr, None
-        if stderr is not None:
-            self._loop.remove_reader(stderr)
-
     def _reap(self) -> None:
         if self._reaping is None:
-            # Trap: the number of the pipe is another file's once it is closed.
-            self._drained()
+            self._draining.end()
             self._reaping = self._loop.create_task(self._reaped(), name=f"reap {self.pid}")
 
     async def _reaped(self) -> None:
-        last = self._loop.time() + END_SECONDS
-        while (end := self._spawned.reaped()) is None:
-            self._spawned.drain()
-            if self._loop.time() > last:
-                self._spawned.kill()
-            await asyncio.sleep(_LOOK_SECONDS)
+        end = await reaped(self._spawned, END_SECONDS)
         last = self._loop.time() + END_SECONDS
         # Somebody else may hold its end of the channel open, if it has passed that on.
         while not self._channel.ended and self._loop.time() < last:  # noqa: ASYNC110 - it is over in a moment
