@@ -35,6 +35,7 @@ from curation.guests.run import GuestThread
 from curation.guests.seam import GuestRun, Refusal, Unopened
 from curation.isolation.blocking import BlockingChannel
 from curation.isolation.hardening import NO_MEMORY_EXIT
+from curation.isolation.sealing import in_memory
 from curation.wasm.guest_end import StopCause
 from curation.wasm.host_functions import GuestStopped
 from curation.wasm.seats import Seats
@@ -112,7 +113,7 @@ class _GuestHost:
 
     def _put(self, digest: str, descriptor: int) -> None:
         if not self._reopens:
-            descriptor = _in_memory(descriptor)
+            descriptor = _reopenable(descriptor)
         self._modules[digest] = _Module(digest, Path(f"{self._files}/{descriptor}"), descriptor)
 
     def _remove(self, digest: str) -> None:
@@ -134,16 +135,14 @@ class _GuestHost:
             self.ended(going, Ended(run=frame.run, how=How.FAILED, text=str(error)[:MAX_TEXT]))
 
 
-def _in_memory(descriptor: int) -> int:
+def _reopenable(descriptor: int) -> int:
     """Of a file the same in memory, which alone may be opened here, once more for each engine."""
     if os.readlink(f"/proc/self/fd/{descriptor}").startswith("/memfd:"):  # noqa: PTH115 - a name and no path
         return descriptor
-    copy = os.memfd_create("module", os.MFD_CLOEXEC)
-    size, offset = os.fstat(descriptor).st_size, 0
-    while offset < size and (sent := os.sendfile(copy, descriptor, offset, size - offset)):
-        offset += sent
-    os.close(descriptor)
-    return copy
+    try:
+        return in_memory("module", descriptor)
+    finally:
+        os.close(descriptor)
 
 
 class _Going:

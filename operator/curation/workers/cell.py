@@ -25,7 +25,7 @@ from curation.isolation.companion import Companion
 from curation.isolation.frames import Frame, FrameRefused
 from curation.isolation.hardening import Hardening
 from curation.isolation.nursery import Nursery
-from curation.isolation.sealing import seal
+from curation.isolation.sealing import in_memory, seal
 from curation.isolation.spawn import ChildEnd
 from curation.wasm.store import LoadedModule
 from curation.workers.execution import Execution
@@ -115,7 +115,7 @@ class Cell:
         self._asked_at = self._loop.time()
         self._heard_at: float | None = None
         self.ended_first = "worker"
-        self._ending: asyncio.Task[None] | None = None
+        self._ending: asyncio.Task[object] | None = None
         self._guest_host: Companion | None = None
         try:
             limited = replace(settings.hardening, open_files=GUEST_HOST_FILES)
@@ -132,7 +132,7 @@ class Cell:
             self._page.close()
             if self._guest_host is not None:
                 self._guest_host.channel.close()
-                self._ending = self._loop.create_task(self._end_guest_host(self._guest_host))
+                self._ending = self._loop.create_task(self._guest_host.ended(0))
             raise
         self._child.ended.add_done_callback(lambda ended: self._ended(on_end, ended.result()))
         self._send(
@@ -345,11 +345,7 @@ class Cell:
             on_end(self, await self._guest_host.ended(END_SECONDS))
         else:
             on_end(self, end)
-            await self._end_guest_host(self._guest_host)
-
-    @staticmethod
-    async def _end_guest_host(guest_host: Companion) -> None:
-        await guest_host.ended(0)
+            await self._guest_host.ended(0)
 
 
 _CODES: Final = frozenset(get_args(CallErrorCode)) | {"timeout"}
@@ -372,12 +368,9 @@ def sealed(path: Path) -> int:
         return os.open(path, os.O_RDONLY)
     with path.open("rb") as file:
         size = os.fstat(file.fileno()).st_size
-        descriptor = os.memfd_create("artifact", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+        descriptor = in_memory("artifact", file.fileno())
         try:
-            offset = 0
-            while offset < size and (sent := os.sendfile(descriptor, file.fileno(), offset, size - offset)):
-                offset += sent
-            if offset != size:
+            if os.fstat(descriptor).st_size != size:
                 raise OSError(f"{path} has become shorter")
             seal(descriptor, fcntl.F_SEAL_WRITE)
         except BaseException:
