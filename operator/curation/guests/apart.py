@@ -24,7 +24,7 @@ from curation.guests.frames import (
     Stop,
     report_of,
 )
-from curation.guests.seam import Answers, GuestReport, GuestRun, Unopened
+from curation.guests.seam import ANSWER_SLACK_SECONDS, Answers, GuestReport, GuestRun, Unopened
 from curation.isolation.channel import Channel
 from curation.isolation.frames import Frame, FrameRefused
 
@@ -33,8 +33,6 @@ OVERDUE_SECONDS: Final = 15.0
 stopped, or is in somebody else's hands, never says it."""
 START_SECONDS: Final = 180.0
 """For a guest host to be ready: its template may be still to come, on a machine that has much to do."""
-_SLACK_SECONDS: Final = 5.0
-"""How much longer than the guest waits whoever answers may: so that a wall limit is a Timeout, not a failed request."""
 
 
 class GuestHostSilent(Exception):
@@ -171,7 +169,7 @@ class _Running:
         self._answering = self._loop.create_task(self._answer(frame))
 
     async def _answer(self, frame: Call) -> None:
-        seconds = self._wall_ends - self._loop.time() + _SLACK_SECONDS
+        seconds = self._wall_ends - self._loop.time() + ANSWER_SLACK_SECONDS
         try:
             ok, document = await self._answers.call(frame.number, frame.payload, seconds)
         except Exception as error:

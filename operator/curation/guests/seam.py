@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 from curation.wasm.guest_end import GuestEnd
 from curation.wasm.limits import MAX_REQUEST_BYTES, LimitHit, LimitName, Limits, size_text
@@ -83,6 +83,10 @@ class GuestReport:
     """Its last call, if that was refused before anybody was asked."""
     cpu_seconds: float = 0.0
     wall_seconds: float = 0.0
+
+
+ANSWER_SLACK_SECONDS: Final = 5.0
+"""How much longer than the guest waits whoever answers may: so that a wall limit is a Timeout, not a failed request."""
 
 
 class Answers(Protocol):

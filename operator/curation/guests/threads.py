@@ -9,14 +9,11 @@ from concurrent.futures import CancelledError, ThreadPoolExecutor
 
 from curation.guests.priority import give_way
 from curation.guests.run import GuestThread
-from curation.guests.seam import Answers, GuestReport, GuestRun, Refusal
+from curation.guests.seam import ANSWER_SLACK_SECONDS, Answers, GuestReport, GuestRun, Refusal
 from curation.wasm.guest_end import StopCause
 from curation.wasm.host_functions import GuestStopped
 from curation.wasm.seats import Seats
 from curation.wasm.watchdog import Watchdog
-
-_SLACK_SECONDS = 5.0
-"""How much longer than the guest waits whoever answers may: so that a wall limit is a Timeout, not a failed request."""
 
 
 class ThreadGuests:
@@ -82,7 +79,7 @@ class _Caller:
         self._answers = answers
 
     def call(self, number: int, request: bytes, seconds: float) -> tuple[bool, str] | None:
-        coroutine = self._answers.call(number, request, seconds + _SLACK_SECONDS)
+        coroutine = self._answers.call(number, request, seconds + ANSWER_SLACK_SECONDS)
         try:
             future = asyncio.run_coroutine_threadsafe(coroutine, self._loop)
         except RuntimeError:  # the loop is closed: the operator is gone
