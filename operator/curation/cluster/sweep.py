@@ -17,6 +17,7 @@ from curation.cluster.api import ClusterAPI
 from curation.cluster.cache import Cache, Stored, revision
 from curation.cluster.resources import JOBS, ResourceKind
 from curation.cluster.watching import went_back
+from curation.pauses import Pauses
 
 logger = logging.getLogger(__name__)
 
@@ -26,8 +27,6 @@ SWEEP_INTERVAL: Final = 600.0
 FEW_INTERVAL: Final = 60.0
 # A server whose watches fail is not to be listed at each failure.
 WOKEN_PAUSE: Final = 5.0
-COMPARED_AT_ONCE: Final = 1000
-"""Between two turns of the event loop."""
 
 Lost = Callable[[str], None]
 """Called with a sentence when this process has to end."""
@@ -82,10 +81,9 @@ class MissedDeleteSweep:
             async for item in self._api.list_metadata(self._cache.kind, namespace):
                 present[item["metadata"]["uid"]] = revision(item["metadata"]["resourceVersion"])
         # Of an object a list shows the version that it has then, or a newer one; never an older one.
-        missing = []
-        for number, stored in enumerate(known, start=1):
-            if number % COMPARED_AT_ONCE == 0:
-                await asyncio.sleep(0)
+        missing, pauses = [], Pauses()
+        for stored in known:
+            await pauses.pause()
             if stored.uid not in present:
                 missing.append(stored)
             if (at := present.get(stored.uid, stored.resource_version)) < stored.resource_version:

@@ -8,13 +8,13 @@ from typing import Any
 import pytest
 
 from curation.cluster.resources import JOBS
+from curation.pauses import Pauses
 from curation.reconciler.jobs import resting
 from curation.reconciler.process import lifetime
 from curation.reconciler.process.leadership import Leadership
 from curation.reconciler.process.lifetime import _waker
 from curation.reconciler.runtime.health import Health
 from curation.reconciler.runtime.job_index import JobIndex
-from curation.reconciler.runtime.pauses import Pauses
 from curation.reconciler.runtime.result import NOTHING, Result
 from tests.unit.reconciler.disconnected import Rig, disconnected, document, key, run_status
 from tests.unit.reconciler.virtual_time import in_virtual_time

@@ -17,8 +17,8 @@ from curation.cluster.connection import Connection
 from curation.cluster.kopf_login import kopf_login
 from curation.cluster.resources import ResourceKind
 from curation.cluster.watching import Watching
+from curation.pauses import Pauses
 from curation.reconciler.runtime.health import Health
-from curation.reconciler.runtime.pauses import Pauses
 
 log = logging.getLogger(__name__)
 

@@ -8,13 +8,13 @@ from curation.cluster.answers import APIError, Unreachable
 from curation.cluster.cache import Stored
 from curation.cluster.lease import LeaseElector
 from curation.cluster.resources import APPROVALS, JOBS, ResourceKind
+from curation.pauses import Pauses
 from curation.reconciler.jobs.resting import is_resting
 from curation.reconciler.jobs.takeover import Takeover
 from curation.reconciler.process.first_reads import load_modules
 from curation.reconciler.runtime.context import Context
 from curation.reconciler.runtime.health import Health
 from curation.reconciler.runtime.key import Key
-from curation.reconciler.runtime.pauses import Pauses
 from curation.reconciler.runtime.result import Result, carry_out
 from curation.reconciler.runtime.unreadable import Unreadables
 from curation.reconciler.sources.modules import ModuleReconciler
