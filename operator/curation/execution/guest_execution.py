@@ -3,8 +3,9 @@
 import asyncio
 import logging
 import time
+from collections.abc import Coroutine
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from curation.execution.calls import GatedCalls
 from curation.execution.guest_calls import GuestCalls
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+T = TypeVar("T")
+
 
 class GuestExecution:
     """An execution that was started, until it is settled."""
@@ -38,8 +41,8 @@ class GuestExecution:
         self._why = ""
         self._running: Running | None = None
         self._calls: GatedCalls | None = None
-        self._supplying: asyncio.Task[Loaded] | None = None
-        self._waiting: asyncio.Task[None] | None = None
+        self._preparing: asyncio.Task[object] | None = None
+        """What is waited for before the guest runs."""
         self._log = ""
         self.say(Accepted())
         self.task = asyncio.create_task(self._run(), name=f"execution {request.execution}")
@@ -75,10 +78,8 @@ class GuestExecution:
         self._why = self._why or reason
         if self._calls is not None:
             self._calls.stop(reason)
-        if self._supplying is not None:
-            self._supplying.cancel()
-        if self._waiting is not None:
-            self._waiting.cancel()
+        if self._preparing is not None:
+            self._preparing.cancel()
         if self._running is not None and self._calls is not None:
             self._running.stop(self._calls.cancelled().document())
 
@@ -121,7 +122,8 @@ class GuestExecution:
             if self._stopped is not None:
                 return self._of(GuestReport(Stopped(self._stopped)))
             try:
-                return await self._run_guest(await self._supplied())
+                # The credentials are with the calls by then.
+                return await self._run_guest(await self._until_stopped(self._supply(), "supply"))
             except asyncio.CancelledError:
                 if self._stopped is None:
                     raise
@@ -132,13 +134,13 @@ class GuestExecution:
                     raise
         raise AssertionError("the second try returns or raises")
 
-    async def _supplied(self) -> Loaded:
-        """The module; the credentials are with the calls by then. A stop cancels it."""
-        self._supplying = asyncio.create_task(self._supply(), name=f"supply {self.request.execution}")
+    async def _until_stopped(self, what: Coroutine[Any, Any, T], name: str) -> T:
+        """What it gives. A stop cancels it."""
+        self._preparing = task = asyncio.create_task(what, name=f"{name} {self.request.execution}")
         try:
-            return await self._supplying
+            return await task
         finally:
-            self._supplying = None
+            self._preparing = None
 
     async def _supply(self) -> Loaded:
         executor, request = self._executor, self.request
@@ -171,19 +173,15 @@ class GuestExecution:
         return self._of(GuestReport(Stopped(self._stopped)))
 
     async def _have_place(self) -> None:
-        """Wait until one more guest may run. A stop cancels it."""
+        """Wait until one more guest may run."""
         executor = self._executor
         full = executor.places.locked()
         if full:
             self.say(Waiting("as many executions as there may be are under way"))
         if not full and executor.guests.is_ready:
-            await executor.take_place()
-            return
-        self._waiting = asyncio.create_task(executor.take_place(), name=f"place of {self.request.execution}")
-        try:
-            await self._waiting
-        finally:
-            self._waiting = None
+            await executor.take_place()  # which is at once
+        else:
+            await self._until_stopped(executor.take_place(), "place of")
 
     async def _ran(self, module: Loaded) -> Result:
         executor, request = self._executor, self.request
