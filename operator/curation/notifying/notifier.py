@@ -138,7 +138,8 @@ class Notifier:
         loop = asyncio.get_running_loop()
         self._heard_at = loop.time()
         while not child.ended.done():
-            self._heard_at = self._heard_at if self._sent else loop.time()
+            if not self._sent:
+                self._heard_at = loop.time()
             while len(self._sent) < UNDER_WAY and (taken := self._waiting.pop()) is not None:
                 number = next(self._numbers)
                 self._sent[number] = taken[1]
