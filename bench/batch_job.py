@@ -21,7 +21,7 @@ from typing import Any, Final
 from bench import fixtures, options
 from bench.client import Client
 from bench.kubelet import NODE
-from bench.results import Result
+from bench.results import Result, compared
 from bench.stage import Stage
 from bench.throughput import NAMESPACE, SERVER, burst
 
@@ -154,8 +154,7 @@ def results(samples: Sequence[dict[str, Sample]]) -> list[Result]:
     for name, goal in (("whole system: CPU ms per job", "<= 0.7"), ("writes per job", "<= 0.5"), ("jobs a second", "")):
         ratios = [sample[OURS][name] / sample[THEIRS][name] for sample in samples]
         shown = name.replace("CPU ms", "CPU")
-        found.append(Result(f"{shown}, of a batch/v1 Job's", median(ratios), "ratio", goal))
-        found.append(Result(f"{shown}: spread", max(ratios) - min(ratios), ""))
+        found += compared(f"{shown}, of a batch/v1 Job's", ratios, goal, spread_of=shown)
     return found
 
 

@@ -18,7 +18,7 @@ from typing import Final
 from bench import fixtures, options
 from bench.builds import OWN, Build, of_commit
 from bench.client import Client
-from bench.results import Result
+from bench.results import Result, compared
 from bench.stage import Stage
 from bench.throughput import NAMESPACE, burst, finish
 
@@ -113,8 +113,7 @@ def results(samples: Sequence[tuple[Sample, Sample]]) -> list[Result]:
             raise ValueError(f"{name} took no processor time that can be measured: give more --jobs")
         ratios = [own / other for own, other in pairs]
         found += [
-            Result(f"{name}, of the other build", median(ratios), "ratio"),
-            Result(f"{name}: spread", max(ratios) - min(ratios), ""),
+            *compared(f"{name}, of the other build", ratios, spread_of=name),
             Result(f"{name}: this build", median(own for own, _ in pairs), "ms a job"),
             Result(f"{name}: the other build", median(other for _, other in pairs), "ms a job"),
         ]

@@ -17,7 +17,7 @@ from bench import fixtures, options
 from bench.client import Client
 from bench.compare import ALL, KINDS, PROGRAMS, Sample, with_sums
 from bench.loader import finished_jobs
-from bench.results import Result
+from bench.results import Result, compared
 from bench.scale import START_SECONDS
 from bench.stage import Stage
 from bench.throughput import NAMESPACE, burst, finish
@@ -104,8 +104,7 @@ def results(counts: Sequence[int], samples: Sequence[Sequence[Sample]]) -> list[
                 ratios = [sample[index][name] / sample[0][name] for sample in samples]
                 goal = "<= 1.2" if index == len(counts) - 1 else ""
                 shown = f"{kind}: among {count} jobs, of among {counts[0]}"
-                found.append(Result(shown, median(ratios), "ratio", goal))
-                found.append(Result(f"{shown}: spread", max(ratios) - min(ratios), ""))
+                found += compared(shown, ratios, goal)
     return found
 
 

@@ -17,7 +17,7 @@ from statistics import median
 from bench import fixtures, options
 from bench.builds import OWN, Build, of_commit
 from bench.client import JOBS_PATH, Client
-from bench.results import Result
+from bench.results import Result, compared
 from bench.stage import Stage
 
 _SETTLE_SECONDS = 5.0
@@ -126,8 +126,7 @@ def results(samples: Sequence[Sequence[Turn]]) -> list[Result]:
             ratios = [mine[name] / theirs[name] for mine, theirs in zip(own, other, strict=True)]
             found += [
                 Result(f"{name}: the other build", median(turn[name] for turn in other), unit),
-                Result(f"{name}, of the other build", median(ratios), "ratio"),
-                Result(f"{name}: spread", max(ratios) - min(ratios), ""),
+                *compared(f"{name}, of the other build", ratios, spread_of=name),
             ]
     return found
 

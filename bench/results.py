@@ -4,6 +4,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from statistics import median
 from typing import Any, Final
 
 import yaml
@@ -21,6 +22,14 @@ class Result:
     value: float
     unit: str
     goal: str = ""
+
+
+def compared(name: str, ratios: Sequence[float], goal: str = "", *, spread_of: str | None = None) -> list[Result]:
+    """The median of the ratios of all rounds, and their spread, which is called after `spread_of` (None: `name`)."""
+    return [
+        Result(name, median(ratios), "ratio", goal),
+        Result(f"{spread_of or name}: spread", max(ratios) - min(ratios), ""),
+    ]
 
 
 def percentile(values: Sequence[float], share: float) -> float:

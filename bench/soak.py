@@ -11,6 +11,7 @@ import asyncio
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from statistics import linear_regression
 from typing import Final
 
 import aiohttp
@@ -65,9 +66,7 @@ def _rss(pid: int) -> int:
 
 def slope(at: Sequence[float], values: Sequence[float]) -> float:
     """Of the line through them by least squares, for a second."""
-    middle, mean = sum(at) / len(at), sum(values) / len(values)
-    spread = sum((x - middle) ** 2 for x in at)
-    return sum((x - middle) * (y - mean) for x, y in zip(at, values, strict=True)) / spread
+    return linear_regression(at, values).slope
 
 
 async def measure(minutes: float, rate: float) -> list[Result]:
