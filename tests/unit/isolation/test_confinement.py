@@ -27,6 +27,9 @@ one, other = socket.socketpair()
 libc = ctypes.CDLL(None, use_errno=True)
 if told["wall"] == "seccomp":
     assert seccomp.confine()
+elif told["wall"] == "guest host":
+    from curation.guests.confinement import confine
+    assert confine() == bool(landlock.version())
 else:
     assert landlock.confine([told["readable"]])
 
@@ -120,6 +123,14 @@ def test_with_seccomp_it_makes_no_socket_starts_nothing_writes_nothing_and_touch
     assert can == CAN | {"read": "content", "read code": True}
     assert len(result) > 100
     assert {name: answer for name, answer in result.items() if answer != DENIED} == {}
+
+
+def test_a_guest_host_gives_up_both_system_calls_and_files(tmp_path: Path) -> None:
+    result = tried(tmp_path, "guest host")
+    assert {name: result[name] for name in CAN} == CAN
+    assert result["read code"] is True
+    assert {result[name] for name in ("socket", "fork", "write", "unlink")} == {DENIED}
+    assert result["read"] == ("errno 13" if landlock.version() else "content")
 
 
 @pytest.mark.skipif(not landlock.version(), reason="this kernel has no Landlock")

@@ -1,6 +1,7 @@
 """What a worker has of the operator, and a guest host of its worker, read as root: nothing that it was not told."""
 
 import os
+import platform
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -84,6 +85,8 @@ async def test_a_guest_host_has_its_runs_contexts_and_no_credential_policy_netwo
         assert len(sockets(pid)) == 1
         assert sockets(pid) <= unix_sockets()
         assert not re.search(r"pydantic|cedar|aiohttp|uvloop|ssl|asyncio", mapped(pid))
+        if platform.machine() in ("x86_64", "aarch64"):
+            assert "\nSeccomp:\t2\n" in status(pid), "it has given its rights up"
     rig.peer.go_on.set()
     for run in runs:
         await ended(run)
@@ -103,6 +106,10 @@ def unix_sockets() -> set[str]:
 
 def mapped(pid: int) -> str:
     return Path(f"/proc/{pid}/maps").read_text()
+
+
+def status(pid: int) -> str:
+    return Path(f"/proc/{pid}/status").read_text()
 
 
 def found(pid: int, texts: set[str]) -> set[str]:
