@@ -84,11 +84,11 @@ class AdversarialExecutor:
     def _spawn(self, kind: str, execution: Execution, task: Task) -> None:
         execution.task = self.process.spawn(kind, task)
 
-    def attach(self, execution: str, sink: Sink) -> None:
+    def attach(self, request: ExecutionRequest, sink: Sink) -> None:
         """What is not known here is lost."""
-        known = self.executions.get(execution)
+        known = self.executions.get(request.execution)
         if known is None:
-            sink(execution, Lost("unknown"))
+            sink(request.execution, Lost("unknown"))
         else:
             self.start(known.request, sink)
 

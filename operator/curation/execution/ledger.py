@@ -59,15 +59,15 @@ class Ledger(ABC, Generic[K]):
     def start(self, request: ExecutionRequest, sink: Sink) -> None:
         """See `seam.Executor`."""
         if request.execution in self._executions:
-            self.attach(request.execution, sink)
+            self.attach(request, sink)
         else:
             self._begin(request, sink, self._stopped.pop(request.execution, None))
 
-    def attach(self, execution: str, sink: Sink) -> None:
+    def attach(self, request: ExecutionRequest, sink: Sink) -> None:
         """See `seam.Executor`."""
-        known = self._executions.get(execution)
+        known = self._executions.get(request.execution)
         if known is None:
-            sink(execution, Lost("this process does not execute it"))
+            sink(request.execution, Lost("this process does not execute it"))
             return
         known.sink = sink
         if known.end is not None:

@@ -56,6 +56,10 @@ class ExecutionRequest:
     config: Mapping[str, str] = field(default_factory=dict)
     session: SessionRef | None = None
     credentials: tuple[Credential, ...] = ()
+    in_pod: bool = False
+    """Whether its guest runs in a pod of its own."""
+    resumed: bool = False
+    """Whether its guest may be under way already, started for a worker that is gone. Only of one in a pod."""
 
     @property
     def execution(self) -> str:
@@ -149,6 +153,8 @@ class Held:
     """Seconds for which this process has seen no change of the job."""
     longest: float
     """Seconds that a run of its module can take."""
+    in_pod: bool = False
+    """Whether its guest runs in a pod, which does not end with this process."""
 
 
 def process_liveness(held: Held, known: Liveness) -> Liveness:
@@ -178,8 +184,9 @@ class Executor(Protocol):
         """
         ...
 
-    def attach(self, execution: str, sink: Sink) -> None:
-        """Hear of an execution that another process may have started; of an unknown one, that it is lost."""
+    def attach(self, request: ExecutionRequest, sink: Sink) -> None:
+        """Hear of an execution that another process may have started. An unknown one is resumed if its guest has not
+        ended with that process; else what is heard is that it is lost."""
         ...
 
     def stop(self, execution: str, why: str) -> None:

@@ -171,6 +171,8 @@ class _Request(_Form):
     config: dict[str, str] = {}
     session: _Session | None = None
     credentials: tuple[Credential, ...] = ()
+    in_pod: bool = False
+    resumed: bool = False
 
     def made(self) -> seam.ExecutionRequest:
         return seam.ExecutionRequest(
@@ -185,6 +187,8 @@ class _Request(_Form):
             config=self.config,
             session=self.session.made() if self.session is not None else None,
             credentials=self.credentials,
+            in_pod=self.in_pod,
+            resumed=self.resumed,
         )
 
 

@@ -1,6 +1,7 @@
 """What every executor does, whatever it executes in: subclass the suite with a `rig` whose executor is yours."""
 
 import asyncio
+from dataclasses import replace
 from typing import Any
 
 from curation.execution.seam import Accepted, Answered, Ended, Held, Left, Lost, Word
@@ -68,13 +69,13 @@ class ExecutorConformance:
         heard = rig.start(held(rig).ok(DONE))
         await rig.peer.reached("/hold")
         words: list[Word] = []
-        rig.executor.attach("uid-9.g1.a1/Submit/1", lambda _, word: words.append(word))
+        rig.executor.attach(replace(heard.request, number=99), lambda _, word: words.append(word))
         assert isinstance(words[0], Lost)
         assert words[0].calls is None
-        rig.executor.attach(heard.request.execution, heard.hear)
+        rig.executor.attach(heard.request, heard.hear)
         rig.peer.go_on.set()
         report = await ended(heard)
-        rig.executor.attach(heard.request.execution, heard.hear)
+        rig.executor.attach(heard.request, heard.hear)
         assert heard.words[-2:] == [Ended(report)] * 2, "it is said again until it is settled"
 
     async def test_one_that_was_stopped_before_it_was_started_never_begins(self, rig: Rig) -> None:
@@ -117,7 +118,7 @@ class ExecutorConformance:
         assert (await ended(heard)).result == Completed({})
         rig.executor.settled(heard.request.execution)
         rig.executor.settled(heard.request.execution)
-        rig.executor.attach(heard.request.execution, heard.hear)
+        rig.executor.attach(heard.request, heard.hear)
         assert isinstance(heard.words[-1], Lost)
 
     async def test_one_that_was_stopped_and_is_never_started_is_forgotten_when_that_is_settled(self, rig: Rig) -> None:

@@ -101,6 +101,8 @@ REQUESTS = [
         config={"api_url": "https://x"},
         session=SessionRef("s-1"),
         credentials=(CREDENTIAL, CREDENTIAL),
+        in_pod=True,
+        resumed=True,
     ),
 ]
 

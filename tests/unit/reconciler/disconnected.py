@@ -73,7 +73,7 @@ class SupplyingExecutor:
             failure = Failed(FailureClass.MODULE_UNAVAILABLE, str(error), error.absent)
         sink(request.execution, Ended(Report(request.trigger, request.run, failure)))
 
-    def attach(self, execution: str, sink: Sink) -> None: ...
+    def attach(self, request: ExecutionRequest, sink: Sink) -> None: ...
 
     def stop(self, execution: str, why: str) -> None: ...
 
@@ -271,3 +271,12 @@ def run_status(phase: str, *, holder: str = "me/1", submitted_at: str = "2026-01
 def job(*args: Any, **kwargs: Any) -> CurationJob:
     """The same as `document`, as a model."""
     return CurationJob.model_validate(document(*args, **kwargs))
+
+
+async def put_module(rig: Rig, **spec: Any) -> None:
+    """The run's module is known."""
+    metadata = {"name": "m", "namespace": NAMESPACE, "uid": "u", "resourceVersion": "1", "generation": 1}
+    full = {"source": {"builtin": "build-session-message-v1"}, **spec}
+    rig.context.caches[MODULES].put({"metadata": metadata, "spec": full})
+    await rig.modules.load(module_key())
+    rig.taken()

@@ -1,5 +1,6 @@
 """A run that outlives the process which started it: another one finds it alive, and hears its end."""
 
+import asyncio
 from pathlib import Path
 from typing import Any
 
@@ -7,16 +8,27 @@ import pytest
 
 from curation.api.digest import template_digest
 from curation.cluster.answers import WriteAnswer, Written
-from curation.cluster.resources import JOBS
-from curation.execution.seam import Ended, Held, Lost, Sink, Word
+from curation.cluster.resources import JOBS, MODULES
+from curation.execution.seam import Ended, ExecutionRequest, Held, Lost, Sink, Word
 from curation.lifecycle.outcome import Calls, Liveness, Report, SessionRef, SessionSpawned, Trigger
 from curation.reconciler.approvals.asking import Approvals
 from curation.reconciler.approvals.grants import Grants
 from curation.reconciler.jobs import orders
 from curation.reconciler.jobs.reconciler import JobReconciler
+from curation.reconciler.jobs.runs import ATTACH_AGAIN_SECONDS
 from curation.reconciler.runtime.job_index import JobIndex
 from curation.reconciler.runtime.key import Key
-from tests.unit.reconciler.disconnected import Rig, carried, disconnected, document, job, key, run_status
+from tests.unit.reconciler.disconnected import (
+    Rig,
+    carried,
+    disconnected,
+    document,
+    job,
+    key,
+    module_key,
+    put_module,
+    run_status,
+)
 from tests.unit.reconciler.virtual_time import in_virtual_time
 
 RUN = "uid-job.g1.a1"
@@ -46,9 +58,9 @@ class Elsewhere:
         assert (held.execution, held.own) == (EXECUTION, False)
         return Liveness.ALIVE
 
-    def _attach(self, execution: str, sink: Sink) -> None:
-        assert execution not in self.sinks, "it is listened to already"
-        self.sinks[execution] = sink
+    def _attach(self, request: ExecutionRequest, sink: Sink) -> None:
+        assert request.execution not in self.sinks, "it is listened to already"
+        self.sinks[request.execution] = sink
 
     async def _write_status(self, _key: Key, version: int, _old: object, new: Any) -> WriteAnswer:
         self.written.append(new)
@@ -66,6 +78,7 @@ async def test_the_outcome_of_a_run_that_outlives_its_process_is_applied_by_the_
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with disconnected(tmp_path, max_concurrent_runs=1) as rig:
+        await put_module(rig)
         elsewhere = Elsewhere(rig, monkeypatch)
         rig.context.caches[JOBS].put(document(status=STATUS))
         await elsewhere.work()
@@ -86,6 +99,7 @@ async def test_the_outcome_of_a_run_that_outlives_its_process_is_applied_by_the_
 @in_virtual_time
 async def test_a_run_that_turns_out_to_be_lost_is_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async with disconnected(tmp_path) as rig:
+        await put_module(rig)
         elsewhere = Elsewhere(rig, monkeypatch)
         rig.context.caches[JOBS].put(document(status=STATUS))
         await elsewhere.work()
@@ -102,6 +116,7 @@ async def test_a_run_elsewhere_that_is_superseded_is_stopped(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, when: str
 ) -> None:
     async with disconnected(tmp_path) as rig:
+        await put_module(rig)
         elsewhere = Elsewhere(rig, monkeypatch)
         edited = document(version=6, status=STATUS, spec={"rerun": "2"}, metadata={"generation": 2})
         edited["metadata"]["resourceVersion"] = "6"
@@ -114,3 +129,39 @@ async def test_a_run_elsewhere_that_is_superseded_is_stopped(
             rig.context.caches[JOBS].put(edited)
             await elsewhere.work()
         assert elsewhere.stopped == [EXECUTION]
+
+
+@in_virtual_time
+async def test_a_run_elsewhere_is_listened_to_once_its_module_is_loaded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with disconnected(tmp_path) as rig:
+        elsewhere = Elsewhere(rig, monkeypatch)
+        metadata = {"name": "m", "namespace": "ns", "uid": "u", "resourceVersion": "1", "generation": 1}
+        spec = {"source": {"builtin": "build-session-message-v1"}}
+        rig.context.caches[MODULES].put({"metadata": metadata, "spec": spec})
+        rig.context.caches[JOBS].put(document(status=STATUS))
+        await elsewhere.work()
+        assert elsewhere.sinks == {}
+        await rig.modules.load(module_key())
+        rig.taken()
+        await asyncio.sleep(ATTACH_AGAIN_SECONDS)
+        assert rig.taken() == [key()]
+        await elsewhere.work()
+        assert list(elsewhere.sinks) == [EXECUTION]
+        assert elsewhere.written == []
+
+
+@in_virtual_time
+async def test_a_run_elsewhere_whose_module_is_gone_is_tried_again_and_may_have_made_a_session(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with disconnected(tmp_path) as rig:
+        elsewhere = Elsewhere(rig, monkeypatch)
+        rig.context.caches[JOBS].put(document(status=STATUS))
+        await elsewhere.work()
+        await elsewhere.work()
+        assert elsewhere.sinks == {}
+        (written,) = elsewhere.written
+        assert [entry["id"] for entry in written["abandonedRuns"]] == [RUN]
+        assert elsewhere.settled == [EXECUTION]

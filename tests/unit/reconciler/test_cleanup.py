@@ -11,7 +11,7 @@ import pytest
 from curation.api.job import CurationJob
 from curation.api.names import EventReason, Trigger
 from curation.cluster.answers import APIError, Created, Document, Unreachable, Written
-from curation.cluster.resources import JOBS, MODULES
+from curation.cluster.resources import JOBS
 from curation.lifecycle.event import Event
 from curation.lifecycle.outcome import Calls, Cancelled, Failed, FailureClass, Report, SessionRef
 from curation.reconciler.jobs import cleanup as cleanup_module
@@ -22,7 +22,7 @@ from curation.reconciler.jobs.orders import Order
 from curation.reconciler.jobs.runs import CANCEL_WALL_SECONDS
 from curation.reconciler.runtime.key import Key
 from curation.reconciler.runtime.result import carry_out
-from tests.unit.reconciler.disconnected import DIGEST, NAMESPACE, Rig, disconnected, job, key, module_key, run_status
+from tests.unit.reconciler.disconnected import DIGEST, NAMESPACE, Rig, disconnected, job, key, put_module, run_status
 from tests.unit.reconciler.virtual_time import in_virtual_time, now
 
 RUN = "uid-job.g1.a1"
@@ -93,15 +93,6 @@ class Cleaning:
     @property
     def given_up(self) -> bool:
         return self._rig.context.metrics.registry.get_sample_value("curation_cleanups_failed_total") == 1
-
-
-async def put_module(rig: Rig, **spec: Any) -> None:
-    """The run's module is known."""
-    metadata = {"name": "m", "namespace": NAMESPACE, "uid": "u", "resourceVersion": "1", "generation": 1}
-    full = {"source": {"builtin": "build-session-message-v1"}, **spec}
-    rig.context.caches[MODULES].put({"metadata": metadata, "spec": full})
-    await rig.modules.load(module_key())
-    rig.taken()
 
 
 async def put_module_with_a_secret(

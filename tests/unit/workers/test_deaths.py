@@ -62,7 +62,7 @@ async def test_after_a_death_the_next_execution_has_a_new_worker_and_the_end_is_
     await rig.peer.reached("/hold")
     first = await send(rig, signal.SIGKILL)
     end = await lost(heard)
-    rig.executor.attach(heard.request.execution, heard.hear)
+    rig.executor.attach(heard.request, heard.hear)
     assert heard.words[-2:] == [end, end]
     assert (await rig.run(Script().ok(DONE))).result == Completed({})
     assert await worker(rig) != first

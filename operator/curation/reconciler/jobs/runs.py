@@ -14,7 +14,7 @@ from typing import Final
 from curation.api.names import Trigger
 from curation.cluster.cache import Stored
 from curation.cluster.resources import JOBS
-from curation.execution.seam import ExecutionRequest, Executor, Word
+from curation.execution.seam import ExecutionRequest, Executor, Lost, Word
 from curation.lifecycle.outcome import Report
 from curation.reconciler.jobs.attempt import Attempt
 from curation.reconciler.jobs.completion import Pending
@@ -34,6 +34,7 @@ CANCEL_WALL_SECONDS: Final = 120
 # One namespace alone may hold seven of eight Submit slots: the rest is for those that come later, however long the runs
 # of that one hang. With fewer than eight slots it may hold all.
 SUBMIT_SHARE: Final = 7
+ATTACH_AGAIN_SECONDS: Final = 0.5
 
 
 class Runs:
@@ -108,14 +109,27 @@ class Runs:
     def attach(self, order: Order, version: Stored | None) -> None:
         """Hear of a Submit run that goes on although another process has started it; the job is as this version shows.
 
-        Should that have ended the run, it is stopped, as one of this process would be.
+        Should that have ended the run, it is stopped, as one of this process would be. While its module is still being
+        loaded the job is woken again later.
         """
         attempt = self.begin(order)
+        request: ExecutionRequest | Lost
+        try:
+            request = self._request(attempt)
+        except ModuleUnreadable:
+            self._end(attempt)
+            self._context.wake_after(order.key, ATTACH_AGAIN_SECONDS)
+            return
+        except ModuleLoadError as error:
+            request = Lost(f"it cannot be listened to without its module: {error.message}")
         attempt.slot, attempt.stop = False, self._executor.stop
         attempt.launch()
         self._under_way[attempt.execution] = attempt, self._complete
         attempt.on_version(version)
-        self._executor.attach(attempt.execution, self._hear)
+        if isinstance(request, Lost):
+            self._hear(attempt.execution, request)
+        else:
+            self._executor.attach(request, self._hear)
 
     async def cancel(self, order: Order, on_begin: Callable[[], None] = lambda: None) -> Report:
         """Execute a Cancel order. The fence does not stop it.
