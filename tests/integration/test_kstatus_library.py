@@ -29,7 +29,11 @@ def binary() -> Path:
 
 
 def _expected(phase: Phase, reason: str) -> str:
-    return "Failed" if reason == Reason.MODULE_UNUSABLE else _OF_PHASE.get(phase, "InProgress")
+    return (
+        "Failed"
+        if reason in (Reason.MODULE_UNUSABLE, Reason.EXECUTOR_UNAVAILABLE)
+        else _OF_PHASE.get(phase, "InProgress")
+    )
 
 
 @pytest.fixture(scope="module")

@@ -48,7 +48,9 @@ def version(obj: Document) -> str:
 
 def template(obj: Document) -> Document:
     """The fields whose change asks for a new run."""
-    return {field: obj["spec"].get(field) for field in ("moduleRef", "input", "inputFrom", "config", "rerun")}
+    return {
+        field: obj["spec"].get(field) for field in ("moduleRef", "input", "inputFrom", "config", "executor", "rerun")
+    }
 
 
 def with_defaults(obj: Document) -> Document:

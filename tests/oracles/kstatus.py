@@ -52,7 +52,7 @@ def check_truth(versions: Iterable[Document]) -> None:
         phase = str(status.get("phase"))
         observed = status.get("observedGeneration") == obj["metadata"]["generation"]
         expected = _ENDS.get(phase, Status.IN_PROGRESS)
-        if phase == "Queued" and status.get("reason") == "ModuleUnusable":
+        if phase == "Queued" and status.get("reason") in ("ModuleUnusable", "ExecutorUnavailable"):
             expected = Status.FAILED  # nothing that is under way will mend it; another spec of the module does
         if verdict is not (expected if observed else Status.IN_PROGRESS):
             raise AssertionError(f"kstatus says {verdict} of a job that is {phase}: {describe(obj)}")

@@ -7,10 +7,12 @@ from typing import Any, Final
 import rfc8785
 from pydantic import JsonValue
 
+from curation.api.executor import Executor
 from curation.api.job import JobSpec
 from curation.api.references import Frozen
 from curation.api.schema import JsonObject
 
+_DEFAULT_EXECUTOR: Final = Executor()
 MAX_DEPTH: Final = 64
 """Levels of a JSON document that we keep. Parsers give up at a few hundred, and a job whose status nobody can parse
 could never be deleted."""
@@ -67,6 +69,8 @@ def template_digest(spec: JobSpec, frozen: Frozen | None = None) -> str:
         template["inputFrom"] = [spec.input_from.to_wire(), without_nulls(read)]
     if spec.config_from is not None:
         template["configFrom"] = [spec.config_from.to_wire(), frozen.config if frozen is not None else None]
+    if spec.executor != _DEFAULT_EXECUTOR:
+        template["executor"] = spec.executor.to_wire()
     if spec.rerun:
         template["rerun"] = spec.rerun
     return f"v1:{hashlib.sha256(rfc8785.dumps(template)).hexdigest()}"

@@ -7,6 +7,7 @@ from pydantic import Field, model_validator
 
 from curation.api.approval import EvaluatedRequest
 from curation.api.excess import EXCESS_FIELD, Excess
+from curation.api.executor import Executor
 from curation.api.names import MAX_LOG_BYTES, Phase, RunOutcome
 from curation.api.references import NAME_MESSAGE, NAME_PATTERN, ConfigFrom, Frozen, InputFrom, ObjectName
 from curation.api.schema import Condition, JsonObject, MicroTime, Model, ResourceModel, cel, extension, spelled
@@ -96,8 +97,8 @@ class Observe(Model):
 
 
 class JobSpec(Model):
-    """What to run (the template: moduleRef, input, inputFrom, config, configFrom, rerun) and how to treat it (the
-    controls: all the rest)."""
+    """What to run (the template: moduleRef, input, inputFrom, config, configFrom, executor, rerun) and how to treat it
+    (the controls: all the rest)."""
 
     model_config: ClassVar = {
         "json_schema_extra": extension(
@@ -144,6 +145,8 @@ class JobSpec(Model):
     """Template. Strings given to the module, such as api_url; they win over the module's. A change starts a new run."""
     config_from: ConfigFrom | None = None
     """Template. Where further strings for the module are read from, as for inputFrom; the keys of config win."""
+    executor: Executor = Executor()
+    """Template. Where the module's guest runs. A change starts a new run."""
     rerun: Annotated[str, Field(max_length=253)] = ""
     """Template. Any new value starts a new run: a retry that can be written in Git."""
     suspend: bool = False

@@ -90,6 +90,7 @@ class Reason(StrEnum):
     # Queued
     WAITING_FOR_MODULE = "WaitingForModule"
     MODULE_UNUSABLE = "ModuleUnusable"
+    EXECUTOR_UNAVAILABLE = "ExecutorUnavailable"
     WAITING_FOR_CONFIG_MAP = "WaitingForConfigMap"
     WAITING_FOR_SLOT = "WaitingForSlot"
     WAITING_FOR_CLEANUP = "WaitingForCleanup"

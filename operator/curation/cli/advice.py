@@ -59,6 +59,10 @@ def _queued(known: Known) -> list[str]:
     if known.job.status.reason in (Reason.WAITING_FOR_MODULE, Reason.MODULE_UNUSABLE):
         module = known.job.spec.module_ref.name
         return [f"kubectl describe curationmodule {module}{known.flag}   # what is wrong with the module"]
+    if known.job.status.reason == Reason.EXECUTOR_UNAVAILABLE:
+        patch = """--type=merge -p '{"spec":{"executor":null}}'"""
+        name = known.job.metadata.name
+        return [f"kubectl patch curationjob {name}{known.flag} {patch}   # run it beside the worker"]
     if known.job.status.reason == Reason.WAITING_FOR_CONFIG_MAP and _config_maps(known):
         return [f"kubectl describe configmap {name}{known.flag}   # what is there" for name in _config_maps(known)]
     if known.job.status.reason == Reason.WRITE_REFUSED:

@@ -49,6 +49,8 @@ def _queued(known: Known) -> list[str]:
             return ["spec.suspend to become false"]
         case Reason.WAITING_FOR_MODULE | Reason.MODULE_UNUSABLE:
             return [f"CurationModule {job.spec.module_ref.name} to be Ready"]
+        case Reason.EXECUTOR_UNAVAILABLE:
+            return ["an operator with guest pods, or a spec.executor that this one has (see the message)"]
         case Reason.WAITING_FOR_CONFIG_MAP:
             return [f"what {sources_of(known)} names (see the message); the operator reads it again by itself"]
         case Reason.WAITING_FOR_SLOT:

@@ -7,6 +7,7 @@ from curation.api.names import ConditionType, Phase, Reason
 from curation.api.schema import Condition
 
 OBSERVATION_FAILED = "ObservationFailed"
+_STALLING = (Reason.MODULE_UNUSABLE, Reason.EXECUTOR_UNAVAILABLE)
 
 
 def find(conditions: tuple[Condition, ...], kind: str) -> Condition | None:
@@ -37,8 +38,8 @@ def derive(
     failed, completed = phase is Phase.FAILED, phase is Phase.COMPLETED
     finished = failed or completed
     suspended = phase is Phase.QUEUED and status.reason == Reason.SUSPENDED
-    # It goes on by itself once its module is mended, but nothing that is under way will do that.
-    stalled = failed or (phase is Phase.QUEUED and status.reason == Reason.MODULE_UNUSABLE)
+    # It goes on by itself once its module or the operator is mended, but nothing that is under way will do that.
+    stalled = failed or (phase is Phase.QUEUED and status.reason in _STALLING)
     shown = find(status.conditions, ConditionType.RECONCILING)
     if observation_error is None and phase is Phase.RUNNING and shown is not None:
         observation_error = shown.message if shown.reason == OBSERVATION_FAILED else None

@@ -218,6 +218,8 @@ def _claim(job: CurationJob, step: Step, facts: Facts) -> Step:
             Reason.WAITING_FOR_CLEANUP,
             "Too many earlier runs still have to be cleaned; the Warning Events say why.",
         )
+    if facts.executor_problem:
+        return _wait(job, step, facts, Reason.EXECUTOR_UNAVAILABLE, facts.executor_problem)
     if facts.module_digest is None:
         reason = Reason.MODULE_UNUSABLE if facts.module_unusable else Reason.WAITING_FOR_MODULE
         return _wait(job, step, facts, reason, facts.module_message)

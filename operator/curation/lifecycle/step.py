@@ -35,6 +35,8 @@ class Facts:
     """Why the module is not Ready."""
     module_unusable: bool = False
     """Only another spec of the module can help, nothing that may come by itself or be applied beside it."""
+    executor_problem: str = ""
+    """Why the executor that the spec names is not to be had, and what helps; empty if it is."""
     module_config: dict[str, str] = field(default_factory=dict)
     """The module's own configuration; the job's keys win."""
     frozen: Frozen | None = None

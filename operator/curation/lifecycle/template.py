@@ -36,7 +36,9 @@ class Template:
             return cls(f"{FORM}invalid", too_deep("spec.input", MAX_DEPTH))
         if size > MAX_INPUT_BYTES:
             references = [ref.to_wire() for ref in (spec.input_from, spec.config_from) if ref is not None]
-            plain = json.dumps([spec.module_ref.name, document, spec.config, spec.rerun, *references], sort_keys=True)
+            where = [spec.executor.to_wire()] if spec.executor.in_pod else []
+            parts = [spec.module_ref.name, document, spec.config, spec.rerun, *references, *where]
+            plain = json.dumps(parts, sort_keys=True)
             digest = f"{FORM}{hashlib.sha256(plain.encode()).hexdigest()}"
             return cls(digest, too_large("spec.input", size, MAX_INPUT_BYTES, INPUT_REMEDY))
         try:
@@ -52,6 +54,7 @@ class Template:
     def of_part(cls, spec: JobSpec, excess: Excess) -> "Template":
         """The template of a spec of which a part was left out."""
         fields = {"module_ref", "config", "rerun", "input_from", "config_from"}
+        fields |= {"executor"} if spec.executor.in_pod else set()  # at its default it changes no digest
         known = spec.model_dump_json(include=fields, exclude_none=True)
         return cls(f"{FORM}{hashlib.sha256(f'{known}{excess.digest}'.encode()).hexdigest()}", excess.message)
 

@@ -78,6 +78,26 @@ _BAD: dict[str, tuple[Document, str, str]] = {
     "a config from a config map in upper case": (
         job(configFrom={"configMapRef": {"name": "Settings"}}), "spec.configFrom.configMapRef.name",
         "lower-case letters, digits, '-' and '.'"),
+    "an unknown executor": (
+        job(executor={"type": "Pod"}), "spec.executor.type", 'supported values: "InProcess", "Job"'),
+    "what a pod is given, for a run without one": (
+        job(executor={"job": {"runtimeClassName": "gvisor"}}), "spec.executor.job",
+        "set type to Job, or leave job out"),
+    "a pod with a class of the system": (
+        job(executor={"type": "Job", "job": {"priorityClassName": "system-node-critical"}}),
+        "spec.executor.job.priorityClassName", "classes of the system are not for guests"),
+    "a node's label that is none": (
+        job(executor={"type": "Job", "job": {"nodeSelector": {"a b": "c"}}}), "spec.executor.job.nodeSelector",
+        "each key must be the key of a label"),
+    "a toleration of everything that does not say so": (
+        job(executor={"type": "Job", "job": {"tolerations": [{}]}}), "spec.executor.job.tolerations[0].operator",
+        "needs the operator Exists"),
+    "a toleration of any value that names one": (
+        job(executor={"type": "Job", "job": {"tolerations": [{"key": "a", "operator": "Exists", "value": "b"}]}}),
+        "spec.executor.job.tolerations[0].value", "leave value out, or set operator to Equal"),
+    "a toleration for a time of what does not evict": (
+        job(executor={"type": "Job", "job": {"tolerations": [{"key": "a", "tolerationSeconds": 5}]}}),
+        "spec.executor.job.tolerations[0].tolerationSeconds", "set effect, or leave tolerationSeconds out"),
     "a rerun that is a number": (
         job(rerun=2), "spec.rerun", "must be of type string"),
     "a suspend that is a word": (

@@ -36,6 +36,21 @@ _GOOD: dict[str, Document] = {
         observeIntervalSeconds=3600,
         ttlSecondsAfterFinished=0,
     ),
+    "a job in a pod": job(executor={"type": "Job"}),
+    "a job in a pod that is given all it may be": job(
+        executor={
+            "type": "Job",
+            "job": {
+                "nodeSelector": {"kubernetes.io/arch": "arm64", "pool": ""},
+                "tolerations": [
+                    {"operator": "Exists"},
+                    {"key": "example.com/guests", "value": "only", "effect": "NoExecute", "tolerationSeconds": 60},
+                ],
+                "priorityClassName": "low",
+                "runtimeClassName": "gvisor",
+            },
+        }
+    ),
     "a job whose input and config are elsewhere": job(
         input={},
         inputFrom={"configMapKeyRef": {"name": "work", "key": "input.json"}},
@@ -87,6 +102,7 @@ def test_defaults_of_a_job_are_filled_in_at_every_level(installed: Connection, n
         "moduleRef": {"name": "module"},
         "input": {},
         "config": {},
+        "executor": {"type": "InProcess"},
         "rerun": "",
         "suspend": False,
         "onDenied": "AwaitApproval",

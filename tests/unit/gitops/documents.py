@@ -16,6 +16,7 @@ REASONS: dict[Phase, tuple[str, ...]] = {
     Phase.QUEUED: (
         Reason.WAITING_FOR_MODULE,
         Reason.MODULE_UNUSABLE,
+        Reason.EXECUTOR_UNAVAILABLE,
         Reason.WAITING_FOR_CONFIG_MAP,
         Reason.WAITING_FOR_SLOT,
         Reason.WAITING_FOR_CLEANUP,

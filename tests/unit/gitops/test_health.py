@@ -39,7 +39,11 @@ def test_the_table_has_every_phase_and_every_reason() -> None:
 
 @pytest.mark.parametrize(("phase", "reason"), documents.EVERY_REASON)
 def test_the_health_of_a_job_follows_its_phase_and_the_message_says_why(phase: Phase, reason: str) -> None:
-    special: dict[str, str] = {Reason.SUSPENDED: "Suspended", Reason.MODULE_UNUSABLE: "Degraded"}
+    special: dict[str, str] = {
+        Reason.SUSPENDED: "Suspended",
+        Reason.MODULE_UNUSABLE: "Degraded",
+        Reason.EXECUTOR_UNAVAILABLE: "Degraded",
+    }
     expected = special.get(reason, EXPECTED[phase])
     why = f"{phase} ({reason})" if reason != phase else str(phase)
     assert health(documents.job(phase, reason)) == (expected, f"{why}: It is so.")

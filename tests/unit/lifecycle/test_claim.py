@@ -168,3 +168,13 @@ def test_a_finalizer_that_is_refused_shows_in_the_status_and_nothing_is_claimed_
         facts(),
     )
     assert claimed_now.launch is not None
+
+
+def test_a_job_whose_executor_is_not_to_be_had_is_queued_and_stalled_with_the_remedy() -> None:
+    job = new_job(executor={"type": "Job"})
+    step = decide(job, facts(executor_problem="There are no guest pods; set spec.executor.type to InProcess."))
+    assert step.launch is None
+    assert (step.status.phase, step.status.reason) == ("Queued", "ExecutorUnavailable")
+    assert "InProcess" in step.status.message
+    assert {each.type for each in step.status.conditions if each.status == "True"} == {"Stalled"}
+    assert decide(stored(job, step.status), facts()).launch is not None, "it goes on by itself"

@@ -85,6 +85,7 @@ def fact_changes(draw: st.DrawFn) -> dict[str, Any]:
     changes["approval"] = draw(st.sampled_from([None, None, *ApprovalDecision]))
     changes["approval_problem"] = draw(st.sampled_from([None, None, *PROBLEMS]))
     changes["finalizer_refused"] = draw(st.sampled_from(["", "", "403 Forbidden: no"]))
+    changes["executor_problem"] = draw(st.sampled_from(["", "", "There are no guest pods."]))
     changes["holder"] = draw(st.sampled_from([HERE, THERE]))
     changes["clean"] = draw(st.booleans())
     changes["liveness"] = draw(st.sampled_from(Liveness))

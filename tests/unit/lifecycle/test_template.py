@@ -184,6 +184,7 @@ def test_the_template_is_remembered_by_the_very_spec_and_not_carried_to_a_copy()
 
 
 def test_a_template_is_forgotten_with_its_spec() -> None:
+    gc.collect()  # of what other tests have left
     before = len(template._known)
     job = new_job(input={"forgotten": True})
     template_of(job)

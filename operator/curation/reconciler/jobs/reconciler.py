@@ -42,6 +42,7 @@ log = logging.getLogger(__name__)
 
 # By then the watch has shown a deletion that was accepted; a second one before that would only answer 409.
 DELETE_SHOWS_SECONDS: Final = 5.0
+NO_PODS: Final = "spec.executor.type is Job, and this operator has no guest pods; set spec.executor.type to InProcess."
 
 
 class JobReconciler:
@@ -199,6 +200,7 @@ class JobReconciler:
             module_digest=module.digest,
             module_message=module.message,
             module_unusable=module.unusable,
+            executor_problem=NO_PODS if job.spec.executor.in_pod else "",
             module_config=dict(module.spec.config) if module.spec is not None else {},
             liveness=self._takeover.liveness(key, job),
             request_allowed=approval.allowed,

@@ -31,7 +31,7 @@ elseif status.phase == "Failed" then
   health.status = "Degraded"
 elseif obj.spec.suspend == true or status.phase == "AwaitingApproval" then
   health.status = "Suspended"
-elseif status.reason == "ModuleUnusable" then
+elseif status.reason == "ModuleUnusable" or status.reason == "ExecutorUnavailable" then
   health.status = "Degraded"
 else
   health.status = "Progressing"
