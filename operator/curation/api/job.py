@@ -180,6 +180,19 @@ class RunModule(Model):
     """sha256 of the WebAssembly bytes."""
 
 
+class RunPod(Model):
+    """The one pod that may speak for a run: the first that came to the operator's door."""
+
+    name: ObjectName
+    """Name of the pod, in the namespace of guest pods."""
+    uid: Annotated[str, Field(max_length=64)]
+    """metadata.uid of the pod. Another one is refused, whatever its name."""
+    job_uid: Annotated[str, Field(alias="jobUID", max_length=64)]
+    """metadata.uid of the batch/v1 Job that made it."""
+    node: Annotated[str, Field(max_length=253)] = ""
+    """Name of the node that it runs on."""
+
+
 class Run(Model):
     """One attempt: the fencing token of the job. Written before it is launched, never removed."""
 
@@ -203,6 +216,8 @@ class Run(Model):
     """The configuration that the run was given, where it was not empty: what its Cancel needs after an edit."""
     submitted_at: MicroTime
     """When the run was claimed."""
+    pod: RunPod | None = None
+    """Of a run whose executor is Job: its pod, written before the first call of the run is heard."""
     spawned_at: MicroTime | None = None
     """When the run's session was recorded."""
     finished_at: MicroTime | None = None

@@ -21,6 +21,8 @@ from curation.lifecycle.step import Facts, Step
 from curation.lifecycle.table import LIVE, Cause
 from curation.lifecycle.template import refers, template_changed, template_digest_of, template_of
 
+# A run whose pod comes within this time is never shown as waiting for it.
+POD_PATIENCE: Final = timedelta(seconds=5)
 # A job that is given a slot within this time is never shown as waiting for one: that saves a write in a burst.
 SLOT_PATIENCE: Final = timedelta(seconds=5)
 
@@ -317,12 +319,23 @@ def _replace_dead(job: CurationJob, step: Step, facts: Facts) -> Step:
     """A Submitted run that nobody executes: abandoned, and the next attempt claimed, in one write."""
     status, run = step.status, step.status.run
     if run is None or facts.liveness is not Liveness.GONE:
-        return step
+        return _show_wait(step, facts)
     status = draft.end_current(status, RunOutcome.ABANDONED, "HolderGone", facts.now)
     message = f"The process that executed run {run.id} is gone; the run is abandoned."
     status = draft.enter(status, Cause.HOLDER_GONE, Phase.QUEUED, "", message, facts.now)
     events = (*step.events, Event(EventReason.SUPERSEDED, message))
     return _claim(job, replace(step, status=status, events=events), facts)
+
+
+def _show_wait(step: Step, facts: Facts) -> Step:
+    """Say what a run in a pod waits for, until its pod has come; nothing else is shown of what runs wait for."""
+    status, run = step.status, step.status.run
+    if not facts.waits or run is None or run.pod is not None or status.phase_since is None:
+        return step
+    if facts.now < (shown_at := status.phase_since + POD_PATIENCE):
+        return replace(step, wake_at=shown_at)
+    message = draft.message_of(f"Attempt {run.attempt} has not begun: {facts.waits}")
+    return step if status.message == message else replace(step, status=draft.update(status, message=message))
 
 
 SUBSTEPS: Final = (

@@ -49,6 +49,8 @@ class Facts:
     """Why not, if it is not the number of runs."""
     liveness: Liveness = Liveness.UNKNOWN
     """Of the current run: whether anybody executes it, as far as is known (rule 3)."""
+    waits: str = ""
+    """Why the current run, whose guest is in a pod, has not begun, if it says so."""
     request_allowed: bool = False
     """The gate now allows the request that the job waits for, in the context of its next attempt."""
     approval: ApprovalDecision | None = None

@@ -12,6 +12,7 @@ from curation.api.approval import EvaluatedRequest
 from curation.api.job import Observe
 from curation.lifecycle.outcome import Calls, SessionRef, Trigger
 from curation.reconciler.jobs.attempt import Attempt
+from curation.reconciler.jobs.binding import AskedBinding
 from curation.reconciler.jobs.completion import Pending
 from curation.reconciler.jobs.orders import Order
 from curation.reconciler.runtime.key import Key
@@ -80,6 +81,8 @@ class JobMemory:
     """Executions that have not ended, from before their claim on; and Cancels."""
     inbox: list[Pending] = field(default_factory=list)
     """What has ended and is still to be settled, in the order in which it ended."""
+    bindings: list[AskedBinding] = field(default_factory=list)
+    """Pods that ask to speak for its run."""
     calls: dict[str, Calls] = field(default_factory=dict)
     """Of Submit runs that ended here, until they need no cleaning; without it a run is cleaned twice, which is safe."""
     cleaning: dict[str, Cleaning] = field(default_factory=dict)
@@ -102,8 +105,15 @@ class JobMemory:
 
     @property
     def submits(self) -> int:
-        """Submit executions and completions that are under way."""
-        return sum(order.trigger is Trigger.SUBMIT for order in self._orders())
+        """Submit executions and completions that are under way; not those in pods, which outlive this process."""
+        going = (each.order for each in self.attempts if not each.order.in_pod)
+        ended = (each.order for each in self.inbox)
+        return sum(order.trigger is Trigger.SUBMIT for orders in (going, ended) for order in orders)
+
+    def waits(self, run_id: str) -> str:
+        """Why the Submit execution of this run, in a pod, has not begun, if it says so."""
+        going = (each for each in self.attempts if each.order.in_pod and each.order.run.id == run_id)
+        return next((each.waits for each in going), "")
 
     def _orders(self) -> Iterator[Order]:
         """Of all that is under way here, or still to be settled."""
@@ -116,13 +126,24 @@ class JobMemory:
     @property
     def is_empty(self) -> bool:
         """Whether nothing is remembered, as of a job that has finished."""
-        left = (self.attempts, self.inbox, self.calls, self.cleaning, self.plan, self.freed_for, self.foreign)
+        left = (
+            self.attempts,
+            self.inbox,
+            self.bindings,
+            self.calls,
+            self.cleaning,
+            self.plan,
+            self.freed_for,
+            self.foreign,
+        )
         return not any(left) and self.asked_before is None
 
     @property
     def is_busy(self) -> bool:
         """Whether anything of it is under way in this process."""
-        return bool(self.attempts or self.inbox) or any(each.task is not None for each in self.cleaning.values())
+        return bool(self.attempts or self.inbox or self.bindings) or any(
+            each.task is not None for each in self.cleaning.values()
+        )
 
 
 class Memories:

@@ -24,6 +24,8 @@ class Order:
     input: JsonObject
     config: dict[str, str]
     session: SessionRef | None = None
+    in_pod: bool = False
+    """Whether its guest runs in a pod."""
 
     @property
     def log_fields(self) -> dict[str, object]:
@@ -56,6 +58,7 @@ def submit(key: Key, job: CurationJob, run: Run, status: JobStatus | None = None
         digest=run.module.digest,
         input=document,
         config=run.config or {},
+        in_pod=job.spec.executor.in_pod,
     )
 
 
@@ -63,7 +66,7 @@ def observe(key: Key, job: CurationJob, run: Run) -> Order:
     """Observe the session of a Running job."""
     session = job.status.session
     reference = SessionRef(session.id, session.url) if session is not None else None
-    return replace(submit(key, job, run), trigger=Trigger.OBSERVE, session=reference)
+    return replace(submit(key, job, run), trigger=Trigger.OBSERVE, session=reference, in_pod=False)
 
 
 def cancel(key: Key, job: CurationJob, entry: AbandonedRun, session: SessionRef | None) -> Order:
@@ -85,4 +88,4 @@ def cancel(key: Key, job: CurationJob, entry: AbandonedRun, session: SessionRef 
 
 def cancel_orphan(order: Order, session: SessionRef | None) -> Order:
     """Cancel the session that a dropped completion of this order holds; None: whatever its run has created."""
-    return replace(order, trigger=Trigger.CANCEL, session=session, input={})
+    return replace(order, trigger=Trigger.CANCEL, session=session, input={}, in_pod=False)

@@ -22,6 +22,7 @@ from curation.lifecycle.step import Facts, Step
 from curation.reconciler.approvals.asking import ApprovalFacts, Approvals
 from curation.reconciler.jobs import orders
 from curation.reconciler.jobs.attempt import Attempt
+from curation.reconciler.jobs.binding import settle_binding
 from curation.reconciler.jobs.cleanup import Cleanup
 from curation.reconciler.jobs.completion import Completion, Later, Settled, orphaned
 from curation.reconciler.jobs.memory import Memories
@@ -42,7 +43,6 @@ log = logging.getLogger(__name__)
 
 # By then the watch has shown a deletion that was accepted; a second one before that would only answer 409.
 DELETE_SHOWS_SECONDS: Final = 5.0
-NO_PODS: Final = "spec.executor.type is Job, and this operator has no guest pods; set spec.executor.type to InProcess."
 
 
 class JobReconciler:
@@ -72,7 +72,7 @@ class JobReconciler:
     async def reconcile(self, key: Key) -> Result:
         """Bring one job a step further. Anything that it waits for wakes the key."""
         try:
-            return await self._settle(key) + await self._step(key)
+            return await self._bind(key) + await self._settle(key) + await self._step(key)
         finally:
             self._runs.decline(key)
             self._room.decline(key)
@@ -200,9 +200,10 @@ class JobReconciler:
             module_digest=module.digest,
             module_message=module.message,
             module_unusable=module.unusable,
-            executor_problem=NO_PODS if job.spec.executor.in_pod else "",
+            executor_problem=self._context.pods_problem() if job.spec.executor.in_pod else "",
             module_config=dict(module.spec.config) if module.spec is not None else {},
             liveness=self._takeover.liveness(key, job),
+            waits=self._waits(key, job),
             request_allowed=approval.allowed,
             approval=approval.decision,
             approval_problem=approval.problem,
@@ -210,6 +211,22 @@ class JobReconciler:
             cleaned=self.cleanup.cleaned(key),
         )
         return _Known(facts, approval)
+
+    def _waits(self, key: Key, job: CurationJob) -> str:
+        run = job.status.run
+        return self._memories.look(key, job.metadata.uid).waits(run.id) if run is not None else ""
+
+    async def _bind(self, key: Key) -> Result:
+        """Bind runs to the pods that have come for them. Before their ends are settled: those count only then."""
+        result = NOTHING
+        for memory in self._memories.at(key):
+            for asked in tuple(memory.bindings):
+                later = await settle_binding(self._context, key, asked)
+                if later is None:
+                    memory.bindings.remove(asked)
+                else:
+                    result += later
+        return result
 
     # -- completions -------------------------------------------------------------------------------------------------
 

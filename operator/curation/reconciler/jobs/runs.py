@@ -14,7 +14,7 @@ from typing import Final
 from curation.api.names import Trigger
 from curation.cluster.cache import Stored
 from curation.cluster.resources import JOBS
-from curation.execution.seam import ExecutionRequest, Executor, Lost, Word
+from curation.execution.seam import ExecutionRequest, Executor, Lost, Waiting, Word
 from curation.lifecycle.outcome import Report
 from curation.reconciler.jobs.attempt import Attempt
 from curation.reconciler.jobs.completion import Pending
@@ -192,7 +192,8 @@ class Runs:
         self._closed = True
         for memory in self._memories:
             for attempt in tuple(memory.attempts):
-                attempt.kill("the operator stops")
+                if not attempt.order.in_pod:  # what is in a pod goes on, and the next holder hears of it
+                    attempt.kill("the operator stops")
 
     def _execute(self, attempt: Attempt, end: Callable[[Attempt, Report], None]) -> None:
         attempt.launch()
@@ -223,6 +224,8 @@ class Runs:
         attempt, _ = self._under_way.get(execution, (None, None))
         if attempt is not None:
             report = attempt.hear(word)
+            if attempt.order.in_pod and isinstance(word, Waiting):
+                self._context.wake(attempt.order.key)  # its status may be to say so
             if report is not None:
                 self._ended(attempt, report)
         elif execution not in self._unsettled:
@@ -278,6 +281,7 @@ class Runs:
             config=order.config,
             session=order.session,
             credentials=tuple(spec.credentials),
+            in_pod=order.in_pod,
         )
 
 

@@ -72,6 +72,7 @@ class Takeover:
             inherited=int(version) <= self.leading_since,
             unchanged=self._monotonic() - foreign.since if foreign is not None and seen else 0.0,
             longest=self._modules.wall_seconds(key.namespace, run.module.name),
+            in_pod=job.spec.executor.in_pod,
         )
 
 

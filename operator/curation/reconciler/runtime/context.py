@@ -1,7 +1,7 @@
 """What the reconcilers of one process share."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -31,6 +31,7 @@ from curation.workers.account import MemoryAccount
 
 log = logging.getLogger(__name__)
 
+NO_PODS = "spec.executor.type is Job, and this operator has no guest pods; set spec.executor.type to InProcess."
 DELETION = "its deletion"
 """See `Refusals`."""
 
@@ -52,6 +53,8 @@ class Context:
     """Where notices go; None: nobody is told."""
     memory: MemoryAccount = field(default_factory=MemoryAccount)
     """What workers may take of memory; by default without a bound."""
+    pods_problem: Callable[[], str] = lambda: NO_PODS
+    """Why no run can have a pod now, and what helps; empty if it can."""
     caches: dict[ResourceKind, Cache] = field(
         default_factory=lambda: {kind: Cache(kind) for kind in (JOBS, MODULES, POLICIES, CLUSTER_POLICIES, APPROVALS)}
     )
