@@ -6,10 +6,8 @@ operator, and goes without where that takes too long: that is for warnings only.
 
 import asyncio
 import itertools
-import os
 import socket
 import ssl
-import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from http import HTTPStatus
@@ -31,6 +29,7 @@ from curation.admission.messages import (
 )
 from curation.admission.reviews import NotAReview, Review
 from curation.checking.checkers import CHECKERS_AT_ONCE, EVERYWHERE, CheckerLost, Checkers
+from curation.isolation.certificates import show
 from curation.isolation.channel import Channel, QueueFull
 from curation.isolation.frames import Frame, FrameRefused
 from curation.turns import AwaitedTurns
@@ -104,7 +103,7 @@ class _Listener:
                     each.setblocking(False)
                 self._accept()
             case Certificate():
-                problem = _load(self._context, frame.payload)
+                problem = show(self._context, frame.payload)
                 self._certified = self._certified or not problem
                 self._say(Shown(problem=problem))
                 self._accept()
@@ -193,23 +192,3 @@ class _Listener:
             return Known.UNKNOWN
         finally:
             self._asked.pop(number, None)
-
-
-def _load(context: ssl.SSLContext, pem: bytes) -> str:
-    """Show this certificate in every handshake from now on; what is wrong with it, if it cannot be used."""
-    try:
-        # OpenSSL reads files only. What is tried first must not spoil what is in use.
-        for each in (ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), context):
-            if hasattr(os, "memfd_create"):
-                descriptor = os.memfd_create("certificate", os.MFD_CLOEXEC)
-                with os.fdopen(descriptor, "wb", buffering=0) as file:
-                    file.write(pem)
-                    each.load_cert_chain(f"/proc/self/fd/{descriptor}")
-            else:
-                with tempfile.NamedTemporaryFile() as file_:
-                    file_.write(pem)
-                    file_.flush()
-                    each.load_cert_chain(file_.name)
-    except (OSError, ssl.SSLError, ValueError) as error:
-        return str(error)[:300] or type(error).__name__
-    return ""

@@ -131,6 +131,8 @@ class GatedCalls:
         self._departed = False
         self._decision: Decision | None = None
         self._evaluated_last: EvaluatedRequest | None = None
+        self.earlier = 0
+        """Calls that another process may have sent for this execution: of their answers nothing is known."""
         self.left = 0
         self.answered = 0
         self.allowed = 0
@@ -140,7 +142,12 @@ class GatedCalls:
     def counts(self) -> Calls:
         """The calls so far, as the report has them."""
         denied = self.last_denied.request if self.last_denied else None
-        return Calls(left=self.left, answered=self.answered, allowed=self.allowed, last_denied=denied)
+        return Calls(
+            left=self.earlier + self.left,
+            answered=self.answered,
+            allowed=self.earlier + self.allowed,
+            last_denied=denied,
+        )
 
     def stop(self, reason: str, *, cut: bool = False) -> None:
         """No further call leaves. One that has not left yet ends; one on the wire goes on, unless it is to be cut."""

@@ -68,6 +68,16 @@ class GuestCalls:
         if self._probe is not None:
             self._probe.on_guest_call(request, self._result_of(refusal), 0.0)
 
+    def resumed(self, calls: int) -> None:
+        """See `guests.seam.Answers`."""
+        self._calls.earlier = calls
+
+    def unknown(self) -> tuple[bool, str]:
+        """See `guests.seam.Answers`."""
+        text = "whether the request was carried out is not known: the process that had sent it has ended"
+        self._last = CallResult.error("unavailable", text)
+        return False, self._last.document()
+
     def last(self, report: GuestReport) -> CallResult | None:
         """The answer to the last call of a guest that has ended so; None if there is none."""
         return self._result_of(report.refused) if report.refused is not None else self._last

@@ -11,9 +11,20 @@ from curation.execution.calls import GatedCalls
 from curation.execution.guest_calls import GuestCalls
 from curation.execution.guest_result import guest_result
 from curation.execution.run_document import context_document
-from curation.execution.seam import Accepted, CallEnd, Ended, ExecutionRequest, Loaded, Sink, Unsupplied, Waiting, Word
+from curation.execution.seam import (
+    Accepted,
+    CallEnd,
+    Ended,
+    ExecutionRequest,
+    Loaded,
+    Lost,
+    Sink,
+    Unsupplied,
+    Waiting,
+    Word,
+)
 from curation.execution.unprepared import unprepared
-from curation.guests.seam import GuestReport, GuestRun, Running, Unopened
+from curation.guests.seam import GuestLost, GuestReport, GuestRun, Running, Unopened
 from curation.lifecycle.outcome import Calls, Failed, FailureClass, Report, Result, Trigger
 from curation.wasm.guest_end import Returned, StopCause, Stopped
 from curation.wasm.module_errors import ModuleLoadError, ModuleUnreadable
@@ -33,10 +44,13 @@ class GuestExecution:
         self.request = request
         self.sink = sink
         self._executor = executor
+        self._guests = executor.guests_of(request)
         self._loop = asyncio.get_running_loop()
         self._dead = False
-        self.report: Report | None = None
-        """What it ended with, once it has."""
+        self.end: Ended | Lost | None = None
+        """What was said of its end; None while it goes on."""
+        self._calls_unknown = request.resumed
+        """Whether calls may have been made of which nothing was heard yet."""
         self._stopped: StopCause | None = None
         self._why = ""
         self._running: Running | None = None
@@ -51,11 +65,6 @@ class GuestExecution:
         """Say it to whoever listens now."""
         self.sink(self.request.execution, word)
 
-    @property
-    def end(self) -> Ended | None:
-        """What was said of its end; None while it goes on."""
-        return Ended(self.report) if self.report is not None else None
-
     def kill(self, reason: str) -> None:
         """No further request of it leaves; one on the wire is awaited; a spinning guest is interrupted."""
         if self.request.trigger is not Trigger.CANCEL:
@@ -64,14 +73,14 @@ class GuestExecution:
     def abort(self) -> None:
         """Ends it now, whatever it does: for an executor that closes."""
         self._stop(StopCause.CLOSED, "the operator stops")
-        if self.report is None:
+        if self.end is None:
             if self._calls is not None:
                 self._calls.stop(self._why, cut=True)
             if self._running is not None:
                 self._running.abort()
 
     def _stop(self, cause: StopCause, reason: str) -> None:
-        if self.report is not None:
+        if self.end is not None:
             return
         self._dead = True
         self._stopped = cause
@@ -86,8 +95,14 @@ class GuestExecution:
     async def _run(self) -> None:
         started = time.perf_counter()
         self._executor.notify(self.request, lambda observer: observer.on_start(self.request))
+        lost: GuestLost | None = None
+        result: Result
         try:
             result = await self._result()
+            if self._calls_unknown:
+                lost = GuestLost(f"it has ended before its pod was heard ({self._why or result})")
+        except GuestLost as error:
+            lost, result = error, Failed(FailureClass.INTERRUPTED, str(error))
         except Exception as error:
             if isinstance(error, MemoryError):
                 self._executor.on_no_memory(error)
@@ -97,7 +112,7 @@ class GuestExecution:
             result = Failed(FailureClass.MODULE_UNAVAILABLE, message)
             if self._calls is not None:
                 self._calls.stop("the execution has ended")
-        report = self.report = Report(
+        report = Report(
             trigger=self.request.trigger,
             run=self.request.run,
             result=result,
@@ -108,7 +123,9 @@ class GuestExecution:
         seconds = time.perf_counter() - started
         self._executor.in_flight -= 1
         self._executor.notify(self.request, lambda observer: observer.on_end(self.request, report, seconds))
-        self.say(Ended(report))
+        known = None if self._calls_unknown else report.calls
+        self.end = Ended(report) if lost is None else Lost(str(lost), known, lost.over_limit)
+        self.say(self.end)
 
     async def _result(self) -> Result:
         try:
@@ -178,10 +195,12 @@ class GuestExecution:
         full = executor.places.locked()
         if full:
             self.say(Waiting("as many executions as there may be are under way"))
-        if not full and executor.guests.is_ready:
-            await executor.take_place()  # which is at once
+        if self.request.in_pod and not self._guests.is_ready:
+            self.say(Waiting("its pod is started"))
+        if not full and self._guests.is_ready:
+            await executor.take_place(self._guests)  # which is at once
         else:
-            await self._until_stopped(executor.take_place(), "place of")
+            await self._until_stopped(executor.take_place(self._guests), "place of")
 
     async def _ran(self, module: Loaded) -> Result:
         executor, request = self._executor, self.request
@@ -189,7 +208,10 @@ class GuestExecution:
         limits = request.module.limits
         answers = GuestCalls(self._calls, limits, executor.aside, executor.probe)
         context = context_document(request, executor.clock() + timedelta(seconds=limits.wall_seconds))
-        self._running = executor.guests.start(GuestRun(module, context, limits, self._fields), answers)
+        self._running = self._guests.start(GuestRun(module, context, limits, self._fields), answers)
+        self._calls_unknown = False
+        if request.in_pod:
+            self.say(Waiting(""))
         try:
             report = await self._running.ended
         finally:

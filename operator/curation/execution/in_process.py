@@ -42,6 +42,7 @@ class InProcessExecutor(Ledger[GuestExecution]):
         supplies: Supplies,
         *,
         guests: Guests | None = None,
+        guests_of: Callable[[ExecutionRequest], Guests | None] = lambda _: None,
         max_concurrent: int = MAX_CONCURRENT,
         observer: ExecutionObserver | None = None,
         probe: GuestProbe | None = None,
@@ -49,9 +50,9 @@ class InProcessExecutor(Ledger[GuestExecution]):
         on_no_memory: Callable[[MemoryError], None] = lambda _: None,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
-        """`guests` (None: threads of this process) is whoever runs them. `fence_of` is for a process that hears of what
-        decides later than others. `on_no_memory` hears that a run has found none, which is then a failure of that run,
-        unless this does not return.
+        """`guests` (None: threads of this process) is whoever runs them, but those of whom `guests_of` knows another.
+        `fence_of` is for a process that hears of what decides later than others. `on_no_memory` hears that a run has
+        found none, which is then a failure of that run, unless this does not return.
 
         `clock` gives the time that deadlines begin with. `probe` may be called in the guests' threads.
 
@@ -69,6 +70,7 @@ class InProcessExecutor(Ledger[GuestExecution]):
         self.fence_of = fence_of
         self.on_no_memory = on_no_memory
         self.guests = guests or ThreadGuests(max_concurrent)
+        self._guests_of = guests_of
         self.aside = Aside()
         self.places = asyncio.Semaphore(max_concurrent)
         """One is held for as long as a guest lives, waits for slow services included."""
@@ -76,9 +78,13 @@ class InProcessExecutor(Ledger[GuestExecution]):
         self.in_flight = 0
         """Executions that have not ended."""
 
-    async def take_place(self) -> None:
-        """Wait until one more guest can be run, and may be."""
-        await self.guests.ready()
+    def guests_of(self, request: ExecutionRequest) -> Guests:
+        """Whoever runs the guest of this execution."""
+        return self._guests_of(request) or self.guests
+
+    async def take_place(self, guests: Guests) -> None:
+        """Wait until one more guest can be run by them, and may be."""
+        await guests.ready()
         await self.places.acquire()
 
     def _begin(self, request: ExecutionRequest, sink: Sink, why: str | None) -> None:
@@ -93,7 +99,7 @@ class InProcessExecutor(Ledger[GuestExecution]):
         known.kill(why)
 
     async def drain(self, grace: float) -> None:
-        """See `seam.Executor`. No guest is left, and no thread."""
+        """See `seam.Executor`. No guest is left, and no thread; those in pods go on, and nothing is said of them."""
         self._closed = True
         for execution in self._going():
             execution.kill("the operator stops")
@@ -108,4 +114,4 @@ class InProcessExecutor(Ledger[GuestExecution]):
         self.aside.close()
 
     def _going(self) -> list[GuestExecution]:
-        return [each for each in self._executions.values() if not each.task.done()]
+        return [each for each in self._executions.values() if not each.task.done() and not each.request.in_pod]

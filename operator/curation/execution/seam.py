@@ -82,6 +82,7 @@ class Waiting:
     """It is accepted and cannot begin yet."""
 
     reason: str
+    """Empty: it waits no more."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -103,12 +103,23 @@ class Answers(Protocol):
         """A call was refused before anybody was asked. In the guest's thread; only of guests in this process."""
         ...
 
+    def resumed(self, calls: int) -> None:
+        """The guest has made so many calls for a worker that is gone: each may have left, and its answer is not known.
+
+        Said at most once, before any call.
+        """
+        ...
+
+    def unknown(self) -> tuple[bool, str]:
+        """What the last of these calls is answered, if the guest still waits for it: it is not sent again."""
+        ...
+
 
 class Running(Protocol):
     """A guest that was started."""
 
     ended: "asyncio.Future[GuestReport]"
-    """Raises `Unopened`, and what is a bug of ours. Whoever cancels it does not end the guest."""
+    """Raises `Unopened`, `GuestLost`, and what is a bug of ours. Whoever cancels it does not end the guest."""
 
     def stop(self, answer: str) -> None:
         """Every call from now on gets this answer; if it goes on in its code it is interrupted after a moment."""
@@ -128,7 +139,7 @@ class Guests(Protocol):
         ...
 
     async def ready(self) -> None:
-        """Wait until they can."""
+        """Wait until they can. Raises `GuestLost` where none ever will."""
         ...
 
     def start(self, run: GuestRun, answers: Answers) -> Running:
@@ -146,3 +157,12 @@ class Guests(Protocol):
 
 class Unopened(Exception):
     """The artifact of a module is gone, or damaged: nothing of the guest has run."""
+
+
+class GuestLost(Exception):
+    """Nobody will say what became of the guest. Only of one that does not end with the process that is asked."""
+
+    def __init__(self, cause: str, *, over_limit: bool = False) -> None:
+        super().__init__(cause)
+        self.over_limit = over_limit
+        """A limit has ended the process that it was in."""

@@ -59,6 +59,7 @@ class Channel:
         self._stalled_since: float | None = None
         self._ended = self._broken = self._paused = False
         self._leaves_soon = False
+        self._emptied: list[asyncio.Future[None]] = []
         self._loop = asyncio.get_running_loop()
         sock.setblocking(False)
         self._loop.add_reader(sock, self._readable)
@@ -123,6 +124,13 @@ class Channel:
         if self._gone:
             raise ConnectionError("the other end has closed")
 
+    async def emptied(self) -> None:
+        """Wait until all that was sent has left, or the other end takes nothing any more."""
+        if (self._queue or self._begun) and not self._gone:
+            waiting = self._loop.create_future()
+            self._emptied.append(waiting)
+            await waiting
+
     def close(self) -> None:
         """End it from this side."""
         if self._ended:
@@ -174,6 +182,13 @@ class Channel:
             return
         self._stalled_since = None
         self._loop.remove_writer(self._socket)
+        self._tell_emptied()
+
+    def _tell_emptied(self) -> None:
+        emptied, self._emptied = self._emptied, []
+        for waiting in emptied:
+            if not waiting.done():
+                waiting.set_result(None)
 
     def _stop_writing(self) -> None:
         self._loop.remove_writer(self._socket)
@@ -183,6 +198,7 @@ class Channel:
         self._begun.clear()
         self._queued = 0
         self._stalled_since = None
+        self._tell_emptied()
 
     def _begin(self) -> int:
         """Begin with what comes next; of frames without descriptors several at once."""

@@ -4,30 +4,20 @@ Both are on the operator's side and know the cluster; what is here knows nothing
 """
 
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Protocol
 
 from curation.execution.seam import ExecutionRequest
 from curation.lifecycle.outcome import Liveness
-
-DOOR_VARIABLE: Final = "CURATION_DOOR"
-"""Of the carrier's environment: name and port of the door, host:port. All addresses of the name are tried."""
-SERVER_NAME_VARIABLE: Final = "CURATION_DOOR_SERVER_NAME"
-"""The name that the door's certificate is for."""
-AUTHORITY_VARIABLE: Final = "CURATION_DOOR_AUTHORITY"
-"""The authorities that the door's certificate may be of: PEM."""
-EXECUTION_VARIABLE: Final = "CURATION_EXECUTION"
-"""The id of the execution that the pod is for."""
-TOKEN_FILE_VARIABLE: Final = "CURATION_TOKEN_FILE"  # noqa: S105 - the name of a variable
-"""The file with the pod's token, which is read anew for each connection."""
-
-MAX_TOKEN_BYTES: Final = 16 << 10
 
 
 class GuestPods(Protocol):
     """Has the pods of executions made and removed. For the event loop: nothing waits, nothing raises."""
 
-    def start(self, request: ExecutionRequest) -> None:
-        """Its worker awaits a pod: make its Job, if there is none. May be said again."""
+    def start(self, request: ExecutionRequest, artifact_bytes: int) -> None:
+        """Its worker awaits a pod: make its Job, if there is none. May be said again.
+
+        Its compiled module has so many bytes, which its pod holds in memory beside what its limits name.
+        """
         ...
 
     def ended(self, execution: str) -> None:

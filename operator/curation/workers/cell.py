@@ -6,6 +6,7 @@ import json
 import logging
 import os
 import re
+import socket
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -38,7 +39,10 @@ from curation.workers.frames import (
     CredentialPlace,
     Drain,
     Hello,
+    Joined,
     Logged,
+    Lose,
+    Parted,
     PutArtifact,
     PutCredential,
     RenewTrust,
@@ -111,6 +115,8 @@ class Cell:
         self._loop = asyncio.get_running_loop()
         self.idle_since: float | None = self._loop.time()
         self._killed = False
+        self.parted = asyncio.Event()
+        """It was told to drain, and no pod is joined with it any more."""
         self._second = self._lines = 0
         self._asked_at = self._loop.time()
         self._heard_at: float | None = None
@@ -208,6 +214,17 @@ class Cell:
             if execution.slot is not None:
                 self._page.kill(execution.slot)
             self._send(Stop(execution=execution.id, why=why[:2048]))
+
+    def join(self, execution: Execution, sock: socket.socket) -> bool:
+        """Its pod is at the other end of this socket, of which the caller closes its own copy. Whether it is told."""
+        if self.gone:
+            return False
+        self._send(Joined(execution=execution.id, descriptors=(sock.fileno(),)))
+        return True
+
+    def lose(self, execution: Execution, cause: str, *, over_limit: bool) -> None:
+        """Its pod is gone: it ends with what is known of it."""
+        self._send(Lose(execution=execution.id, cause=cause[:2048], over_limit=over_limit))
 
     def settled(self, execution: Execution) -> None:
         """Forget it."""
@@ -310,6 +327,8 @@ class Cell:
                         frame.number, decision, frame.code, frame.seconds, frame.method, frame.url, frame.policies
                     )
                     self._on_call(execution, call, frame.decided)
+            case Parted():
+                self.parted.set()
             case Logged():
                 self._log(frame)
 
@@ -336,6 +355,7 @@ class Cell:
 
     def _ended(self, on_end: Callable[["Cell", ChildEnd], None], end: ChildEnd) -> None:
         self._page.close()
+        self.parted.set()
         self._ending = self._loop.create_task(self._both_ended(on_end, end), name=f"end of {self.namespace}")
 
     async def _both_ended(self, on_end: Callable[["Cell", ChildEnd], None], end: ChildEnd) -> None:

@@ -1,6 +1,7 @@
 """One execution as the operator has it: what was asked for, what was heard of it, and its end."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from curation.execution.seam import Answered, CallEnd, Ended, ExecutionRequest, Left, Lost, Sink, Waiting, Word
@@ -31,9 +32,17 @@ class Execution:
         """Why nothing of it counts any more."""
         self.slot: int | None = None
         self.cell: Cell | None = None
+        self.joined = False
+        """Whether its pod has come."""
+        self.pod_gone: tuple[str, bool] | None = None
+        """Why its pod does not come again, if that is so, and whether for a limit."""
         self.preparing: asyncio.Task[None] | None = None
         self.end = None
         self.started_at = started_at
+        self.adopted = request.resumed
+        """Whether another process has started it."""
+        self.deaths = 0
+        """How many workers of it have died while its pod went on."""
         self._on_end = on_end
         self._left: set[int] = set()
         self._open: dict[int, tuple[Left, float]] = {}
@@ -46,8 +55,13 @@ class Execution:
         return self.request.execution
 
     @property
-    def calls(self) -> Calls:
-        """What is known of its calls: all that has left, since that is heard before it does."""
+    def calls(self) -> Calls | None:
+        """What is known of its calls: all that has left, since that is heard before it does.
+
+        None of one that another process has started: that may have let some leave.
+        """
+        if self.adopted:
+            return None
         left = len(self._left | self._answered)
         return Calls(left=left, answered=len(self._answered), allowed=left)
 
@@ -68,8 +82,10 @@ class Execution:
         if self.end is not None:
             return
         match word:
-            case Ended() | Lost():
-                self._finish(word)
+            case Ended(report):
+                self._finish(Ended(replace(report, calls=self._all(report.calls))))
+            case Lost(calls=calls):
+                self._finish(replace(word, calls=self._all(calls)) if calls is not None else word)
             case Left(number):
                 self._left.add(number)
                 self._open[number] = word, now
@@ -82,8 +98,17 @@ class Execution:
             case _:
                 pass  # it was accepted by this process
 
+    def resume(self) -> None:
+        """Its worker has died, and its pod goes on: another worker is to go on with it."""
+        self.request = replace(self.request, resumed=True)
+        self.deaths += 1
+        self.cell = self.slot = None
+
     def finish(self, result: Result) -> None:
-        """It ends here: nothing of it was executed."""
+        """It ends here: nothing of it was executed by this process."""
+        if self.request.resumed:
+            self.lost(result.message if isinstance(result, Failed) else str(result))
+            return
         self.hear(Ended(Report(self.request.trigger, self.request.run, result, dead=bool(self.dead))))
 
     def interrupted(self) -> None:
@@ -97,6 +122,13 @@ class Execution:
     def say(self, word: Word) -> None:
         """Say it to whoever listens now."""
         self.sink(self.id, word)
+
+    def _all(self, calls: Calls) -> Calls:
+        """Its calls as its worker counts them, who does not know what was answered to the one before."""
+        if not self.deaths or self.adopted:
+            return calls
+        left = max(calls.left, len(self._left | self._answered))
+        return replace(calls, left=left, answered=len(self._answered), allowed=max(calls.allowed, left))
 
     def _finish(self, word: Ended | Lost) -> None:
         self.end = word

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import logging
 import os
+import socket
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Final
@@ -17,17 +18,20 @@ from curation.execution.seam import (
     Ended,
     ExecutionObserver,
     ExecutionRequest,
+    Held,
     Lost,
     Sink,
     Supplies,
     Unsupplied,
     Waiting,
+    process_liveness,
 )
 from curation.execution.unprepared import unprepared
 from curation.guests.targets import TEMPLATE as GUEST_TEMPLATE
 from curation.isolation.nursery import Nursery
 from curation.isolation.spawn import ChildEnd
-from curation.lifecycle.outcome import Failed, FailureClass, Report, Trigger
+from curation.lifecycle.outcome import Failed, FailureClass, Liveness, Report, Trigger
+from curation.pods.seam import GuestPods
 from curation.wasm.module_errors import ModuleLoadError, ModuleUnreadable
 from curation.wasm.store import LoadedModule, ModuleStore
 from curation.workers.account import MemoryAccount
@@ -47,6 +51,8 @@ _START_AGAIN_SECONDS: Final = 0.5
 """After a start that failed: the container of the workers may be back in this moment, and all wait for it."""
 _FIRST_DELAY: Final = 0.5
 _LAST_DELAY: Final = 60.0
+MOST_DEATHS: Final = 3
+"""A run in a pod whose workers have died so often is lost with the next one."""
 _END_SECONDS: Final = 0.25
 """For a worker to say how its executions have ended, after the time that they had to end."""
 
@@ -68,10 +74,12 @@ class WorkersExecutor(Ledger[Execution]):
         idle_seconds: float = IDLE_SECONDS,
         nursery: Nursery | None = None,
         account: MemoryAccount | None = None,
+        pods: GuestPods | None = None,
     ) -> None:
         """`nursery` (None: its own) is whoever starts the workers; only its own is closed with this. `account` (None:
         without a bound) is what they may take of memory; what was taken of it before the start, under the id of the
-        execution, need not be taken again, and is given back here.
+        execution, need not be taken again, and is given back here. `pods` (None: there are none) has those made of the
+        executions whose guests are to be in pods.
 
         `on_decision` hears how many seconds each decision of a gate took; `clock_offset` is `ServerClock.offset`.
         """
@@ -90,6 +98,7 @@ class WorkersExecutor(Ledger[Execution]):
         self._file = readable if self._nursery.apart else sealed
         self._account = account or MemoryAccount()
         self._account.end_idle = self._end_idle
+        self._pods = pods
         self._learning: asyncio.Task[None] | None = None
         self._cells: dict[str, Cell] = {}
         self._ending: set[asyncio.Task[None]] = set()
@@ -116,10 +125,65 @@ class WorkersExecutor(Ledger[Execution]):
 
     # -- seam.Executor -----------------------------------------------------------------------------------------------
 
+    def attach(self, request: ExecutionRequest, sink: Sink) -> None:
+        """See `seam.Executor`."""
+        pods = self._pods if request.in_pod and request.execution not in self._executions else None
+        if pods is not None and pods.liveness(request.execution) is not Liveness.GONE:
+            request = replace(request, resumed=True)
+            self._begin(request, sink, self._stopped.pop(request.execution, None))
+        else:
+            super().attach(request, sink)
+
+    def settled(self, execution: str) -> None:
+        """See `seam.Executor`."""
+        known = self._executions.get(execution)
+        super().settled(execution)
+        if self._pods is not None and (known is None or (known.request.in_pod and known.end is not None)):
+            self._pods.ended(execution)
+
+    def liveness(self, held: Held) -> Liveness:
+        """See `seam.Executor`. What is in a pod goes on without the process that has claimed it."""
+        if self._pods is not None and held.in_pod and held.execution not in self._executions:
+            lives = self._pods.liveness(held.execution)
+            return process_liveness(held, Liveness.UNKNOWN) if lives is Liveness.GONE else lives
+        return super().liveness(held)
+
+    def join(self, execution: str, sock: socket.socket) -> bool:
+        """The pod of this execution is at the other end of the socket, of which the caller closes this copy.
+
+        False while no worker awaits it.
+        """
+        known = self._executions.get(execution)
+        if known is None or not known.request.in_pod or known.end is not None or known.cell is None:
+            return False
+        known.joined = known.cell.join(known, sock)
+        return known.joined
+
+    def lose(self, execution: str, cause: str, *, over_limit: bool = False) -> None:
+        """The pod of this execution is gone, and will not come again. Of one that has none it changes nothing."""
+        known = self._executions.get(execution)
+        if known is None or known.end is not None or not known.request.in_pod:
+            return
+        known.pod_gone = cause, over_limit
+        if known.cell is not None and not known.cell.gone:
+            known.cell.lose(known, cause, over_limit=over_limit)
+        else:
+            if known.preparing is not None:
+                known.preparing.cancel()
+            known.lost(cause, over_limit=over_limit)
+
+    def waits(self, execution: str, reason: str) -> None:
+        """Why the pod of this execution has not come yet."""
+        known = self._executions.get(execution)
+        if known is not None and known.request.in_pod and known.end is None and not known.joined:
+            known.say(Waiting(reason))
+
     def _begin(self, request: ExecutionRequest, sink: Sink, why: str | None) -> None:
         execution = self._executions[request.execution] = Execution(request, sink, self._on_end, self._loop.time())
         self.notify(request, lambda observer: observer.on_start(request))
         execution.say(Accepted())
+        if self._closed and request.resumed:
+            return  # the next one that leads resumes it
         if self._closed:
             execution.dead = "the operator stops"
         elif why is not None and request.trigger is not Trigger.CANCEL:
@@ -128,6 +192,9 @@ class WorkersExecutor(Ledger[Execution]):
             self._loop.call_soon(execution.interrupted)
             return
         self._look_after()
+        self._prepare_in_background(execution)
+
+    def _prepare_in_background(self, execution: Execution) -> None:
         execution.preparing = self._loop.create_task(self._prepare(execution), name=f"prepare {execution.id}")
 
     def _kill(self, known: Execution, why: str) -> None:
@@ -153,11 +220,12 @@ class WorkersExecutor(Ledger[Execution]):
             self._kill(execution, "the operator stops")
         for cell in list(self._cells.values()):
             cell.drain(grace)
-        await self._until_ended(grace)
-        for execution in self._going():
-            execution.dead = execution.dead or "the operator stops"
+        await asyncio.gather(self._until_ended(grace), self._until_parted(grace))
+        for execution in self._going(in_pods=True):
             if execution.preparing is not None:
                 execution.preparing.cancel()
+        for execution in self._going():
+            execution.dead = execution.dead or "the operator stops"
         await self._until_ended(_END_SECONDS)
         await asyncio.gather(*(cell.close() for cell in list(self._cells.values())))
         while self._ending:
@@ -189,7 +257,10 @@ class WorkersExecutor(Ledger[Execution]):
 
     async def _hand_over(self, execution: Execution, credentials: tuple[OriginCredential, ...]) -> None:
         request, module = execution.request, await self._module(execution.request, execution.say)
-        need = Need.of(request.module.limits, module.digest, artifact_bytes(module))
+        size = artifact_bytes(module)
+        need = Need.of(request.module.limits, module.digest, size, in_pod=request.in_pod)
+        if request.in_pod and self._pods is None:
+            raise Unsupplied("Its guest is to run in a pod, and this operator makes none.")
         await admitted(
             self._account,
             execution.id,
@@ -198,6 +269,8 @@ class WorkersExecutor(Ledger[Execution]):
             need,
             lambda why: execution.say(Waiting(why)),
         )
+        if request.in_pod and self._pods is not None:
+            self._pods.start(request, size)
         while True:
             cell, file = await self._worker(execution), None
             if not cell.has(module.digest):
@@ -309,10 +382,29 @@ class WorkersExecutor(Ledger[Execution]):
         cause = f"the {cell.ended_first} of its namespace has ended ({cell.fault or end})"
         if not end.orphaned:  # else those of all namespaces have died, and no later one waits longer for it
             self._delay(cell.namespace)
-        log.warning("%d executions are lost: %s", len(going), cause, extra={"namespace": cell.namespace})
+        lost = [each for each in going if not self._goes_on(each)]
+        text, go_on = "%d executions are lost, %d go on in pods: %s", len(going) - len(lost)
+        log.warning(text, len(lost), go_on, cause, extra={"namespace": cell.namespace})
         self._on_worker_end(cell.namespace, end)
+        for execution in lost:
+            why, over_limit = execution.pod_gone or (cause, end.limit is not None)
+            execution.lost(why, over_limit=over_limit)
         for execution in going:
-            execution.lost(cause, over_limit=end.limit is not None)
+            if execution.end is None and not self._closed:
+                self._resume(execution)
+
+    def _goes_on(self, execution: Execution) -> bool:
+        """Whether it is resumed though its worker has died: it is in a pod, and not what all its workers die of."""
+        if self._pods is None or not execution.request.in_pod:
+            return False
+        ends = execution.dead or execution.pod_gone is not None or execution.deaths >= MOST_DEATHS
+        return self._closed or not ends
+
+    def _resume(self, execution: Execution) -> None:
+        for call in execution.lost_calls(self._loop.time()):
+            self._on_call(execution, call, ())
+        execution.resume()
+        self._prepare_in_background(execution)
 
     def _look_after(self) -> None:
         if self._looking is None or self._looking.done():
@@ -320,7 +412,7 @@ class WorkersExecutor(Ledger[Execution]):
 
     async def _look(self) -> None:
         """While there are workers."""
-        while self._cells or self._going():
+        while self._cells or self._going(in_pods=True):
             await asyncio.sleep(_LOOK_SECONDS)
             for cell in list(self._cells.values()):
                 cell.set_clock(self._clock_offset())
@@ -342,8 +434,16 @@ class WorkersExecutor(Ledger[Execution]):
         self._ending.add(task)
         task.add_done_callback(self._ending.discard)
 
-    def _going(self) -> list[Execution]:
-        return [each for each in self._executions.values() if each.end is None]
+    def _going(self, *, in_pods: bool = False) -> list[Execution]:
+        """Those that end with this process; also those that go on in pods, if that is asked for."""
+        return [each for each in self._executions.values() if each.end is None and (in_pods or not each.request.in_pod)]
+
+    async def _until_parted(self, seconds: float) -> None:
+        """Until the workers have parted from the pods that go on."""
+        cells = {each.cell for each in self._going(in_pods=True) if each.request.in_pod and each.cell is not None}
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await asyncio.gather(*(cell.parted.wait() for cell in cells))
 
     async def _until_ended(self, seconds: float) -> None:
         with contextlib.suppress(TimeoutError):

@@ -152,6 +152,26 @@ class Stop(Frame):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Joined(Frame):
+    """The pod of an execution is at the other end of this descriptor: see `pods.guests`."""
+
+    NAME = "joined"
+    MAX_DESCRIPTORS = 1
+    execution: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lose(Frame):
+    """The pod of an execution is gone, and will not come again."""
+
+    NAME = "lose"
+    MAX_HEADER = 16 << 10
+    execution: str
+    cause: str
+    over_limit: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Settled(Frame):
     """It is forgotten."""
 
@@ -216,6 +236,13 @@ class Called(Frame):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Parted(Frame):
+    """It was told to drain, and no pod is joined with it any more."""
+
+    NAME = "parted"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Logged(Frame):
     """A line of the worker's log; the payload is JSON."""
 
@@ -238,8 +265,10 @@ TO_WORKER: Final = Wire(
     PutCredential,
     Start,
     Stop,
+    Joined,
+    Lose,
     Settled,
     Drain,
     RenewTrust,
 )
-FROM_WORKER: Final = Wire(Applied, Said, Called, Logged)
+FROM_WORKER: Final = Wire(Applied, Said, Called, Parted, Logged)

@@ -47,9 +47,10 @@ class Need:
     """Of its compiled module."""
 
     @classmethod
-    def of(cls, limits: Limits, digest: str, artifact_bytes: int) -> "Need":
-        """That of a module with these limits. A guest waits for one answer at a time."""
-        return cls(limits.memory + RESPONSE_COPIES * limits.response_size + RUN_BYTES, digest, artifact_bytes)
+    def of(cls, limits: Limits, digest: str, artifact_bytes: int, *, in_pod: bool = False) -> "Need":
+        """That of a module with these limits. A guest waits for one answer at a time; one in a pod has memory there."""
+        memory = 0 if in_pod else limits.memory
+        return cls(memory + RESPONSE_COPIES * limits.response_size + RUN_BYTES, digest, artifact_bytes)
 
     @property
     def alone(self) -> int:

@@ -35,6 +35,7 @@ from curation.isolation.channel import Channel
 from curation.isolation.frames import Frame, FrameRefused
 from curation.isolation.hardening import NO_MEMORY_EXIT
 from curation.lifecycle.outcome import Report
+from curation.pods.guests import PodGuests
 from curation.wasm.artifacts import Artifact
 from curation.wasm.store import LoadedModule
 from curation.workers import replica
@@ -47,7 +48,10 @@ from curation.workers.frames import (
     Called,
     Drain,
     Hello,
+    Joined,
     Logged,
+    Lose,
+    Parted,
     PutArtifact,
     PutCredential,
     RenewTrust,
@@ -150,6 +154,8 @@ class _Cell:
         self._gate = _TimedGate(Gate(self._book, self._now, keeps=MAX_DECISIONS))
         self._credentials: dict[str, list[OriginCredential]] = {}
         self._slots: dict[str, int] = {}
+        self._pods: dict[str, PodGuests] = {}
+        """By execution, of those whose guest is in a pod."""
         self.applied = -1
         self._newer = asyncio.Event()
         self._executor = InProcessExecutor(
@@ -158,6 +164,7 @@ class _Cell:
             self._egress,
             _Supplies(self._credentials),
             guests=self._guests,
+            guests_of=lambda request: self._pods.get(request.execution),
             max_concurrent=hello.max_concurrent,
             observer=_Observer(channel, self._gate),
             fence_of=lambda request: _Fence(self, self._slots[request.execution]),
@@ -182,20 +189,42 @@ class _Cell:
             case Start(slot=slot):
                 request = request_of_wire(frame.payload)
                 self._slots[request.execution] = slot
+                if request.in_pod:
+                    limits, resumed = request.module.limits, request.resumed
+                    pod = PodGuests(limits, resumed=resumed, artifact=self._artifacts.opened)
+                    self._pods[request.execution] = pod
                 self._executor.start(request, self._say)
             case Stop(execution=execution, why=why):
                 self._executor.stop(execution, why)
+            case Joined(execution=execution):
+                self._join(execution, socket.socket(fileno=frame.descriptors[0]))
+            case Lose(execution=execution) if (lost := self._pods.get(execution)) is not None:
+                lost.lose(frame.cause, over_limit=frame.over_limit)
             case Settled(execution=execution):
                 self._executor.settled(execution)
+                if (ended := self._pods.pop(execution, None)) is not None:
+                    ended.acknowledge()
                 self._credentials.pop(execution, None)
                 self._slots.pop(execution, None)
             case Drain(grace=grace):
+                self._do(self._part())
                 self._do(self._executor.drain(grace))
             case RenewTrust():
                 # At once: an execution that is started after this trusts what is said in it.
                 self._egress.trust.replace(frame.payload or None)
             case _:
                 replica.apply(self._book, self._namespace, frame)
+
+    def _join(self, execution: str, sock: socket.socket) -> None:
+        if (pod := self._pods.get(execution)) is not None:
+            pod.join(sock)
+        else:
+            sock.close()
+
+    async def _part(self) -> None:
+        """Part from all pods: they go on, and come to whoever leads next."""
+        await asyncio.gather(*(pod.left() for pod in self._pods.values()))
+        self._channel.send(Parted())
 
     @property
     def wanted(self) -> int:
@@ -260,19 +289,27 @@ class _Artifacts:
     def __init__(self, guests: ApartGuests) -> None:
         self._guests = guests
         self._loaded: dict[str, LoadedModule] = {}
+        self._descriptors: dict[str, int] = {}
+        """For pods, to which the bytes are sent."""
 
     def put(self, frame: PutArtifact) -> None:
         (descriptor,) = frame.descriptors
-        try:
-            self._guests.put(frame.digest, descriptor)
-        finally:
-            os.close(descriptor)
+        self.remove(frame.digest)
+        self._descriptors[frame.digest] = descriptor
+        self._guests.put(frame.digest, descriptor)
         artifact = Artifact(_ELSEWHERE, frame.size_bytes, frame.start_bytes)
         self._loaded[frame.digest] = LoadedModule(frame.digest, artifact)
 
     def remove(self, digest: str) -> None:
         if self._loaded.pop(digest, None) is not None:
             self._guests.drop(digest)
+            os.close(self._descriptors.pop(digest))
+
+    def opened(self, digest: str) -> int:
+        """A descriptor of it, which is the caller's. Raises Unsupplied and OSError."""
+        if digest not in self._descriptors:
+            raise Unsupplied("The compiled module was not handed over.")
+        return os.dup(self._descriptors[digest])
 
     def has(self, digest: str) -> bool:
         return digest in self._loaded

@@ -53,6 +53,12 @@ class Answers:
     def refused(self, request: str, refusal: Refusal) -> None:
         raise AssertionError("only of guests in this process")
 
+    def resumed(self, calls: int) -> None:
+        raise AssertionError("only of guests in pods")
+
+    def unknown(self) -> tuple[bool, str]:
+        raise AssertionError("only of guests in pods")
+
 
 @dataclass
 class Rig:

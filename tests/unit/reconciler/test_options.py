@@ -91,7 +91,7 @@ def test_an_address_to_listen_on_is_a_host_and_a_port(seen: Seen, text: str, hos
 
 
 def test_every_option_can_be_set_in_the_environment_as_curation_and_its_name() -> None:
-    options = [option for option in main.commands["run"].params if isinstance(option, click.Option)]
+    options = [option for option in running.run.params if isinstance(option, click.Option)]
     assert len(options) > 8
     for option in options:
         longest = max(option.opts, key=len)

@@ -9,13 +9,13 @@ import pytest
 from curation.workers.frames import FROM_WORKER, TO_WORKER
 from tests.unit.execution.conftest import Rig
 from tests.unit.execution.conftest import rig as in_process
-from tests.unit.workers.frame_stories import KILLED, POINTS, STORIES, all_end_well, be_quick
+from tests.unit.workers.frame_stories import KILLED, OF_PODS, POINTS, STORIES, all_end_well, be_quick
 
 __all__ = ["in_process"]
 
 
 def test_each_frame_has_a_story() -> None:
-    assert STORIES.keys() == {*TO_WORKER.kinds, *FROM_WORKER.kinds}
+    assert STORIES.keys() | OF_PODS == {*TO_WORKER.kinds, *FROM_WORKER.kinds}
 
 
 async def test_a_worker_that_is_killed_after_any_frame_costs_its_own_runs_alone_and_nothing_is_miscounted(

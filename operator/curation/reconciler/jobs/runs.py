@@ -129,7 +129,9 @@ class Runs:
         if isinstance(request, Lost):
             self._hear(attempt.execution, request)
         else:
-            self._executor.attach(request, self._hear)
+            # Trap: where the store has the recorded build no more, that is not the present one, which was asked for.
+            module = replace(request.module, digest=order.digest)
+            self._executor.attach(replace(request, module=module), self._hear)
 
     async def cancel(self, order: Order, on_begin: Callable[[], None] = lambda: None) -> Report:
         """Execute a Cancel order. The fence does not stop it.

@@ -1,0 +1,200 @@
+"""The operator's side of the door: it keeps its process running, has those judged who knock, and joins them.
+
+The two ends of what is joined leave this process at once: no byte of a pod is ever read here.
+"""
+
+import asyncio
+import logging
+import socket
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from curation.isolation.channel import QueueFull
+from curation.isolation.child import Child
+from curation.isolation.frames import Frame, FrameRefused
+from curation.isolation.hardening import Hardening
+from curation.isolation.nursery import Nursery
+from curation.pods.frames import (
+    FROM_DOOR,
+    MAX_WHY,
+    TO_DOOR,
+    Admit,
+    Certificate,
+    Knocked,
+    KnockerGone,
+    Refuse,
+    Serve,
+    Shown,
+)
+from curation.pods.seam import Admitted, Doorkeeper, Knock, Turned
+from curation.pods.targets import DOOR
+
+log = logging.getLogger(__name__)
+
+MEMORY_BYTES: Final = 1 << 30
+"""Of the door's process: up to a quarter of a MiB for each connection, and what its template has."""
+OPEN_FILES: Final = 4096
+"""Two for each pod that was let in."""
+JUDGED_AT_ONCE: Final = 16
+"""Each asks the API server."""
+WAITING: Final = 512
+"""To be judged; one more is refused."""
+_RESTART_SECONDS: Final = (0.1, 1.0, 5.0, 15.0)
+_STEADY_SECONDS: Final = 60.0
+"""After which a door that ends is started again at once."""
+
+
+class Door:
+    """For the event loop of the process, in the thread that lives as long as the door. Close it."""
+
+    def __init__(
+        self,
+        nursery: Nursery,
+        sockets: Sequence[socket.socket],
+        doorkeeper: Doorkeeper,
+        certificate: Callable[[], tuple[bytes, bytes]],
+        join: Callable[[str, socket.socket], bool],
+    ) -> None:
+        """Owns the listening sockets; connections wait until there is a certificate.
+
+        `certificate` gives it and its key, PEM; empty while there is none. `join` hands a pod's connection, of which
+        the caller closes this copy, to the worker of its execution; False while none awaits it.
+        """
+        self._nursery = nursery
+        self._sockets = list(sockets)
+        self._doorkeeper = doorkeeper
+        self._certificate = certificate
+        self._join = join
+        self._child: Child | None = None
+        self._running: asyncio.Task[None] | None = None
+        self._judging: set[asyncio.Task[None]] = set()
+        self._waiting: set[int] = set()
+        """The connections that wait for an answer."""
+        self._executions: set[str] = set()
+        """That are being judged."""
+        self._at_once = asyncio.Semaphore(JUDGED_AT_ONCE)
+
+    @property
+    def pid(self) -> int:
+        """The process id of the door; 0 until that is known."""
+        return self._child.pid if self._child is not None else 0
+
+    def start(self) -> None:
+        """Start the door's process, and keep one running."""
+        self._running = asyncio.create_task(self._run(), name="door")
+
+    def renew(self) -> None:
+        """There is another certificate."""
+        certificate, key = self._certificate()
+        if self._child is None or not certificate or not key:
+            return
+        try:
+            self._child.send(Certificate(payload=key + b"\n" + certificate), replaces="certificate")
+        except (QueueFull, FrameRefused) as error:
+            log.error("the door takes no certificate: %s", error)
+
+    async def close(self) -> None:
+        """End the door, and whatever is judged."""
+        tasks = [*self._judging, *filter(None, (self._running,))]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        if self._child is not None:
+            await self._child.close()
+        for each in self._sockets:
+            each.close()
+
+    async def _run(self) -> None:
+        loop, tries = asyncio.get_running_loop(), 0
+        while True:
+            began = loop.time()
+            try:
+                self._child = Child(
+                    DOOR,
+                    Hardening(data_bytes=MEMORY_BYTES, nice=5, open_files=OPEN_FILES),
+                    to_child=TO_DOOR,
+                    from_child=FROM_DOOR,
+                    on_frame=self._told,
+                    start=self._nursery.start,
+                )
+                self._child.send(Serve(descriptors=tuple(each.fileno() for each in self._sockets)))
+                self.renew()
+                end = str(await asyncio.shield(self._child.ended))
+            except OSError as error:
+                end = str(error)
+            self._child = None
+            self._waiting.clear()
+            tries = 0 if loop.time() - began > _STEADY_SECONDS else tries + 1
+            seconds = _RESTART_SECONDS[min(tries, len(_RESTART_SECONDS) - 1)]
+            log.error("the door of guest pods has ended (%s), and is started again in %g s", end, seconds)
+            await asyncio.sleep(seconds)
+
+    def _told(self, frame: Frame) -> None:
+        match frame:
+            case Shown(problem=problem):
+                if problem:
+                    log.error("the door's certificate cannot be used, going on with the one before: %s", problem)
+                else:
+                    log.info("the door of guest pods serves")
+            case Knocked():
+                self._knocked(frame)
+            case KnockerGone(connection=number):
+                # Trap: what is judged is judged to its end: a write may be under way.
+                self._waiting.discard(number)
+
+    def _knocked(self, frame: Knocked) -> None:
+        child, number = self._child, frame.connection
+        if child is None:
+            return
+        if len(self._executions) >= WAITING:
+            _refuse(child, number, Turned("too many knock just now", final=False))
+        elif frame.execution in self._executions:
+            _refuse(child, number, Turned("it is being judged already", final=False))
+        else:
+            self._executions.add(frame.execution)
+            task = asyncio.create_task(self._judge(child, frame), name="judge a knock")
+            self._waiting.add(number)
+            self._judging.add(task)
+            task.add_done_callback(self._judging.discard)
+            task.add_done_callback(lambda _: self._executions.discard(frame.execution))
+
+    async def _judge(self, child: Child, frame: Knocked) -> None:
+        number = frame.connection
+        async with self._at_once:
+            judged = await self._judgement(frame)
+        # Without a stay from here on: who was let in may be another's a moment later.
+        if number not in self._waiting or child is not self._child:
+            return  # whoever has knocked is gone
+        self._waiting.discard(number)
+        if isinstance(judged, Admitted):
+            ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+            with ours, theirs:
+                if self._join(frame.execution, theirs):
+                    log.info("pod %s is let in", judged.pod, extra={"execution": frame.execution})
+                    _say(child, Admit(connection=number, descriptors=(ours.fileno(),)))
+                    return
+            judged = Turned("its worker does not await it yet", final=False)
+        _refuse(child, number, judged)
+
+    async def _judgement(self, frame: Knocked) -> Admitted | Turned:
+        try:
+            knock = Knock(frame.execution, frame.payload.decode("ascii"))
+        except UnicodeDecodeError:
+            return Turned("what it shows is no token", final=True)
+        try:
+            return await self._doorkeeper.judge(knock)
+        except Exception:
+            log.exception("a knock could not be judged")
+            return Turned("the operator failed to judge it", final=False)
+
+
+def _refuse(child: Child, number: int, turned: Turned) -> None:
+    _say(child, Refuse(connection=number, why=turned.why[:MAX_WHY], final=turned.final))
+
+
+def _say(child: Child, frame: Frame) -> None:
+    try:
+        child.send(frame)
+    except (QueueFull, FrameRefused) as error:
+        log.error("the door takes no answer, and is ended: %s", error)
+        child.kill()
