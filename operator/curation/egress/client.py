@@ -88,9 +88,11 @@ class EgressClient:
         ca_bundle: Path | bytes | None = None,
         resolver: AbstractResolver | None = None,
         limit: int = CONNECTIONS,
+        trusts_at_once: bool = True,
     ) -> None:
+        """`trusts_at_once`: see `Trust`."""
         self._floor = floor
-        self.trust = Trust(ca_bundle)
+        self.trust = Trust(ca_bundle, at_once=trusts_at_once)
         self._connector = Connector(floor, self.trust, resolver)
         self._idle = IdleWires()
         self._slots = asyncio.Semaphore(limit)

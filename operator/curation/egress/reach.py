@@ -42,14 +42,15 @@ class Reach:
             ssl_cert_dir=os.environ.get("SSL_CERT_DIR"),
         )
 
-    def client(self, authorities: bytes | None = None) -> EgressClient:
+    def client(self, authorities: bytes | None = None, *, trusts_at_once: bool = True) -> EgressClient:
         """In the child: a client with this reach; `authorities` is what its bundle holds, if that is known.
 
-        Raises OSError and ValueError for authorities that are no use.
+        Raises OSError and ValueError for authorities that are no use, if they are taken at once.
         """
         for name, value in (("SSL_CERT_FILE", self.ssl_cert_file), ("SSL_CERT_DIR", self.ssl_cert_dir)):
             if value is not None:
                 os.environ[name] = value
         floor = AddressFloor(tuple(map(ip_network, self.allow)), tuple(map(ip_network, self.deny)))
         bundle = Path(self.ca_bundle) if self.ca_bundle is not None else None
-        return EgressClient(floor, ca_bundle=bundle if authorities is None else authorities)
+        taken = bundle if authorities is None else authorities
+        return EgressClient(floor, ca_bundle=taken, trusts_at_once=trusts_at_once)

@@ -148,7 +148,7 @@ class _Cell:
         self._namespace = hello.namespace
         self._page = FenceReader(hello.descriptors[0])
         self._book = PolicyBook()
-        self._egress = hello.reach.client(hello.payload or None)
+        self._egress = hello.reach.client(hello.payload or None, trusts_at_once=False)
         self._guests = ApartGuests(socket.socket(fileno=hello.descriptors[1]), _guest_host_lost)
         self._artifacts = _Artifacts(self._guests)
         self._gate = _TimedGate(Gate(self._book, self._now, keeps=MAX_DECISIONS))

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from curation.egress.trust import Trust
+from curation.egress.trust import Trust, _Prepared, prepare
 from tests.harness.certificates import self_signed
 
 
@@ -75,3 +75,51 @@ def test_a_file_of_the_systems_that_was_no_use_at_start_is_left_out(system: Path
         assert list(trust.files()) == files
         assert trust.context.verify_mode is ssl.CERT_REQUIRED
         asyncio.run(trust.renew())
+
+
+@pytest.fixture
+def nothing_prepared(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No process has prepared anything for this one; what a test prepares goes with it."""
+    monkeypatch.setattr(_Prepared, "now", None)
+
+
+@pytest.mark.usefixtures("nothing_prepared")
+def test_what_a_template_has_prepared_counts_until_a_file_of_it_changes(
+    tmp_path: Path, system: Path, bundle: Path
+) -> None:
+    prepare()
+    assert Trust().context is Trust(at_once=False).context
+    assert names(Trust()) == {"system"}
+    assert names(Trust(bundle)) == {"system", "bundle"}
+    assert names(Trust()) == {"system"}, "the bundle of another one is not in it"
+    system.write_bytes(authority(tmp_path, "new"))
+    assert names(Trust()) == {"new"}
+
+
+@pytest.mark.usefixtures("nothing_prepared")
+def test_what_a_template_has_prepared_is_not_used_where_the_files_are_others(
+    tmp_path: Path, system: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prepare()
+    other = tmp_path / "other-file"
+    other.write_bytes(authority(tmp_path, "other"))
+    monkeypatch.setenv("SSL_CERT_FILE", str(other))
+    assert names(Trust()) == {"other"}
+
+
+@pytest.mark.usefixtures("nothing_prepared")
+def test_a_template_prepares_nothing_from_a_file_that_is_no_use(system: Path) -> None:
+    system.write_bytes(b"")
+    prepare()
+    assert _Prepared.now is None
+
+
+def test_authorities_that_are_taken_later_are_those_of_the_last_replacement(system: Path, bundle: Path) -> None:
+    trust = Trust(b"hello", at_once=False)
+    with pytest.raises(OSError):
+        _ = trust.context
+    trust.replace(bundle.read_bytes())
+    assert names(trust) == {"system", "bundle"}
+    with pytest.raises(OSError):
+        trust.replace(b"hello")
+    assert names(trust) == {"system", "bundle"}
