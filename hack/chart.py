@@ -27,6 +27,7 @@ _PART_OF: Final = {"app.kubernetes.io/part-of": "curation-operator"}
 _NAME: Final = {"app.kubernetes.io/name": "curation-operator"}
 _SYSTEM: Final = "curation-system"
 _JOBS: Final = "curation-jobs"
+_GUESTS: Final = "curation-guests"
 
 Object = dict[str, Any]
 
@@ -60,6 +61,7 @@ def templates(root: Path = ROOT) -> dict[str, str]:
         "webhook-cert-manager": _if(
             f"{_WEBHOOK} .Values.webhook.certManager", _documents(_component(manifests, "webhook-cert-manager"))
         ),
+        "guest-pods": _if(".Values.guestPods.enabled", _guests(_component(manifests, "guest-pods"))),
         "prometheus": _if(".Values.prometheus.enabled", _monitoring(_component(manifests, "prometheus"))),
         "admission-no-self-approval": _if(
             ".Values.admission.noSelfApproval", _documents(_component(manifests, "admission-no-self-approval"))
@@ -254,11 +256,21 @@ _ARGUMENTS: Final = """\
         - --https-certificate=/etc/curation/webhook/tls.crt
         - --https-key=/etc/curation/webhook/tls.key
 {{- end }}
+{{- end }}
+{{- if .Values.guestPods.enabled }}
+        - --guest-pods
+{{- if ne .Values.guestPods.namespace "curation-guests" }}
+        - {{ printf "--guest-namespace=%s" .Values.guestPods.namespace | quote }}
+{{- end }}
 {{- end }}"""
 _PORTS: Final = """\
 {{- if and .Values.webhook.enabled (not .Values.namespaces) }}
         - containerPort: 9443
           name: https
+{{- end }}
+{{- if .Values.guestPods.enabled }}
+        - containerPort: 9445
+          name: door
 {{- end }}"""
 
 _MOUNTS: Final = """\
@@ -288,6 +300,20 @@ def _webhook(item: Object) -> str:
         return _document(item, blocks={"INJECTED": _INJECTED})
     own = item["kind"] == "Secret" or item["apiVersion"].startswith("rbac.")
     return _if("not .Values.webhook.certManager", _document(item)) if own else _document(item)
+
+
+def _guests(objects: list[Object]) -> str:
+    """Their namespace is a value, and the network policies go with the operator's own."""
+    text = "".join(
+        _if(".Values.networkPolicy.enabled", _document(each)) if each["kind"] == "NetworkPolicy" else _document(each)
+        for each in objects
+    )
+    value = "{{ $.Values.guestPods.namespace | quote }}"
+    text = re.sub(
+        rf"(?m)^(  namespace|      kubernetes.io/metadata.name|.*metadata.name): {_GUESTS}$", rf"\1: {value}", text
+    )
+    # The namespace itself, whose name stands where others have theirs.
+    return re.sub(rf"(?m)^(kind: Namespace\nmetadata:\n  name): {_GUESTS}$", rf"\1: {value}", text)
 
 
 def _deployment(item: Object) -> str:

@@ -18,6 +18,8 @@ IN_USE_FINALIZER: Final = "curation.dev/in-use"
 
 LABEL_MANAGED_BY: Final = "app.kubernetes.io/managed-by"
 LABEL_MODULE: Final = "curation.dev/module"
+LABEL_GUESTS_OF: Final = "curation.dev/guests-of"
+"""Of the Jobs and pods of guests: the namespace of the operator that has made them."""
 MANAGED_BY: Final = "curation-operator"
 
 ANNOTATION_GENERATION: Final = "curation.dev/generation"

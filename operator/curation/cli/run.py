@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Sequence
 from datetime import timedelta
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Final
 
@@ -23,7 +24,7 @@ from curation.cluster.credentials import ConfigurationError
 from curation.notifying.notifier import ReceiverSettings
 from curation.oci.frames import MAX_KEYS, PublicKey
 from curation.reconciler.process.lifetime import Exit, Process
-from curation.reconciler.runtime.settings import HttpsSettings, LeaseSettings, Settings
+from curation.reconciler.runtime.settings import GuestSettings, HttpsSettings, LeaseSettings, Settings
 from curation.wasm.artifacts import CacheDirError
 
 log = logging.getLogger(__name__)
@@ -185,6 +186,43 @@ _SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace
     help="The key of --https-certificate, a PEM file.",
 )
 @click.option(
+    "--guest-pods",
+    is_flag=True,
+    envvar="CURATION_GUEST_PODS",
+    help="Jobs may ask for executor.type Job: their guests run in pods of --guest-namespace. Needs --lease-namespace.",
+)
+@click.option(
+    "--guest-namespace",
+    type=NAMESPACE,
+    default="curation-guests",
+    show_default=True,
+    metavar="NAMESPACE",
+    envvar="CURATION_GUEST_NAMESPACE",
+    help="With --guest-pods: where the pods are; a namespace of the operator's alone.",
+)
+@click.option(
+    "--guest-image",
+    metavar="IMAGE",
+    envvar="CURATION_GUEST_IMAGE",
+    help="With --guest-pods: the image of the pods; by default the one that this operator's own pod has.",
+)
+@click.option(
+    "--door-bind",
+    type=Address(9445),
+    default="0.0.0.0:9445",
+    show_default=True,
+    envvar="CURATION_DOOR_BIND",
+    help="With --guest-pods: where they come to; without HOST on every address, IPv4 and IPv6.",
+)
+@click.option(
+    "--door-address",
+    type=Address(9445),
+    metavar="NAME[:PORT]",
+    envvar="CURATION_DOOR_ADDRESS",
+    help="With --guest-pods: by which name they find every replica; by default that of the Service "
+    "curation-operator-door in the namespace of the Lease.",
+)
+@click.option(
     "--log-format",
     type=click.Choice(["text", "json"]),
     default="text",
@@ -234,6 +272,11 @@ def run(
     https_bind: tuple[str, int] | None,
     https_certificate: Path | None,
     https_key: Path | None,
+    guest_pods: bool,
+    guest_namespace: str,
+    guest_image: str | None,
+    door_bind: tuple[str, int],
+    door_address: tuple[str, int] | None,
     log_format: str,
     log_level: str,
     log_calls: str,
@@ -259,6 +302,24 @@ def run(
             "--https-bind needs --https-certificate and --https-key, or --lease-namespace: then the leader makes a "
             "certificate in the Secret curation-operator-webhook of that namespace"
         )
+    guests = None
+    if guest_pods:
+        if lease is None:
+            raise click.UsageError(
+                "--guest-pods needs --lease-namespace: the leader makes the door's certificate in the Secret "
+                "curation-operator-door of that namespace"
+            )
+        if guest_namespace in (lease.namespace, *namespaces):
+            raise click.UsageError(
+                f"--guest-namespace {guest_namespace} must be a namespace of its own: who may use pods there may speak "
+                "as every module"
+            )
+        if door_address is not None and not _is_name(door_address[0]):
+            raise click.UsageError(
+                "--door-address needs a name, which the door's certificate is for: NAME or NAME:PORT"
+            )
+        address = door_address or (f"curation-operator-door.{lease.namespace}.svc", 9445)
+        guests = GuestSettings(guest_namespace, address, door_bind, guest_image)
     if len(require_signatures) > MAX_KEYS:
         raise click.UsageError(f"--require-signature may be given {MAX_KEYS} times at the most")
     if (notify_url is None) != (notify_key_file is None):
@@ -284,6 +345,7 @@ def run(
         http_host=host,
         http_port=port,
         https=None if https_bind is None else HttpsSettings(*https_bind, https_certificate, https_key),
+        guests=guests,
     )
     sys.exit(uvloop.run(_run(settings, module_cache)))
 
@@ -327,6 +389,14 @@ def _receiver(
     if url is None or key_file is None:
         return None
     return ReceiverSettings(url, key_file, tuple(map(str, allow_cidrs)), tuple(map(str, deny_cidrs)), ca_bundle)
+
+
+def _is_name(host: str) -> bool:
+    try:
+        ip_address(host)
+    except ValueError:
+        return bool(host)
+    return False
 
 
 def _lease(namespace: str | None, name: str) -> LeaseSettings | None:

@@ -1,6 +1,7 @@
-"""The objects of one kind as they change, for a program that shows them: a list, and then a watch, again and again.
+"""The objects of one kind as they change: a list, and then a watch, again and again.
 
-Unlike the operator's own watches (kopf's) it forgets nothing and decides nothing: whoever shows objects may be late.
+For a program that shows objects, which may be late, and for the Jobs and pods of guests, which are few and our own.
+The watches of our own kinds are kopf's: what is decided by those must never be older than what was seen.
 """
 
 import asyncio
@@ -51,18 +52,18 @@ class Failed:
 
 
 async def follow(
-    connection: Connection, kind: ResourceKind, namespace: str | None
+    connection: Connection, kind: ResourceKind, namespace: str | None, *, label_selector: str = ""
 ) -> AsyncIterator[Listed | Changed | Failed]:
-    """Without end. `namespace` None: all of them, or a kind of the cluster."""
-    pause = PAUSES[0]
+    """Without end. `namespace` None: all of them, or a kind of the cluster. No selector: whatever their labels."""
+    pause, chosen = PAUSES[0], {"labelSelector": label_selector} if label_selector else {}
     while True:
         try:
-            objects, at = await _listed(connection, kind, namespace)
+            objects, at = await _listed(connection, kind, namespace, chosen)
             yield Listed(objects)
             pause = PAUSES[0]
             async with connection.new_session() as session:
                 while True:
-                    async for change in _watched(session, connection, kind, namespace, at):
+                    async for change in _watched(session, connection, kind, namespace, at, chosen):
                         yield change
                     await asyncio.sleep(BETWEEN_SECONDS)
         except _Expired:
@@ -87,11 +88,11 @@ class _Position:
 
 
 async def _listed(
-    connection: Connection, kind: ResourceKind, namespace: str | None
+    connection: Connection, kind: ResourceKind, namespace: str | None, chosen: dict[str, str]
 ) -> tuple[list[Document], _Position]:
     found, version = list[Document](), ""
     try:
-        async for page in pages(connection, kind, namespace, snapshot=True):
+        async for page in pages(connection, kind, namespace, query=chosen, snapshot=True):
             found += page.items
             version = page.version
     except APIError as error:
@@ -102,10 +103,16 @@ async def _listed(
 
 
 async def _watched(
-    session: aiohttp.ClientSession, connection: Connection, kind: ResourceKind, namespace: str | None, at: _Position
+    session: aiohttp.ClientSession,
+    connection: Connection,
+    kind: ResourceKind,
+    namespace: str | None,
+    at: _Position,
+    chosen: dict[str, str],
 ) -> AsyncIterator[Changed]:
     """Each change until the server ends the watch; `at` moves on with it."""
     query = {
+        **chosen,
         "watch": "1",
         "resourceVersion": at.version,
         "allowWatchBookmarks": "true",

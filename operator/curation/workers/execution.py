@@ -34,6 +34,8 @@ class Execution:
         self.cell: Cell | None = None
         self.joined = False
         """Whether its pod has come."""
+        self.pod_waits = ""
+        """Why its pod has not come yet, as far as that is known."""
         self.pod_gone: tuple[str, bool] | None = None
         """Why its pod does not come again, if that is so, and whether for a limit."""
         self.preparing: asyncio.Task[None] | None = None
@@ -93,8 +95,9 @@ class Execution:
             case Answered(number):
                 self._answered.add(number)
                 self.say(word)
-            case Waiting():
-                self.say(word)
+            case Waiting(reason):
+                # Its worker knows that it waits for its pod; whoever keeps pods may have said why, meanwhile.
+                self.say(Waiting(self.pod_waits) if reason and self.pod_waits else word)
             case _:
                 pass  # it was accepted by this process
 

@@ -176,6 +176,7 @@ class WorkersExecutor(Ledger[Execution]):
         """Why the pod of this execution has not come yet."""
         known = self._executions.get(execution)
         if known is not None and known.request.in_pod and known.end is None and not known.joined:
+            known.pod_waits = reason
             known.say(Waiting(reason))
 
     def _begin(self, request: ExecutionRequest, sink: Sink, why: str | None) -> None:

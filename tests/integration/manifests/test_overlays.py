@@ -31,6 +31,18 @@ _OPTIONAL = {
         f"validatingadmissionpolicybinding.{_ADMISSION}/curation-approval-limits",
     ],
     "grafana": ["configmap/curation-dashboard"],
+    "guest-pods": [
+        "namespace/curation-guests",
+        "serviceaccount/curation-guest",
+        *(f"{kind}.rbac.authorization.k8s.io/curation-operator-guests" for kind in ("role", "clusterrole")),
+        *(
+            f"{kind}.rbac.authorization.k8s.io/curation-operator-guests"
+            for kind in ("rolebinding", "clusterrolebinding")
+        ),
+        "service/curation-operator-door",
+        "secret/curation-operator-door",
+        *(f"networkpolicy.networking.k8s.io/{name}" for name in ("curation-guests", "curation-operator-door")),
+    ],
     "webhook-cert-manager": [
         *(f"issuer.cert-manager.io/curation-operator-webhook{suffix}" for suffix in ("", "-root")),
         *(f"certificate.cert-manager.io/curation-operator-webhook{suffix}" for suffix in ("", "-ca")),

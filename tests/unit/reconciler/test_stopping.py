@@ -114,7 +114,8 @@ async def test_a_stop_before_the_work_has_begun_lets_none_begin(
         reconcilers: Any = dict.fromkeys(context.caches, reconcile)
         connection: Any = None
         none: Any = None
-        work = Work(reconcilers, none, rig.modules, rig.runs, takeover, none, none, JobIndex(context.metrics))
+        index = JobIndex(context.metrics)
+        work = Work(reconcilers, none, rig.modules, rig.runs, takeover, none, none, index, rig.memories)
         await ending._serve(connection, context, work)
         await ending._plan.run()
         assert reconciled == []

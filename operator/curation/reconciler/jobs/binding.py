@@ -6,6 +6,7 @@ Until it has landed the pod is not let in. So of two pods that come for one run,
 import asyncio
 from dataclasses import dataclass
 from functools import partial
+from typing import TYPE_CHECKING
 
 from curation.api.job import CurationJob, RunPod, status_to_wire
 from curation.cluster.cache import Stored
@@ -17,7 +18,12 @@ from curation.reconciler.runtime.result import RETRY, Result
 from curation.reconciler.runtime.unreadable import job_of
 from curation.reconciler.runtime.writes import settle
 
+if TYPE_CHECKING:
+    from curation.reconciler.jobs.memory import Memories
+
 WRITE_ATTEMPTS = 5
+MAX_ASKED = 4
+"""Pods of one run that are asked about at a time: there is one, or a second by mistake."""
 WHAT = "the pod of its run"
 """See `Refusals`."""
 
@@ -35,6 +41,20 @@ class AskedBinding:
         """Answer, if anybody waits still."""
         if not self.answer.done():
             self.answer.set_result(refusal)
+
+
+async def ask_binding(context: Context, memories: "Memories", key: Key, run: RunKey, pod: RunPod) -> str:
+    """Why this pod may never speak for this run; empty once the status says that it does."""
+    answer: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+    memory = memories.of(key, run.uid)
+    if len(memory.bindings) >= MAX_ASKED:
+        raise TimeoutError("too many pods ask for one run at a time")
+    memory.bindings.append(AskedBinding(run, pod, answer))
+    context.wake(key)
+    try:
+        return await answer
+    finally:
+        answer.cancel()
 
 
 async def settle_binding(context: Context, key: Key, asked: AskedBinding) -> Result | None:

@@ -126,14 +126,14 @@ class JobReconciler:
             known = self._gather(key, job)
             known = replace(known, facts=replace(known.facts, frozen=frozen, frozen_problem=problem))
             step = decide(job, known.facts)
-        if step.launch is not None and not self._reserve(key, step.launch):
+        if step.launch is not None and not self._reserve(key, job, step.launch):
             known = replace(known, facts=replace(known.facts, slot=False, slot_message=self._room.why(key)))
             step = decide(job, known.facts)
         return known, step
 
-    def _reserve(self, key: Key, run: Run) -> bool:
+    def _reserve(self, key: Key, job: CurationJob, run: Run) -> bool:
         """Take memory and a slot for this run, or be woken when one of them is kept for it."""
-        if not self._room.take(key, run):
+        if not self._room.take(key, run, in_pod=job.spec.executor.in_pod):
             return False
         if not self._runs.reserve(key):
             self._room.give_back(run)  # others may use it until there is a slot

@@ -23,12 +23,12 @@ class Room:
         self._asking: dict[Key, str] = {}
         """Jobs that wait, or are called: the execution it is for."""
 
-    def take(self, key: Key, run: Run) -> bool:
-        """Take what this run may need, or be woken when it is kept for it."""
+    def take(self, key: Key, run: Run, *, in_pod: bool = False) -> bool:
+        """Take what this run may need, or be woken when it is kept for it. What is in a pod is not of the workers."""
         ticket, namespace = _ticket(run), key.namespace
         if self._asking.get(key) != ticket:
             self.forget(key)  # what it waited for was another run's
-        need = self._modules.takes(namespace, run.module.name, run.module.digest)
+        need = self._modules.takes(namespace, run.module.name, run.module.digest, in_pod=in_pod)
         wake = partial(self._context.wake, key)
         if self._account.take(ticket, namespace, Trigger.SUBMIT, need, wake):
             self._asking.pop(key, None)

@@ -43,6 +43,7 @@ class Work:
     policies: PolicyReconciler
     executor: WorkersExecutor
     index: JobIndex
+    memories: Memories
 
 
 def assemble(
@@ -86,4 +87,4 @@ def assemble(
     metrics.registry.register(WatchAge(health.ages))
     metrics.registry.register(WorkersMemory(context.memory))
     metrics.registry.register(IdlePolicies(policies.idle))
-    return Work(reconcilers, jobs, modules, runs, takeover, policies, executor, index)
+    return Work(reconcilers, jobs, modules, runs, takeover, policies, executor, index, memories)

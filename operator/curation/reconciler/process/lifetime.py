@@ -38,6 +38,7 @@ from curation.reconciler.jobs import cleanup, observation
 from curation.reconciler.jobs.resting import is_resting
 from curation.reconciler.process.assembly import Work, assemble
 from curation.reconciler.process.first_reads import compile_shipped, read_all
+from curation.reconciler.process.guest_pods import GuestsInPods
 from curation.reconciler.process.handlers import kopf_registry, kopf_settings, taking
 from curation.reconciler.process.leadership import Leadership
 from curation.reconciler.process.stopping import (
@@ -101,6 +102,7 @@ class Process:
         self._exit = Exit.STOPPED
         self._working = False
         self._plan = StopPlan(steps(settings.drain_seconds), self.patience)
+        self._guests: GuestsInPods | None = None
         self._on_trust: Callable[[], None] = lambda: None
         self.metrics = Metrics()
         self.health = Health()
@@ -193,6 +195,12 @@ class Process:
         reach = Reach.of(settings.allow_cidrs, settings.deny_cidrs, settings.ca_bundle)
         trust = Trust(settings.ca_bundle)
 
+        if settings.guests is not None:
+            assert settings.lease is not None, "cli.run sees to it"
+            leads = lambda: self._working and self._leads()  # noqa: E731 - a word
+            self._guests = GuestsInPods(context, connection, settings.guests, settings.lease, leads)
+        guests = self._guests
+
         def executor_of(supplies: Supplies) -> WorkersExecutor:
             return WorkersExecutor(
                 store,
@@ -205,6 +213,7 @@ class Process:
                 clock_offset=lambda: clock.offset,
                 nursery=nursery,
                 account=memory,
+                pods=guests.keeper if guests is not None else None,
             )
 
         files = self._watched_files(connection, trust, notifier)
@@ -218,6 +227,10 @@ class Process:
         work = assemble(context, executor_of, store, puller, health, checkers)
         context.memory.on_limit = lambda: work.modules.limits_changed() if self._working else None
         self._on_trust = work.executor.renew_trust
+        if guests is not None:
+            guests.attach(work.executor, work.memories)
+            plan.add("webhook", guests.close)  # the other door to the outside
+            guests.start(nursery, work.executor)
         plan.add("executor", lambda: work.executor.drain(GRACE_SECONDS))
         plan.add("checkers", work.policies.judging.close)
         await self._serve_webhook(context, files)
@@ -228,6 +241,8 @@ class Process:
         plan.add("executions", work.jobs.close)
         plan.add("cancels", work.jobs.cleanup.close)
         plan.add("loads of modules", work.modules.close)
+        if guests is not None:
+            plan.add("loads of modules", guests.stop_keeping)
         if await self._unless_stopped(read_all(context, work.modules, work.policies)):
             await self._serve(connection, context, work)
 
@@ -301,6 +316,8 @@ class Process:
 
     def _begin(self) -> None:
         self._working = True
+        if self._guests is not None:
+            self._guests.begin()
 
     def patience(self, seconds: float) -> float:
         """How long the end may wait for what is only tidy: not at all when another process is about to lead."""

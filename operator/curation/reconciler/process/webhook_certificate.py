@@ -1,4 +1,6 @@
-"""The webhook's certificate, made and renewed by the leader in a Secret, and served by every replica.
+"""A certificate of the operator's own, made and renewed by the leader in a Secret, and served by every replica.
+
+The webhook's is one, which API servers trust, and that of the door of guest pods is another.
 
 The order keeps every API server trusting every replica at every moment: the new authority is trusted beside the old one
 first, then every replica shows the new certificate, and the old authority goes last. Each step is written before the
@@ -113,10 +115,13 @@ class Kept:
         return {name: base64.b64encode(value).decode() if value else None for name, value in found.items()}
 
 
-def following(kept: Kept, names: tuple[str, ...], trusted: bool, now: datetime) -> Kept:
+def following(
+    kept: Kept, names: tuple[str, ...], trusted: bool, now: datetime, trusted_for: timedelta = TRUSTED_FOR
+) -> Kept:
     """What the Secret is to hold next; the same if nothing is to be done.
 
-    `trusted` says that the API server's configuration has the bundle of what the Secret holds now.
+    `trusted` says that whoever asks (of the webhook, the API server's configuration) has the bundle of what the Secret
+    holds now; `trusted_for` is how long a next authority is, before its certificate is shown.
     """
     shown, coming = kept.shown, kept.coming
     if shown is None or not shown.serves(names, now):
@@ -128,7 +133,7 @@ def following(kept: Kept, names: tuple[str, ...], trusted: bool, now: datetime) 
     if coming is not None:
         if not coming.serves(names, now):
             return replace(kept, coming=None, since=now)
-        if trusted and waited >= TRUSTED_FOR:
+        if trusted and waited >= trusted_for:
             return Kept(coming, None, shown.authority, now)
         return kept
     if kept.going:
@@ -142,7 +147,7 @@ def make(names: tuple[str, ...], now: datetime) -> Pair:
     """A new authority, and the one certificate that it signs."""
     authority_key, key = (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))
     # A name of its own each: two authorities of one name in a bundle would be taken for each other.
-    issuer = common_name(f"curation-operator-webhook {x509.random_serial_number():x}"[:64])
+    issuer = common_name(f"curation-operator {x509.random_serial_number():x}"[:64])
     authority = (
         unsigned(issuer, issuer, authority_key.public_key(), now, VALID)
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)

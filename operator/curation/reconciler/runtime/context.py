@@ -31,7 +31,10 @@ from curation.workers.account import MemoryAccount
 
 log = logging.getLogger(__name__)
 
-NO_PODS = "spec.executor.type is Job, and this operator has no guest pods; set spec.executor.type to InProcess."
+NO_PODS = (
+    "spec.executor.type is Job, and this operator has no guest pods; set it to InProcess, or have the operator started "
+    "with --guest-pods (docs/executors.md)."
+)
 DELETION = "its deletion"
 """See `Refusals`."""
 

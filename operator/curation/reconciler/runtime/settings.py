@@ -33,6 +33,19 @@ class HttpsSettings:
 
 
 @dataclass(frozen=True)
+class GuestSettings:
+    """Where guests of jobs with `executor.type: Job` run, and how they come back."""
+
+    namespace: str
+    """Of their Jobs and pods; nobody else's are there."""
+    address: tuple[str, int]
+    """Name and port by which pods find the door: each of the name's addresses is a replica."""
+    bind: tuple[str, int] = ("0.0.0.0", 9445)  # noqa: S104 - pods come from other nodes
+    image: str | None = None
+    """What pods run; None: what this operator's own pod does."""
+
+
+@dataclass(frozen=True)
 class Settings:
     """The options of one process."""
 
@@ -66,6 +79,8 @@ class Settings:
     """Empty: every address, IPv4 and IPv6."""
     http_port: int = 8080
     https: HttpsSettings | None = None
+    guests: GuestSettings | None = None
+    """None: no run can have a pod."""
     workers: int = 48
     """Keys worked on at once; most of them wait for the API server."""
     drain_seconds: float = 1.0

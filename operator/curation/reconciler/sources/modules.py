@@ -119,9 +119,9 @@ class ModuleReconciler(ModuleStates):
         for stored in self._context.caches[MODULES]:
             self._context.wake(_key(stored))
 
-    def takes(self, namespace: str, name: str, digest: str) -> Need:
-        """What a run of this build may take of the workers' memory."""
-        return Need.of(self.limits(namespace, name), digest, artifact_bytes(self._store.get(digest)))
+    def takes(self, namespace: str, name: str, digest: str, *, in_pod: bool = False) -> Need:
+        """What a run of this build may take of the workers' memory; of one in a pod, without its guest."""
+        return Need.of(self.limits(namespace, name), digest, artifact_bytes(self._store.get(digest)), in_pod=in_pod)
 
     async def reconcile(self, key: Key) -> Result:
         """Load the module and write its status; in its turn, when many are being loaded."""

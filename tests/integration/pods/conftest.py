@@ -1,0 +1,152 @@
+"""Guests in pods on the real API server and Job controller, with a kubelet that runs their containers as processes."""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from testing.admin_client import Document
+from testing.controlplane import namespaces
+from testing.controlplane.binaries import OLDEST_OF_DEFAULT_OVERLAY
+from testing.controlplane.build import find_or_build
+from testing.controlplane.connection import Connection
+from testing.controlplane.install import install
+from testing.controlplane.ports import free_port
+from testing.controlplane.server import ControlPlane
+from testing.operator_process import OperatorProcess
+from testing.pod_kubelet import PodKubelet
+from tests.harness import leases
+from tests.harness.world import World, open_world
+
+_COMPONENT = Path(__file__).parents[3] / "manifests" / "components" / "guest-pods"
+_BATCH = "/apis/batch/v1/namespaces"
+
+
+@pytest.fixture(scope="session")
+def plane() -> Iterator[Connection]:
+    """A control plane with the Job controller too."""
+    binaries = find_or_build(oldest=OLDEST_OF_DEFAULT_OVERLAY)
+    if binaries.controller_manager is None:
+        pytest.skip("there is no kube-controller-manager here")
+    with ControlPlane(binaries=binaries, more_controllers=("job-controller",)) as control_plane:
+        install(control_plane.connection)
+        yield control_plane.connection
+
+
+class Pods:
+    """A world whose operator has guest pods, and the node that they run on."""
+
+    def __init__(self, world: World, kubelet: PodKubelet, guests: str) -> None:
+        self.world = world
+        self.kubelet = kubelet
+        self.guests = guests
+        self._port = free_port()
+
+    def operator(self, *options: str) -> OperatorProcess:
+        """An operator with guest pods, not started yet. Of two at a time the later one has no port for its door."""
+        return self.world.operator(
+            "--guest-pods",
+            f"--guest-namespace={self.guests}",
+            "--guest-image=operator:test",
+            f"--door-bind=127.0.0.1:{self._port}",
+            f"--door-address=localhost:{self._port}",
+            *options,
+            lease=True,
+        )
+
+    async def start_operator(self, *options: str) -> OperatorProcess:
+        """One that is ready, and leads."""
+        operator = self.operator(*options)
+        await operator.start()
+        await self.world.until(
+            lambda: bool(operator.logged("working as")), "the operator leads", leases.TAKEOVER_SECONDS
+        )
+        return operator
+
+    async def create_job(self, name: str = "job-0", **spec: Any) -> Document:
+        """A job of the shipped module, in a pod."""
+        return await self.world.create_job(name, executor={"type": "Job"}, **spec)
+
+    async def jobs(self) -> list[Document]:
+        """The batch/v1 Jobs of guests."""
+        code, found = await self.kubelet.ask("GET", f"{_BATCH}/{self.guests}/jobs")
+        assert code == 200, found
+        items: list[Document] = found["items"]
+        return items
+
+    async def patch_job(self, name: str, body: object) -> None:
+        """Change a Job by hand."""
+        code, answer = await self.kubelet.ask("PATCH", f"{_BATCH}/{self.guests}/jobs/{name}", body)
+        assert code == 200, answer
+
+    async def delete_job(self, name: str) -> None:
+        """Delete a Job by hand, and its pods behind it."""
+        options = {"propagationPolicy": "Background"}
+        code, answer = await self.kubelet.ask("DELETE", f"{_BATCH}/{self.guests}/jobs/{name}", options)
+        assert code == 200, answer
+
+    async def until_no_jobs(self, seconds: float = 60.0) -> None:
+        """Wait until all Jobs and pods of guests are gone."""
+        async with asyncio.timeout(seconds):
+            while await self.jobs() or await self.kubelet.pods():  # noqa: ASYNC110 - the API server is asked
+                await asyncio.sleep(0.1)
+
+    def pod(self, name: str = "job-0") -> Document:
+        """The pod that the job's status names."""
+        found: Document = self.world.status(name).get("run", {}).get("pod") or {}
+        return found
+
+    async def until_bound(self, name: str = "job-0", attempt: int = 1) -> Document:
+        """Wait until this attempt of the job has its pod."""
+
+        def bound() -> bool:
+            return bool(self.pod(name)) and self.world.status(name)["run"]["attempt"] == attempt
+
+        await self.world.until(bound, f"{name} is bound to a pod")
+        return self.pod(name)
+
+
+@pytest.fixture
+async def pods(plane: Connection, request: pytest.FixtureRequest, module_cache: Path) -> AsyncIterator[Pods]:
+    """See `Pods`; no operator runs yet."""
+    namespace, guests = (namespaces.create(plane, request.node.nodeid) for _ in range(2))
+    for path in ("namespace", "service-account", "role", "secret"):
+        for document in yaml.safe_load_all((_COMPONENT / f"{path}.yaml").read_text(encoding="utf-8")):
+            _create(plane, document, namespace, guests)
+    try:
+        async with open_world(plane, namespace, module_cache) as world, PodKubelet(plane, guests) as kubelet:
+            await leases.grant(world.cluster)
+            made = Pods(world, kubelet, guests)
+            try:
+                yield made
+            except BaseException:
+                for name, output in kubelet.output.items():
+                    print(f"pod {name}:\n{output}")
+                raise
+    finally:
+        for each in (namespace, guests):
+            with suppress(Exception):
+                namespaces.delete(plane, each)
+
+
+def _create(plane: Connection, document: Document, namespace: str, guests: str) -> None:
+    """An object of the component, in the namespaces of this test; the operator's account is the shipped one."""
+    kind, metadata = document["kind"], document["metadata"]
+    if kind == "Namespace":
+        status, answer = plane.request(
+            "PATCH", f"/api/v1/namespaces/{guests}", {"metadata": {"labels": metadata["labels"]}}
+        )
+        assert status == 200, answer
+        return
+    where = {"curation-guests": guests, "curation-system": namespace}.get(metadata.get("namespace", ""))
+    if where is not None:
+        metadata["namespace"] = where
+    group = document["apiVersion"]
+    root = f"/apis/{group}" if "/" in group else f"/api/{group}"
+    place = f"{root}/namespaces/{where}" if where is not None else root
+    status, answer = plane.request("POST", f"{place}/{kind.lower()}s", document)
+    assert status in (201, 409), answer

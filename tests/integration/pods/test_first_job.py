@@ -1,0 +1,51 @@
+"""A job whose guest runs in a pod comes to its end as any other does, and leaves nothing."""
+
+import json
+
+from tests.harness.slow_runs import Point, hold, until_held
+from tests.integration.pods.conftest import Pods
+
+
+async def test_the_first_job_in_a_pod_completes_and_leaves_neither_job_nor_pod(pods: Pods) -> None:
+    world = pods.world
+    await world.prepare()
+    await pods.start_operator()
+    await pods.create_job(observe={"intervalSeconds": 1, "maxIntervalSeconds": 1})
+    await world.until_phase("Running")
+    run, (first, *_) = world.status()["run"], world.service.log()
+    assert run["pod"]["node"] == pods.kubelet.node
+    assert first.caller.run_id == run["id"]
+    await pods.until_no_jobs()
+    world.service.complete(world.status()["session"]["id"], {"done": True})
+    await world.until_phase("Completed")
+    versions = world.jobs.versions[world.job()["metadata"]["uid"]]
+    bound = [each for each in versions if each.get("status", {}).get("run", {}).get("pod")]
+    assert bound[0]["status"]["phase"] == "Submitted", "it is bound before its first call is heard"
+
+
+async def test_ten_jobs_in_pods_run_beside_each_other(pods: Pods) -> None:
+    world = pods.world
+    await world.prepare()
+    await pods.start_operator()
+    names = await world.create_jobs(10, executor={"type": "Job"})
+    await world.until_phase("Running", *names)
+    assert len({world.status(name)["run"]["pod"]["uid"] for name in names}) == 10
+    await world.settled()
+    await pods.until_no_jobs()
+
+
+async def test_nothing_of_a_tenant_s_data_stands_in_the_job_or_its_pod_but_the_run_s_id(pods: Pods) -> None:
+    world = pods.world
+    await world.prepare()
+    await pods.start_operator()
+    rule = hold(world, Point.CREATE)
+    await pods.create_job()
+    await until_held(world, rule, 1)
+    (job,), (pod,) = await pods.jobs(), await pods.kubelet.pods()
+    text = json.dumps([job, pod])
+    # The operator's own namespace, by which it knows its Jobs, is the job's too in this test.
+    for word in ("work of job-0", "job-0", world.service.url, "build-session-message", "curationjobs"):
+        assert word not in text
+    rule.release()
+    await world.until_phase("Running")
+    await pods.until_no_jobs()

@@ -1,0 +1,72 @@
+"""A leader that ends while runs are in pods: the next one goes on with them."""
+
+from tests.guests.wat import Script
+from tests.harness import manifests
+from tests.harness.slow_runs import Point, hold, until_held
+from tests.harness.world import World
+from tests.integration.pods.conftest import Pods
+
+
+async def calls_of(world: World, attempt: int = 1) -> list[str]:
+    """The paths of the calls of a run, as the session service saw them."""
+    return [entry.path for entry in world.service.log(run=world.run_id(generation=1, attempt=attempt))]
+
+
+async def test_a_run_is_resumed_by_the_next_leader_and_a_call_on_the_wire_is_never_sent_twice(pods: Pods) -> None:
+    world = pods.world
+    await world.prepare()
+    calls = Script()
+    for number in range(3):
+        calls.call({"method": "GET", "url": f"{world.service.url}/workspaces/{number}"}).log_answer()
+    for document in manifests.wasm_module("three-calls", calls.ok({"action": "Completed", "output": {}})):
+        await world.cluster.create(document)
+    leader = await pods.start_operator()
+    rule = world.service.add_rule("hold", "before", method="GET", path="/workspaces/1")
+    await pods.create_job(moduleRef={"name": "three-calls"})
+    await until_held(world, rule, 1)
+    first = await pods.until_bound()
+    await leader.kill()
+    await pods.start_operator()
+    await world.until_phase("Completed")
+    rule.release()
+    assert world.status()["run"]["attempt"] == 1
+    assert pods.pod()["uid"] == first["uid"]
+    assert await calls_of(world) == [f"/workspaces/{number}" for number in range(3)]
+    (output,) = (text for name, text in pods.kubelet.output.items() if name == first["name"])
+    assert "Traceback" not in output
+    await pods.until_no_jobs()
+
+
+async def test_a_run_in_a_pod_goes_on_while_the_operator_is_stopped_and_started_again(pods: Pods) -> None:
+    world = pods.world
+    await world.prepare(wall_seconds=20)
+    leader = await pods.start_operator()
+    rule = hold(world, Point.LAST_ANSWER)
+    await pods.create_job()
+    await until_held(world, rule, 1)
+    first = await pods.until_bound()
+    await leader.stop()
+    rule.release()
+    assert pods.kubelet.processes[first["uid"]].returncode is None, "a stop of the operator does not end its pods"
+    await pods.start_operator()
+    await world.until(lambda: world.status()["phase"] in ("Running", "Queued"), "the run has come to an end")
+    await world.until_phase("Running")
+    await world.settled()
+    await pods.until_no_jobs()
+
+
+async def test_a_job_of_a_run_that_is_over_is_removed_by_the_next_leader(pods: Pods) -> None:
+    world = pods.world
+    await world.prepare(wall_seconds=20)
+    leader = await pods.start_operator()
+    rule = hold(world, Point.CREATED)
+    await pods.create_job()
+    await until_held(world, rule, 1)
+    await pods.until_bound()
+    await leader.kill()
+    await world.edit("job-0", rerun="1")
+    await pods.start_operator()
+    rule.release()
+    await world.until_phase("Running")
+    await world.settled()
+    await pods.until_no_jobs()
