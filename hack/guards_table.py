@@ -161,4 +161,19 @@ GUARDS = (
             f"{_COMPLETION}a_job_recreated_between_read_and_write_does_not_get_the_completion_of_the_old_one",
         ),
     ),
+    Guard(
+        "binding to the first pod",
+        (
+            (
+                "lifecycle/binding.py",
+                "        same = (known.uid, known.job_uid) == (pod.uid, pod.job_uid)\n",
+                "        same = True\n",
+            ),
+        ),
+        (
+            "tests/unit/lifecycle/test_binding.py::test_every_other_pod_is_refused_whatever_its_name",
+            "tests/integration/pods/test_ends_of_pods.py::"
+            "test_a_second_pod_of_the_same_job_is_turned_away_and_the_first_goes_on",
+        ),
+    ),
 )

@@ -17,6 +17,7 @@ from prometheus_client.metrics import MetricWrapperBase
 from curation.admission.reviews import KINDS as REVIEWED_KINDS
 from curation.api.approval import ApprovalDecision
 from curation.api.crd import CRD_KINDS
+from curation.api.executor import ExecutorType
 from curation.api.names import FailureClass, Phase, Reason, Trigger
 from curation.cluster.request_labels import NO_ANSWER
 from curation.lifecycle.complete import Ruling
@@ -64,6 +65,9 @@ _VALUES: Final[dict[tuple[str, str], Iterable[str] | str]] = {
     ("curation_completions_total", "verdict"): tuple(each.value for each in Ruling),
     ("curation_run_duration_seconds", "trigger"): tuple(each.value for each in Trigger),
     ("curation_run_duration_seconds", "outcome"): tuple(each.__name__ for each in get_args(Result)),
+    ("curation_run_duration_seconds", "executor"): tuple(each.value for each in ExecutorType),
+    ("curation_guest_pods_lost_total", "reason"): ("Memory", "Evicted", "Other"),
+    ("curation_door_knocks_total", "verdict"): ("admitted", "later", "refused"),
     ("curation_module_pulls_total", "result"): PULL_RESULTS,
     ("curation_worker_ends_total", "limit"): ("memory", "other", "none"),
     ("curation_http_calls_total", "decision"): ("allowed", "denied", "none"),

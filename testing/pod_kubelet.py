@@ -90,6 +90,14 @@ class PodKubelet(ApiClient):
         self._reasons[uid] = reason
         os.killpg(self.processes[uid].pid, signal.SIGKILL)
 
+    def pause(self, uid: str) -> None:
+        """Freeze a container."""
+        os.killpg(self.processes[uid].pid, signal.SIGSTOP)
+
+    def resume(self, uid: str) -> None:
+        """End the freeze."""
+        os.killpg(self.processes[uid].pid, signal.SIGCONT)
+
     async def _watch(self) -> None:
         while True:
             _, listed = await self.ask("GET", self._pods)

@@ -150,6 +150,7 @@ def _run(known: Known) -> tuple[str, ...]:
         f"started {age(run.submitted_at, known.now)} ago{ended}",
         f"id {run.id}",
         f"module {run.module.name} {run.module.digest}",
+        f"in pod {run.pod.name}{f', on node {run.pod.node}' if run.pod.node else ''}" if run.pod is not None else "",
         f"held by {run.holder}" if known.job.status.phase in (Phase.SUBMITTED, Phase.RUNNING) else "",
     )
 

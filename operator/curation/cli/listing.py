@@ -153,6 +153,8 @@ async def logs(cluster: Cluster, name: str) -> None:
         why = f"run {run.id} left none: the module logged nothing"
     # By label: of a Deployment kubectl shows one pod, which may be one that waits for the lease.
     operator = "kubectl logs -n curation-system -l app.kubernetes.io/name=curation-operator --tail=-1"
+    if run.pod is not None:
+        why = f"{why}; it was given pod {run.pod.name}, whose own log is its carrier's"
     raise PluginError(
         f"{whole} has no log: {why}. The status keeps the log of a failed run only. The operator's own log: "
         f"{operator} | grep {run.id}"

@@ -34,6 +34,8 @@ def waits_for(known: Known) -> list[str]:
         case Phase.QUEUED:
             lines += _queued(known)
         case Phase.SUBMITTED:
+            if job.spec.executor.in_pod and (status.run is None or status.run.pod is None):
+                lines.append("the pod of its run (see the message); the operator gives it ten minutes")
             lines.append(f"the module's run to end{_deadline(known, job.spec.timeouts.submitted_seconds, 'submitted')}")
         case Phase.AWAITING_APPROVAL:
             lines += _awaiting(known)

@@ -95,6 +95,24 @@ class Pods:
             while await self.jobs() or await self.kubelet.pods():  # noqa: ASYNC110 - the API server is asked
                 await asyncio.sleep(0.1)
 
+    async def until_second_pod_is_refused(self) -> None:
+        """Have a second pod made for the one Job there is, and wait until the door has turned it away for good."""
+        (pod,) = await self.kubelet.pods()
+        labels = pod["metadata"]["labels"].items()
+        # Without the labels by which the Job's controller would count it, and remove it.
+        kept = {name: value for name, value in labels if "job-name" not in name and "controller-uid" not in name}
+        spec = {
+            name: pod["spec"][name] for name in pod["spec"] if name not in ("nodeName", "priority", "preemptionPolicy")
+        }
+        owners = pod["metadata"]["ownerReferences"]
+        second = {"metadata": {"name": "second", "ownerReferences": owners, "labels": kept}, "spec": spec}
+        code, answer = await self.kubelet.ask("POST", f"/api/v1/namespaces/{self.guests}/pods", second)
+        assert code == 201, answer
+        async with asyncio.timeout(120):
+            said = self.kubelet.output
+            while "bound to another pod" not in said.get("second", ""):  # noqa: ASYNC110 - it is being read
+                await asyncio.sleep(0.05)
+
     def pod(self, name: str = "job-0") -> Document:
         """The pod that the job's status names."""
         found: Document = self.world.status(name).get("run", {}).get("pod") or {}

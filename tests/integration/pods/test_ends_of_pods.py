@@ -1,8 +1,5 @@
 """A pod that is killed, a Job that is suspended or deleted by hand, a second pod: one execution speaks, or none."""
 
-import asyncio
-import copy
-
 import pytest
 
 from testing.sessions.faults import Rule
@@ -73,24 +70,7 @@ async def test_a_second_pod_of_the_same_job_is_turned_away_and_the_first_goes_on
     await pods.create_job()
     await until_held(pods.world, rule, 1)
     first = await pods.until_bound()
-    (pod,) = await pods.kubelet.pods()
-    second = copy.deepcopy(pod)
-    # Without the labels by which the Job's controller would count it, and remove it.
-    second["metadata"] = {
-        "name": "second",
-        "ownerReferences": pod["metadata"]["ownerReferences"],
-        "labels": {name: value for name, value in pod["metadata"]["labels"].items() if "job-name" not in name},
-    }
-    second["metadata"]["labels"].pop("batch.kubernetes.io/controller-uid", None)
-    second["metadata"]["labels"].pop("controller-uid", None)
-    for field in ("nodeName", "priority", "preemptionPolicy"):
-        second["spec"].pop(field, None)
-    second.pop("status")
-    code, answer = await pods.kubelet.ask("POST", f"/api/v1/namespaces/{pods.guests}/pods", second)
-    assert code == 201, answer
-    async with asyncio.timeout(60):
-        while "bound to another pod" not in pods.kubelet.output.get("second", ""):  # noqa: ASYNC110 - it is being read
-            await asyncio.sleep(0.05)
+    await pods.until_second_pod_is_refused()
     rule.release()
     await pods.world.until_phase("Running")
     assert pods.pod()["uid"] == first["uid"]

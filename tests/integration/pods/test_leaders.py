@@ -55,6 +55,24 @@ async def test_a_run_in_a_pod_goes_on_while_the_operator_is_stopped_and_started_
     await pods.until_no_jobs()
 
 
+async def test_a_second_pod_that_comes_to_the_next_leader_is_turned_away(pods: Pods) -> None:
+    world = pods.world
+    await world.prepare(wall_seconds=20)
+    leader = await pods.start_operator()
+    rule = hold(world, Point.CREATE)
+    await pods.create_job()
+    await until_held(world, rule, 1)
+    first = await pods.until_bound()
+    await leader.kill()
+    await pods.start_operator()
+    pods.kubelet.pause(first["uid"])
+    await pods.until_second_pod_is_refused()
+    pods.kubelet.resume(first["uid"])
+    rule.release()
+    await world.until(lambda: world.status()["phase"] != "Submitted", "the first pod has said what it came to")
+    assert [entry.path for entry in world.service.log(run=world.run_id(generation=1))].count("/sessions") <= 1
+
+
 async def test_a_job_of_a_run_that_is_over_is_removed_by_the_next_leader(pods: Pods) -> None:
     world = pods.world
     await world.prepare(wall_seconds=20)

@@ -27,6 +27,7 @@ OURS = {
     "verb",
     "webhook",
     "limit",
+    "executor",
 }
 
 

@@ -84,7 +84,7 @@ async def stage(status: dict[str, Any] | None = None) -> AsyncIterator[Stage]:
     watch, maker = GuestWatch(None, "guests", "op"), Maker()  # type: ignore[arg-type]
     keeper = PodKeeper(jobs, watch, maker, lambda: None)  # type: ignore[arg-type]
     found = Stage(keeper, watch, maker)
-    keeper.lose = lambda _, cause, over: found.lost.append((cause, over))
+    keeper.lose = lambda _, cause, pod: found.lost.append((cause, pod is not None and pod.over_memory))
     keeper.tell_wait = lambda _, why: found.waits.append(why)
     yield found
     await keeper.close()
@@ -169,6 +169,22 @@ async def test_why_a_pod_does_not_start_is_said_once_for_each_reason() -> None:
         it.watch._changed(BATCH_JOBS, job(suspend=True), gone=False)
         assert "suspended" in it.waits[-1]
         assert it.lost == [], "somebody may resume it"
+
+
+@in_virtual_time
+async def test_a_job_of_which_no_pod_is_made_is_spoken_of_once() -> None:
+    async with stage() as it:
+        it.watch.KINDS = ()  # type: ignore[misc, assignment]
+        it.keeper.begin()
+        it.synced()
+        it.keeper.start(REQUEST)
+        await asyncio.sleep(1)
+        assert it.waits == []
+        await asyncio.sleep(30)
+        assert len(it.waits) == 1
+        assert "Events say why" in it.waits[0]
+        it.watch._changed(PODS, pod(phase="Pending"), gone=False)
+        assert "is to come" in it.waits[-1]
 
 
 @in_virtual_time

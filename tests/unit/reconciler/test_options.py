@@ -14,7 +14,7 @@ from curation.cli.operator import main
 from curation.egress.client import CONNECTIONS
 from curation.reconciler.jobs import cleanup, observation
 from curation.reconciler.process.lifetime import Exit
-from curation.reconciler.runtime.settings import HttpsSettings, LeaseSettings, Settings
+from curation.reconciler.runtime.settings import GuestSettings, HttpsSettings, LeaseSettings, Settings
 
 Seen = list[tuple[Settings, Path | None]]
 
@@ -245,3 +245,35 @@ def test_the_webhook_needs_a_certificate_or_a_place_to_make_one(seen: Seen, tmp_
     assert both.exit_code == 0, both.output
     ((settings, _),) = seen
     assert settings.https == HttpsSettings("127.0.0.1", 9443, Path(certifi.where()), key)
+
+
+def test_guest_pods_are_off_unless_asked_for_and_then_have_the_names_of_the_manifests(seen: Seen) -> None:
+    assert run().exit_code == 0
+    assert seen[-1][0].guests is None
+    assert run("--guest-pods", "--lease-namespace=curation-system").exit_code == 0
+    guests = seen[-1][0].guests
+    assert guests == GuestSettings(
+        "curation-guests", ("curation-operator-door.curation-system.svc", 9445), ("0.0.0.0", 9445), None
+    )
+    own = ("--guest-namespace=g", "--guest-image=i", "--door-bind=127.0.0.1:1", "--door-address=door.example")
+    assert run("--guest-pods", "--lease-namespace=n", *own).exit_code == 0
+    assert seen[-1][0].guests == GuestSettings("g", ("door.example", 9445), ("127.0.0.1", 1), "i")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--guest-pods",), "--guest-pods needs --lease-namespace"),
+        (("--guest-pods", "--lease-namespace=n", "--guest-namespace=n"), "must be a namespace of its own"),
+        (("--guest-pods", "--lease-namespace=n", "-n", "a", "--guest-namespace=a"), "must be a namespace of its own"),
+        (("--guest-pods", "--lease-namespace=n", "--door-address=10.0.0.1"), "--door-address needs a name"),
+        (("--guest-pods", "--lease-namespace=n", "--door-address=:9445"), "--door-address needs a name"),
+    ],
+)
+def test_guest_pods_that_could_not_work_are_refused_with_the_remedy(
+    seen: Seen, arguments: tuple[str, ...], said: str
+) -> None:
+    result = run(*arguments)
+    assert result.exit_code == 2
+    assert said in result.output
+    assert seen == []

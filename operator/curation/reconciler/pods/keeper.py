@@ -7,7 +7,6 @@ there are is in the cluster. A Job that no current run needs goes.
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Coroutine
-from dataclasses import dataclass
 from typing import Any, Final
 
 from curation.api.executor import GuestJob
@@ -20,6 +19,7 @@ from curation.cluster.resources import BATCH_JOBS, ResourceKind
 from curation.execution.seam import ExecutionRequest
 from curation.lifecycle.outcome import Liveness
 from curation.pods.manifest import job_name
+from curation.reconciler.pods.guest import Guest
 from curation.reconciler.pods.making import JobMaker, retry_after
 from curation.reconciler.pods.seen import SeenJob, SeenPod, cause_of_loss
 from curation.reconciler.pods.watch import GuestWatch
@@ -27,29 +27,9 @@ from curation.reconciler.pods.watch import GuestWatch
 log = logging.getLogger(__name__)
 
 SWEEP_SECONDS: Final = 30.0
+NO_POD_SECONDS: Final = 5.0
+"""After which a Job of which there is no pod yet is spoken of."""
 _UNSYNCED_SECONDS: Final = 0.5
-
-
-@dataclass(slots=True, eq=False)
-class _Guest:
-    """One execution that has, or is to have, a Job."""
-
-    request: ExecutionRequest
-    artifact_bytes: int
-    pod: RunPod | None = None
-    """The one that may speak for it, once one has come."""
-    job_uid: str = ""
-    """Of its Job, once that was made or looked at here, or its pod names it."""
-    pod_is_gone: bool = False
-    """The pod that is bound was looked for, and is not there."""
-    making: "asyncio.Task[None] | None" = None
-    lost: bool = False
-    waits: str = ""
-    """The first word of what was said last of why it does not begin."""
-
-    @property
-    def name(self) -> str:
-        return job_name(self.request.run.id)
 
 
 class PodKeeper:
@@ -69,12 +49,12 @@ class PodKeeper:
         self._maker = maker
         self._wake_waiting = wake_waiting
         self._pause = pause
-        self._guests: dict[str, _Guest] = {}
+        self._guests: dict[str, Guest] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._removing: set[str] = set()
         """The uids of Jobs that are being removed."""
-        self.lose: Callable[[str, str, bool], None] = lambda *_: None
-        """Called with an execution that comes to nothing, why, and whether it took more memory than it may."""
+        self.lose: Callable[[str, str, SeenPod | None], None] = lambda *_: None
+        """Called with an execution that comes to nothing, why, and its pod, if that is known."""
         self.tell_wait: Callable[[str, str], None] = lambda *_: None
         """Called with an execution that does not begin, and why."""
         watch.on_list, watch.on_job, watch.on_pod = self._on_list, self._on_job, self._on_pod
@@ -85,6 +65,7 @@ class PodKeeper:
         for kind in self._watch.KINDS:
             self._spawn(self._watch.follow(kind), f"{kind.plural} of guests")
         self._spawn(self._sweep(), "unneeded jobs of guests")
+        self._spawn(self._look_for_pods(), "jobs without a pod")
 
     async def close(self) -> None:
         """Leave all as it is, for the next one that leads."""
@@ -101,7 +82,7 @@ class PodKeeper:
         job = self._job_of(request)
         run = job.status.run if job is not None else None
         pod = run.pod if run is not None and run.id == request.run.id else None
-        guest = _Guest(request, artifact_bytes, pod, pod.job_uid if pod is not None else "")
+        guest = Guest(request, artifact_bytes, pod, pod.job_uid if pod is not None else "")
         self._guests[request.execution] = guest
         if self._watch.synced:
             self._confirm_pod(request.execution, guest)
@@ -123,6 +104,9 @@ class PodKeeper:
         if not self._watch.synced:
             return Liveness.UNKNOWN
         return Liveness.ALIVE if self.has_job(execution) else Liveness.GONE
+
+    def __len__(self) -> int:
+        return len(self._guests)
 
     # -- for the doorkeeper ------------------------------------------------------------------------------------------
 
@@ -178,7 +162,7 @@ class PodKeeper:
                 continue
             self._look(execution, guest, gone=pod if pod.uid not in self._watch.pods else None)
 
-    def _look(self, execution: str, guest: _Guest, gone: SeenPod | None = None) -> None:
+    def _look(self, execution: str, guest: Guest, gone: SeenPod | None = None) -> None:
         """Do what follows from what is known of one execution; `gone` is a pod of it as it was last."""
         if guest.lost:
             return
@@ -199,13 +183,13 @@ class PodKeeper:
             elif guest.pod is None:
                 self._tell_wait(execution, guest, job)
 
-    def _pod(self, guest: _Guest) -> SeenPod | None:
+    def _pod(self, guest: Guest) -> SeenPod | None:
         """The pod that speaks for it; before one does, any of its Job."""
         if guest.pod is not None:
             return self._watch.pods.get(guest.pod.uid)
         return next(iter(self._watch.pods_of(guest.job_uid)), None)
 
-    def _tell_wait(self, execution: str, guest: _Guest, job: SeenJob) -> None:
+    def _tell_wait(self, execution: str, guest: Guest, job: SeenJob) -> None:
         """Say what keeps it from beginning, once for each reason."""
         found = next((pod for pod in self._watch.pods_of(job.uid) if pod.reason), None)
         reason = "Suspended" if job.suspended else found.reason if found is not None else ""
@@ -219,11 +203,11 @@ class PodKeeper:
         else:
             self.tell_wait(execution, f"its pod, of the Job {job.name}, is to come")
 
-    def _lose(self, execution: str, guest: _Guest, cause: str, pod: SeenPod | None) -> None:
+    def _lose(self, execution: str, guest: Guest, cause: str, pod: SeenPod | None) -> None:
         guest.lost = True
         self._spawn(self._lost(execution, guest, cause, pod), f"end {execution}")
 
-    async def _lost(self, execution: str, guest: _Guest, cause: str, pod: SeenPod | None) -> None:
+    async def _lost(self, execution: str, guest: Guest, cause: str, pod: SeenPod | None) -> None:
         """Trap: the Job's end may be shown before its pod's, which says why; so the pod is looked at first."""
         name = guest.pod.name if guest.pod is not None else pod.name if pod is not None else ""
         if name and (pod is None or not pod.why):
@@ -236,9 +220,9 @@ class PodKeeper:
         if pod is not None and pod.why and pod.why not in cause:
             cause = f"{cause}: {pod.why}"
         log.warning("execution %s is lost: %s", execution, cause, extra=guest.request.log_fields)
-        self.lose(execution, cause, pod is not None and pod.over_memory)
+        self.lose(execution, cause, pod)
 
-    async def _confirm_job(self, execution: str, guest: _Guest) -> None:
+    async def _confirm_job(self, execution: str, guest: Guest) -> None:
         try:
             found = await self._maker.find_job(guest.name)
         except (APIError, Unreachable):
@@ -246,12 +230,12 @@ class PodKeeper:
         if found is None and self._watch.jobs.pop(guest.name, None) is not None and execution in self._guests:
             self._look(execution, guest)
 
-    def _confirm_pod(self, execution: str, guest: _Guest) -> None:
+    def _confirm_pod(self, execution: str, guest: Guest) -> None:
         """Look for a pod that is bound and that the list does not show."""
         if guest.pod is not None and self._watch.synced and guest.pod.uid not in self._watch.pods:
             self._spawn(self._confirmed_pod(execution, guest, guest.pod), f"look for the pod of {execution}")
 
-    async def _confirmed_pod(self, execution: str, guest: _Guest, pod: RunPod) -> None:
+    async def _confirmed_pod(self, execution: str, guest: Guest, pod: RunPod) -> None:
         try:
             found = await self._maker.find_pod(pod.name)
         except (APIError, Unreachable):
@@ -275,7 +259,7 @@ class PodKeeper:
         except Unreadable:
             return None
 
-    async def _make(self, execution: str, guest: _Guest) -> None:
+    async def _make(self, execution: str, guest: Guest) -> None:
         """Make its Job, or take the one that is there; again and again until that is done."""
         tries, said = 0, ""
         while self._guests.get(execution) is guest and not guest.lost:
@@ -310,6 +294,23 @@ class PodKeeper:
                     log.info("the Job %s is of no current run, and is removed", job.name)
                     self._remove(job)
             await self._pause(SWEEP_SECONDS if self._watch.synced else _UNSYNCED_SECONDS)
+
+    async def _look_for_pods(self) -> None:
+        """Say it where no pod is made: of a quota, or of a class that does not exist, the Job's Events alone tell."""
+        without = set[str]()
+        while True:
+            await self._pause(NO_POD_SECONDS)
+            found = set[str]()
+            for execution, guest in tuple(self._guests.items()):
+                job = self._watch.jobs.get(guest.name)
+                waits = guest.pod is None and not guest.lost and not guest.waits and bool(guest.job_uid)
+                if not waits or job is None or job.suspended or self._watch.pods_of(guest.job_uid):
+                    continue
+                found.add(execution)
+                if execution in without:
+                    guest.waits = "NoPod"
+                    self.tell_wait(execution, f"no pod of its Job {job.name} was made yet; the Job's Events say why")
+            without = found
 
     def unneeded(self) -> list[SeenJob]:
         """Jobs of runs that are not current, and are not dealt with here."""

@@ -56,6 +56,12 @@ class SeenPod:
     over_memory: bool = False
 
     @property
+    def loss(self) -> str:
+        """In one of three words, why it was lost: Memory, Evicted or Other."""
+        evicted = self.reason in ("Evicted", "EvictionByEvictionAPI", "DeletionByTaintManager", "PreemptionByScheduler")
+        return "Memory" if self.over_memory else "Evicted" if evicted else "Other"
+
+    @property
     def ended(self) -> bool:
         """Whether its container has ended."""
         return self.phase in ("Succeeded", "Failed")

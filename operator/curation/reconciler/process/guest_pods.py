@@ -13,16 +13,19 @@ from curation.isolation.nursery import Nursery
 from curation.lifecycle.outcome import RunKey
 from curation.pods.door_host import Door
 from curation.pods.manifest import PodSettings
+from curation.pods.seam import Admitted, Doorkeeper, Knock, Turned
 from curation.reconciler.jobs.binding import ask_binding
 from curation.reconciler.jobs.memory import Memories
 from curation.reconciler.pods.doorkeeper import PodDoorkeeper
 from curation.reconciler.pods.keeper import PodKeeper
 from curation.reconciler.pods.making import JobMaker
+from curation.reconciler.pods.seen import SeenPod
 from curation.reconciler.pods.watch import GuestWatch
 from curation.reconciler.process.door_keeping import DoorKeeping
 from curation.reconciler.runtime.context import Context
 from curation.reconciler.runtime.key import Key
 from curation.reconciler.runtime.listening import listen
+from curation.reconciler.runtime.metrics import Metrics
 from curation.reconciler.runtime.settings import GuestSettings, LeaseSettings
 from curation.workers.executor import WorkersExecutor
 
@@ -64,12 +67,25 @@ class GuestsInPods:
         """These are the executions and the jobs that it is about."""
         self._memories = memories
         self.keeper.tell_wait = executor.waits
-        self.keeper.lose = lambda execution, cause, over_limit: executor.lose(execution, cause, over_limit=over_limit)
+        metrics = self._context.metrics
+        metrics.guest_jobs.set_function(lambda: len(self.keeper))
+
+        def lose(execution: str, cause: str, pod: SeenPod | None) -> None:
+            metrics.guest_pods_lost.labels(reason=pod.loss if pod is not None else "Other").inc()
+            executor.lose(execution, cause, over_limit=pod is not None and pod.over_memory)
+
+        self.keeper.lose = lose
 
     def start(self, nursery: Nursery, executor: WorkersExecutor) -> None:
         """Serve the door, on every replica. Raises OSError if its port cannot be had."""
         sockets = listen(*self._settings.bind)
-        self._door = Door(nursery, sockets, self._doorkeeper, lambda: self._keeping.certificate, executor.join)
+        self._door = Door(
+            nursery,
+            sockets,
+            _Counting(self._doorkeeper, self._context.metrics),
+            lambda: self._keeping.certificate,
+            executor.join,
+        )
         self._door.start()
         self._spawn(self._keeping.run(), "door's certificate")
         if not self._image:
@@ -152,6 +168,21 @@ class GuestsInPods:
 
     def _spawn(self, work: Any, name: str) -> None:
         self._tasks.append(asyncio.create_task(work, name=name))
+
+
+class _Counting:
+    """A doorkeeper whose judgements are counted."""
+
+    def __init__(self, doorkeeper: Doorkeeper, metrics: Metrics) -> None:
+        self._doorkeeper = doorkeeper
+        self._metrics = metrics
+
+    async def judge(self, knock: Knock) -> Admitted | Turned:
+        """See the seam."""
+        found = await self._doorkeeper.judge(knock)
+        verdict = "admitted" if isinstance(found, Admitted) else "refused" if found.final else "later"
+        self._metrics.door_knocks.labels(verdict=verdict).inc()
+        return found
 
 
 def _image_of(pod: Any) -> str:

@@ -12,6 +12,7 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from curation.api.approval import ApprovalDecision, CurationApproval, RecordedDecision, Scope
+from curation.api.executor import ExecutorType
 from curation.api.job import CurationJob, JobStatus
 from curation.api.names import Phase
 from curation.cluster.request_labels import Asked
@@ -82,12 +83,31 @@ class Metrics:
             self.time_to_end.labels(phase=end.value)
         self.run_duration = Histogram(
             "curation_run_duration_seconds",
-            "Time from launch to end of an execution.",
-            ["trigger", "outcome"],
+            "Time from launch to end of an execution, by the executor of its guest.",
+            ["trigger", "outcome", "executor"],
             buckets=_RUN,
             registry=registry,
         )
         self.runs_in_flight = Gauge("curation_runs_in_flight", "Executions that have not ended.", registry=registry)
+        self.guest_jobs = Gauge(
+            "curation_guest_jobs", "Of the leader: executions that have, or are to have, a pod.", registry=registry
+        )
+        self.guest_pods_lost = Counter(
+            "curation_guest_pods_lost_total",
+            "Executions that came to nothing since their Job or pod did: by the reason Memory, Evicted or Other.",
+            ["reason"],
+            registry=registry,
+        )
+        for reason in ("Memory", "Evicted", "Other"):
+            self.guest_pods_lost.labels(reason=reason)
+        self.door_knocks = Counter(
+            "curation_door_knocks_total",
+            "Pods that have knocked at this replica's door: admitted, to come again (later), or refused.",
+            ["verdict"],
+            registry=registry,
+        )
+        for verdict in ("admitted", "later", "refused"):
+            self.door_knocks.labels(verdict=verdict)
         self.http_calls = Counter(
             "curation_http_calls_total",
             "Outbound calls of modules: decision allowed, denied or none (not asked); code the status or the error.",
@@ -323,7 +343,8 @@ class Metrics:
         """See `ExecutionObserver`."""
         self.runs_in_flight.dec()
         outcome = type(report.result).__name__
-        self.run_duration.labels(trigger=request.trigger.value, outcome=outcome).observe(seconds)
+        executor = (ExecutorType.JOB if request.in_pod else ExecutorType.IN_PROCESS).value
+        self.run_duration.labels(request.trigger.value, outcome, executor).observe(seconds)
 
     def worker_ended(self, _namespace: str, end: ChildEnd) -> None:
         """A worker ended with executions in flight."""
