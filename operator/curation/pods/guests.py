@@ -54,7 +54,7 @@ class PodGuests:
         self._gone.set()
         self._running: PodRun | None = None
         self._lost: GuestLost | None = None
-        self._leaving = self._acknowledged = False
+        self._leaving = self._acknowledged = self._given_up = False
         self._silent: asyncio.TimerHandle | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._closing: asyncio.Task[None] | None = None
@@ -103,7 +103,7 @@ class PodGuests:
     def join(self, sock: socket.socket) -> None:
         """Its pod is at the other end of this socket, which is closed here. The connection before it ends."""
         self.cut()
-        if self._lost is not None or self._leaving:
+        if self._given_up or self._leaving:
             sock.close()
             return
         self._joins += 1
@@ -118,13 +118,15 @@ class PodGuests:
         )
         self._silent = self._loop.call_later(HERE_SECONDS, self._is_silent, channel)
 
-    def lose(self, cause: str, *, over_limit: bool = False) -> None:
-        """Nothing more is expected of its pod."""
+    def lose(self, cause: str, *, over_limit: bool = False, said: bool = False) -> None:
+        """Its guest is lost, which its pod may have said itself; else nothing more is expected of its pod."""
         if self._lost is not None or self._acknowledged:
             return
         self._lost = GuestLost(cause, over_limit=over_limit)
+        self._given_up = not said
         self._end()
-        self.cut()
+        if not said:
+            self.cut()
         self._ready.set()
         if self._running is not None:
             self._running.fail(self._lost)

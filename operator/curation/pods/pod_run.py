@@ -151,7 +151,7 @@ class PodRun:
                 self._has_ended(frame)
             case HostEnded(how=how):
                 why = f"the guest host in its pod has ended ({how[:MAX_TEXT]})"
-                self._guests.lose(why, over_limit=frame.over_limit)
+                self._guests.lose(why, over_limit=frame.over_limit, said=True)
             case Call():
                 if not self._begun or self.ended.done():
                     raise FrameRefused(f"call {frame.number} of a guest that does not run")

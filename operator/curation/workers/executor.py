@@ -196,7 +196,13 @@ class WorkersExecutor(Ledger[Execution]):
         self._prepare_in_background(execution)
 
     def _prepare_in_background(self, execution: Execution) -> None:
+        def prepared(task: asyncio.Task[None]) -> None:
+            # Trap: a task that is cancelled before its first step does nothing at all.
+            if task.cancelled() and execution.dead and execution.end is None:
+                execution.interrupted()
+
         execution.preparing = self._loop.create_task(self._prepare(execution), name=f"prepare {execution.id}")
+        execution.preparing.add_done_callback(prepared)
 
     def _kill(self, known: Execution, why: str) -> None:
         if known.request.trigger is Trigger.CANCEL or known.dead or known.end is not None:
@@ -245,10 +251,6 @@ class WorkersExecutor(Ledger[Execution]):
         try:
             credentials = await self._supplies.credentials(request) if request.credentials else ()
             await self._hand_over(execution, credentials)
-        except asyncio.CancelledError:
-            if not execution.dead:
-                raise
-            execution.interrupted()
         except (ModuleLoadError, ModuleUnreadable, Unsupplied) as error:
             execution.finish(unprepared(error))
         except Exception as error:

@@ -14,6 +14,10 @@ MAX_WORD_BYTES: Final = 1 << 20
 """What is said of an execution: a module's result is cut to 32 KiB, a request that was denied has less."""
 MAX_AUTHORITIES_BYTES: Final = 4 << 20
 MAX_LOG_BYTES: Final = 16 << 10
+MAX_URL: Final = 2048
+"""Characters of a call's URL."""
+MAX_POLICIES: Final = 16
+"""That have decided about a call."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -88,6 +88,14 @@ class ExecutorConformance:
         assert report.calls == Calls()
         assert rig.peer.seen == []
 
+    async def test_one_that_is_stopped_in_the_moment_in_which_it_is_started_ends(self, rig: Rig) -> None:
+        heard = rig.start(Script().call(post(rig, "/")).ok(DONE))
+        heard.stop("the template changed")
+        report = await ended(heard)
+        assert report.dead
+        assert report.calls == Calls()
+        assert rig.peer.seen == []
+
     async def test_a_stop_lets_no_further_call_leave_and_a_second_one_changes_nothing(self, rig: Rig) -> None:
         heard = rig.start(held(rig).call(post(rig, "/more")).ok(DONE))
         await rig.peer.reached("/hold")
