@@ -6,7 +6,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Final
 
-from curation.wasm.engine_settings import SETTINGS
+from curation.wasm.engine_settings import SETTINGS, compile_target
 
 _CPUINFO: Final = Path("/proc/cpuinfo")
 _FEATURES: Final = ("flags", "Features", "isa")
@@ -16,10 +16,10 @@ _FEATURES: Final = ("flags", "Features", "isa")
 def artifact_key() -> str:
     """Identifies what a compiled artifact depends on besides the module: wasmtime, our settings, the processor.
 
-    An artifact may use what the processor that it was compiled on has, and a folder may move to another node.
+    Where it is compiled for one very machine it may use what its processor has, and a folder may move to another node.
     """
     machine = f"{platform.system()}|{platform.machine()}|{_processor()}"
-    text = f"{version('wasmtime')}|{machine}|{sorted(SETTINGS.items())!r}"
+    text = f"{version('wasmtime')}|{machine}|{compile_target()}|{sorted(SETTINGS.items())!r}"
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 

@@ -38,7 +38,7 @@ from curation.wasm.compilation import (
     Compile,
     CompileEnd,
 )
-from curation.wasm.engine import new_engine, new_store
+from curation.wasm.engine import compiling_engine, new_engine, new_store
 from curation.wasm.host_functions import NO_HOST, link
 from curation.wasm.watchdog import Watchdog
 
@@ -96,7 +96,7 @@ def main(channel: socket.socket) -> None:
 
 
 def _compiled(wasm: bytes, artifact_file: int, bounds: Bounds) -> _Answer:
-    with new_engine() as engine:
+    with compiling_engine() as engine:
         try:
             component = Component(engine, wasm)
         except WasmtimeError as error:

@@ -4,7 +4,7 @@ from typing import Protocol
 
 from wasmtime import Config, Engine, Store
 
-from curation.wasm.engine_settings import MAX_INSTANCES, MAX_TABLE_ELEMENTS, MAX_TABLES, SETTINGS
+from curation.wasm.engine_settings import MAX_INSTANCES, MAX_TABLE_ELEMENTS, MAX_TABLES, SETTINGS, compile_target
 
 
 class MemoryLimit(Protocol):
@@ -18,10 +18,22 @@ class MemoryLimit(Protocol):
 
 def new_engine() -> Engine:
     """An engine that accepts the artifacts of every other engine made here. About 15 us."""
+    return Engine(_config())
+
+
+def compiling_engine() -> Engine:
+    """One whose artifacts open on every node whose processor is of this kind."""
+    config = _config()
+    if (target := compile_target()) is not None:
+        config.target = target
+    return Engine(config)
+
+
+def _config() -> Config:
     config = Config()
     for name, value in SETTINGS.items():
         setattr(config, name, value)
-    return Engine(config)
+    return config
 
 
 def new_store(engine: Engine, limits: MemoryLimit) -> Store:

@@ -3,6 +3,9 @@
 The numbers answer traps that were measured on wasmtime 50. By itself, so that whoever keeps artifacts need not load it.
 """
 
+import platform
+import sys
+
 MEMORY_RESERVATION = 64 << 20
 """Address space set aside for each linear memory. The default is 4 GiB, which exhausts it at some thousand guests."""
 
@@ -13,6 +16,10 @@ MAX_TABLE_ELEMENTS = 100_000
 MAX_TABLES = 32
 MAX_INSTANCES = 64
 """Core instances of one component: wit-component makes about five, a composition of a few components some more."""
+
+BASELINES = {"x86_64": "x86_64-unknown-linux-gnu", "aarch64": "aarch64-unknown-linux-gnu"}
+"""For what modules are compiled on Linux, by the machine: what every processor of this kind has, so that an artifact
+made on one node opens on all others. Elsewhere it is for the very machine."""
 
 SETTINGS: dict[str, object] = {
     "epoch_interruption": True,
@@ -32,3 +39,8 @@ SETTINGS: dict[str, object] = {
     "wasm_stack_switching": False,
     "gc_support": False,
 }
+
+
+def compile_target() -> str | None:
+    """For what modules are compiled here; None: for this very machine."""
+    return BASELINES.get(platform.machine()) if sys.platform == "linux" else None
