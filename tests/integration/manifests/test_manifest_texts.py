@@ -45,20 +45,42 @@ def _roles() -> dict[str, dict[str, Any]]:
 
 def test_no_role_has_a_wildcard() -> None:
     roles = _roles()
-    assert len(roles) == 12
+    assert len(roles) == 15
     for name, role in roles.items():
         for rule in role["rules"]:
             assert "*" not in [*rule["apiGroups"], *rule["resources"], *rule["verbs"]], name
 
 
-def test_only_two_components_touch_secrets_and_only_named_ones() -> None:
+def test_only_three_components_touch_secrets_and_only_named_ones() -> None:
     rules = {name: rule for name, role in _roles().items() for rule in role["rules"] if "secrets" in rule["resources"]}
-    assert set(rules) == {"Role/curation-operator-secrets", "Role/curation-operator-webhook"}
+    own = ("door", "webhook")
+    assert set(rules) == {"Role/curation-operator-secrets", *(f"Role/curation-operator-{name}" for name in own)}
     assert rules["Role/curation-operator-secrets"]["resourceNames"]
     assert rules["Role/curation-operator-secrets"]["verbs"] == ["get"]
-    # Its own certificate.
-    assert rules["Role/curation-operator-webhook"]["resourceNames"] == ["curation-operator-webhook"]
-    assert rules["Role/curation-operator-webhook"]["verbs"] == ["get", "patch"]
+    for name in own:  # its own certificates
+        assert rules[f"Role/curation-operator-{name}"]["resourceNames"] == [f"curation-operator-{name}"]
+        assert rules[f"Role/curation-operator-{name}"]["verbs"] == ["get", "patch"]
+
+
+def test_guest_pods_add_no_right_but_to_jobs_and_pods_of_their_namespace_and_to_review_tokens() -> None:
+    roles = {name: role for name, role in _roles().items() if name.endswith(("-guests", "-door"))}
+    granted = {
+        (name, role["metadata"].get("namespace"), resource, verb)
+        for name, role in roles.items()
+        for rule in role["rules"]
+        for resource in rule["resources"]
+        for verb in rule["verbs"]
+    }
+    jobs, pods = ("get", "list", "watch", "create", "delete"), ("get", "list", "watch")
+    guests = "Role/curation-operator-guests", "curation-guests"
+    door = "Role/curation-operator-door", "curation-system"
+    assert granted == {
+        *((*guests, "jobs", verb) for verb in jobs),
+        *((*guests, "pods", verb) for verb in pods),
+        *((*door, "secrets", verb) for verb in ("get", "patch")),
+        (*door, "pods", "get"),
+        ("ClusterRole/curation-operator-guests", None, "tokenreviews", "create"),
+    }
 
 
 def test_only_viewing_and_jobs_aggregate_into_the_roles_of_kubernetes() -> None:
