@@ -5,6 +5,7 @@ from dataclasses import dataclass
 _LIFECYCLE = "tests/unit/lifecycle/test_guards.py::test_"
 _GUARDS = "tests/integration/operator/test_guards.py::test_"
 _COMPLETION = "tests/integration/operator/test_completion.py::test_"
+_PODS = "tests/unit/pods/test_"
 _FACES = "tests/integration/faces/test_"
 
 
@@ -175,5 +176,38 @@ GUARDS = (
             "tests/integration/pods/test_ends_of_pods.py::"
             "test_a_second_pod_of_the_same_job_is_turned_away_and_the_first_goes_on",
         ),
+    ),
+    Guard(
+        "call of another worker",
+        (("pods/pod_run.py", "        self._last_call = calls\n", "        self._last_call = 0\n"),),
+        (
+            f"{_PODS}guests.py::test_a_resumed_guest_is_not_started_again_and_its_call_is_answered_that_nobody_knows",
+            f"{_PODS}resumption.py::"
+            "test_a_call_that_was_on_the_wire_when_its_operator_died_is_answered_unavailable_and_made_once",
+        ),
+    ),
+    Guard(
+        "calls of another worker in the report",
+        (("execution/calls.py", "            left=self.earlier + self.left,\n", "            left=self.left,\n"),),
+        (f"{_PODS}resumption.py::test_the_calls_after_a_change_of_operators_go_on_where_those_before_have_ended",),
+    ),
+    Guard(
+        "calls of a run that was never heard",
+        (("execution/guest_execution.py", "            if self._calls_unknown:\n", "            if False:\n"),),
+        (
+            f"{_PODS}executions.py::"
+            "test_a_resumed_run_that_is_stopped_before_its_pod_was_heard_has_calls_that_are_unknown",
+        ),
+    ),
+    Guard(
+        "one operator for a pod",
+        (
+            (
+                "pods/guests.py",
+                "here.connection - self._connection > self._joins, 0\n",
+                "False, 0\n",
+            ),
+        ),
+        (f"{_PODS}guests.py::test_a_pod_that_another_operator_has_heard_meanwhile_is_lost",),
     ),
 )

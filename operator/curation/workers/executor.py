@@ -400,8 +400,7 @@ class WorkersExecutor(Ledger[Execution]):
         """Whether it is resumed though its worker has died: it is in a pod, and not what all its workers die of."""
         if self._pods is None or not execution.request.in_pod:
             return False
-        ends = execution.dead or execution.pod_gone is not None or execution.deaths >= MOST_DEATHS
-        return self._closed or not ends
+        return not (execution.dead or execution.pod_gone is not None or execution.deaths >= MOST_DEATHS)
 
     def _resume(self, execution: Execution) -> None:
         for call in execution.lost_calls(self._loop.time()):
