@@ -11,6 +11,8 @@ from tests.e2e.kubectl import Document, get, items, kubectl, until
 SYSTEM = "curation-system"
 DEPLOYMENT = "deployment/curation-operator"
 OVERLAY = ROOT / "manifests" / "overlays" / "default"
+GUEST_PODS = ROOT / "manifests" / "components" / "guest-pods"
+GUESTS = "curation-guests"
 OURS = "curation.dev/e2e"
 """A label of all that these tests install: what has it may be taken away by the next run, if this one is killed."""
 
@@ -36,6 +38,8 @@ def install(folder: Path, image: str, allow: str) -> None:
         "kind": "Kustomization",
         # Kustomize takes no absolute paths.
         "resources": [os.path.relpath(OVERLAY, folder.resolve())],
+        # Guests find the door by its name.
+        "components": [os.path.relpath(GUEST_PODS, folder.resolve())] if has_dns() else [],
         "images": [{"name": "curation-operator", **_image(image)}],
         "labels": [{"pairs": {OURS: "true"}}],
         "patches": [{"target": {"kind": "Deployment", "name": "curation-operator"}, "patch": json.dumps([argument])}],
@@ -73,12 +77,17 @@ def until_policies_are_accepted() -> None:
     until(accepted, "the webhook answers", logs)
 
 
-def uninstall() -> None:
-    """What docs/install.md says under Uninstall, while the operator runs."""
+def has_dns() -> bool:
+    """Whether names are resolved in pods: a node kit may have no DNS."""
+    return bool(items("endpointslices", "-n", "kube-system", "-l", "k8s-app=kube-dns"))
+
+
+def uninstall(folder: Path) -> None:
+    """What docs/install.md says under Uninstall, while the operator runs; `folder` has the overlay."""
     kubectl("delete", "curationjobs", "--all", "--all-namespaces")
     kubectl("delete", "curationmodules,curationpolicies,curationapprovals", "--all", "--all-namespaces")
     kubectl("delete", "clustercurationpolicies", "--all")
-    kubectl("delete", "-k", str(OVERLAY))
+    kubectl("delete", "-k", str(folder))
 
 
 def pods() -> list[Document]:
