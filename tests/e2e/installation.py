@@ -2,10 +2,12 @@
 
 import json
 import os
+from functools import cache
 from pathlib import Path
 
 from hack.e2e.target import ROOT
 from testing.controlplane.errors import KubectlError
+from tests.e2e import service
 from tests.e2e.kubectl import Document, get, items, kubectl, until
 
 SYSTEM = "curation-system"
@@ -77,9 +79,15 @@ def until_policies_are_accepted() -> None:
     until(accepted, "the webhook answers", logs)
 
 
+@cache
 def has_dns() -> bool:
-    """Whether names are resolved in pods: a node kit may have no DNS."""
-    return bool(items("endpointslices", "-n", "kube-system", "-l", "k8s-app=kube-dns"))
+    """Whether names are resolved in pods, as that of the session service finds out: a node kit may have no DNS."""
+    code = "import socket; socket.getaddrinfo('kubernetes.default.svc', 443)"
+    try:
+        kubectl("exec", "sessions", "-n", service.NAMESPACE, "--", "python", "-c", code)
+    except KubectlError:
+        return False
+    return True
 
 
 def uninstall(folder: Path) -> None:
