@@ -16,6 +16,8 @@ from typing import Final, cast
 
 import h11
 
+from curation.isolation.rates import Rates
+
 CONNECTIONS: Final = 192
 """Open at once. One more takes the place of the oldest of the address that has most."""
 CONNECTIONS_OF_ONE: Final = 48
@@ -33,27 +35,9 @@ HANDSHAKE_SECONDS: Final = 5.0
 REQUEST_SECONDS: Final = 10.0
 """From the first byte of a request to the end of its answer."""
 IDLE_SECONDS: Final = 90.0
-_RATES_KEPT: Final = 1024
 
 Answer = Callable[[bytes, str], Awaitable[tuple[HTTPStatus, bytes]]]
 """Given a body and the address that sent it."""
-
-
-class _Rates:
-    """A token bucket for each address, of those that came last."""
-
-    def __init__(self) -> None:
-        self._of: OrderedDict[str, tuple[float, float]] = OrderedDict()
-        """What is left of the burst, and when that was so."""
-
-    def may(self, address: str, a_second: float, now: float) -> bool:
-        """Whether this address may once more."""
-        left, at = self._of.pop(address, (a_second, now))
-        left = min(a_second, left + max(0.0, now - at) * a_second)
-        if len(self._of) >= _RATES_KEPT:
-            self._of.popitem(last=False)
-        self._of[address] = (max(0.0, left - 1), now) if left >= 1 else (left, now)
-        return left >= 1
 
 
 class Connections:
@@ -66,7 +50,7 @@ class Connections:
         self._answer = answer
         self._of: dict[str, OrderedDict[asyncio.Task[None], None]] = {}
         """The open ones of each address, oldest first."""
-        self._connecting, self._asking = _Rates(), _Rates()
+        self._connecting, self._asking = Rates(), Rates()
         self.bodies = 0
         """Bytes of all requests that are being read or answered."""
 

@@ -15,6 +15,7 @@ from curation.isolation.blocking import close_all
 from curation.isolation.certificates import show
 from curation.isolation.channel import Channel, QueueFull
 from curation.isolation.frames import Frame, FrameRefused
+from curation.isolation.rates import Rates
 from curation.pods.connection import READ_BYTES, FrameReader, encoded, notice_absence
 from curation.pods.frames import (
     ANSWERS_OF_DOOR,
@@ -38,6 +39,8 @@ STRANGERS: Final = 256
 """Connections at a time that were not let in yet."""
 STRANGERS_OF_ONE: Final = 16
 """Of one address; one more is closed."""
+CONNECTIONS_A_SECOND: Final = 50.0
+"""New ones of one address, after a burst of as many: a handshake takes a millisecond of the processor."""
 GUESTS: Final = 1024
 """Connections at a time that were let in."""
 HANDSHAKE_SECONDS: Final = 5.0
@@ -75,6 +78,7 @@ class _Door:
         """Who has knocked and has no answer, by the number of the connection."""
         self._strangers: Counter[str] = Counter()
         """How many of each address were not let in yet."""
+        self._rates = Rates()
         self._guests = 0
         self._serving: set[asyncio.Task[None]] = set()
 
@@ -138,6 +142,9 @@ class _Door:
                 await asyncio.sleep(BUSY_SECONDS)
                 continue
             address = str(peer[0])
+            if not self._rates.may(address, CONNECTIONS_A_SECOND, loop.time()):
+                accepted.close()
+                continue
             if self._strangers[address] >= STRANGERS_OF_ONE or self._strangers.total() >= STRANGERS:
                 accepted.close()
                 continue

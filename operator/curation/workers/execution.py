@@ -105,6 +105,7 @@ class Execution:
         """Its worker has died, and its pod goes on: another worker is to go on with it."""
         self.request = replace(self.request, resumed=True)
         self.deaths += 1
+        self.joined = False
         self.cell = self.slot = None
 
     def finish(self, result: Result) -> None:

@@ -4,13 +4,11 @@ import asyncio
 import contextlib
 import logging
 import os
-import socket
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Final
 
 from curation.authz.register import PolicyRegister
-from curation.execution.ledger import Ledger
 from curation.execution.origin_credentials import OriginCredential
 from curation.execution.seam import (
     Accepted,
@@ -18,19 +16,17 @@ from curation.execution.seam import (
     Ended,
     ExecutionObserver,
     ExecutionRequest,
-    Held,
     Lost,
     Sink,
     Supplies,
     Unsupplied,
     Waiting,
-    process_liveness,
 )
 from curation.execution.unprepared import unprepared
 from curation.guests.targets import TEMPLATE as GUEST_TEMPLATE
 from curation.isolation.nursery import Nursery
 from curation.isolation.spawn import ChildEnd
-from curation.lifecycle.outcome import Failed, FailureClass, Liveness, Report, Trigger
+from curation.lifecycle.outcome import Failed, FailureClass, Report, Trigger
 from curation.pods.seam import GuestPods
 from curation.wasm.module_errors import ModuleLoadError, ModuleUnreadable
 from curation.wasm.store import LoadedModule, ModuleStore
@@ -40,6 +36,7 @@ from curation.workers.cell import Cell, Settings, readable, sealed
 from curation.workers.execution import Execution
 from curation.workers.learning import learn
 from curation.workers.need import Need
+from curation.workers.pod_ledger import PodLedger
 from curation.workers.targets import TEMPLATE
 
 log = logging.getLogger(__name__)
@@ -51,13 +48,11 @@ _START_AGAIN_SECONDS: Final = 0.5
 """After a start that failed: the container of the workers may be back in this moment, and all wait for it."""
 _FIRST_DELAY: Final = 0.5
 _LAST_DELAY: Final = 60.0
-MOST_DEATHS: Final = 3
-"""A run in a pod whose workers have died so often is lost with the next one."""
 _END_SECONDS: Final = 0.25
 """For a worker to say how its executions have ended, after the time that they had to end."""
 
 
-class WorkersExecutor(Ledger[Execution]):
+class WorkersExecutor(PodLedger):
     """For one event loop, in a thread that lives as long as the workers."""
 
     def __init__(
@@ -83,7 +78,7 @@ class WorkersExecutor(Ledger[Execution]):
 
         `on_decision` hears how many seconds each decision of a gate took; `clock_offset` is `ServerClock.offset`.
         """
-        super().__init__(observer)
+        super().__init__(observer, pods)
         self._store = store
         self._book = book
         self._supplies = supplies
@@ -98,7 +93,6 @@ class WorkersExecutor(Ledger[Execution]):
         self._file = readable if self._nursery.apart else sealed
         self._account = account or MemoryAccount()
         self._account.end_idle = self._end_idle
-        self._pods = pods
         self._learning: asyncio.Task[None] | None = None
         self._cells: dict[str, Cell] = {}
         self._ending: set[asyncio.Task[None]] = set()
@@ -124,60 +118,6 @@ class WorkersExecutor(Ledger[Execution]):
         return {namespace: cell.guest_host_pid for namespace, cell in self._cells.items()}
 
     # -- seam.Executor -----------------------------------------------------------------------------------------------
-
-    def attach(self, request: ExecutionRequest, sink: Sink) -> None:
-        """See `seam.Executor`."""
-        pods = self._pods if request.in_pod and request.execution not in self._executions else None
-        if pods is not None and pods.liveness(request.execution) is not Liveness.GONE:
-            request = replace(request, resumed=True)
-            self._begin(request, sink, self._stopped.pop(request.execution, None))
-        else:
-            super().attach(request, sink)
-
-    def settled(self, execution: str) -> None:
-        """See `seam.Executor`."""
-        known = self._executions.get(execution)
-        super().settled(execution)
-        if self._pods is not None and (known is None or (known.request.in_pod and known.end is not None)):
-            self._pods.ended(execution)
-
-    def liveness(self, held: Held) -> Liveness:
-        """See `seam.Executor`. What is in a pod goes on without the process that has claimed it."""
-        if self._pods is not None and held.in_pod and held.execution not in self._executions:
-            lives = self._pods.liveness(held.execution)
-            return process_liveness(held, Liveness.UNKNOWN) if lives is Liveness.GONE else lives
-        return super().liveness(held)
-
-    def join(self, execution: str, sock: socket.socket) -> bool:
-        """The pod of this execution is at the other end of the socket, of which the caller closes this copy.
-
-        False while no worker awaits it.
-        """
-        known = self._executions.get(execution)
-        if known is None or not known.request.in_pod or known.end is not None or known.cell is None:
-            return False
-        known.joined = known.cell.join(known, sock)
-        return known.joined
-
-    def lose(self, execution: str, cause: str, *, over_limit: bool = False) -> None:
-        """The pod of this execution is gone, and will not come again. Of one that has none it changes nothing."""
-        known = self._executions.get(execution)
-        if known is None or known.end is not None or not known.request.in_pod:
-            return
-        known.pod_gone = cause, over_limit
-        if known.cell is not None and not known.cell.gone:
-            known.cell.lose(known, cause, over_limit=over_limit)
-        else:
-            if known.preparing is not None:
-                known.preparing.cancel()
-            known.lost(cause, over_limit=over_limit)
-
-    def waits(self, execution: str, reason: str) -> None:
-        """Why the pod of this execution has not come yet."""
-        known = self._executions.get(execution)
-        if known is not None and known.request.in_pod and known.end is None and not known.joined:
-            known.pod_waits = reason
-            known.say(Waiting(reason))
 
     def _begin(self, request: ExecutionRequest, sink: Sink, why: str | None) -> None:
         execution = self._executions[request.execution] = Execution(request, sink, self._on_end, self._loop.time())
@@ -396,12 +336,6 @@ class WorkersExecutor(Ledger[Execution]):
             if execution.end is None and not self._closed:
                 self._resume(execution)
 
-    def _goes_on(self, execution: Execution) -> bool:
-        """Whether it is resumed though its worker has died: it is in a pod, and not what all its workers die of."""
-        if self._pods is None or not execution.request.in_pod:
-            return False
-        return not (execution.dead or execution.pod_gone is not None or execution.deaths >= MOST_DEATHS)
-
     def _resume(self, execution: Execution) -> None:
         for call in execution.lost_calls(self._loop.time()):
             self._on_call(execution, call, ())
@@ -435,17 +369,6 @@ class WorkersExecutor(Ledger[Execution]):
         task = self._loop.create_task(cell.close(), name=f"end the worker of {cell.namespace}")
         self._ending.add(task)
         task.add_done_callback(self._ending.discard)
-
-    def _going(self, *, in_pods: bool = False) -> list[Execution]:
-        """Those that end with this process; also those that go on in pods, if that is asked for."""
-        return [each for each in self._executions.values() if each.end is None and (in_pods or not each.request.in_pod)]
-
-    async def _until_parted(self, seconds: float) -> None:
-        """Until the workers have parted from the pods that go on."""
-        cells = {each.cell for each in self._going(in_pods=True) if each.request.in_pod and each.cell is not None}
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
-                await asyncio.gather(*(cell.parted.wait() for cell in cells))
 
     async def _until_ended(self, seconds: float) -> None:
         with contextlib.suppress(TimeoutError):
