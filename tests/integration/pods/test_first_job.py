@@ -49,3 +49,20 @@ async def test_nothing_of_a_tenant_s_data_stands_in_the_job_or_its_pod_but_the_r
     rule.release()
     await world.until_phase("Running")
     await pods.until_no_jobs()
+
+
+async def test_a_job_that_asks_for_a_pod_is_stalled_with_the_remedy_until_the_operator_has_them(pods: Pods) -> None:
+    world = pods.world
+    await world.prepare()
+    without = world.operator(lease=True)
+    await without.start()
+    await pods.create_job()
+    await world.until_phase("Queued", reason="ExecutorUnavailable")
+    assert "--guest-pods" in world.status()["message"]
+    assert {each["type"] for each in world.status()["conditions"] if each["status"] == "True"} == {"Stalled"}
+    await without.stop()
+    operator = await pods.start_operator()
+    await world.until_phase("Running")
+    await operator.until_metric(1, "curation_door_knocks_total", verdict="admitted")
+    await world.settled()
+    await pods.until_no_jobs()

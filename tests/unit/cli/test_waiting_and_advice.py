@@ -135,6 +135,16 @@ Q, A = Phase.QUEUED, Phase.AWAITING_APPROVAL
         (known(Q, Reason.SUSPENDED), "spec.suspend to become false", "resume build"),
         (known(Q, Reason.APPROVED), "its next attempt", "watch build"),
         (known(Phase.SUBMITTED, Reason.SUBMITTED), "the module's run to end; deadline in 14m", "watch build"),
+        (
+            known(Q, Reason.EXECUTOR_UNAVAILABLE, spec={"executor": {"type": "Job"}}),
+            "an operator with guest pods",
+            """kubectl patch curationjob build -n demo --type=merge -p '{"spec":{"executor":null}}'""",
+        ),
+        (
+            known(Phase.SUBMITTED, Reason.SUBMITTED, spec={"executor": {"type": "Job"}}),
+            "the pod of its run (see the message)",
+            "watch build",
+        ),
         (known(A, Reason.DENIED, decision="Pending"), "(Pending for 3h, 10 jobs waiting)", "approve m-"),
         (known(A, Reason.DENIED, decision=""), "(it is gone, or you may not see it)", "approve m-"),
         (known(A, Reason.DENIED, decision="Denied"), "which is Denied by ada", "watch build"),
@@ -302,6 +312,14 @@ def test_a_module_that_does_not_exist_is_named_with_those_that_do_and_once() -> 
 def test_a_deleted_job_says_until_when_its_sessions_are_cancelled() -> None:
     deleted = known(Phase.RUNNING, metadata={"deletionTimestamp": NOW - timedelta(minutes=3)})
     assert "gives that up in 7m (2030-01-01 12:07:00Z)" in waits_for(deleted)[0]
+
+
+def test_the_pod_of_a_run_is_named_and_waited_for_no_more() -> None:
+    pod = {"name": "u-g1-a1-x", "uid": "p", "jobUID": "j", "node": "node-1"}
+    there = known(Phase.SUBMITTED, spec={"executor": {"type": "Job"}}, run={**RUN, "pod": pod})
+    (run,) = [part.lines for part in explain(there) if part.key == "run"]
+    assert "in pod u-g1-a1-x, on node node-1" in run
+    assert not any("the pod of its run" in line for line in waits_for(there))
 
 
 def test_what_a_job_is_given_from_a_config_map_is_said_before_and_after_it_is_frozen() -> None:
