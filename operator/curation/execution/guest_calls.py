@@ -28,15 +28,17 @@ class Aside:
 
     def __init__(self) -> None:
         self._thread = ThreadPoolExecutor(1, "wasm-aside")
+        self._closed = False
 
     async def do(self, size: int, what: Callable[[], T]) -> T:
         """What it gives; in the thread if it deals with so many bytes."""
-        if size <= LONG_BYTES:
+        if size <= LONG_BYTES or self._closed:
             return what()
         return await asyncio.get_running_loop().run_in_executor(self._thread, what)
 
     def close(self) -> None:
-        """Wait for what is under way."""
+        """Wait for what is under way. A guest in a pod may still be answered after that, without the thread."""
+        self._closed = True
         self._thread.shutdown()
 
 

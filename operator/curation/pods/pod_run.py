@@ -77,6 +77,8 @@ class PodRun:
         if not here.started:
             if self._confirmed or self._last_call:
                 self._guests.lose("its pod has begun anew")
+            elif self._stop is not None:  # that it was to be started was lost on the way
+                self._finish(GuestReport(Stopped(StopCause.KILLED)))
             else:
                 self._beginning = self._loop.create_task(self._begin(), name="start a guest in its pod")
             return

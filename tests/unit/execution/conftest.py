@@ -88,7 +88,7 @@ class Peer:
             case "/hang-up":
                 assert request.transport is not None
                 request.transport.close()
-        return web.json_response({"id": "s-1"})
+        return web.json_response({"id": "s-1", "more": "x" * int(request.query.get("size", 0))})
 
 
 class Names(AbstractResolver):

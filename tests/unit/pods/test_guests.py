@@ -1,14 +1,19 @@
 """What a worker makes of what a pod says, which may be in anybody's hands: it fits, or the connection ends."""
 
 import asyncio
+import json
 import os
 import socket
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
 
+from curation.execution.guest_calls import LONG_BYTES
+from curation.execution.in_process import InProcessExecutor
+from curation.execution.seam import Ended as ExecutionEnded
+from curation.execution.seam import Word
 from curation.guests.frames import Ended, How, Run, Stop
 from curation.guests.seam import GuestLost, GuestReport, GuestRun, Refusal, Running
 from curation.isolation.frames import Decoder, Frame
@@ -31,6 +36,8 @@ from curation.pods.guests import PodGuests
 from curation.wasm.guest_end import Returned, StopCause, Stopped
 from curation.wasm.limits import Limits
 from curation.wasm.module_errors import ModuleUnreadable
+from tests.guests.wat import Script
+from tests.unit.execution.conftest import Rig as ExecutionRig
 from tests.unit.execution.conftest import until
 
 GENEROUS = 120
@@ -450,6 +457,17 @@ async def test_one_that_is_stopped_before_its_guest_was_started_ends_at_once(rig
     assert isinstance(await pod.heard(), Acknowledged)
 
 
+async def test_one_that_is_stopped_before_its_pod_has_heard_of_it_is_never_started(rig: Rig) -> None:
+    running, pod = await rig.running()
+    pod.close()
+    running.stop("answer")
+    again = rig.join()
+    again.say(Here(started=False, connection=2))
+    assert (await ended(running)).end == Stopped(StopCause.KILLED)
+    rig.guests.acknowledge()
+    assert isinstance(await again.heard(), Acknowledged), "and no module, nor a Run"
+
+
 async def test_one_that_is_stopped_and_does_not_end_is_lost(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pod_run, "STOP_SECONDS", 0.05)
     running, _ = await rig.running()
@@ -505,6 +523,36 @@ async def test_who_parts_from_a_pod_answers_its_call_and_waits_until_it_has_gone
         await parting
     assert await rig.join().heard() is None, "it comes to whoever leads next"
     assert not running.ended.done()
+
+
+async def test_a_worker_that_drains_still_gives_a_pod_the_long_answer_to_the_call_that_is_on_the_wire(
+    rig: Rig, in_process: ExecutionRig
+) -> None:
+    rig.guests = PodGuests(LIMITS, resumed=False, artifact=lambda _: rig._open(DIGEST))
+    wide, script = in_process.executor, Script().ok({})
+    executor = InProcessExecutor(
+        wide.store, wide.gate, wide.sender, in_process.stock, guests_of=lambda request: rig.guests
+    )
+    heard: list[Word] = []
+    executor.start(replace(in_process.request(script), in_pod=True), lambda _, word: heard.append(word))
+    pod = rig.join()
+    pod.say(Here(started=False))
+    while not isinstance(await pod.heard(), Run):
+        pass
+    document = {"method": "POST", "url": in_process.peer.url(f"/hold?size={2 * LONG_BYTES}"), "headers": {}}
+    pod.say(Call(number=1, payload=json.dumps(document).encode()))
+    await in_process.peer.reached("/hold")
+    parting = asyncio.create_task(rig.guests.left())
+    assert isinstance(await pod.heard(), Leaving)
+    await executor.drain(0)
+    in_process.peer.go_on.set()
+    answer = await pod.heard()
+    assert isinstance(answer, Answer)
+    assert answer.ok
+    assert len(answer.payload) > LONG_BYTES
+    pod.close()
+    await parting
+    assert not [word for word in heard if isinstance(word, ExecutionEnded)]
 
 
 async def test_a_failure_to_answer_ends_the_run_with_it_and_its_guest_is_interrupted(
