@@ -46,8 +46,8 @@ GUESTS: Final = 1024
 HANDSHAKE_SECONDS: Final = 5.0
 KNOCK_SECONDS: Final = 5.0
 """From the end of the handshake until it was said who comes."""
-JUDGED_SECONDS: Final = 60.0
-"""For the operator to say whether it may in."""
+JUDGED_SECONDS: Final = 20.0
+"""For the operator to say whether it may in, which it tries for 15 s. One that is frozen keeps no pod from others."""
 LAST_SECONDS: Final = 5.0
 """For what was said last to leave, once one end has closed."""
 BUSY_SECONDS: Final = 0.05

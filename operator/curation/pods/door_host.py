@@ -70,8 +70,8 @@ class Door:
         self._judging: set[asyncio.Task[None]] = set()
         self._waiting: set[int] = set()
         """The connections that wait for an answer."""
-        self._executions: set[str] = set()
-        """That are being judged."""
+        self._judged: set[tuple[str, bytes]] = set()
+        """Executions that are being judged, with the token: a stranger's keeps nobody else from being judged."""
         self._at_once = asyncio.Semaphore(JUDGED_AT_ONCE)
 
     @property
@@ -143,20 +143,20 @@ class Door:
                 self._waiting.discard(number)
 
     def _knocked(self, frame: Knocked) -> None:
-        child, number = self._child, frame.connection
+        child, number, judged = self._child, frame.connection, (frame.execution, frame.payload)
         if child is None:
             return
-        if len(self._executions) >= WAITING:
+        if len(self._judged) >= WAITING:
             _refuse(child, number, Turned("too many knock just now", final=False))
-        elif frame.execution in self._executions:
+        elif judged in self._judged:
             _refuse(child, number, Turned("it is being judged already", final=False))
         else:
-            self._executions.add(frame.execution)
+            self._judged.add(judged)
             task = asyncio.create_task(self._judge(child, frame), name="judge a knock")
             self._waiting.add(number)
             self._judging.add(task)
             task.add_done_callback(self._judging.discard)
-            task.add_done_callback(lambda _: self._executions.discard(frame.execution))
+            task.add_done_callback(lambda _: self._judged.discard(judged))
 
     async def _judge(self, child: Child, frame: Knocked) -> None:
         number = frame.connection

@@ -249,9 +249,21 @@ async def test_who_leaves_before_the_answer_is_not_joined_and_may_come_again(rig
     assert isinstance(answer, Refused), "it is being judged"
     assert not answer.final
     rig.keeper.go_on.set()
-    await until(lambda: not rig.door._executions)
+    await until(lambda: not rig.door._judged)
     assert rig.joined == {}
     assert isinstance(await (await rig.knock()).heard(), Welcome)
+
+
+async def test_a_stranger_who_knocks_for_an_execution_does_not_keep_its_pod_from_being_judged(rig: Rig) -> None:
+    rig.keeper.go_on.clear()
+    strangers = [await rig.knock(b"bad-%d" % number) for number in range(3)]
+    await until(lambda: len(rig.keeper.asked) == len(strangers))
+    pod = await rig.knock()
+    await until(lambda: rig.keeper.asked[-1].token == "good")
+    rig.keeper.go_on.set()
+    assert isinstance(await pod.heard(), Welcome)
+    for each in strangers:
+        assert isinstance(await each.heard(), Refused)
 
 
 async def test_who_says_nothing_is_closed_in_seconds(rig: Rig) -> None:
@@ -272,7 +284,7 @@ async def test_one_address_has_so_many_connections_that_were_not_let_in_and_pods
         assert isinstance(await pod.heard(), Welcome)
     rig.keeper.go_on.clear()
     waiting = [await rig.knock(execution=f"waits-{number}") for number in range(door_process.STRANGERS_OF_ONE)]
-    await until(lambda: len(rig.door._executions) == len(waiting))
+    await until(lambda: len(rig.door._judged) == len(waiting))
     with pytest.raises((ConnectionError, ssl.SSLError)):
         await rig.connect()
     rig.keeper.go_on.set()
@@ -285,7 +297,7 @@ async def test_so_many_are_judged_at_once_and_the_others_wait(rig: Rig, monkeypa
     rig.door._at_once = asyncio.Semaphore(2)
     rig.keeper.go_on.clear()
     waiting = [await rig.knock(execution=f"run-{number}") for number in range(3)]
-    await until(lambda: len(rig.door._executions) == 3)
+    await until(lambda: len(rig.door._judged) == 3)
     answer = await (await rig.knock(execution="one more")).heard()
     assert isinstance(answer, Refused)
     assert not answer.final
