@@ -42,6 +42,8 @@ class Maker:
     jobs: dict[str, SeenJob] = field(default_factory=dict)
     pods: dict[str, SeenPod] = field(default_factory=dict)
     wait: asyncio.Event | None = None
+    version: int = 0
+    """Of what is made."""
 
     async def make(self, request: ExecutionRequest, placed: GuestJob, artifact_bytes: int) -> SeenJob | str:
         if self.wait is not None:
@@ -49,7 +51,7 @@ class Maker:
         if self.problems:
             return self.problems.pop(0)
         self.made.append(request.run.id)
-        job = SeenJob(job_name(request.run.id), f"job-{len(self.made)}", request.execution)
+        job = SeenJob(job_name(request.run.id), f"job-{len(self.made)}", request.execution, version=self.version)
         self.jobs[job.name] = job
         return job
 
@@ -68,6 +70,7 @@ class Stage:
     keeper: PodKeeper
     watch: GuestWatch
     maker: Maker
+    jobs: Cache
     lost: list[tuple[str, bool]] = field(default_factory=list)
     waits: list[str] = field(default_factory=list)
     woken: int = 0
@@ -83,7 +86,7 @@ async def stage(status: dict[str, Any] | None = None) -> AsyncIterator[Stage]:
     jobs.put(document(status=status or run_status("Submitted"), spec={"executor": {"type": "Job"}}))
     watch, maker = GuestWatch(None, "guests", "op"), Maker()  # type: ignore[arg-type]
     keeper = PodKeeper(jobs, watch, maker, lambda: None)  # type: ignore[arg-type]
-    found = Stage(keeper, watch, maker)
+    found = Stage(keeper, watch, maker, jobs)
     keeper.lose = lambda _, cause, pod: found.lost.append((cause, pod is not None and pod.over_memory))
     keeper.tell_wait = lambda _, why: found.waits.append(why)
     yield found
@@ -95,8 +98,9 @@ async def turn() -> None:
         await asyncio.sleep(0)
 
 
-def job(uid: str = "job-1", *, run: str = RUN, **status: Any) -> Any:
+def job(uid: str = "job-1", *, run: str = RUN, version: int = 1, **status: Any) -> Any:
     metadata: dict[str, Any] = {"name": job_name(run), "uid": uid, "annotations": {"curation.dev/run-id": run}}
+    metadata["resourceVersion"] = str(version)
     if status.pop("deleted", False):
         metadata["deletionTimestamp"] = "2030-01-01T00:00:00Z"
     return {"metadata": metadata, "spec": {"suspend": status.pop("suspend", False)}, "status": status}
@@ -282,3 +286,38 @@ async def test_jobs_of_runs_that_are_not_current_are_removed_and_no_other() -> N
         others = ("uid-job.g1.a0", "uid-gone.g1.a1")
         it.synced(*(job(f"of {run}", run=run) for run in (current, *others)))
         assert {each.uid for each in it.keeper.unneeded()} == {f"of {run}" for run in others}
+
+
+@in_virtual_time
+async def test_an_event_of_the_job_before_that_comes_after_the_new_one_was_made_loses_nothing() -> None:
+    async with stage() as it:
+        it.maker.version = 7
+        it.synced(job("of another image", version=3))
+        it.keeper.start(REQUEST)
+        await turn()
+        assert it.keeper.awaited(EXECUTION) == (REQUEST, "job-1")
+        it.watch._changed(BATCH_JOBS, job("of another image", version=5), gone=False)
+        it.watch._changed(BATCH_JOBS, job("of another image", version=6), gone=True)
+        it.synced(job("of another image", version=5))
+        await turn()
+        assert it.lost == []
+        it.watch._changed(BATCH_JOBS, job(version=7), gone=False)
+        it.watch._changed(BATCH_JOBS, job(version=8, deleted=True), gone=False)
+        await turn()
+        assert "being deleted" in it.lost[0][0]
+
+
+@in_virtual_time
+async def test_a_job_whose_run_is_shown_a_moment_later_is_not_removed() -> None:
+    """This process has just begun to lead: it has read the Jobs, and is behind with what claimed their runs."""
+    async with stage(run_status("Queued")) as it:
+        it.watch.KINDS = ()  # type: ignore[misc, assignment]
+        it.synced(job(), job("old", run="uid-gone.g1.a1"))
+        it.keeper.begin()
+        await asyncio.sleep(1)
+        assert it.maker.removed == []
+        claimed = document(status=run_status("Submitted"), spec={"executor": {"type": "Job"}})
+        claimed["metadata"]["resourceVersion"] = "1000"
+        it.jobs.put(claimed)
+        await asyncio.sleep(120)
+        assert set(it.maker.removed) == {"old"}

@@ -287,12 +287,20 @@ class PodKeeper:
             task.add_done_callback(lambda _: self._removing.discard(job.uid))
 
     async def _sweep(self) -> None:
-        """Remove the Jobs that no current run needs: of runs that ended while no process led."""
+        """Remove the Jobs that no current run needs: of runs that ended while no process led.
+
+        Trap: the Jobs were read anew when this process began to lead, what is known of their runs was not: a run may be
+        shown a moment later. So only what was not needed the last time either goes.
+        """
+        before = set[str]()
         while True:
             if self._watch.synced:
-                for job in self.unneeded():
-                    log.info("the Job %s is of no current run, and is removed", job.name)
-                    self._remove(job)
+                found = self.unneeded()
+                for job in found:
+                    if job.uid in before:
+                        log.info("the Job %s is of no current run, and is removed", job.name)
+                        self._remove(job)
+                before = {job.uid for job in found}
             await self._pause(SWEEP_SECONDS if self._watch.synced else _UNSYNCED_SECONDS)
 
     async def _look_for_pods(self) -> None:

@@ -31,6 +31,8 @@ class SeenJob:
     """The type of the condition that says so; empty while it goes on."""
     why: str = ""
     """Its own reason for having failed."""
+    version: int = 0
+    """Its resourceVersion."""
 
     @property
     def can_speak(self) -> bool:
@@ -85,6 +87,7 @@ def job_of_document(document: Any) -> SeenJob | None:
         deleted="deletionTimestamp" in meta,
         ended=ended,
         why=why,
+        version=int(version) if (version := _text(meta, "resourceVersion")).isdecimal() else 0,
     )
 
 

@@ -65,6 +65,11 @@ class GuestWatch:
         if known is None or known.uid != job.uid:
             self.jobs[job.name] = job
 
+    def _is_newer(self, job: SeenJob) -> bool:
+        """Trap: of a Job that was removed and made anew the watch may show the one before after the answer to that."""
+        known = self.jobs.get(job.name)
+        return known is None or known.uid == job.uid or known.version <= job.version
+
     def job_with(self, uid: str) -> SeenJob | None:
         """The Job with this uid."""
         return next((job for job in self.jobs.values() if job.uid == uid), None)
@@ -76,7 +81,8 @@ class GuestWatch:
     def _listed(self, kind: ResourceKind, objects: list[Any]) -> None:
         jobs, pods = self.jobs, self.pods
         if kind is BATCH_JOBS:
-            self.jobs = {job.name: job for job in map(job_of_document, objects) if job is not None}
+            listed = [job for job in map(job_of_document, objects) if job is not None]
+            self.jobs = {job.name: job if self._is_newer(job) else jobs[job.name] for job in listed}
         else:
             self.pods = {pod.uid: pod for pod in map(pod_of_document, objects)}
         self._read.add(kind)
@@ -90,7 +96,8 @@ class GuestWatch:
             if job is None:
                 return
             if not gone:
-                self.jobs[job.name] = job
+                if self._is_newer(job):
+                    self.jobs[job.name] = job
             elif (known := self.jobs.get(job.name)) is not None and known.uid == job.uid:
                 del self.jobs[job.name]
             self.on_job(job)
