@@ -1,5 +1,7 @@
 """A leader that ends while runs are in pods: the next one goes on with them."""
 
+import asyncio
+
 from tests.guests.wat import Script
 from tests.harness import manifests
 from tests.harness.slow_runs import Point, hold, until_held
@@ -87,4 +89,26 @@ async def test_a_job_of_a_run_that_is_over_is_removed_by_the_next_leader(pods: P
     rule.release()
     await world.until_phase("Running")
     await world.settled()
+    await pods.until_no_jobs()
+
+
+async def test_a_job_that_was_made_and_whose_pod_has_not_come_is_taken_by_the_next_leader_as_it_is(pods: Pods) -> None:
+    world = pods.world
+    await world.prepare()
+    leader = await pods.start_operator()
+    pods.kubelet.starts.clear()
+    await pods.create_job()
+    await world.until_phase("Submitted")
+    async with asyncio.timeout(30):
+        while not await pods.kubelet.pods():  # noqa: ASYNC110 - the API server is asked
+            await asyncio.sleep(0.05)
+    (job,) = await pods.jobs()
+    await leader.kill()
+    again = await pods.start_operator()
+    await world.until(lambda: bool(again.logged("goes on")), "it listens to the run")
+    pods.kubelet.starts.set()
+    await world.until_phase("Running")
+    assert world.status()["run"]["attempt"] == 1
+    assert pods.pod()["jobUID"] == job["metadata"]["uid"]
+    assert not again.logged("is not made yet")
     await pods.until_no_jobs()
