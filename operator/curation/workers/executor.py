@@ -27,6 +27,7 @@ from curation.guests.targets import TEMPLATE as GUEST_TEMPLATE
 from curation.isolation.nursery import Nursery
 from curation.isolation.spawn import ChildEnd
 from curation.lifecycle.outcome import Failed, FailureClass, Report, Trigger
+from curation.pods.pod_run import LOST_SECONDS
 from curation.pods.seam import GuestPods
 from curation.wasm.module_errors import ModuleLoadError, ModuleUnreadable
 from curation.wasm.store import LoadedModule, ModuleStore
@@ -46,6 +47,8 @@ IDLE_SECONDS: Final = 30.0
 _LOOK_SECONDS: Final = 1.0
 _START_AGAIN_SECONDS: Final = 0.5
 """After a start that failed: the container of the workers may be back in this moment, and all wait for it."""
+_SUPPLY_DELAYS = (0.5, 1.0, 2.0, 5.0, 15.0)
+"""Seconds after which a run that goes on in its pod is tried to be prepared once more."""
 _FIRST_DELAY: Final = 0.5
 _LAST_DELAY: Final = 60.0
 _END_SECONDS: Final = 0.25
@@ -186,17 +189,27 @@ class WorkersExecutor(PodLedger):
     # -- of one execution --------------------------------------------------------------------------------------------
 
     async def _prepare(self, execution: Execution) -> None:
-        """Get what it needs, and hand it to its worker."""
-        request = execution.request
-        try:
-            credentials = await self._supplies.credentials(request) if request.credentials else ()
-            await self._hand_over(execution, credentials)
-        except (ModuleLoadError, ModuleUnreadable, Unsupplied) as error:
-            execution.finish(unprepared(error))
-        except Exception as error:
-            log.exception("execution %s could not be prepared", execution.id, extra=request.log_fields)
-            message = f"the operator failed to have the module executed: {type(error).__name__}: {error}"
-            execution.finish(Failed(FailureClass.MODULE_UNAVAILABLE, message))
+        """Get what it needs, and hand it to its worker; of a run that goes on in its pod again and again."""
+        request, tries = execution.request, 0
+        last = self._loop.time() + request.module.limits.wall_seconds + LOST_SECONDS
+        while True:
+            try:
+                credentials = await self._supplies.credentials(request) if request.credentials else ()
+                await self._hand_over(execution, credentials)
+                return
+            except (ModuleLoadError, ModuleUnreadable, Unsupplied) as error:
+                failed = unprepared(error)
+                if not request.resumed or failed.absent or self._loop.time() > last:
+                    execution.finish(failed)
+                    return
+            except Exception as error:
+                log.exception("execution %s could not be prepared", execution.id, extra=request.log_fields)
+                message = f"the operator failed to have the module executed: {type(error).__name__}: {error}"
+                execution.finish(Failed(FailureClass.MODULE_UNAVAILABLE, message))
+                return
+            execution.say(Waiting(f"its pod goes on, and this is tried again: {failed.message}"))
+            await asyncio.sleep(_SUPPLY_DELAYS[min(tries, len(_SUPPLY_DELAYS) - 1)])
+            tries += 1
 
     async def _hand_over(self, execution: Execution, credentials: tuple[OriginCredential, ...]) -> None:
         request, module = execution.request, await self._module(execution.request, execution.say)

@@ -3,13 +3,16 @@
 import asyncio
 import os
 import signal
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
 import pytest
 
-from curation.execution.seam import Ended, Held, Left, Lost
+from curation.execution.origin_credentials import OriginCredential
+from curation.execution.seam import Ended, ExecutionRequest, Held, Left, Lost, Unsupplied, Waiting
 from curation.lifecycle.outcome import Calls, Completed, Failed, FailureClass, Liveness
+from curation.wasm.module_errors import ModuleUnreadable
+from curation.workers import executor as executors
 from tests.guests.wat import Script
 from tests.unit.execution.conformance import DONE, held, post
 from tests.unit.execution.conftest import NAMESPACE, Rig, ended, until
@@ -207,3 +210,63 @@ async def test_the_stop_of_an_operator_waits_for_a_call_on_the_wire_and_hands_it
         assert report.result == Completed({})
         assert report.calls.left == 2, "the second one may have been made before the worker heard of the stop"
         assert [rig.peer.count(path) for path in ("/hold", "/more")] == [1, 1]
+
+
+@pytest.mark.parametrize("what", ["credentials", "wasm"])
+async def test_a_pod_whose_run_cannot_be_prepared_for_a_moment_is_not_given_up(
+    in_process: Rig, pods: Cluster, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    """As where the API server is away in the moment of a takeover."""
+    monkeypatch.setattr(executors, "_SUPPLY_DELAYS", (0.01, 0.02))
+    async with operator(in_process, pods, grace=0) as rig:
+        credential = OriginCredential("http", "127.0.0.1", rig.peer.port, "x-key", "a-secret")
+        heard = rig.start(held(rig).call(post(rig, "/more")).ok(DONE), credentials=(credential,))
+        await rig.peer.reached("/hold")
+    supply, failures = getattr(in_process.stock, what), [3]
+
+    async def fails(request: ExecutionRequest) -> object:
+        failures[0] -= 1
+        if failures[0] >= 0:
+            raise Unsupplied("the Secret cannot be read now") if what == "credentials" else ModuleUnreadable("not now")
+        return await supply(request)
+
+    monkeypatch.setattr(in_process.stock, what, fails)
+    if what == "wasm":
+        monkeypatch.setattr(in_process.modules, "has", lambda _: False)
+        load = in_process.modules.load
+
+        async def loads(digest: str, fetch: Callable[[], Awaitable[bytes]], namespace: str) -> object:
+            await fetch()
+            return await load(digest, fetch, namespace)
+
+        monkeypatch.setattr(in_process.modules, "load", loads)
+    async with operator(in_process, pods) as rig:
+        assert (await ended(rig.attach(heard))).result == Completed({})
+        assert failures[0] < 0
+        assert rig.peer.seen[-1].headers["x-key"] == "a-secret"
+
+
+async def test_a_pod_whose_run_can_never_be_prepared_is_lost_and_may_be_stopped_before(
+    in_process: Rig, pods: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with operator(in_process, pods, grace=0) as rig:
+        credential = OriginCredential("http", "127.0.0.1", rig.peer.port, "x-key", "a-secret")
+        heard = rig.start(held(rig).ok(DONE), credentials=(credential,))
+        await rig.peer.reached("/hold")
+    absent = False
+
+    async def fails(request: ExecutionRequest) -> tuple[OriginCredential, ...]:
+        raise Unsupplied("there is no such Secret", absent=absent)
+
+    monkeypatch.setattr(in_process.stock, "credentials", fails)
+    async with operator(in_process, pods) as rig:
+        again = rig.attach(heard)
+        await until(lambda: any(isinstance(word, Waiting) and "Secret" in word.reason for word in again.words))
+        again.stop("the template changed")
+        end = await end_of(again)
+        assert isinstance(end, Lost)
+    absent = True
+    async with operator(in_process, pods) as rig:
+        end = await end_of(rig.attach(heard))
+        assert isinstance(end, Lost)
+        assert end.calls is None
