@@ -51,7 +51,8 @@ async def finished_jobs(client: Client, folder: Path, namespace: str, first: int
 
         await asyncio.gather(*(put() for _ in range(_AT_ONCE)))
     async with asyncio.timeout(_SEEN_SECONDS):
-        await _seen(client, f"{path}?limit=1&resourceVersion={revision}")
+        # Trap: with a limit and without a match this would be asked of that very revision, which may be compacted.
+        await _seen(client, f"{path}?limit=1&resourceVersion={revision}&resourceVersionMatch=NotOlderThan")
 
 
 async def _seen(client: Client, path: str) -> None:

@@ -45,11 +45,12 @@ def session_service(request: pytest.FixtureRequest, tmp_path_factory: pytest.Tem
         say("set-up: the session service, as a pod")
         sessions = service.start(image)
         say(f"set-up: the operator, from {installation.OVERLAY.relative_to(ROOT)} with {image}")
-        installation.install(tmp_path_factory.mktemp("overlay"), image, sessions.network)
+        overlay = tmp_path_factory.mktemp("overlay")
+        installation.install(overlay, image, sessions.network)
         until(lambda: _operator_reaches(sessions), "the operator's pods reach the session service", installation.logs)
         yield sessions
         say("the end: uninstalling as docs/install.md says")
-        installation.uninstall()
+        installation.uninstall(overlay)
     finally:
         service.stop()
     left = [name for name in kubectl("api-resources", "--output=name").split() if name.endswith(".curation.dev")]

@@ -2,15 +2,19 @@
 
 import json
 import os
+from functools import cache
 from pathlib import Path
 
 from hack.e2e.target import ROOT
 from testing.controlplane.errors import KubectlError
+from tests.e2e import service
 from tests.e2e.kubectl import Document, get, items, kubectl, until
 
 SYSTEM = "curation-system"
 DEPLOYMENT = "deployment/curation-operator"
 OVERLAY = ROOT / "manifests" / "overlays" / "default"
+GUEST_PODS = ROOT / "manifests" / "components" / "guest-pods"
+GUESTS = "curation-guests"
 OURS = "curation.dev/e2e"
 """A label of all that these tests install: what has it may be taken away by the next run, if this one is killed."""
 
@@ -36,6 +40,8 @@ def install(folder: Path, image: str, allow: str) -> None:
         "kind": "Kustomization",
         # Kustomize takes no absolute paths.
         "resources": [os.path.relpath(OVERLAY, folder.resolve())],
+        # Guests find the door by its name.
+        "components": [os.path.relpath(GUEST_PODS, folder.resolve())] if has_dns() else [],
         "images": [{"name": "curation-operator", **_image(image)}],
         "labels": [{"pairs": {OURS: "true"}}],
         "patches": [{"target": {"kind": "Deployment", "name": "curation-operator"}, "patch": json.dumps([argument])}],
@@ -73,12 +79,23 @@ def until_policies_are_accepted() -> None:
     until(accepted, "the webhook answers", logs)
 
 
-def uninstall() -> None:
-    """What docs/install.md says under Uninstall, while the operator runs."""
+@cache
+def has_dns() -> bool:
+    """Whether names are resolved in pods, as that of the session service finds out: a node kit may have no DNS."""
+    code = "import socket; socket.getaddrinfo('kubernetes.default.svc', 443)"
+    try:
+        kubectl("exec", "sessions", "-n", service.NAMESPACE, "--", "python", "-c", code)
+    except KubectlError:
+        return False
+    return True
+
+
+def uninstall(folder: Path) -> None:
+    """What docs/install.md says under Uninstall, while the operator runs; `folder` has the overlay."""
     kubectl("delete", "curationjobs", "--all", "--all-namespaces")
     kubectl("delete", "curationmodules,curationpolicies,curationapprovals", "--all", "--all-namespaces")
     kubectl("delete", "clustercurationpolicies", "--all")
-    kubectl("delete", "-k", str(OVERLAY))
+    kubectl("delete", "-k", str(folder))
 
 
 def pods() -> list[Document]:

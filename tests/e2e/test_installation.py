@@ -6,6 +6,7 @@ import pytest
 
 from testing.controlplane.errors import KubectlError
 from tests.e2e import installation
+from tests.e2e.disruption import evict
 from tests.e2e.installation import SYSTEM
 from tests.e2e.kubectl import get, kubectl, until
 
@@ -49,18 +50,11 @@ print(json.dumps({
 def test_of_two_evictions_at_once_the_second_is_refused() -> None:
     until(_may_lose_one, "the PodDisruptionBudget counts both replicas", installation.logs)
     first, second = installation.ready_pods()
-    _evict(first)
+    evict(first, SYSTEM)
     with pytest.raises(KubectlError, match="disruption budget"):
-        _evict(second)
+        evict(second, SYSTEM)
 
 
 def _may_lose_one() -> bool:
     budget = get("pdb", "curation-operator", "-n", SYSTEM)["status"]
     return (budget["currentHealthy"], budget["disruptionsAllowed"]) == (2, 1)
-
-
-def _evict(pod: str) -> None:
-    eviction = {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": pod, "namespace": SYSTEM}}
-    kubectl(
-        "create", "--raw", f"/api/v1/namespaces/{SYSTEM}/pods/{pod}/eviction", "-f", "-", stdin=json.dumps(eviction)
-    )

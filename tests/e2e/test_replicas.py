@@ -3,41 +3,19 @@
 In the end each job has one live session, that of the attempt which the next leader made, and no run has failed.
 """
 
-import os
-import signal
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 
 from tests.e2e import installation
+from tests.e2e.disruption import force, kill, stop
 from tests.e2e.installation import DEPLOYMENT, SYSTEM
-from tests.e2e.kubectl import get, kubectl, until
+from tests.e2e.kubectl import kubectl, until
 from tests.e2e.team import Team
 
 
-def stop(pod: str) -> None:
-    """SIGTERM, and time to stop in good order."""
-    kubectl("delete", "pod", pod, "-n", SYSTEM, "--wait=false")
-
-
-def force(pod: str) -> None:
-    """The pod is gone from the API server at once, whatever its processes do."""
-    kubectl("delete", "pod", pod, "-n", SYSTEM, "--grace-period=0", "--force")
-
-
-def kill(pod: str) -> None:
-    """SIGKILL of its process, where that is a process of this machine; the kubelet starts another in the same pod."""
-    uid = get("pod", pod, "-n", SYSTEM)["metadata"]["uid"]
-    found = [process for process in map(int, _processes()) if _is_operator(process, uid)]
-    if not found:
-        pytest.skip("the node's processes are not processes of this machine")
-    (process,) = found
-    os.kill(process, signal.SIGKILL)
-
-
 @pytest.mark.parametrize("lose", [stop, force, kill], ids=["stopped", "deleted by force", "killed"])
-def test_the_leader_is_lost_with_runs_in_flight(team: Team, lose: Callable[[str], None]) -> None:
+def test_the_leader_is_lost_with_runs_in_flight(team: Team, lose: Callable[[str, str], None]) -> None:
     team.permit()
     running = team.create_jobs(3, "running")
     team.until_settled(running)
@@ -47,7 +25,7 @@ def test_the_leader_is_lost_with_runs_in_flight(team: Team, lose: Callable[[str]
     until(lambda: team.sessions.held(held) == 10, "the answers to ten runs are held", team.picture)
     old = installation.holder()
 
-    lose(old.partition("/")[0])
+    lose(old.partition("/")[0], SYSTEM)
 
     until(lambda: installation.holder() not in ("", old), "another process leads", installation.logs)
     team.until_phase("Running", names)
@@ -92,17 +70,3 @@ def test_a_rolling_restart_with_runs_in_flight_fails_no_job_and_leaves_no_orphan
     assert all(job["status"]["run"]["attempt"] > 1 for job in team.jobs(in_flight))
     assert {job["metadata"]["name"]: job["status"]["session"]["id"] for job in team.jobs(running)} == before
     assert team.failures() == []
-
-
-def _processes() -> list[str]:
-    return [entry.name for entry in Path("/proc").iterdir() if entry.name.isdigit()]
-
-
-def _is_operator(process: int, pod_uid: str) -> bool:
-    """Whether it is the operator's process of this pod, by its cgroup (with the systemd driver `-` is `_` there)."""
-    try:
-        cgroups = Path(f"/proc/{process}/cgroup").read_text(encoding="utf-8")
-        command = Path(f"/proc/{process}/cmdline").read_bytes()
-    except OSError:
-        return False
-    return (pod_uid in cgroups or pod_uid.replace("-", "_") in cgroups) and b"curation-operator" in command

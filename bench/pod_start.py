@@ -1,0 +1,147 @@
+"""How much later than a bare Job's pod a guest in a pod is at work, on a real node.
+
+Run: ``NODE_DNS=1 python -m bench.pod_start --node KIT [--rounds 10]`` (docs/install.md says what a node kit is), or
+with ``--image IMAGE --sessions-image IMAGE`` on the cluster of the current kubeconfig, which must have nothing of the
+operator. In turns: a CurationJob with executor Job, from its creation until phase Running, by when its pod was started,
+its guest has made three calls, and its status was written three times; and a batch/v1 Job of the same image, from its
+creation until its pod is seen Running.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from statistics import median
+from tempfile import TemporaryDirectory
+from typing import Any, Final
+
+from bench import ways_in
+from bench.client import Client
+from bench.ways_in import run
+from hack import release
+from hack.e2e.target import ROOT, NodeKit
+
+JOBS: Final = "/apis/curation.dev/v1alpha1/namespaces/team-a/curationjobs"
+BARE: Final = "/apis/batch/v1/namespaces/team-a/jobs"
+PODS: Final = "/api/v1/namespaces/team-a/pods"
+COMPONENT: Final = "manifests/components/guest-pods"
+_WARM: Final = 2
+_ENOUGH_SECONDS: Final = 120.0
+
+Object = dict[str, Any]
+
+
+def _shown_running(shown: Object) -> bool:
+    return bool(shown.get("status", {}).get("phase") == "Running")
+
+
+async def until(client: Client, path: str, shown: Callable[[Object], bool]) -> float:
+    """When an object of this collection is first shown so, by the monotonic clock."""
+    async with asyncio.timeout(_ENOUGH_SECONDS), client.send("GET", f"{path}?watch=1", seconds=None) as answer:
+        answer.raise_for_status()
+        async for line in answer.content:
+            if shown(json.loads(line)["object"]):
+                return time.monotonic()
+    raise RuntimeError(f"the watch of {path} has ended")
+
+
+async def took(client: Client, made_in: str, document: Object, watched: str, name: str) -> float:
+    """Seconds from its creation until an object whose name begins so is Running."""
+
+    def shown(found: Object) -> bool:
+        return str(found["metadata"]["name"]).startswith(name) and _shown_running(found)
+
+    running = asyncio.create_task(until(client, watched, shown))
+    await asyncio.sleep(0.5)  # the watch is there
+    began = time.monotonic()
+    await client.call("POST", made_in, document)
+    return await running - began
+
+
+def ours(name: str, first: Object) -> Object:
+    """README's first job, in a pod."""
+    return {**first, "metadata": {"name": name}, "spec": {**first["spec"], "executor": {"type": "Job"}}}
+
+
+def bare(name: str, image: str) -> Object:
+    """A Job of one pod that waits a moment."""
+    container = {"name": "work", "image": image, "command": ["sleep", "2"], "imagePullPolicy": "IfNotPresent"}
+    pod = {"restartPolicy": "Never", "automountServiceAccountToken": False, "containers": [container]}
+    spec = {"backoffLimit": 0, "template": {"spec": {**pod, "terminationGracePeriodSeconds": 0}}}
+    return {"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": name}, "spec": spec}
+
+
+async def compared(kubeconfig: Path, image: str, rounds: int) -> None:
+    """Print a line for each round, and the medians."""
+    both = list[tuple[float, float]]()
+    async with Client(kubeconfig) as client:
+        found = await client.call("GET", f"{JOBS}/first")
+        first = {"apiVersion": found["apiVersion"], "kind": found["kind"], "spec": found["spec"]}
+        print(f"{'in a pod':>10}{'bare':>10}   (s)")
+        for number in range(_WARM + rounds):
+            name = f"start-{number}"
+            mine = await took(client, JOBS, ours(name, first), JOBS, name)
+            theirs = await took(client, BARE, bare(name, image), PODS, name)
+            if number >= _WARM:
+                both.append((mine, theirs))
+                print(f"{mine:>10.2f}{theirs:>10.2f}", flush=True)
+            await client.call("DELETE", f"{BARE}/{name}", {"propagationPolicy": "Background"})
+            await client.call("DELETE", f"{JOBS}/{name}")
+    mine, theirs = (median(each) for each in zip(*both, strict=True))
+    print(f"medians: {mine:.2f} and {theirs:.2f} s; a guest in a pod is Running {1000 * (mine - theirs):.0f} ms later")
+
+
+def measure(image: str, sessions: str, rounds: int) -> None:
+    """Install the operator with guest pods, compare, and take it away."""
+    with TemporaryDirectory(dir=ROOT) as made:
+        folder = Path(made)
+        document = {
+            "apiVersion": "kustomize.config.k8s.io/v1beta1",
+            "kind": "Kustomization",
+            "resources": [os.path.relpath(ROOT / ways_in.OVERLAY, folder.resolve())],
+            "components": [os.path.relpath(ROOT / COMPONENT, folder.resolve())],
+            "images": [release.image_of(image)],
+        }
+        (folder / "kustomization.yaml").write_text(json.dumps(document), encoding="utf-8")
+        run("kubectl", "apply", "--server-side", "-k", str(folder))
+        try:
+            ways_in.rolled_out()
+            ways_in.first_runs(sessions, folder)
+            kubeconfig = folder / "kubeconfig"
+            kubeconfig.touch(mode=0o600)
+            kubeconfig.write_text(run("kubectl", "config", "view", "--raw", "--flatten", "-o", "json"))
+            asyncio.run(compared(kubeconfig, image, rounds))
+        finally:
+            ways_in.clean()
+            run("kubectl", "delete", "-k", str(folder))
+
+
+def main() -> int:
+    """Returns the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m bench.pod_start", description="The start of a guest in a pod.")
+    where = parser.add_mutually_exclusive_group(required=True)
+    where.add_argument("--node", type=Path, metavar="KIT", help="the folder of a node kit; NODE_DNS=1 gives it names")
+    where.add_argument("--image", help="of the operator, for the cluster of the current kubeconfig")
+    parser.add_argument("--sessions-image", help="with --image: of the sample session service")
+    parser.add_argument("--rounds", type=int, default=10)
+    arguments = parser.parse_args()
+    if arguments.node is None:
+        if not arguments.sessions_image:
+            parser.error("--image needs --sessions-image")
+        measure(arguments.image, arguments.sessions_image, arguments.rounds)
+        return 0
+    with NodeKit(arguments.node, keep=False) as kit:
+        options = ("--image", kit.image, "--sessions-image", kit.sessions, "--rounds", str(arguments.rounds))
+        again = kit.command(sys.executable, "-m", "bench.pod_start", *options)
+        return subprocess.run(again, cwd=ROOT, check=False).returncode
+
+
+if __name__ == "__main__":
+    sys.exit(main())
