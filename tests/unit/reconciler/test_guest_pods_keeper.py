@@ -108,7 +108,10 @@ def job(uid: str = "job-1", *, run: str = RUN, version: int = 1, **status: Any) 
 
 def pod(uid: str = "pod-1", *, job_uid: str = "job-1", **status: Any) -> Any:
     owner = {"kind": "Job", "uid": job_uid, "controller": True}
-    return {"metadata": {"name": uid, "uid": uid, "ownerReferences": [owner]}, "spec": {}, "status": status}
+    metadata: dict[str, Any] = {"name": uid, "uid": uid, "ownerReferences": [owner]}
+    if status.pop("deleted", False):
+        metadata["deletionTimestamp"] = "2030-01-01T00:00:00Z"
+    return {"metadata": metadata, "spec": {}, "status": status}
 
 
 FAILED: dict[str, Any] = {"conditions": [{"type": "Failed", "status": "True", "reason": "BackoffLimitExceeded"}]}
@@ -321,3 +324,22 @@ async def test_a_job_whose_run_is_shown_a_moment_later_is_not_removed() -> None:
         it.jobs.put(claimed)
         await asyncio.sleep(120)
         assert set(it.maker.removed) == {"old"}
+
+
+@in_virtual_time
+async def test_a_pod_that_is_being_deleted_by_a_node_that_says_nothing_is_lost_after_a_while() -> None:
+    taint = [{"type": "DisruptionTarget", "status": "True", "reason": "DeletionByTaintManager"}]
+    async with stage() as it:
+        it.synced()
+        it.keeper.start(REQUEST)
+        await turn()
+        it.watch._changed(PODS, pod(phase="Running"), gone=False)
+        it.keeper.bound(EXECUTION, POD)
+        for _ in range(2):
+            it.watch._changed(PODS, pod(phase="Running", deleted=True, conditions=taint), gone=False)
+        await asyncio.sleep(30)
+        assert it.lost == [], "it may still say what it came to"
+        await asyncio.sleep(60)
+        ((cause, _),) = it.lost
+        assert "pod-1 is being deleted" in cause
+        assert "DeletionByTaintManager" in cause

@@ -20,6 +20,8 @@ class Guest:
     """Of its Job, once that was made or looked at here, or its pod names it."""
     pod_is_gone: bool = False
     """The pod that is bound was looked for, and is not there."""
+    pod_leaves: bool = False
+    """The pod that is bound is being deleted, and is given a while to say what it came to."""
     making: "asyncio.Task[None] | None" = None
     lost: bool = False
     waits: str = ""

@@ -29,6 +29,8 @@ log = logging.getLogger(__name__)
 SWEEP_SECONDS: Final = 30.0
 NO_POD_SECONDS: Final = 5.0
 """After which a Job of which there is no pod yet is spoken of."""
+DELETED_SECONDS: Final = 60.0
+"""After which a pod that is being deleted is lost, though its node does not say that it has ended: that may be gone."""
 _UNSYNCED_SECONDS: Final = 0.5
 
 
@@ -182,6 +184,9 @@ class PodKeeper:
                 self._lose(execution, guest, cause, pod)
             elif guest.pod is None:
                 self._tell_wait(execution, guest, job)
+            elif pod is not None and pod.deleted and not guest.pod_leaves:
+                guest.pod_leaves = True
+                self._spawn(self._leaves(execution, guest, pod.name), f"end of the pod of {execution}")
 
     def _pod(self, guest: Guest) -> SeenPod | None:
         """The pod that speaks for it; before one does, any of its Job."""
@@ -202,6 +207,12 @@ class PodKeeper:
             self.tell_wait(execution, f"its pod {found.name} does not start: {found.why}")
         else:
             self.tell_wait(execution, f"its pod, of the Job {job.name}, is to come")
+
+    async def _leaves(self, execution: str, guest: Guest, name: str) -> None:
+        await self._pause(DELETED_SECONDS)
+        if self._guests.get(execution) is guest and not guest.lost:
+            cause = f"pod {name} is being deleted, and its node {guest.pod.node if guest.pod else ''} does not end it"
+            self._lose(execution, guest, cause, self._pod(guest))
 
     def _lose(self, execution: str, guest: Guest, cause: str, pod: SeenPod | None) -> None:
         guest.lost = True
