@@ -25,7 +25,8 @@ class GuestPods(Protocol):
         ...
 
     def liveness(self, execution: str) -> Liveness:
-        """ALIVE while its Job can still speak, GONE if there is no such Job, UNKNOWN while nothing was read yet."""
+        """ALIVE while there is its Job, also one of which nothing more is to come, which is then said as its loss; GONE
+        if there is none; UNKNOWN while nothing was read yet."""
         ...
 
 

@@ -343,3 +343,17 @@ async def test_a_pod_that_is_being_deleted_by_a_node_that_says_nothing_is_lost_a
         ((cause, _),) = it.lost
         assert "pod-1 is being deleted" in cause
         assert "DeletionByTaintManager" in cause
+
+
+@in_virtual_time
+async def test_the_next_process_says_why_a_run_is_lost_whose_pod_has_ended_while_nobody_led() -> None:
+    async with stage(BOUND) as it:
+        it.synced(job(**FAILED), pods=(pod(**OOM),))
+        assert it.keeper.liveness(EXECUTION) is Liveness.ALIVE
+        it.keeper.start(replace(REQUEST, resumed=True))
+        await turn()
+        ((cause, over_limit),) = it.lost
+        assert "OOMKilled" in cause
+        assert over_limit
+        it.watch._changed(BATCH_JOBS, job(deleted=True), gone=False)
+        assert it.keeper.liveness(EXECUTION) is Liveness.GONE

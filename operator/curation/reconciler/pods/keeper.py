@@ -102,10 +102,12 @@ class PodKeeper:
             self._remove(job)
 
     def liveness(self, execution: str) -> Liveness:
-        """See the seam."""
+        """See the seam. One whose Job has ended counts as alive: whoever listens to it then hears why it is lost."""
         if not self._watch.synced:
             return Liveness.UNKNOWN
-        return Liveness.ALIVE if self.has_job(execution) else Liveness.GONE
+        job = self._watch.jobs.get(job_name(execution.partition("/")[0]))
+        there = job is not None and job.execution == execution and not job.deleted
+        return Liveness.ALIVE if there else Liveness.GONE
 
     def __len__(self) -> int:
         return len(self._guests)

@@ -58,7 +58,13 @@ class GuestsInPods:
         self._tasks: list[asyncio.Task[None]] = []
         self._keeping = DoorKeeping(context, lease.namespace, settings.address[0], leading, self._certificate_changed)
         self._watch = GuestWatch(connection, settings.namespace, lease.namespace)
-        maker = JobMaker(context.api, self._pod_settings, settings.namespace)
+        # Trap: a process that was frozen for long may come to a try again before it hears that another one leads, whose
+        # Job, with another image, it would remove as none of its own.
+        maker = JobMaker(
+            context.api,
+            lambda: self._pod_settings() if leading() else "this process does not lead any more",
+            settings.namespace,
+        )
         self.keeper = PodKeeper(context.caches[JOBS], self._watch, maker, self._wake_waiting)
         self._doorkeeper = PodDoorkeeper(context.api, self.keeper, maker, self._bind, settings.namespace, leading)
         context.pods_problem = self.problem
