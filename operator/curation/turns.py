@@ -128,6 +128,10 @@ class Turns(Generic[K]):
         self._hold(namespace, 1)
         return True
 
+    def hold(self, key: K) -> None:
+        """Hold a slot until `release`, whether there is one or not: what it is for is under way already."""
+        self._hold(self._namespace_of(key), 1)
+
     def leave(self, key: K) -> None:
         """It does not wait any more, nor takes what is kept for it, which the next one has."""
         if key in self._called:

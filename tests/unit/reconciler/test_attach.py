@@ -97,6 +97,21 @@ async def test_the_outcome_of_a_run_that_outlives_its_process_is_applied_by_the_
 
 
 @in_virtual_time
+async def test_a_run_in_a_pod_that_outlives_its_process_holds_a_slot_of_the_next_one_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with disconnected(tmp_path, max_concurrent_runs=1) as rig:
+        await put_module(rig)
+        elsewhere = Elsewhere(rig, monkeypatch)
+        rig.context.caches[JOBS].put(document(status=STATUS, spec={"executor": {"type": "Job"}}))
+        await elsewhere.work()
+        assert list(elsewhere.sinks) == [EXECUTION]
+        assert not rig.runs.reserve(key("another")), "a namespace may have so many pods, whoever leads"
+        elsewhere.say(Lost("its node is gone"))
+        assert rig.runs.reserve(key("another"))
+
+
+@in_virtual_time
 async def test_a_run_that_turns_out_to_be_lost_is_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async with disconnected(tmp_path) as rig:
         await put_module(rig)

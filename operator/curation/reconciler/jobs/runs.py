@@ -122,7 +122,9 @@ class Runs:
             return
         except ModuleLoadError as error:
             request = Lost(f"it cannot be listened to without its module: {error.message}")
-        attempt.slot, attempt.stop = False, self._executor.stop
+        attempt.slot, attempt.stop = order.in_pod, self._executor.stop
+        if order.in_pod:  # else each change of leaders would let a namespace have as many pods again
+            self._submit_turns.hold(order.key)
         attempt.launch()
         self._under_way[attempt.execution] = attempt, self._complete
         attempt.on_version(version)
