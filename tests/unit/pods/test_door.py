@@ -266,16 +266,6 @@ async def test_a_stranger_who_knocks_for_an_execution_does_not_keep_its_pod_from
         assert isinstance(await each.heard(), Refused)
 
 
-async def test_who_says_nothing_is_closed_in_seconds(rig: Rig) -> None:
-    silent = await rig.connect()
-    await silent.closed()
-    plain = socket.create_connection(("127.0.0.1", rig.port))
-    plain.setblocking(False)
-    async with asyncio.timeout(GENEROUS):
-        assert await asyncio.get_running_loop().sock_recv(plain, 1) == b"", "who begins no handshake"
-    plain.close()
-
-
 async def test_one_address_has_so_many_connections_that_were_not_let_in_and_pods_that_were_are_none_of_them(
     rig: Rig,
 ) -> None:

@@ -1,26 +1,15 @@
-"""A worker that is killed at each frame that only runs in pods have: the run goes on, and no call is made twice."""
+"""A worker that is killed at each frame that only runs in pods have: the run goes on, and no call is made twice.
 
-import asyncio
-import signal
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+All other points are in `tests/gauntlet/pods`.
+"""
+
 from pathlib import Path
 
-import pytest
-
-from curation.execution.seam import Lost
-from curation.isolation.frames import Frame
-from curation.lifecycle.outcome import Calls, Completed
 from curation.workers import frames
-from curation.workers.targets import TEMPLATE
-from tests.guests.wat import Script
-from tests.peers.points import at
-from tests.unit.execution.conformance import DONE, held, post
-from tests.unit.execution.conftest import GENEROUS, Rig, ended, until
+from tests.unit.execution.conftest import Rig
 from tests.unit.execution.conftest import rig as in_process
-from tests.unit.pods.rigs import Cluster, PodRig, cluster, operator
-from tests.unit.workers.frame_stories import OF_PODS, Pointed
-from tests.unit.workers.rigs import end_of
+from tests.unit.pods.frame_stories import joined, parted, told_of_a_loss
+from tests.unit.workers.frame_stories import OF_PODS
 
 __all__ = ["in_process"]
 
@@ -29,56 +18,19 @@ def test_each_frame_has_a_story() -> None:
     assert {frames.Joined, frames.Lose, frames.Parted} == OF_PODS
 
 
-@asynccontextmanager
-async def killed_at(around: Rig, pods: Cluster, kind: type[Frame], when: str) -> AsyncIterator[PodRig]:
-    """An operator whose first worker is killed there."""
-    nursery = Pointed(TEMPLATE)
-    async with operator(around, pods, nursery=nursery) as rig:
-        await until(lambda: rig.door.pid > 0)  # else that process would be the first one
-        nursery.next = at("worker", kind.NAME, when, signal.SIGKILL)
-        yield rig
-        assert nursery.next is None
-
-
-@pytest.mark.parametrize("when", ["before", "after"])
-async def test_a_worker_that_is_killed_when_a_pod_joins_it_is_followed_by_another_one(
-    in_process: Rig, tmp_path: Path, caplog: pytest.LogCaptureFixture, when: str
+async def test_a_worker_that_is_killed_when_a_pod_has_joined_it_is_followed_by_another_one(
+    in_process: Rig, tmp_path: Path
 ) -> None:
-    async with cluster(tmp_path) as pods, killed_at(in_process, pods, frames.Joined, when) as rig:
-        report = await ended(rig.start(Script().call(post(rig, "/"), times=2).ok(DONE)))
-        assert report.result == Completed({})
-        assert report.calls == Calls(left=2, answered=2, allowed=2)
-        assert rig.peer.count("/") == 2
-        assert "1 go on in pods" in caplog.text
+    await joined(in_process, tmp_path, "after")
 
 
-@pytest.mark.parametrize("when", ["before", "after"])
-async def test_a_worker_that_is_killed_when_it_hears_that_a_pod_is_gone_changes_nothing_of_that(
-    in_process: Rig, tmp_path: Path, when: str
+async def test_a_worker_that_is_killed_when_it_has_heard_that_a_pod_is_gone_changes_nothing_of_that(
+    in_process: Rig, tmp_path: Path
 ) -> None:
-    async with cluster(tmp_path) as pods, killed_at(in_process, pods, frames.Lose, when) as rig:
-        heard = rig.start(held(rig).ok(DONE))
-        await rig.peer.reached("/hold")
-        rig.pod(heard).kill()
-        rig.executor.lose(heard.request.execution, "its pod was evicted", over_limit=True)
-        end = await end_of(heard)
-        assert isinstance(end, Lost)
-        assert end.cause == "its pod was evicted"
-        assert (end.calls, end.over_limit) == (Calls(left=1, allowed=1), True)
-        rig.peer.go_on.set()
+    await told_of_a_loss(in_process, tmp_path, "after")
 
 
-@pytest.mark.parametrize("when", ["before", "half", "after"])
 async def test_a_worker_that_is_killed_when_it_has_parted_from_its_pods_loses_nothing(
-    in_process: Rig, tmp_path: Path, when: str
+    in_process: Rig, tmp_path: Path
 ) -> None:
-    async with cluster(tmp_path) as pods:
-        async with killed_at(in_process, pods, frames.Parted, when) as rig:
-            heard = rig.start(held(rig).call(post(rig, "/more")).ok(DONE))
-            await rig.peer.reached("/hold")
-            draining = asyncio.create_task(rig.executor.drain(GENEROUS))
-            rig.peer.go_on.set()
-            await draining
-        async with operator(in_process, pods) as rig:
-            assert await rig.resumed(heard) == Completed({})
-            assert [rig.peer.count(path) for path in ("/hold", "/more")] == [1, 1]
+    await parted(in_process, tmp_path, "after")

@@ -194,7 +194,7 @@ STORIES: dict[type[Frame], Callable[[Scene], Coroutine[None, None, None]]] = {
 }
 """What makes each of them go."""
 OF_PODS: set[type[Frame]] = {frames.Joined, frames.Lose, frames.Parted}
-"""Their stories are in `tests/unit/pods/test_every_frame.py`."""
+"""Their stories are in `tests/unit/pods/frame_stories.py`."""
 TIMES: dict[type[Frame], int] = {frames.Policy: 2, frames.Said: 5, frames.Called: 2}
 """How many of a kind a story has, where each is another matter: of Said two calls that leave, two answers, the end."""
 HEARD, SAID = ("unsent", "before", "after"), ("before", "half", "after")
