@@ -1,4 +1,4 @@
-"""How much memory the kernel lets the processes of this container have: the limit of its cgroup."""
+"""How much memory the kernel lets the processes of this container have, and whom it has ended for that: its cgroup."""
 
 from pathlib import Path
 from typing import Final
@@ -23,6 +23,17 @@ def memory_limit(root: Path = _ROOT, own: Path = _OWN) -> int | None:
         if not controllers:
             return _least(root, place, "memory.max")
     return None
+
+
+def memory_kills(root: Path = _ROOT) -> int:
+    """How many processes of this container the kernel has ended for want of memory; 0 where it does not say."""
+    for name in ("memory.events", "memory/memory.oom_control"):  # of version 2, and of version 1
+        try:
+            words = (line.split() for line in (root / name).read_text().splitlines())
+            return next(int(count) for word, count in words if word == "oom_kill")
+        except (OSError, ValueError, StopIteration):
+            continue
+    return 0
 
 
 def _least(root: Path, place: str, name: str) -> int | None:

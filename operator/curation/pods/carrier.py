@@ -20,6 +20,7 @@ from typing import Final
 from curation.guests import frames as guest_frames
 from curation.guests.frames import FROM_GUEST_HOST, TO_GUEST_HOST, Ended, PutModule, Ready, Run, Stop
 from curation.guests.targets import GUEST_HOST
+from curation.isolation.cgroup import memory_kills
 from curation.isolation.channel import Channel
 from curation.isolation.companion import Companion
 from curation.isolation.frames import Frame, FrameRefused
@@ -90,6 +91,7 @@ class Carrier:
         self._end: Ended | HostEnded | None = None
         self._patience = START_SECONDS
         self._giving_up: asyncio.TimerHandle | None = None
+        self._memory_kills = memory_kills()
         self._host = Companion(GUEST_HOST, Hardening(open_files=GUEST_HOST_FILES))
         self._guest = Channel(
             self._host.channel,
@@ -311,7 +313,12 @@ class Carrier:
             return
         log.error("the guest host has ended: %s", how)
         self._call = None
-        self._end = HostEnded(how=how[: guest_frames.MAX_TEXT], over_limit=end.limit is not None)
+        # Where the kernel does not end the whole container for it, the pod does not say so.
+        no_memory = end.exit_code == -signal.SIGKILL and memory_kills() > self._memory_kills
+        if no_memory:
+            how = f"{how}, by the kernel for want of memory"
+        over_limit = no_memory or end.limit is not None
+        self._end = HostEnded(how=how[: guest_frames.MAX_TEXT], over_limit=over_limit)
         self._say_end()
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from curation.isolation.cgroup import memory_limit
+from curation.isolation.cgroup import memory_kills, memory_limit
 
 
 def cgroups(folder: Path, own: str, **limits: str) -> tuple[Path, Path]:
@@ -44,3 +44,12 @@ def test_where_version_1_counts_memory_its_limit_counts(tmp_path: Path, limit: s
 
 def test_where_there_are_no_cgroups_there_is_none(tmp_path: Path) -> None:
     assert memory_limit(tmp_path / "no", tmp_path / "such") is None
+
+
+def test_whom_the_kernel_has_ended_for_want_of_memory_is_counted_in_either_version(tmp_path: Path) -> None:
+    assert memory_kills(tmp_path) == 0, "nobody says so"
+    (tmp_path / "memory").mkdir()
+    (tmp_path / "memory" / "memory.oom_control").write_text("oom_kill_disable 0\nunder_oom 0\noom_kill 2\n")
+    assert memory_kills(tmp_path) == 2
+    (tmp_path / "memory.events").write_text("low 0\nhigh 0\nmax 7\noom 1\noom_kill 1\noom_group_kill 0\n")
+    assert memory_kills(tmp_path) == 1

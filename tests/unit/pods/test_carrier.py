@@ -321,12 +321,27 @@ async def test_a_guest_host_that_is_killed_is_said_until_that_is_settled(rig: Ri
     end = await visit.heard()
     assert isinstance(end, HostEnded)
     assert "signal 9" in end.how
+    assert not end.over_limit
     visit.close()
     visit, here = await rig.welcomed()
     assert here.started
     assert await visit.heard() == end, "and no call any more"
     visit.say(Acknowledged())
     assert await rig.exited() == DONE
+
+
+async def test_a_guest_host_that_the_kernel_has_killed_for_want_of_memory_is_over_its_limit(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a node that does not end the whole container then, whose pod says nothing of it."""
+    visit = await rig.started(Script().call(REQUEST).ok({}))
+    assert isinstance(await visit.heard(), Call)
+    monkeypatch.setattr(carriers, "memory_kills", lambda: rig.carrier._memory_kills + 1)
+    rig.carrier._host._spawned.kill()
+    end = await visit.heard()
+    assert isinstance(end, HostEnded)
+    assert end.over_limit
+    assert "want of memory" in end.how
 
 
 async def test_a_guest_host_that_is_killed_before_its_guest_was_started_ends_it(rig: Rig) -> None:
