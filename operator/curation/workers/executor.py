@@ -207,6 +207,9 @@ class WorkersExecutor(PodLedger):
                 message = f"the operator failed to have the module executed: {type(error).__name__}: {error}"
                 execution.finish(Failed(FailureClass.MODULE_UNAVAILABLE, message))
                 return
+            if not tries:  # the status of a run whose pod has come says nothing of what that waits for
+                text = "execution %s goes on in its pod, which nobody hears until it is prepared here: %s"
+                log.warning(text, execution.id, failed.message, extra=request.log_fields)
             execution.say(Waiting(f"its pod goes on, and this is tried again: {failed.message}"))
             await asyncio.sleep(_SUPPLY_DELAYS[min(tries, len(_SUPPLY_DELAYS) - 1)])
             tries += 1

@@ -145,7 +145,7 @@ async def test_it_is_alive_as_long_as_its_pod_is_whoever_has_started_it(in_proce
 
 @pytest.mark.parametrize("what", ["credentials", "wasm"])
 async def test_a_pod_whose_run_cannot_be_prepared_for_a_moment_is_not_given_up(
-    in_process: Rig, pods: Cluster, monkeypatch: pytest.MonkeyPatch, what: str
+    in_process: Rig, pods: Cluster, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, what: str
 ) -> None:
     """As where the API server is away in the moment of a takeover."""
     monkeypatch.setattr(executors, "_SUPPLY_DELAYS", (0.01, 0.02))
@@ -175,3 +175,4 @@ async def test_a_pod_whose_run_cannot_be_prepared_for_a_moment_is_not_given_up(
         assert (await ended(rig.attach(heard))).result == Completed({})
         assert failures[0] < 0
         assert rig.peer.seen[-1].headers["x-key"] == "a-secret"
+    assert caplog.text.count("goes on in its pod, which nobody hears") == 1
