@@ -357,3 +357,15 @@ async def test_the_next_process_says_why_a_run_is_lost_whose_pod_has_ended_while
         assert over_limit
         it.watch._changed(BATCH_JOBS, job(deleted=True), gone=False)
         assert it.keeper.liveness(EXECUTION) is Liveness.GONE
+
+
+@in_virtual_time
+async def test_another_pod_of_the_job_that_goes_is_not_the_bound_one() -> None:
+    async with stage() as it:
+        it.synced()
+        it.keeper.start(REQUEST)
+        await turn()
+        it.keeper.bound(EXECUTION, POD)  # its pod is not shown yet
+        it.watch._changed(PODS, pod("second", phase="Failed", deleted=True), gone=True)
+        await asyncio.sleep(120)
+        assert it.lost == []

@@ -186,9 +186,9 @@ class PodKeeper:
                 self._lose(execution, guest, cause, pod)
             elif guest.pod is None:
                 self._tell_wait(execution, guest, job)
-            elif pod is not None and pod.deleted and not guest.pod_leaves:
+            elif (bound_pod := self._pod(guest)) is not None and bound_pod.deleted and not guest.pod_leaves:
                 guest.pod_leaves = True
-                self._spawn(self._leaves(execution, guest, pod.name), f"end of the pod of {execution}")
+                self._spawn(self._leaves(execution, guest, bound_pod.name), f"end of the pod of {execution}")
 
     def _pod(self, guest: Guest) -> SeenPod | None:
         """The pod that speaks for it; before one does, any of its Job."""
