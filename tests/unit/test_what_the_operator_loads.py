@@ -21,3 +21,13 @@ def test_the_template_of_guest_hosts_has_no_models_no_policies_no_client_and_no_
     loaded = set(done.stdout.split())
     assert "wasmtime" in loaded
     assert not loaded & {"pydantic", "cedarpy", "aiohttp", "uvloop", "ssl", "kopf", "asyncio", "http", "email", "yaml"}
+
+
+def test_a_guests_pod_begins_with_little_and_its_carrier_loads_neither_models_nor_the_cluster() -> None:
+    code = "import sys, {}; print(*{{name.partition('.')[0] for name in sys.modules}})"
+    for module, never in (
+        ("curation.cli.entry, curation.pods.first", {"asyncio", "ssl", "click", "wasmtime", "pydantic", "logging"}),
+        ("curation.pods.carrier", {"click", "wasmtime", "pydantic", "kubernetes", "aiohttp", "cedarpy", "uvloop"}),
+    ):
+        done = subprocess.run([sys.executable, "-c", code.format(module)], capture_output=True, text=True, check=True)
+        assert not set(done.stdout.split()) & never, module

@@ -24,9 +24,11 @@ from curation.isolation.cgroup import memory_kills
 from curation.isolation.channel import Channel
 from curation.isolation.companion import Companion
 from curation.isolation.frames import Frame, FrameRefused
-from curation.isolation.hardening import Hardening, be_unreadable, gain_no_privileges
+from curation.isolation.hardening import be_unreadable, gain_no_privileges
+from curation.isolation.spawn import Spawned, Start, spawn
 from curation.pods.carrier_settings import CarrierSettings
 from curation.pods.connection import FrameReader, encoded, notice_absence
+from curation.pods.first import GUEST_HOST_LIMITS
 from curation.pods.frames import (
     FROM_CARRIER,
     ONLY_RUN,
@@ -60,7 +62,6 @@ STEADY_SECONDS: Final = 2.0
 """A connection that has lasted for so long was none of many that fail at once."""
 HOST_SECONDS: Final = 1.0
 """For a guest host that has closed its channel to end by itself."""
-GUEST_HOST_FILES: Final = 1024
 _QUEUED_BYTES: Final = 1 << 30
 
 
@@ -71,8 +72,8 @@ class _TurnedAway(Exception):
 class Carrier:
     """Made with a running loop, in the thread that lives as long as the guest host."""
 
-    def __init__(self, settings: CarrierSettings) -> None:
-        """Raises OSError where no guest host can be started, and ValueError for authorities that are none."""
+    def __init__(self, settings: CarrierSettings, *, start: Start = spawn) -> None:
+        """`start` gives the guest host. Raises OSError where there can be none, and ValueError for no authorities."""
         self._settings = settings
         self._loop = asyncio.get_running_loop()
         self._tls = settings.tls()
@@ -92,7 +93,7 @@ class Carrier:
         self._patience = START_SECONDS
         self._giving_up: asyncio.TimerHandle | None = None
         self._memory_kills = memory_kills()
-        self._host = Companion(GUEST_HOST, Hardening(open_files=GUEST_HOST_FILES))
+        self._host = Companion(GUEST_HOST, GUEST_HOST_LIMITS, start=start)
         self._guest = Channel(
             self._host.channel,
             outgoing=TO_GUEST_HOST,
@@ -328,12 +329,12 @@ def _write(writer: asyncio.StreamWriter, frame: Frame) -> None:
         writer.write(encoded(FROM_CARRIER, frame))
 
 
-def main(settings: CarrierSettings) -> int:
-    """Carry one guest: the exit code. Raises OSError and ValueError where it cannot begin."""
+def main(settings: CarrierSettings, guest_host: Spawned) -> int:
+    """Carry one guest, in this guest host: the exit code."""
     gain_no_privileges()
     be_unreadable()
 
     async def carry() -> int:
-        return await Carrier(settings).run()
+        return await Carrier(settings, start=lambda *_: guest_host).run()
 
     return asyncio.run(carry())

@@ -32,7 +32,7 @@ from tests.unit.execution.conftest import GENEROUS, Heard, Rig, ended
 from tests.unit.workers.rigs import SETTINGS
 
 SERVER_NAME = "door.test"
-COMMAND = (sys.executable, "-m", "curation.cli.operator", "guest")
+COMMAND = (sys.executable, "-m", "curation.cli.entry", "guest")
 
 
 @dataclass
