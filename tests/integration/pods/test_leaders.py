@@ -111,4 +111,27 @@ async def test_a_job_that_was_made_and_whose_pod_has_not_come_is_taken_by_the_ne
     assert world.status()["run"]["attempt"] == 1
     assert pods.pod()["jobUID"] == job["metadata"]["uid"]
     assert not again.logged("is not made yet")
+
+
+async def test_eight_runs_in_pods_come_to_one_session_each_though_the_leader_and_a_pod_are_killed(pods: Pods) -> None:
+    world = pods.world
+    await world.prepare(wall_seconds=20)
+    leader = await pods.start_operator()
+    rule = hold(world, Point.CREATED)
+    names = await world.create_jobs(8, executor={"type": "Job"})
+    await until_held(world, rule, len(names))
+    bound = [await pods.until_bound(name) for name in names]
+    await leader.kill()
+    pods.kubelet.kill(bound[0]["uid"], "Evicted")
+    await pods.start_operator()
+    rule.release()
+    await world.until_phase("Running", *names)
+    await world.settled()
+    for name in names:
+        first, *_ = world.status(name)["history"]
+        assert first["id"] == world.run_id(name, generation=1)
+        # Whoever begins to lead may find the dead one's Job ended, or hear of its end; and a takeover may take as long
+        # as the wall limit.
+        ends = ("HolderGone", "Interrupted") if name == names[0] else ("HTTPUnavailable", "Timeout")
+        assert first["reason"] in ends
     await pods.until_no_jobs()
