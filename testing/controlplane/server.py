@@ -26,6 +26,7 @@ from testing.controlplane.ports import free_port
 from testing.controlplane.processes import Processes
 
 APISERVER = "kube-apiserver"
+MANAGER = "kube-controller-manager"
 _READY_SECONDS = 120.0
 """40 times what an idle machine takes: the start of one server competes with whole test runs."""
 _STOP_SECONDS = 15.0
@@ -182,6 +183,14 @@ class ControlPlane:
         """End a pause; what was asked in the meantime is answered then."""
         self._running().signal(APISERVER, signal.SIGCONT)
 
+    def pause_controllers(self) -> None:
+        """Freeze the controllers: nobody mends, counts or removes what a test makes."""
+        self._running().signal(MANAGER, signal.SIGSTOP)
+
+    def resume_controllers(self) -> None:
+        """End that pause."""
+        self._running().signal(MANAGER, signal.SIGCONT)
+
     def _with_etcd_stopped(self, change: Callable[[Path, Path], None]) -> None:
         assert self._binaries
         running = self._running()
@@ -230,7 +239,7 @@ class ControlPlane:
     def _start_controllers(self, folder: Path, program: Path) -> None:
         # One identity with all rights, instead of an account for each controller: fewer writes at start.
         kubeconfig = self.kubeconfig(programs.MANAGER_USER, ("system:masters",))
-        name = "kube-controller-manager"
+        name = MANAGER
         self._run(folder, name, programs.controller_manager(program, kubeconfig, self._more_controllers))
         account = "/api/v1/namespaces/default/serviceaccounts/default"
         self._wait(folder, name, "make the account `default`", lambda: self.request("GET", account)[0] == 200)

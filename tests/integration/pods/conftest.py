@@ -27,21 +27,28 @@ _BATCH = "/apis/batch/v1/namespaces"
 
 
 @pytest.fixture(scope="session")
-def plane() -> Iterator[Connection]:
+def whole_plane() -> Iterator[ControlPlane]:
     """A control plane with the Job controller too."""
     binaries = find_or_build(oldest=OLDEST_OF_DEFAULT_OVERLAY)
     if binaries.controller_manager is None:
         pytest.skip("there is no kube-controller-manager here")
     with ControlPlane(binaries=binaries, more_controllers=("job-controller",)) as control_plane:
         install(control_plane.connection)
-        yield control_plane.connection
+        yield control_plane
+
+
+@pytest.fixture(scope="session")
+def plane(whole_plane: ControlPlane) -> Connection:
+    """How to reach it."""
+    return whole_plane.connection
 
 
 class Pods:
     """A world whose operator has guest pods, and the node that they run on."""
 
-    def __init__(self, world: World, kubelet: PodKubelet, guests: str) -> None:
+    def __init__(self, world: World, kubelet: PodKubelet, guests: str, plane: ControlPlane) -> None:
         self.world = world
+        self._plane = plane
         self.kubelet = kubelet
         self.guests = guests
         self._port = free_port()
@@ -97,21 +104,28 @@ class Pods:
 
     async def until_second_pod_is_refused(self) -> None:
         """Have a second pod made for the one Job there is, and wait until the door has turned it away for good."""
+        # Which would let go of it, or remove it, before it has knocked.
+        self._plane.pause_controllers()
+        try:
+            await self._second_pod()
+        finally:
+            self._plane.resume_controllers()
+
+    async def _second_pod(self) -> None:
         (pod,) = await self.kubelet.pods()
-        labels = pod["metadata"]["labels"].items()
-        # Without the labels by which the Job's controller would count it, and remove it.
-        kept = {name: value for name, value in labels if "job-name" not in name and "controller-uid" not in name}
-        spec = {
-            name: pod["spec"][name] for name in pod["spec"] if name not in ("nodeName", "priority", "preemptionPolicy")
-        }
-        owners = pod["metadata"]["ownerReferences"]
-        second = {"metadata": {"name": "second", "ownerReferences": owners, "labels": kept}, "spec": spec}
+        of_the_server = ("nodeName", "priority", "preemptionPolicy")
+        spec = {name: value for name, value in pod["spec"].items() if name not in of_the_server}
+        owners, labels = pod["metadata"]["ownerReferences"], pod["metadata"]["labels"]
+        second = {"metadata": {"name": "second", "ownerReferences": owners, "labels": labels}, "spec": spec}
         code, answer = await self.kubelet.ask("POST", f"/api/v1/namespaces/{self.guests}/pods", second)
         assert code == 201, answer
-        async with asyncio.timeout(120):
-            said = self.kubelet.output
-            while "bound to another pod" not in said.get("second", ""):  # noqa: ASYNC110 - it is being read
-                await asyncio.sleep(0.05)
+        said = self.kubelet.output
+        try:
+            async with asyncio.timeout(120):
+                while "bound to another pod" not in said.get("second", ""):  # noqa: ASYNC110 - it is being read
+                    await asyncio.sleep(0.05)
+        except TimeoutError:
+            raise AssertionError(f"the pods have said: {said}") from None
 
     def pod(self, name: str = "job-0") -> Document:
         """The pod that the job's status names."""
@@ -129,8 +143,9 @@ class Pods:
 
 
 @pytest.fixture
-async def pods(plane: Connection, request: pytest.FixtureRequest, module_cache: Path) -> AsyncIterator[Pods]:
+async def pods(whole_plane: ControlPlane, request: pytest.FixtureRequest, module_cache: Path) -> AsyncIterator[Pods]:
     """See `Pods`; no operator runs yet."""
+    plane = whole_plane.connection
     namespace, guests = (namespaces.create(plane, request.node.nodeid) for _ in range(2))
     for path in ("namespace", "service-account", "role", "secret"):
         for document in yaml.safe_load_all((_COMPONENT / f"{path}.yaml").read_text(encoding="utf-8")):
@@ -138,7 +153,7 @@ async def pods(plane: Connection, request: pytest.FixtureRequest, module_cache: 
     try:
         async with open_world(plane, namespace, module_cache) as world, PodKubelet(plane, guests) as kubelet:
             await leases.grant(world.cluster)
-            made = Pods(world, kubelet, guests)
+            made = Pods(world, kubelet, guests, whole_plane)
             try:
                 yield made
             except BaseException:
