@@ -52,10 +52,16 @@ def make_job(server: ControlPlane) -> None:
     """As soon as the new kind and the admission policies are in effect."""
     text = json.dumps(_JOB)
 
+    def stamped() -> bool:
+        tried = ("create", "--dry-run=server", "-n", "default", "-f", "-", "-o", "json")
+        shown = server.kubectl(*tried, input=text, check=False)
+        return "curation.dev/created-by" in shown.stdout or "AlreadyExists" in shown.stderr
+
     def created() -> bool:
         ended = server.kubectl("create", "-n", "default", "-f", "-", input=text, check=False)
         return ended.returncode == 0 or "AlreadyExists" in ended.stderr
 
+    until(stamped, "the admission policies stamp a job")
     until(created, "the API server takes a job")
 
 
