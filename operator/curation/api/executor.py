@@ -11,7 +11,8 @@ from curation.api.schema import Model, cel, extension, spelled
 MAX_TOLERATIONS: Final = 16
 MAX_SELECTORS: Final = 16
 
-_LABEL_KEY: Final = r"^([a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?$"
+_SUBDOMAIN: Final = r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?(\.[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?)*"
+_LABEL_KEY: Final = rf"^({_SUBDOMAIN}/)?[A-Za-z0-9]([-A-Za-z0-9_.]{{0,61}}[A-Za-z0-9])?$"
 _LABEL_VALUE: Final = r"^([A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)?$"
 
 LabelKey = Annotated[
@@ -104,7 +105,7 @@ class GuestJob(Model):
             max_length=MAX_SELECTORS,
             json_schema_extra=extension(
                 cel(
-                    f"self.all(k, k.matches(r'{_LABEL_KEY}'))",
+                    f"self.all(k, size(k) <= 317 && k.matches(r'{_LABEL_KEY}'))",
                     "each key must be the key of a label, such as kubernetes.io/arch",
                 ),
                 map_type="atomic",

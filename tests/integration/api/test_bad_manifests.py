@@ -89,6 +89,15 @@ _BAD: dict[str, tuple[Document, str, str]] = {
     "a node's label that is none": (
         job(executor={"type": "Job", "job": {"nodeSelector": {"a b": "c"}}}), "spec.executor.job.nodeSelector",
         "each key must be the key of a label"),
+    "a node's label whose prefix is no name": (
+        job(executor={"type": "Job", "job": {"nodeSelector": {"a..b/c": "d"}}}), "spec.executor.job.nodeSelector",
+        "each key must be the key of a label"),
+    "a node's label that is too long": (
+        job(executor={"type": "Job", "job": {"nodeSelector": {".".join(["a" * 60] * 6) + "/c": "d"}}}),
+        "spec.executor.job.nodeSelector", "each key must be the key of a label"),
+    "a taint whose prefix is no name": (
+        job(executor={"type": "Job", "job": {"tolerations": [{"key": "a..b/c", "operator": "Exists"}]}}),
+        "spec.executor.job.tolerations[0].key", "must be the key of a label or taint"),
     "a toleration of everything that does not say so": (
         job(executor={"type": "Job", "job": {"tolerations": [{}]}}), "spec.executor.job.tolerations[0].operator",
         "needs the operator Exists"),
