@@ -35,6 +35,10 @@ USER 65532:65532
 ENTRYPOINT ["python", "-m", "testing.sessions"]
 
 FROM ${BASE}
+# Official images have removed what Python has compiled of its own library, and here nobody can write it: every worker,
+# and every pod of a guest, would compile it anew.
+RUN python3 -m compileall -q -x '/(test|tests|idlelib|tkinter|lib2to3|site-packages|dist-packages)/' \
+      "$(python3 -c 'import sysconfig; print(sysconfig.get_path("stdlib"))')"
 COPY --from=build /opt/curation /opt/curation
 ENV PATH=/opt/curation/bin:$PATH PYTHONDONTWRITEBYTECODE=1
 USER 65532:65532

@@ -213,6 +213,7 @@ class PodRun:
         if not self.ended.done():
             self._over()
             self.ended.set_exception(error)
+            self.ended.exception()  # whoever waits for it is told nevertheless; where nobody does that is no fault
 
     def _finish(self, report: GuestReport) -> None:
         if not self.ended.done():
