@@ -159,9 +159,9 @@ async def test_a_run_elsewhere_is_listened_to_once_its_module_is_loaded(
         await elsewhere.work()
         assert elsewhere.sinks == {}
         await rig.modules.load(module_key())
-        rig.taken()
+        meanwhile = rig.taken()  # the load may take longer than the time to try again
         await asyncio.sleep(ATTACH_AGAIN_SECONDS)
-        assert rig.taken() == [key()]
+        assert key() in (*meanwhile, *rig.taken())
         await elsewhere.work()
         assert list(elsewhere.sinks) == [EXECUTION]
         assert elsewhere.written == []
