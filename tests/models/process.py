@@ -312,7 +312,7 @@ def _modules() -> Any:
         state=lambda namespace, name: state,
         fresh=lambda namespace, name: True,
         build=lambda namespace, name, digest: built,
-        takes=lambda namespace, name, digest: Need.of(Limits(), digest, 0),
+        takes=lambda namespace, name, digest, in_pod=False: Need.of(Limits(), digest, 0, in_pod=in_pod),
         wall_seconds=lambda namespace, name: WALL.total_seconds(),
         forget=lambda key: None,
     )
