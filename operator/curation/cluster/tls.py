@@ -1,12 +1,10 @@
 """The TLS context of the connection to the API server: its authorities, and our certificate."""
 
-import os
 import ssl
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, nullcontext
 
 from curation.cluster.kubeconfig_entries import ConfigurationError
+from curation.isolation.memory_file import file_of
 
 
 def make_context(*, ca_file: str = "", ca_data: bytes = b"", insecure: bool = False) -> ssl.SSLContext:
@@ -35,22 +33,6 @@ def load_certificate(
             raise ConfigurationError(f"{what} or its key: {error}") from None
 
 
-@contextmanager
-def _readable(pem: str | bytes) -> Iterator[str]:
-    """A path to read it by. The ssl module takes files only; a private key is never written to a disk where the
-    system has files in memory."""
-    if isinstance(pem, str):
-        yield pem
-    elif hasattr(os, "memfd_create"):
-        descriptor = os.memfd_create("pem")
-        try:
-            with os.fdopen(os.dup(descriptor), "wb") as file:
-                file.write(pem)
-            yield f"/proc/self/fd/{descriptor}"
-        finally:
-            os.close(descriptor)
-    else:
-        with tempfile.NamedTemporaryFile() as file:
-            file.write(pem)
-            file.flush()
-            yield file.name
+def _readable(pem: str | bytes) -> AbstractContextManager[str]:
+    """A path to read it by."""
+    return nullcontext(pem) if isinstance(pem, str) else file_of(pem)

@@ -1,15 +1,14 @@
 """Whom the client trusts: the one place that makes the TLS context of outbound connections."""
 
 import asyncio
-import os
 import ssl
-import sys
-import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
+
+from curation.isolation.memory_file import file_of
 
 
 class Trust:
@@ -25,8 +24,7 @@ class Trust:
         self._context: ssl.SSLContext | None = None
         self.content: bytes | None = None
         """What the bundle held when it was taken last: for a process that is to trust the same."""
-        system = ssl.get_default_verify_paths().cafile  # SSL_CERT_FILE too; None where there is no such file
-        self._system: Path | None = Path(system) if system is not None else None
+        self._system = _system()
         if at_once:
             self._context = self._first()
 
@@ -71,7 +69,7 @@ class Trust:
         context = _of_system(self._system)
         if content is not None:
             # Trap: the library takes a text too, but of a file also comments and further kinds of PEM.
-            with _file_of(content) as name:
+            with file_of(content) as name:
                 context.load_verify_locations(cafile=name)
         return context, content
 
@@ -89,11 +87,16 @@ class _Prepared:
 def prepare() -> None:
     """Take the system's authorities, for the processes that are forked from this one while their files stay as they
     are. What is no use is left to those."""
-    system = ssl.get_default_verify_paths().cafile
-    file = Path(system) if system is not None else None
+    file = _system()
     with suppress(OSError, ValueError):
         files = _files(file)
         _Prepared.now = _Prepared(_of_system(file), files)
+
+
+def _system() -> Path | None:
+    """The system's file of authorities, that of SSL_CERT_FILE too; None where there is no such file."""
+    found = ssl.get_default_verify_paths().cafile
+    return Path(found) if found is not None else None
 
 
 def _of_system(file: Path | None) -> ssl.SSLContext:
@@ -109,25 +112,7 @@ def _of_system(file: Path | None) -> ssl.SSLContext:
 
 def _files(file: Path | None) -> tuple[object, ...]:
     """Which files hold the system's authorities, and in which state. Raises OSError."""
-    paths = ssl.get_default_verify_paths()
-    found: list[object] = [file is None]
-    for name in (file, paths.capath, paths.cafile):
-        if name is not None:
-            state = Path(name).stat()
-            found.append((str(name), state.st_ino, state.st_size, state.st_mtime_ns))
-    return tuple(found)
-
-
-@contextmanager
-def _file_of(content: bytes) -> Iterator[str]:
-    """The name of a file that holds this: on Linux in memory, since a worker may have no folder to write to."""
-    if sys.platform != "linux":
-        with tempfile.NamedTemporaryFile() as copy:
-            copy.write(content)
-            copy.flush()
-            yield copy.name
-        return
-    with os.fdopen(os.memfd_create("authorities", os.MFD_CLOEXEC), "wb") as memory:
-        memory.write(content)
-        memory.flush()
-        yield f"/proc/self/fd/{memory.fileno()}"
+    folder = ssl.get_default_verify_paths().capath
+    names = [file, _system(), Path(folder) if folder is not None else None]
+    states = [(name, name.stat()) for name in names if name is not None]
+    return tuple((name, state.st_ino, state.st_size, state.st_mtime_ns) for name, state in states)
