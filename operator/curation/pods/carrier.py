@@ -45,6 +45,7 @@ from curation.pods.frames import (
     Welcome,
 )
 from curation.pods.received_module import ReceivedModule
+from curation.pods.times import LOST_SECONDS
 
 log = logging.getLogger(__name__)
 
@@ -55,8 +56,6 @@ ANSWER_SECONDS: Final = 90.0
 """For the door to say whether it may in: a review of its token, and a write."""
 START_SECONDS: Final = 900.0
 """For which it knocks before it was let in for the first time."""
-LOST_SECONDS: Final = 600.0
-"""Beyond the wall limit of its guest: for so long it goes on knocking."""
 FIRST_WAIT, LAST_WAIT = 0.1, 5.0
 STEADY_SECONDS: Final = 2.0
 """A connection that has lasted for so long was none of many that fail at once."""

@@ -13,11 +13,10 @@ from curation.guests.seam import Answers, GuestLost, GuestRun
 from curation.isolation.channel import Channel
 from curation.isolation.frames import Frame, FrameRefused
 from curation.pods.frames import FROM_POD, TO_POD, Acknowledged, Here, Leaving
-from curation.pods.pod_run import LOST_SECONDS, PodRun
+from curation.pods.pod_run import PodRun
+from curation.pods.times import LOST_SECONDS, START_SECONDS
 from curation.wasm.limits import Limits
 
-START_SECONDS: Final = 600.0
-"""For a pod to come: it may have to wait for a node. Once more for its guest to be started."""
 HERE_SECONDS: Final = 30.0
 """For a connection to say what it holds."""
 _QUEUED_BYTES: Final = 1 << 30

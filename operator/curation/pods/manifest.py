@@ -21,6 +21,7 @@ from curation.api.names import (
     MANAGED_BY,
 )
 from curation.execution.seam import ExecutionRequest
+from curation.pods.times import LOST_SECONDS, START_SECONDS
 from curation.pods.variables import (
     AUTHORITY_VARIABLE,
     DOOR_VARIABLE,
@@ -34,10 +35,6 @@ AUDIENCE: Final = "curation.dev/guests"
 SERVICE_ACCOUNT: Final = "curation-guest"
 """Which has no right at all."""
 TOKEN_SECONDS: Final = 3600
-START_SECONDS: Final = 600
-"""For a pod to be scheduled, its image to be pulled, and its first word."""
-SPEAK_SECONDS: Final = 600
-"""How long after its wall limit a pod may still say what it came to."""
 TTL_SECONDS: Final = 900
 """After which a Job that has ended goes, should no operator remove it."""
 OVERHEAD_BYTES: Final = 160 << 20
@@ -105,7 +102,7 @@ def job_document(request: ExecutionRequest, placed: GuestJob, settings: PodSetti
             "backoffLimit": 0,
             # Else another pod would be made while this one is still ending.
             "podReplacementPolicy": "Failed",
-            "activeDeadlineSeconds": START_SECONDS + int(request.module.limits.wall_seconds) + SPEAK_SECONDS + 60,
+            "activeDeadlineSeconds": START_SECONDS + int(request.module.limits.wall_seconds) + LOST_SECONDS + 60,
             "ttlSecondsAfterFinished": TTL_SECONDS,
             "template": {
                 "metadata": {"labels": labels, "annotations": {ANNOTATION_RUN_ID: request.run.id}},

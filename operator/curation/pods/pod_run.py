@@ -10,14 +10,13 @@ from curation.guests.frames import Ended, How, Run, Stop, report_of
 from curation.guests.seam import ANSWER_SLACK_SECONDS, Answers, GuestReport, GuestRun
 from curation.isolation.frames import Frame, FrameRefused
 from curation.pods.frames import ONLY_RUN, PART_BYTES, Answer, Call, Here, HostEnded, ModulePart
+from curation.pods.times import LOST_SECONDS
 from curation.wasm.guest_end import StopCause, Stopped
 from curation.wasm.module_errors import ModuleUnreadable
 
 if TYPE_CHECKING:
     from curation.pods.guests import PodGuests
 
-LOST_SECONDS: Final = 600.0
-"""How long after its wall limit the end of a run may be heard: for as long its pod comes again."""
 STOP_SECONDS: Final = 30.0
 """For a run that was stopped to end: nothing of it leaves meanwhile."""
 MAX_TEXT: Final = 512

@@ -27,8 +27,8 @@ from curation.guests.targets import TEMPLATE as GUEST_TEMPLATE
 from curation.isolation.nursery import Nursery
 from curation.isolation.spawn import ChildEnd
 from curation.lifecycle.outcome import Failed, FailureClass, Report, Trigger
-from curation.pods.pod_run import LOST_SECONDS
 from curation.pods.seam import GuestPods
+from curation.pods.times import LOST_SECONDS
 from curation.wasm.module_errors import ModuleLoadError, ModuleUnreadable
 from curation.wasm.store import LoadedModule, ModuleStore
 from curation.workers.account import MemoryAccount
