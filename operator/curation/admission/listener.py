@@ -25,13 +25,12 @@ from curation.admission.messages import (
     Known,
     Reviewed,
     Serve,
-    Shown,
 )
 from curation.admission.reviews import NotAReview, Review
 from curation.checking.checkers import CHECKERS_AT_ONCE, EVERYWHERE, CheckerLost, Checkers
-from curation.isolation.certificates import show
 from curation.isolation.channel import Channel, QueueFull
 from curation.isolation.frames import Frame, FrameRefused
+from curation.isolation.tls_server import Accepting
 from curation.turns import AwaitedTurns
 
 PATH: Final = b"/review"
@@ -62,9 +61,7 @@ class _Listener:
         self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         self._context.minimum_version = ssl.TLSVersion.TLSv1_2
         self._connections = Connections(self._context, PATH, self._answered)
-        self._accepting: list[asyncio.Task[None]] = []
-        self._sockets: list[socket.socket] = []
-        self._certified = False
+        self._accepting = Accepting(self._context, self._connections.accept, self._say)
         self._asked: dict[int, asyncio.Future[Known]] = {}
         self._numbers = itertools.count(1)
         # Each address in turn, and within one each namespace: else whoever floods names as many as he likes.
@@ -84,8 +81,8 @@ class _Listener:
         self._checkers = Checkers(idle_seconds=2 * WARM_SECONDS)
         warm = asyncio.create_task(self._stay_warm())
         await ended.wait()
-        for task in (warm, *self._accepting):
-            task.cancel()
+        self._accepting.end()
+        warm.cancel()
         await self._checkers.close()
 
     async def _stay_warm(self) -> None:
@@ -97,24 +94,11 @@ class _Listener:
 
     def _told(self, frame: Frame) -> None:
         match frame:
-            case Serve():
-                self._sockets = [socket.socket(fileno=each) for each in frame.descriptors]
-                for each in self._sockets:
-                    each.setblocking(False)
-                self._accept()
-            case Certificate():
-                problem = show(self._context, frame.payload)
-                self._certified = self._certified or not problem
-                self._say(Shown(problem=problem))
-                self._accept()
+            case Serve() | Certificate():
+                self._accepting.told(frame)
             case Answer():
                 if (waiting := self._asked.pop(frame.number, None)) is not None and not waiting.done():
                     waiting.set_result(frame.known)
-
-    def _accept(self) -> None:
-        """Once there is a certificate: until then connections wait to be accepted."""
-        if self._certified and not self._accepting:
-            self._accepting = [asyncio.create_task(self._connections.accept(each)) for each in self._sockets]
 
     def _say(self, frame: Frame) -> None:
         with suppress(QueueFull, FrameRefused):  # an operator that is busy needs no more of it

@@ -4,7 +4,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import ClassVar, Final
 
+from curation.isolation import tls_server
 from curation.isolation.frames import Frame, Wire
+from curation.isolation.tls_server import Shown
 
 
 class Fact(StrEnum):
@@ -26,18 +28,16 @@ class Known(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Serve(Frame):
-    """Accept connections on these sockets, which listen already."""
+class Serve(tls_server.Serve):
+    """See `tls_server`."""
 
-    NAME: ClassVar[str] = "serve"
     MAX_DESCRIPTORS: ClassVar[int] = 16
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Certificate(Frame):
-    """From now on show this certificate, the payload: PEM, its key and the certificate with its chain."""
+class Certificate(tls_server.Certificate):
+    """See `tls_server`."""
 
-    NAME: ClassVar[str] = "certificate"
     MAX_PAYLOAD: ClassVar[int] = 1 << 20
 
 
@@ -49,15 +49,6 @@ class Answer(Frame):
 
     number: int
     known: Known
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Shown(Frame):
-    """A certificate was taken, or cannot be used, and why."""
-
-    NAME: ClassVar[str] = "shown"
-
-    problem: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,10 +12,10 @@ from collections import Counter
 from typing import Any, Final, cast
 
 from curation.isolation.blocking import close_all
-from curation.isolation.certificates import show
 from curation.isolation.channel import Channel, QueueFull
 from curation.isolation.frames import Frame, FrameRefused
 from curation.isolation.rates import Rates
+from curation.isolation.tls_server import Accepting
 from curation.pods.connection import READ_BYTES, FrameReader, encoded, notice_absence
 from curation.pods.frames import (
     ANSWERS_OF_DOOR,
@@ -31,7 +31,6 @@ from curation.pods.frames import (
     Refuse,
     Refused,
     Serve,
-    Shown,
     Welcome,
 )
 
@@ -70,9 +69,7 @@ class _Door:
         self._tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         self._tls.minimum_version = ssl.TLSVersion.TLSv1_3
         self._tls.num_tickets = 0
-        self._sockets: list[socket.socket] = []
-        self._accepting: list[asyncio.Task[None]] = []
-        self._certified = False
+        self._accepting = Accepting(self._tls, self._accept_on, self._say)
         self._numbers = itertools.count(1)
         self._judged: dict[int, asyncio.Future[_Answer]] = {}
         """Who has knocked and has no answer, by the number of the connection."""
@@ -94,23 +91,16 @@ class _Door:
             max_queued_bytes=STRANGERS * _FRAME_BYTES,
         )
         await ended.wait()
-        for task in (*self._accepting, *self._serving):
+        self._accepting.end()
+        for task in self._serving:
             task.cancel()
 
     # -- the operator ------------------------------------------------------------------------------------------------
 
     def _told(self, frame: Frame) -> None:
         match frame:
-            case Serve():
-                self._sockets = [socket.socket(fileno=each) for each in frame.descriptors]
-                for each in self._sockets:
-                    each.setblocking(False)
-                self._accept()
-            case Certificate():
-                problem = show(self._tls, frame.payload)
-                self._certified = self._certified or not problem
-                self._say(Shown(problem=problem))
-                self._accept()
+            case Serve() | Certificate():
+                self._accepting.told(frame)
             case Admit(connection=number) | Refuse(connection=number):
                 waiting = self._judged.get(number)
                 if waiting is not None and not waiting.done():
@@ -126,11 +116,6 @@ class _Door:
         return True
 
     # -- strangers ---------------------------------------------------------------------------------------------------
-
-    def _accept(self) -> None:
-        """Once there is a certificate: until then connections wait to be accepted."""
-        if self._certified and not self._accepting:
-            self._accepting = [asyncio.create_task(self._accept_on(each)) for each in self._sockets]
 
     async def _accept_on(self, listening: socket.socket) -> None:
         loop = asyncio.get_running_loop()

@@ -13,7 +13,9 @@ from curation.isolation.channel import QueueFull
 from curation.isolation.child import Child
 from curation.isolation.frames import Frame, FrameRefused
 from curation.isolation.hardening import Hardening
+from curation.isolation.kept_server import KeptServer, ServerKind
 from curation.isolation.nursery import Nursery
+from curation.isolation.tls_server import Shown
 from curation.pods.frames import (
     FROM_DOOR,
     MAX_WHY,
@@ -24,7 +26,6 @@ from curation.pods.frames import (
     KnockerGone,
     Refuse,
     Serve,
-    Shown,
 )
 from curation.pods.seam import Admitted, Doorkeeper, Knock, Turned
 from curation.pods.targets import DOOR
@@ -39,9 +40,15 @@ JUDGED_AT_ONCE: Final = 16
 """Each asks the API server."""
 WAITING: Final = 512
 """To be judged; one more is refused."""
-_RESTART_SECONDS: Final = (0.1, 1.0, 5.0, 15.0)
-_STEADY_SECONDS: Final = 60.0
-"""After which a door that ends is started again at once."""
+_DOOR: Final = ServerKind(
+    name="the door of guest pods",
+    target=DOOR,
+    hardening=Hardening(data_bytes=MEMORY_BYTES, nice=5, open_files=OPEN_FILES),
+    to_child=TO_DOOR,
+    from_child=FROM_DOOR,
+    serve=Serve,
+    certificate=Certificate,
+)
 
 
 class Door:
@@ -60,13 +67,11 @@ class Door:
         `certificate` gives it and its key, PEM; empty while there is none. `join` hands a pod's connection, of which
         the caller closes this copy, to the worker of its execution; False while none awaits it.
         """
-        self._nursery = nursery
-        self._sockets = list(sockets)
+        self._server = KeptServer(_DOOR, self._told, self._has_ended, start=nursery.start)
+        self._server.sockets = sockets
         self._doorkeeper = doorkeeper
         self._certificate = certificate
         self._join = join
-        self._child: Child | None = None
-        self._running: asyncio.Task[None] | None = None
         self._judging: set[asyncio.Task[None]] = set()
         self._waiting: set[int] = set()
         """The connections that wait for an answer."""
@@ -77,57 +82,27 @@ class Door:
     @property
     def pid(self) -> int:
         """The process id of the door; 0 until that is known."""
-        return self._child.pid if self._child is not None else 0
+        return self._server.child.pid if self._server.child is not None else 0
 
     def start(self) -> None:
         """Start the door's process, and keep one running."""
-        self._running = asyncio.create_task(self._run(), name="door")
+        self.renew()
+        self._server.start()
 
     def renew(self) -> None:
         """There is another certificate."""
         certificate, key = self._certificate()
-        if self._child is None or not certificate or not key:
-            return
-        try:
-            self._child.send(Certificate(payload=key + b"\n" + certificate), replaces="certificate")
-        except (QueueFull, FrameRefused) as error:
-            log.error("the door takes no certificate: %s", error)
+        self._server.show(key + b"\n" + certificate if certificate and key else b"")
 
     async def close(self) -> None:
         """End the door, and whatever is judged."""
-        tasks = [*self._judging, *filter(None, (self._running,))]
-        for task in tasks:
+        for task in self._judging:
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        if self._child is not None:
-            await self._child.close()
-        for each in self._sockets:
-            each.close()
+        await asyncio.gather(*self._judging, return_exceptions=True)
+        await self._server.close()
 
-    async def _run(self) -> None:
-        loop, tries = asyncio.get_running_loop(), 0
-        while True:
-            began = loop.time()
-            try:
-                self._child = Child(
-                    DOOR,
-                    Hardening(data_bytes=MEMORY_BYTES, nice=5, open_files=OPEN_FILES),
-                    to_child=TO_DOOR,
-                    from_child=FROM_DOOR,
-                    on_frame=self._told,
-                    start=self._nursery.start,
-                )
-                self._child.send(Serve(descriptors=tuple(each.fileno() for each in self._sockets)))
-                self.renew()
-                end = str(await asyncio.shield(self._child.ended))
-            except OSError as error:
-                end = str(error)
-            self._child = None
-            self._waiting.clear()
-            tries = 0 if loop.time() - began > _STEADY_SECONDS else tries + 1
-            seconds = _RESTART_SECONDS[min(tries, len(_RESTART_SECONDS) - 1)]
-            log.error("the door of guest pods has ended (%s), and is started again in %g s", end, seconds)
-            await asyncio.sleep(seconds)
+    def _has_ended(self) -> None:
+        self._waiting.clear()
 
     def _told(self, frame: Frame) -> None:
         match frame:
@@ -143,7 +118,7 @@ class Door:
                 self._waiting.discard(number)
 
     def _knocked(self, frame: Knocked) -> None:
-        child, number, judged = self._child, frame.connection, (frame.execution, frame.payload)
+        child, number, judged = self._server.child, frame.connection, (frame.execution, frame.payload)
         if child is None:
             return
         if len(self._judged) >= WAITING:
@@ -163,7 +138,7 @@ class Door:
         async with self._at_once:
             judged = await self._judgement(frame)
         # Without a stay from here on: who was let in may be another's a moment later.
-        if number not in self._waiting or child is not self._child:
+        if number not in self._waiting or child is not self._server.child:
             return  # whoever has knocked is gone
         self._waiting.discard(number)
         if isinstance(judged, Admitted):

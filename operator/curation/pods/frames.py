@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from typing import Final
 
 from curation.guests.frames import MAX_ANSWER_BYTES, Ended, Run, Stop
+from curation.isolation import tls_server
 from curation.isolation.frames import Frame, Wire
+from curation.isolation.tls_server import Shown
 from curation.pods.variables import MAX_TOKEN_BYTES
 from curation.wasm.limits import MAX_REQUEST_BYTES
 
@@ -128,18 +130,16 @@ FROM_CARRIER: Final = Wire(*KNOCKS.kinds, *FROM_POD.kinds)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Serve(Frame):
-    """Accept connections on these listening sockets, once there is a certificate."""
+class Serve(tls_server.Serve):
+    """See `tls_server`."""
 
-    NAME = "serve"
     MAX_DESCRIPTORS = 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Certificate(Frame):
-    """Show this certificate in every handshake from now on: PEM, with its key."""
+class Certificate(tls_server.Certificate):
+    """See `tls_server`."""
 
-    NAME = "certificate"
     MAX_PAYLOAD = 64 << 10
 
 
@@ -160,14 +160,6 @@ class Refuse(Frame):
     connection: int
     why: str
     final: bool
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Shown(Frame):
-    """A certificate was taken; else what is wrong with it."""
-
-    NAME = "shown"
-    problem: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

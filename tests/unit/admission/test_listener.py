@@ -10,11 +10,12 @@ from typing import Any
 
 import pytest
 
-from curation.admission.messages import FROM_LISTENER, TO_LISTENER, Answer, Ask, Certificate, Known, Serve, Shown
+from curation.admission.messages import FROM_LISTENER, TO_LISTENER, Answer, Ask, Certificate, Known, Serve
 from curation.checking.policy_judgement import judge_policy
 from curation.isolation.child import Child
 from curation.isolation.frames import Frame
 from curation.isolation.hardening import Hardening
+from curation.isolation.tls_server import Shown
 from curation.reconciler.process.webhook import MEMORY_BYTES, OPEN_FILES
 from curation.reconciler.runtime.listening import listen
 from tests.harness.certificates import self_signed

@@ -5,7 +5,6 @@ It serves from the start of this process, whether or not this one leads: a polic
 
 import asyncio
 import logging
-import socket
 from collections.abc import Callable
 from datetime import UTC
 from pathlib import Path
@@ -23,15 +22,15 @@ from curation.admission.messages import (
     Known,
     Reviewed,
     Serve,
-    Shown,
 )
 from curation.cluster.answers import APIError, Unreachable
 from curation.cluster.credentials import ConfigurationError
 from curation.cluster.resources import MODULES
 from curation.isolation.channel import QueueFull
-from curation.isolation.child import Child
-from curation.isolation.frames import Frame, FrameRefused
+from curation.isolation.frames import Frame
 from curation.isolation.hardening import Hardening
+from curation.isolation.kept_server import KeptServer, ServerKind
+from curation.isolation.tls_server import Shown
 from curation.reconciler.runtime.context import Context
 from curation.reconciler.runtime.listening import listen, url
 from curation.reconciler.runtime.metrics import WEBHOOK
@@ -43,10 +42,15 @@ MEMORY_BYTES: Final = 768 << 20
 OPEN_FILES: Final = 512
 ASKED_AT_ONCE: Final = 16
 """Questions of the listener's that wait for the API server."""
-_TARGET: Final = "curation.admission.listener:main"
-_RESTART_SECONDS: Final = (0.1, 1.0, 5.0, 15.0)
-_STEADY_SECONDS: Final = 60.0
-"""After which a listener that ends is started again at once."""
+_LISTENER: Final = ServerKind(
+    name="the webhook's listener",
+    target="curation.admission.listener:main",
+    hardening=Hardening(data_bytes=MEMORY_BYTES, nice=5, open_files=OPEN_FILES),
+    to_child=TO_LISTENER,
+    from_child=FROM_LISTENER,
+    serve=Serve,
+    certificate=Certificate,
+)
 
 
 class Webhook:
@@ -56,22 +60,20 @@ class Webhook:
         """`synced` says whether the caches know all objects: before, nothing is said to be absent."""
         self._context = context
         self._synced = synced
-        self._sockets: list[socket.socket] = []
+        self._server = KeptServer(_LISTENER, self._told, self._serves_not)
         self._pem = b""
-        self._child: Child | None = None
-        self._running: asyncio.Task[None] | None = None
         self._asked: set[asyncio.Task[None]] = set()
         self.url = ""
 
     def listen(self, host: str, port: int) -> None:
         """Listen. Connections wait until there is a certificate. Raises OSError if the port cannot be had."""
-        self._sockets = listen(host, port)
-        self.url = url(self._sockets[0]).replace("http://", "https://", 1)
+        self._server.sockets = listen(host, port)
+        self.url = url(self._server.sockets[0]).replace("http://", "https://", 1)
 
     def start(self) -> None:
         """Start the listener's process, and keep one running."""
-        self._context.metrics.webhook_serving.labels(webhook=WEBHOOK).set(0)
-        self._running = asyncio.create_task(self._run(), name="webhook")
+        self._serves_not()
+        self._server.start()
 
     @property
     def certificate(self) -> bytes:
@@ -85,49 +87,17 @@ class Webhook:
             return
         self._pem = pem
         self._context.metrics.webhook_certificate_expiry.labels(webhook=WEBHOOK).set(expires)
-        self._certify()
+        self._server.show(pem)
 
     async def close(self) -> None:
         """End the listener."""
-        tasks = [*self._asked, *([self._running] if self._running is not None else [])]
-        for task in tasks:
+        for task in self._asked:
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        if self._child is not None:
-            await self._child.close()
-        for each in self._sockets:
-            each.close()
+        await asyncio.gather(*self._asked, return_exceptions=True)
+        await self._server.close()
 
-    async def _run(self) -> None:
-        loop, tries = asyncio.get_running_loop(), 0
-        while True:
-            began = loop.time()
-            try:
-                self._child = Child(
-                    _TARGET,
-                    Hardening(data_bytes=MEMORY_BYTES, nice=5, open_files=OPEN_FILES),
-                    to_child=TO_LISTENER,
-                    from_child=FROM_LISTENER,
-                    on_frame=self._told,
-                )
-                self._child.send(Serve(descriptors=tuple(each.fileno() for each in self._sockets)))
-                self._certify()
-                end = str(await asyncio.shield(self._child.ended))
-            except OSError as error:
-                end = str(error)
-            self._context.metrics.webhook_serving.labels(webhook=WEBHOOK).set(0)
-            tries = 0 if loop.time() - began > _STEADY_SECONDS else tries + 1
-            seconds = _RESTART_SECONDS[min(tries, len(_RESTART_SECONDS) - 1)]
-            log.error("the webhook's listener has ended (%s), and is started again in %g s", end, seconds)
-            await asyncio.sleep(seconds)
-
-    def _certify(self) -> None:
-        if self._child is None or not self._pem:
-            return
-        try:
-            self._child.send(Certificate(payload=self._pem), replaces="certificate")
-        except (QueueFull, FrameRefused) as error:
-            log.error("the webhook's listener takes no certificate: %s", error)
+    def _serves_not(self) -> None:
+        self._context.metrics.webhook_serving.labels(webhook=WEBHOOK).set(0)
 
     def _told(self, frame: Frame) -> None:
         match frame:
@@ -167,9 +137,9 @@ class Webhook:
         self._say(ask, known)
 
     def _say(self, ask: Ask, known: Known) -> None:
-        if self._child is not None:
+        if self._server.child is not None:
             try:
-                self._child.send(Answer(number=ask.number, known=known))
+                self._server.child.send(Answer(number=ask.number, known=known))
             except QueueFull:
                 log.warning("the webhook's listener takes no answers")
 
