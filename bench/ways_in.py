@@ -31,7 +31,7 @@ SYSTEM: Final = "curation-system"
 DEPLOYMENT: Final = "deployment/curation-operator"
 OVERLAY: Final = "manifests/overlays/default"
 SAMPLE: Final = "manifests/samples/session-service"
-_ENOUGH_SECONDS: Final = 60.0
+_ENOUGH_SECONDS: Final = 300.0
 _PROBE: Final = {
     "apiVersion": "curation.dev/v1alpha1",
     "kind": "CurationPolicy",
