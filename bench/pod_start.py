@@ -9,11 +9,8 @@ creation until its pod is seen Running.
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import json
-import os
-import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -26,7 +23,7 @@ from bench import ways_in
 from bench.client import Client
 from bench.ways_in import run
 from hack import release
-from hack.e2e.target import ROOT, NodeKit
+from hack.e2e.target import ROOT
 
 JOBS: Final = "/apis/curation.dev/v1alpha1/namespaces/team-a/curationjobs"
 BARE: Final = "/apis/batch/v1/namespaces/team-a/jobs"
@@ -102,14 +99,7 @@ def measure(image: str, sessions: str, rounds: int) -> None:
     """Install the operator with guest pods, compare, and take it away."""
     with TemporaryDirectory(dir=ROOT) as made:
         folder = Path(made)
-        document = {
-            "apiVersion": "kustomize.config.k8s.io/v1beta1",
-            "kind": "Kustomization",
-            "resources": [os.path.relpath(ROOT / ways_in.OVERLAY, folder.resolve())],
-            "components": [os.path.relpath(ROOT / COMPONENT, folder.resolve())],
-            "images": [release.image_of(image)],
-        }
-        (folder / "kustomization.yaml").write_text(json.dumps(document), encoding="utf-8")
+        ways_in.kustomized(folder, ways_in.OVERLAY, release.image_of(image), COMPONENT)
         run("kubectl", "apply", "--server-side", "-k", str(folder))
         try:
             ways_in.rolled_out()
@@ -125,22 +115,7 @@ def measure(image: str, sessions: str, rounds: int) -> None:
 
 def main() -> int:
     """Returns the exit code."""
-    parser = argparse.ArgumentParser(prog="python -m bench.pod_start", description="The start of a guest in a pod.")
-    where = parser.add_mutually_exclusive_group(required=True)
-    where.add_argument("--node", type=Path, metavar="KIT", help="the folder of a node kit; NODE_DNS=1 gives it names")
-    where.add_argument("--image", help="of the operator, for the cluster of the current kubeconfig")
-    parser.add_argument("--sessions-image", help="with --image: of the sample session service")
-    parser.add_argument("--rounds", type=int, default=10)
-    arguments = parser.parse_args()
-    if arguments.node is None:
-        if not arguments.sessions_image:
-            parser.error("--image needs --sessions-image")
-        measure(arguments.image, arguments.sessions_image, arguments.rounds)
-        return 0
-    with NodeKit(arguments.node, keep=False) as kit:
-        options = ("--image", kit.image, "--sessions-image", kit.sessions, "--rounds", str(arguments.rounds))
-        again = kit.command(sys.executable, "-m", "bench.pod_start", *options)
-        return subprocess.run(again, cwd=ROOT, check=False).returncode
+    return ways_in.on_a_node("bench.pod_start", "The start of a guest in a pod.", measure, 10)
 
 
 if __name__ == "__main__":

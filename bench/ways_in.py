@@ -66,18 +66,27 @@ def until(what: Callable[[], bool], said: str) -> None:
         time.sleep(0.2)
 
 
-def ways(image: str, folder: Path) -> list[Way]:
-    """All of them. What is made of the manifests beforehand is in `folder`."""
-    name = release.image_of(image)
-    overlay = folder / "kustomize"
-    overlay.mkdir()
+def kustomized(folder: Path, base: str, image: dict[str, str], *components: str) -> Path:
+    """The folder, with a kustomization of this base and these components of the repository."""
+    folder.mkdir(exist_ok=True)
+
+    def seen_from_there(name: str) -> str:
+        return os.path.relpath(ROOT / name, folder.resolve())  # kustomize takes no absolute paths
+
     document = {
         "apiVersion": "kustomize.config.k8s.io/v1beta1",
         "kind": "Kustomization",
-        "resources": [os.path.relpath(ROOT / OVERLAY, overlay.resolve())],
-        "images": [{"name": "curation-operator", **name}],
+        "resources": [seen_from_there(base)],
+        "components": [seen_from_there(each) for each in components],
+        "images": [image],
     }
-    (overlay / "kustomization.yaml").write_text(json.dumps(document), encoding="utf-8")
+    (folder / "kustomization.yaml").write_text(json.dumps(document), encoding="utf-8")
+    return folder
+
+
+def ways(image: str, folder: Path) -> list[Way]:
+    """All of them. What is made of the manifests beforehand is in `folder`."""
+    overlay = kustomized(folder / "kustomize", OVERLAY, release.image_of(image))
     one_file = folder / "install.yaml"
     one_file.write_text(run("kubectl", "kustomize", str(overlay)), encoding="utf-8")
     program, made = str(helm.program()), str(chart.make(folder / "chart"))
@@ -122,16 +131,8 @@ def rolled_out() -> None:
 
 def first_runs(sessions: str, folder: Path) -> None:
     """README's "Use it" until the job is Running."""
-    sample = folder / "sample"
-    sample.mkdir(exist_ok=True)
-    name, _, tag = sessions.rpartition(":")
-    document = {
-        "apiVersion": "kustomize.config.k8s.io/v1beta1",
-        "kind": "Kustomization",
-        "resources": [os.path.relpath(ROOT / SAMPLE, sample.resolve())],
-        "images": [{"name": "curation-sessions", "newName": name, "newTag": tag}],
-    }
-    (sample / "kustomization.yaml").write_text(json.dumps(document), encoding="utf-8")
+    named = {**release.image_of(sessions), "name": "curation-sessions"}
+    sample = kustomized(folder / "sample", SAMPLE, named)
     run("kubectl", "apply", "-k", str(sample))
     where = ("service", "sessions", "-n", "sample-sessions", "-o", "jsonpath={.spec.clusterIP}")
     address = run("kubectl", "get", *where)
@@ -186,25 +187,33 @@ def measure(image: str, sessions: str, rounds: int) -> None:
                 way.uninstall()
 
 
-def main() -> int:
-    """Returns the exit code."""
-    parser = argparse.ArgumentParser(prog="python -m bench.ways_in", description="The ways to a first Running job.")
+def on_a_node(module: str, about: str, measure: Callable[[str, str, int], None], rounds: int) -> int:
+    """The command line of a bench that measures with the images of operator and session service, so many rounds.
+
+    Returns the exit code. With `--node` the module is run once more inside the node's network.
+    """
+    parser = argparse.ArgumentParser(prog=f"python -m {module}", description=about)
     where = parser.add_mutually_exclusive_group(required=True)
-    where.add_argument("--node", type=Path, metavar="KIT", help="the folder of a node kit")
+    where.add_argument("--node", type=Path, metavar="KIT", help="the folder of a node kit; NODE_DNS=1 gives it names")
     where.add_argument("--image", help="of the operator, for the cluster of the current kubeconfig")
     parser.add_argument("--sessions-image", help="with --image: of the sample session service")
-    parser.add_argument("--rounds", type=int, default=1)
+    parser.add_argument("--rounds", type=int, default=rounds)
     arguments = parser.parse_args()
     if arguments.node is None:
         if not arguments.sessions_image:
             parser.error("--image needs --sessions-image")
         measure(arguments.image, arguments.sessions_image, arguments.rounds)
         return 0
-    helm.program()  # the node has no way out
     with NodeKit(arguments.node, keep=False) as kit:
         options = ("--image", kit.image, "--sessions-image", kit.sessions, "--rounds", str(arguments.rounds))
-        again = kit.command(sys.executable, "-m", "bench.ways_in", *options)
+        again = kit.command(sys.executable, "-m", module, *options)
         return subprocess.run(again, cwd=ROOT, check=False).returncode
+
+
+def main() -> int:
+    """Returns the exit code."""
+    helm.program()  # the node has no way out
+    return on_a_node("bench.ways_in", "The ways to a first Running job.", measure, 1)
 
 
 if __name__ == "__main__":
