@@ -4,19 +4,13 @@ A pod is told once, when it is made, whom to trust. So the next authority is tol
 before its certificate is shown.
 """
 
-import asyncio
-import logging
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Final
 
-from curation.cluster.answers import APIError, Document, Unreachable
-from curation.cluster.meaning import Fate, meaning
-from curation.cluster.resources import SECRETS
+from curation.reconciler.process.certificate_secret import CertificateSecret
 from curation.reconciler.process.webhook_certificate import Kept, following
 from curation.reconciler.runtime.context import Context
-
-log = logging.getLogger(__name__)
 
 NAME: Final = "curation-operator-door"
 """Of the Secret and of the Service."""
@@ -40,12 +34,13 @@ class DoorKeeping:
     ) -> None:
         """`namespace` is the operator's own; `host` is the name by which pods know the door."""
         self._context = context
-        self._namespace = namespace
+        self._secret = CertificateSecret(
+            context, namespace, NAME, of="the door", component="manifests/components/guest-pods"
+        )
         self._names = (host, f"{host}.cluster.local") if host.endswith(".svc") else (host,)
         self._leading = leading
         self._on_change = on_change
         self._kept = Kept()
-        self._said = ""
 
     @property
     def certificate(self) -> tuple[bytes, bytes]:
@@ -63,51 +58,21 @@ class DoorKeeping:
         """Why there is none; empty if there is one."""
         if self._kept.shown is not None:
             return ""
-        return f"The door of guest pods has no certificate yet{f': {self._said}' if self._said else ''}."
+        why = self._secret.problem
+        return f"The door of guest pods has no certificate yet{f': {why}' if why else ''}."
 
     async def run(self) -> None:
         """Check without end."""
-        while True:
-            try:
-                await self.check()
-                self._report("")
-            except (APIError, Unreachable, ValueError, KeyError, TypeError) as error:
-                self._report(str(error))
-            except Exception:
-                log.exception("the door's certificate could not be checked")
-            await asyncio.sleep(CHECK_SECONDS if self._kept.shown is not None else FIRST_SECONDS)
+        await self._secret.run(self.check, lambda: CHECK_SECONDS if self._kept.shown is not None else FIRST_SECONDS)
 
     async def check(self) -> None:
         """Take one step, if this process leads; take in what is to be shown."""
-        secret = await self._context.api.read_secret(self._namespace, NAME)
-        if secret is None:
-            raise ValueError(f"there is no Secret {self._namespace}/{NAME}: apply manifests/components/guest-pods")
-        kept = Kept.read(secret.get("data") or {})
+        secret, kept = await self._secret.read()
         if self._leading():
-            kept = await self._advanced(secret, kept)
+            wanted = following(kept, self._names, True, self._context.clock.now(), TRUSTED_FOR)
+            if wanted != kept:
+                await self._secret.write(secret, wanted)
+            kept = wanted
         if kept != self._kept:
             self._kept = kept
             self._on_change()
-
-    async def _advanced(self, secret: Document, kept: Kept) -> Kept:
-        wanted = following(kept, self._names, True, self._context.clock.now(), TRUSTED_FOR)
-        if wanted == kept:
-            return kept
-        answer = await self._context.writer.patch(
-            SECRETS,
-            self._namespace,
-            NAME,
-            resource_version=str(secret["metadata"]["resourceVersion"]),
-            body={"data": wanted.data()},
-            subresource=None,
-        )
-        if meaning(answer).fate is not Fate.LANDED:  # the next check reads what is there
-            raise ValueError(f"the Secret {self._namespace}/{NAME} is not written: {answer}")
-        log.info("the door's certificate has come a step further")
-        return wanted
-
-    def _report(self, problem: str) -> None:
-        """Once for as long as it lasts."""
-        if problem and problem != self._said:
-            log.error("the door's certificate is not kept: %s", problem)
-        self._said = problem
