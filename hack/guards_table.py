@@ -172,7 +172,8 @@ GUARDS = (
             ),
         ),
         (
-            "tests/unit/lifecycle/test_binding.py::test_every_other_pod_is_refused_whatever_its_name",
+            "tests/unit/lifecycle/test_binding.py::test_every_other_pod_is_refused_whatever_its_name[another-pod]",
+            "tests/unit/lifecycle/test_binding.py::test_every_other_pod_is_refused_whatever_its_name[another-job]",
             "tests/integration/pods/test_ends_of_pods.py::"
             "test_a_second_pod_of_the_same_job_is_turned_away_and_the_first_goes_on",
         ),

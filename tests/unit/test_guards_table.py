@@ -3,6 +3,7 @@
 The tests themselves are run, on the changed source, by `make guards`.
 """
 
+import ast
 from pathlib import Path
 
 import pytest
@@ -36,6 +37,20 @@ def test_each_named_test_is_there(guard: Guard) -> None:
     for test in guard.tests:
         path, _, name = test.partition("::")
         assert f"def {name.partition('[')[0]}(" in (ROOT / path).read_text(), test
+
+
+@pytest.mark.parametrize("guard", GUARDS, ids=lambda guard: guard.name)
+def test_a_test_that_has_variants_is_named_with_one(guard: Guard) -> None:
+    for test in guard.tests:
+        path, _, name = test.partition("::")
+        (found,) = [
+            each
+            for each in ast.walk(ast.parse((ROOT / path).read_text()))
+            if isinstance(each, ast.FunctionDef | ast.AsyncFunctionDef) and each.name == name.partition("[")[0]
+        ]
+        marks = {ast.unparse(each).partition("(")[0] for each in found.decorator_list}
+        if marks & {"pytest.mark.parametrize", "pytest.mark.variants"}:
+            assert "[" in name, test
 
 
 @pytest.mark.parametrize("name", GUARDS_OF_THE_CONTRACT)

@@ -26,7 +26,7 @@ def test_the_first_pod_is_written_down_before_anything_else_and_known_from_then_
     assert bind(written, run, POD, NOW).bound
 
 
-@pytest.mark.parametrize("other", [{"uid": "pod-2"}, {"job_uid": "job-2"}], ids=str)
+@pytest.mark.parametrize("other", [{"uid": "pod-2"}, {"job_uid": "job-2"}], ids=["another-pod", "another-job"])
 def test_every_other_pod_is_refused_whatever_its_name(other: dict[str, str]) -> None:
     job = claimed()
     assert job.status.run is not None
