@@ -19,7 +19,9 @@ from testing.controlplane.ports import free_port
 from testing.controlplane.server import ControlPlane
 from testing.operator_process import OperatorProcess
 from testing.pod_kubelet import PodKubelet
+from testing.sessions.faults import Rule
 from tests.harness import leases
+from tests.harness.slow_runs import Point, hold, until_held
 from tests.harness.world import World, open_world
 
 _COMPONENT = Path(__file__).parents[3] / "manifests" / "components" / "guest-pods"
@@ -77,6 +79,13 @@ class Pods:
     async def create_job(self, name: str = "job-0", **spec: Any) -> Document:
         """A job of the shipped module, in a pod."""
         return await self.world.create_job(name, executor={"type": "Job"}, **spec)
+
+    async def create_held_job(self, point: Point) -> Rule:
+        """One whose first attempt is held at this point; it is there when this returns."""
+        rule = hold(self.world, point)
+        await self.create_job()
+        await until_held(self.world, rule, 1)
+        return rule
 
     async def jobs(self) -> list[Document]:
         """The batch/v1 Jobs of guests."""

@@ -3,7 +3,7 @@
 import pytest
 
 from testing.sessions.faults import Rule
-from tests.harness.slow_runs import Point, hold, sessions_of, until_held
+from tests.harness.slow_runs import Point, sessions_of
 from tests.integration.pods.conftest import Pods
 
 
@@ -11,9 +11,7 @@ async def held_in_a_pod(pods: Pods) -> Rule:
     """A job whose first call is on the wire, and whose pod is bound; its later attempts are not held."""
     await pods.world.prepare(wall_seconds=20)
     await pods.start_operator()
-    rule = hold(pods.world, Point.CREATED)
-    await pods.create_job()
-    await until_held(pods.world, rule, 1)
+    rule = await pods.create_held_job(Point.CREATED)
     await pods.until_bound()
     return rule
 
@@ -66,9 +64,7 @@ async def test_a_job_that_is_deleted_by_hand_ends_its_run(pods: Pods) -> None:
 async def test_a_second_pod_of_the_same_job_is_turned_away_and_the_first_goes_on(pods: Pods) -> None:
     await pods.world.prepare()
     await pods.start_operator()
-    rule = hold(pods.world, Point.CREATE)
-    await pods.create_job()
-    await until_held(pods.world, rule, 1)
+    rule = await pods.create_held_job(Point.CREATE)
     first = await pods.until_bound()
     await pods.until_second_pod_is_refused()
     rule.release()

@@ -2,7 +2,7 @@
 
 import json
 
-from tests.harness.slow_runs import Point, hold, until_held
+from tests.harness.slow_runs import Point
 from tests.integration.pods.conftest import Pods
 
 
@@ -38,9 +38,7 @@ async def test_nothing_of_a_tenant_s_data_stands_in_the_job_or_its_pod_but_the_r
     world = pods.world
     await world.prepare()
     await pods.start_operator()
-    rule = hold(world, Point.CREATE)
-    await pods.create_job()
-    await until_held(world, rule, 1)
+    rule = await pods.create_held_job(Point.CREATE)
     (job,), (pod,) = await pods.jobs(), await pods.kubelet.pods()
     text = json.dumps([job, pod])
     # The operator's own namespace, by which it knows its Jobs, is the job's too in this test.

@@ -43,9 +43,7 @@ async def test_a_run_in_a_pod_goes_on_while_the_operator_is_stopped_and_started_
     world = pods.world
     await world.prepare(wall_seconds=20)
     leader = await pods.start_operator()
-    rule = hold(world, Point.LAST_ANSWER)
-    await pods.create_job()
-    await until_held(world, rule, 1)
+    rule = await pods.create_held_job(Point.LAST_ANSWER)
     first = await pods.until_bound()
     await leader.stop()
     rule.release()
@@ -61,9 +59,7 @@ async def test_a_second_pod_that_comes_to_the_next_leader_is_turned_away(pods: P
     world = pods.world
     await world.prepare(wall_seconds=20)
     leader = await pods.start_operator()
-    rule = hold(world, Point.CREATE)
-    await pods.create_job()
-    await until_held(world, rule, 1)
+    rule = await pods.create_held_job(Point.CREATE)
     first = await pods.until_bound()
     await leader.kill()
     await pods.start_operator()
@@ -79,9 +75,7 @@ async def test_a_job_of_a_run_that_is_over_is_removed_by_the_next_leader(pods: P
     world = pods.world
     await world.prepare(wall_seconds=20)
     leader = await pods.start_operator()
-    rule = hold(world, Point.CREATED)
-    await pods.create_job()
-    await until_held(world, rule, 1)
+    rule = await pods.create_held_job(Point.CREATED)
     await pods.until_bound()
     await leader.kill()
     await world.edit("job-0", rerun="1")

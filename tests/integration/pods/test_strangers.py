@@ -1,7 +1,7 @@
 """Whoever may edit all in a job's namespace has no way to its pod; a pod's token opens nothing but its own run."""
 
 from testing.controlplane.connection import Connection
-from tests.harness.slow_runs import Point, hold, until_held
+from tests.harness.slow_runs import Point
 from tests.integration.pods.conftest import Pods
 
 EDITOR = "erin"
@@ -35,9 +35,7 @@ async def test_a_pods_token_is_no_token_of_the_api_server(pods: Pods, plane: Con
     world = pods.world
     await world.prepare()
     await pods.start_operator()
-    rule = hold(world, Point.CREATE)
-    await pods.create_job()
-    await until_held(world, rule, 1)
+    rule = await pods.create_held_job(Point.CREATE)
     pod = await pods.until_bound()
     token = pods.kubelet.tokens[pod["uid"]]
     said = plane.kubectl(
