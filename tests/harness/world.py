@@ -171,6 +171,21 @@ class World:
 
         await self.until(reached, f"{len(wanted)} jobs are {phase} {fields or ''}", seconds)
 
+    async def until_policy_counts(self, name: str = "allow") -> None:
+        """Wait until the operator has said what it makes of the newest revision of a policy.
+
+        Policies and jobs have a watch each: a job that is touched after a policy may be heard of before it.
+        """
+
+        async def counts() -> bool:
+            policy = await self.cluster.get("curationpolicies", name)
+            said = policy.get("status", {}).get("observedGeneration", -1)
+            return bool(said >= policy["metadata"]["generation"])
+
+        async with asyncio.timeout(SECONDS):
+            while not await counts():  # noqa: ASYNC110 - an object that is read
+                await asyncio.sleep(0.05)
+
     async def until_gone(self, *names: str, seconds: float = SECONDS) -> None:
         """Wait until these jobs are gone."""
         await self.until(

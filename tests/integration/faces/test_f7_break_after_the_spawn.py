@@ -120,6 +120,7 @@ async def test_f7_an_observation_that_is_denied_does_not_fail_the_job(world: Wor
     await world.until_phase("Running")
     session = world.status()["session"]["id"]
     await world.cluster.patch("curationpolicies", "allow", {"spec": {"cedar": BLIND}})
+    await world.until_policy_counts()
 
     await observe_now(world, "1")
     await world.until(lambda: condition(world, "Authorized")["status"] == "False", "the denial is shown")

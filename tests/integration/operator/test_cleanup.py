@@ -1,5 +1,6 @@
 """Runs that cannot be cleaned: after a bounded time they are given up with a Warning Event, and hold nothing up."""
 
+import asyncio
 import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -33,6 +34,8 @@ Obstacle = Callable[[World], Awaitable[object]]
 async def module_is_missing(world: World) -> None:
     await world.cluster.delete("curationmodules", manifests.MODULE)
     await world.cluster.patch("curationmodules", manifests.MODULE, {"metadata": {"finalizers": None}})
+    # Modules and jobs have a watch each: what is done to a job next may be heard of first.
+    await asyncio.gather(*(operator.until_metric(0, "curation_modules", ready="True") for operator in world.operators))
 
 
 async def service_fails(world: World) -> Rule:
