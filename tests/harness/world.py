@@ -260,19 +260,26 @@ class World:
 async def open_world(
     connection: Connection, namespace: str, module_cache: Path, lender: Lender | None = None
 ) -> AsyncIterator[World]:
-    """A world in a namespace. At its end no operator of its own runs, and the histories of its objects are checked."""
+    """A world in a namespace; see `watched`."""
     async with AdminClient(connection, namespace) as cluster, SessionService() as service:
         world = World(cluster, service, module_cache, lender)
-        async with AsyncExitStack() as stack:
-            for history in (world.jobs, world.events, *world.others):
-                await stack.enter_async_context(history)
-            follower = asyncio.create_task(world.follow_service(), name="follow the session service")
-            try:
-                yield world
-                await world.stop_operators()
-                world.check()
-            finally:
-                await world.kill_operators()
-                follower.cancel()
-                with suppress(asyncio.CancelledError):
-                    await follower
+        async with watched(world):
+            yield world
+
+
+@asynccontextmanager
+async def watched(world: World) -> AsyncIterator[None]:
+    """A world's histories are written. At the end no operator of its own runs, and the histories are checked."""
+    async with AsyncExitStack() as stack:
+        for history in (world.jobs, world.events, *world.others):
+            await stack.enter_async_context(history)
+        follower = asyncio.create_task(world.follow_service(), name="follow the session service")
+        try:
+            yield
+            await world.stop_operators()
+            world.check()
+        finally:
+            await world.kill_operators()
+            follower.cancel()
+            with suppress(asyncio.CancelledError):
+                await follower

@@ -3,8 +3,9 @@
 import pytest
 
 from testing.sessions.faults import Rule
+from tests.harness.pods import Pods
 from tests.harness.slow_runs import Point, sessions_of
-from tests.integration.pods.conftest import Pods
+from tests.harness.world import JOBS
 
 
 async def held_in_a_pod(pods: Pods) -> Rule:
@@ -78,7 +79,7 @@ async def test_an_image_that_cannot_be_pulled_is_said_in_the_status(pods: Pods) 
     await pods.world.prepare()
     await pods.start_operator()
     pods.kubelet.pull_error = "no such image"
-    await pods.create_job()
+    await pods.world.create_job()
     said = "ErrImagePull: no such image"
     await pods.world.until(lambda: said in pods.world.status().get("message", ""), "the status says why it waits")
     pods.kubelet.pull_error = ""
@@ -93,4 +94,18 @@ async def test_a_job_that_is_suspended_by_its_author_stops_its_pod_and_cancels_i
     rule.release()
     await pods.world.settled()
     assert not any(each.live for each in pods.world.service.sessions())
+    await pods.until_no_jobs()
+
+
+async def test_a_job_that_is_deleted_by_its_author_goes_once_its_run_in_a_pod_is_cleaned(pods: Pods) -> None:
+    """Its run, which is current until the job is gone, is not listened to again once it has ended."""
+    await pods.world.prepare()
+    await pods.start_operator()
+    rule = await pods.create_held_job(Point.CREATED)
+    await pods.until_bound()
+    await pods.world.cluster.delete(JOBS, "job-0")
+    rule.release()
+    await pods.world.until_gone("job-0")
+    await pods.world.settled()
+    assert [each.live for each in pods.world.service.sessions()] == [False]
     await pods.until_no_jobs()

@@ -2,15 +2,15 @@
 
 import json
 
+from tests.harness.pods import Pods
 from tests.harness.slow_runs import Point
-from tests.integration.pods.conftest import Pods
 
 
 async def test_the_first_job_in_a_pod_completes_and_leaves_neither_job_nor_pod(pods: Pods) -> None:
     world = pods.world
     await world.prepare()
     await pods.start_operator()
-    await pods.create_job(observe={"intervalSeconds": 1, "maxIntervalSeconds": 1})
+    await pods.world.create_job(observe={"intervalSeconds": 1, "maxIntervalSeconds": 1})
     await world.until_phase("Running")
     run, (first, *_) = world.status()["run"], world.service.log()
     assert run["pod"]["node"] == pods.kubelet.node
@@ -27,7 +27,7 @@ async def test_ten_jobs_in_pods_run_beside_each_other(pods: Pods) -> None:
     world = pods.world
     await world.prepare()
     await pods.start_operator()
-    names = await world.create_jobs(10, executor={"type": "Job"})
+    names = await world.create_jobs(10)
     await world.until_phase("Running", *names)
     assert len({world.status(name)["run"]["pod"]["uid"] for name in names}) == 10
     await world.settled()
@@ -54,7 +54,7 @@ async def test_a_job_that_asks_for_a_pod_is_stalled_with_the_remedy_until_the_op
     await world.prepare()
     without = world.operator(lease=True)
     await without.start()
-    await pods.create_job()
+    await pods.world.create_job()
     await world.until_phase("Queued", reason="ExecutorUnavailable")
     assert "--guest-pods" in world.status()["message"]
     assert {each["type"] for each in world.status()["conditions"] if each["status"] == "True"} == {"Stalled"}

@@ -4,9 +4,9 @@ import asyncio
 
 from tests.guests.wat import Script
 from tests.harness import manifests
+from tests.harness.pods import Pods
 from tests.harness.slow_runs import Point, hold, until_held
 from tests.harness.world import World
-from tests.integration.pods.conftest import Pods
 
 
 async def calls_of(world: World, attempt: int = 1) -> list[str]:
@@ -24,7 +24,7 @@ async def test_a_run_is_resumed_by_the_next_leader_and_a_call_on_the_wire_is_nev
         await world.cluster.create(document)
     leader = await pods.start_operator()
     rule = world.service.add_rule("hold", "before", method="GET", path="/workspaces/1")
-    await pods.create_job(moduleRef={"name": "three-calls"})
+    await pods.world.create_job(moduleRef={"name": "three-calls"})
     await until_held(world, rule, 1)
     first = await pods.until_bound()
     await leader.kill()
@@ -91,7 +91,7 @@ async def test_a_job_that_was_made_and_whose_pod_has_not_come_is_taken_by_the_ne
     await world.prepare()
     leader = await pods.start_operator()
     pods.kubelet.starts.clear()
-    await pods.create_job()
+    await pods.world.create_job()
     await world.until_phase("Submitted")
     async with asyncio.timeout(30):
         while not await pods.kubelet.pods():  # noqa: ASYNC110 - the API server is asked
@@ -112,7 +112,7 @@ async def test_eight_runs_in_pods_come_to_one_session_each_though_the_leader_and
     await world.prepare(wall_seconds=20)
     leader = await pods.start_operator()
     rule = hold(world, Point.CREATED)
-    names = await world.create_jobs(8, executor={"type": "Job"})
+    names = await world.create_jobs(8)
     await until_held(world, rule, len(names))
     bound = [await pods.until_bound(name) for name in names]
     await leader.kill()

@@ -1,8 +1,8 @@
 """Whoever may edit all in a job's namespace has no way to its pod; a pod's token opens nothing but its own run."""
 
 from testing.controlplane.connection import Connection
+from tests.harness.pods import Pods
 from tests.harness.slow_runs import Point
-from tests.integration.pods.conftest import Pods
 
 EDITOR = "erin"
 

@@ -11,7 +11,7 @@ from curation.api.job import CurationJob
 from curation.cluster.answers import WriteAnswer, Written
 from curation.cluster.resources import JOBS
 from curation.execution.seam import Held, process_liveness
-from curation.lifecycle.outcome import Liveness
+from curation.lifecycle.outcome import Calls, Liveness
 from curation.reconciler.approvals.asking import Approvals
 from curation.reconciler.approvals.grants import Grants
 from curation.reconciler.jobs import orders
@@ -70,6 +70,20 @@ async def test_a_run_that_was_there_when_this_process_began_to_lead_is_taken_ove
     async with disconnected(tmp_path) as rig:
         assert seen(takeover(rig, 5), foreign(version=5)) is GONE
         assert seen(takeover(rig, 5), foreign(version=6)) is UNKNOWN
+
+
+@in_virtual_time
+async def test_a_run_that_has_ended_here_is_gone_though_its_executor_still_sees_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The Job of its pod is there until it is removed; a deleted CurationJob listened to it again and again."""
+    async with disconnected(tmp_path) as rig:
+        monkeypatch.setattr(rig.executor, "liveness", lambda held: ALIVE)
+        rule, ours = takeover(rig, 100), job(status=run_status("Submitted"))
+        assert ours.status.run is not None
+        assert seen(rule, ours) is ALIVE
+        rig.memories.of(key(), ours.metadata.uid).calls[ours.status.run.id] = Calls()
+        assert seen(rule, ours) is GONE
 
 
 @in_virtual_time

@@ -53,6 +53,9 @@ class Takeover:
             return Liveness.UNKNOWN
         if memory.lives(run.id):
             return Liveness.ALIVE
+        if run.id in memory.calls:
+            # Trap: it has ended here, and was settled. Its Job, until that is removed, looks as if it went on.
+            return Liveness.GONE
         return self._executor.liveness(self._held(key, job, run))
 
     def look_again(self, key: Key, job: CurationJob) -> float | None:
