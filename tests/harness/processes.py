@@ -2,6 +2,7 @@
 
 import os
 import signal
+from contextlib import suppress
 from pathlib import Path
 
 from curation.guests.targets import TEMPLATE as GUEST_TEMPLATE
@@ -38,9 +39,26 @@ def kill_guest_hosts(operator: int) -> None:
         os.kill(child, signal.SIGKILL)
 
 
+def kill_listener(operator: int, port: int) -> None:
+    """Kill the process that an operator's template has forked and that listens at this port."""
+    rows = (line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:])
+    inodes = {f"socket:[{row[9]}]" for row in rows if row[3] == "0A" and int(row[1].partition(":")[2], 16) == port}
+    (listener,) = (child for child in children(template(operator)) if inodes & _opened(child))
+    os.kill(listener, signal.SIGKILL)
+
+
 def descriptors() -> int:
     """How many this process has open."""
     return len(os.listdir("/proc/self/fd"))  # noqa: PTH208 - names, not paths
+
+
+def _opened(pid: int) -> set[str]:
+    found = set()
+    with suppress(FileNotFoundError, ProcessLookupError):  # it has ended meanwhile
+        for path in Path(f"/proc/{pid}/fd").iterdir():
+            with suppress(FileNotFoundError):
+                found.add(str(path.readlink()))
+    return found
 
 
 def _fields(pid: int) -> list[str]:

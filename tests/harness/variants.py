@@ -2,6 +2,7 @@
 
 A test marked `variants(point, ...)` takes `point`, `stale` and `jobs`. Run are all its points with one stale run and
 with three, for one job, and one variant with fifty jobs; with `--all-variants` all of them with fifty jobs too.
+A module whose tests want another number than fifty says so: `MANY_JOBS = 8`.
 """
 
 import itertools
@@ -28,10 +29,11 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if marker is None:
         return
     points = marker.args
+    many = getattr(metafunc.module, "MANY_JOBS", MANY)
     chosen = [(point, stale, 1) for point, stale in itertools.product(points, STALE)]
     if metafunc.config.getoption("--all-variants"):
-        chosen += [(point, stale, MANY) for point, stale in itertools.product(points, STALE)]
+        chosen += [(point, stale, many) for point, stale in itertools.product(points, STALE)]
     else:
-        chosen.append((points[-1], 1, MANY))
+        chosen.append((points[-1], 1, many))
     ids = [f"{point}-{stale}-stale-{jobs}-job" for point, stale, jobs in chosen]
     metafunc.parametrize(("point", "stale", "jobs"), chosen, ids=ids)
