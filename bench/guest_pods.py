@@ -47,6 +47,15 @@ class Node(PodKubelet):
             await super()._run(pod)
 
 
+def flags() -> tuple[str, ...]:
+    """The operator's options."""
+    port = free_port()
+    return (
+        *("--guest-pods", f"--lease-namespace={SYSTEM}", f"--guest-namespace={GUESTS}", "--guest-image=operator:bench"),
+        *(f"--door-bind=127.0.0.1:{port}", f"--door-address=localhost:{port}"),
+    )
+
+
 async def install(client: Client) -> None:
     """The component's objects, but for those of a network that is not there."""
     for name in ("namespace", "service-account", "role", "secret"):
@@ -87,13 +96,8 @@ async def turn(stage: Stage, bench: Bench, kind: str, count: int, work: Any) -> 
 
 async def measure(jobs: int, pods: int) -> list[Result]:
     """Both, one after the other."""
-    port = free_port()
-    flags = (
-        *("--guest-pods", f"--lease-namespace={SYSTEM}", f"--guest-namespace={GUESTS}", "--guest-image=operator:bench"),
-        *(f"--door-bind=127.0.0.1:{port}", f"--door-address=localhost:{port}"),
-    )
     async with (
-        Stage(*flags, controllers=("job-controller",)) as stage,
+        Stage(*flags(), controllers=("job-controller",)) as stage,
         Client(stage.control_plane.kubeconfig()) as client,
     ):
         await install(client)
