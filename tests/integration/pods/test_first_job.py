@@ -9,7 +9,8 @@ from tests.harness.slow_runs import Point
 async def test_the_first_job_in_a_pod_completes_and_leaves_neither_job_nor_pod(pods: Pods) -> None:
     world = pods.world
     await world.prepare()
-    await pods.start_operator()
+    operator = await pods.start_operator()
+    await operator.until_metric(1, "curation_guest_pods_ready")
     await pods.world.create_job(observe={"intervalSeconds": 1, "maxIntervalSeconds": 1})
     await world.until_phase("Running")
     run, (first, *_) = world.status()["run"], world.service.log()

@@ -75,6 +75,7 @@ class GuestsInPods:
         self.keeper.tell_wait = executor.waits
         metrics = self._context.metrics
         metrics.guest_jobs.set_function(lambda: len(self.keeper))
+        metrics.guest_pods_ready.set_function(lambda: float(not self.problem() and self._is_served()))
 
         def lose(execution: str, cause: str, pod: SeenPod | None) -> None:
             metrics.guest_pods_lost.labels(reason=pod.loss if pod is not None else "Other").inc()
@@ -117,6 +118,9 @@ class GuestsInPods:
         """Why no run can have a pod now, and what helps; empty if it can."""
         settings = self._pod_settings()
         return settings if isinstance(settings, str) else self._watch.problem
+
+    def _is_served(self) -> bool:
+        return self._door is not None and self._door.serving
 
     def _pod_settings(self) -> PodSettings | str:
         if not self._image:

@@ -92,6 +92,12 @@ class Metrics:
         self.guest_jobs = Gauge(
             "curation_guest_jobs", "Of the leader: executions that have, or are to have, a pod.", registry=registry
         )
+        self.guest_pods_ready = Gauge(
+            "curation_guest_pods_ready",
+            "0 while no run can have a pod by this replica, or its door is not served. 1 too where guest pods are off.",
+            registry=registry,
+        )
+        self.guest_pods_ready.set(1)
         self.guest_pods_lost = Counter(
             "curation_guest_pods_lost_total",
             "Executions that came to nothing since their Job or pod did: by the reason Memory, Evicted or Other.",
