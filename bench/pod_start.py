@@ -3,8 +3,11 @@
 Run: ``NODE_DNS=1 python -m bench.pod_start --node KIT [--rounds 10]`` (docs/install.md says what a node kit is), or
 with ``--image IMAGE --sessions-image IMAGE`` on the cluster of the current kubeconfig, which must have nothing of the
 operator. In turns: a CurationJob with executor Job, from its creation until phase Running, by when its pod was started,
-its guest has made three calls, and its status was written three times; and a batch/v1 Job of the same image, from its
-creation until its pod is seen Running.
+its guest has made three calls, and its status was written three times; and two batch/v1 Jobs of the same image, from
+their creation until their pod is seen Running: one as people write it, whose pod has the token that the cluster mounts
+unless it is told not to, and one without any volume. The difference between these two is the kubelet's: it looks at
+once whether the volumes of a pod are there, which they never are, and then again after 300 ms
+(`podAttachAndMountRetryInterval` in its volume manager).
 """
 
 from __future__ import annotations
@@ -49,7 +52,7 @@ async def until(client: Client, path: str, shown: Callable[[Object], bool]) -> f
     raise RuntimeError(f"the watch of {path} has ended")
 
 
-async def took(client: Client, made_in: str, document: Object, watched: str, name: str) -> float:
+async def until_running(client: Client, made_in: str, document: Object, watched: str, name: str) -> float:
     """Seconds from its creation until an object whose name begins so is Running."""
 
     def shown(found: Object) -> bool:
@@ -67,32 +70,38 @@ def ours(name: str, first: Object) -> Object:
     return {**first, "metadata": {"name": name}, "spec": {**first["spec"], "executor": {"type": "Job"}}}
 
 
-def bare(name: str, image: str) -> Object:
-    """A Job of one pod that waits a moment."""
+def bare(name: str, image: str, *, token: bool) -> Object:
+    """A Job of one pod that waits a moment, with the cluster's token, which is the default, or without a volume."""
     container = {"name": "work", "image": image, "command": ["sleep", "2"], "imagePullPolicy": "IfNotPresent"}
-    pod = {"restartPolicy": "Never", "automountServiceAccountToken": False, "containers": [container]}
+    pod = {"restartPolicy": "Never", "automountServiceAccountToken": token, "containers": [container]}
     spec = {"backoffLimit": 0, "template": {"spec": {**pod, "terminationGracePeriodSeconds": 0}}}
     return {"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": name}, "spec": spec}
 
 
 async def compared(kubeconfig: Path, image: str, rounds: int) -> None:
     """Print a line for each round, and the medians."""
-    both = list[tuple[float, float]]()
+    found: dict[str, list[float]] = {kind: [] for kind in ("in a pod", "bare", "no volume")}
     async with Client(kubeconfig) as client:
-        found = await client.call("GET", f"{JOBS}/first")
-        first = {"apiVersion": found["apiVersion"], "kind": found["kind"], "spec": found["spec"]}
-        print(f"{'in a pod':>10}{'bare':>10}   (s)")
+        shown = await client.call("GET", f"{JOBS}/first")
+        first = {"apiVersion": shown["apiVersion"], "kind": shown["kind"], "spec": shown["spec"]}
+        print("".join(f"{kind:>12}" for kind in found), "  (s)")
         for number in range(_WARM + rounds):
-            name = f"start-{number}"
-            mine = await took(client, JOBS, ours(name, first), JOBS, name)
-            theirs = await took(client, BARE, bare(name, image), PODS, name)
+            name, plain = f"start-{number}", f"plain-{number}"
+            took = {
+                "in a pod": await until_running(client, JOBS, ours(name, first), JOBS, name),
+                "bare": await until_running(client, BARE, bare(name, image, token=True), PODS, name),
+                "no volume": await until_running(client, BARE, bare(plain, image, token=False), PODS, plain),
+            }
             if number >= _WARM:
-                both.append((mine, theirs))
-                print(f"{mine:>10.2f}{theirs:>10.2f}", flush=True)
-            await client.call("DELETE", f"{BARE}/{name}", {"propagationPolicy": "Background"})
+                for kind, seconds in took.items():
+                    found[kind].append(seconds)
+                print("".join(f"{seconds:>12.2f}" for seconds in took.values()), flush=True)
+            for each in (name, plain):
+                await client.call("DELETE", f"{BARE}/{each}", {"propagationPolicy": "Background"})
             await client.call("DELETE", f"{JOBS}/{name}")
-    mine, theirs = (median(each) for each in zip(*both, strict=True))
-    print(f"medians: {mine:.2f} and {theirs:.2f} s; a guest in a pod is Running {1000 * (mine - theirs):.0f} ms later")
+    mine, *others = (median(seconds) for seconds in found.values())
+    later = " and ".join(f"{1000 * (mine - theirs):.0f}" for theirs in others)
+    print(f"medians: {mine:.2f}, {others[0]:.2f} and {others[1]:.2f} s; a guest in a pod is Running {later} ms later")
 
 
 def measure(image: str, sessions: str, rounds: int) -> None:
