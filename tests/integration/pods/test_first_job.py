@@ -4,6 +4,7 @@ import json
 
 from tests.harness.pods import Pods
 from tests.harness.slow_runs import Point
+from tests.harness.world import World
 
 
 async def test_the_first_job_in_a_pod_completes_and_leaves_neither_job_nor_pod(pods: Pods) -> None:
@@ -53,7 +54,7 @@ async def test_nothing_of_a_tenant_s_data_stands_in_the_job_or_its_pod_but_the_r
 async def test_a_job_that_asks_for_a_pod_is_stalled_with_the_remedy_until_the_operator_has_them(pods: Pods) -> None:
     world = pods.world
     await world.prepare()
-    without = world.operator(lease=True)
+    without = World.operator(world, lease=True)  # one without guest pods
     await without.start()
     await pods.world.create_job()
     await world.until_phase("Queued", reason="ExecutorUnavailable")
