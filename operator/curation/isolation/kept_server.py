@@ -12,7 +12,7 @@ from curation.isolation.child import Child
 from curation.isolation.frames import Frame, FrameRefused, Wire
 from curation.isolation.hardening import Hardening
 from curation.isolation.spawn import Start, spawn
-from curation.isolation.tls_server import Certificate, Serve
+from curation.isolation.tls_server import Certificate, Serve, Shown
 
 log = logging.getLogger(__name__)
 
@@ -57,6 +57,8 @@ class KeptServer:
         """That listen. They are this object's."""
         self.child: Child | None = None
         """The one that runs."""
+        self.serving = False
+        """Whether that shows a certificate."""
 
     def start(self) -> None:
         """Start the child, and keep one running."""
@@ -92,7 +94,7 @@ class KeptServer:
                     kind.hardening,
                     to_child=kind.to_child,
                     from_child=kind.from_child,
-                    on_frame=self._on_frame,
+                    on_frame=self._heard,
                     start=self._start,
                 )
                 self.child.send(kind.serve(descriptors=tuple(each.fileno() for each in self.sockets)))
@@ -100,9 +102,14 @@ class KeptServer:
                 end = str(await asyncio.shield(self.child.ended))
             except OSError as error:
                 end = str(error)
-            self.child = None
+            self.child, self.serving = None, False
             self._on_end()
             tries = 0 if loop.time() - began > STEADY_SECONDS else tries + 1
             seconds = RESTART_SECONDS[min(tries, len(RESTART_SECONDS) - 1)]
             log.error("%s has ended (%s), and is started again in %g s", kind.name, end, seconds)
             await asyncio.sleep(seconds)
+
+    def _heard(self, frame: Frame) -> None:
+        if isinstance(frame, Shown) and not frame.problem:
+            self.serving = True
+        self._on_frame(frame)

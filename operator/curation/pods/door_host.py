@@ -78,13 +78,16 @@ class Door:
         self._judged: set[tuple[str, bytes]] = set()
         """Executions that are being judged, with the token: a stranger's keeps nobody else from being judged."""
         self._at_once = asyncio.Semaphore(JUDGED_AT_ONCE)
-        self.serving = False
-        """Whether its process shows a certificate."""
 
     @property
     def pid(self) -> int:
         """The process id of the door; 0 until that is known."""
         return self._server.child.pid if self._server.child is not None else 0
+
+    @property
+    def serving(self) -> bool:
+        """Whether its process shows a certificate."""
+        return self._server.serving
 
     def start(self) -> None:
         """Start the door's process, and keep one running."""
@@ -104,7 +107,6 @@ class Door:
         await self._server.close()
 
     def _has_ended(self) -> None:
-        self.serving = False
         self._waiting.clear()
 
     def _told(self, frame: Frame) -> None:
@@ -113,7 +115,6 @@ class Door:
                 if problem:
                     log.error("the door's certificate cannot be used, going on with the one before: %s", problem)
                 else:
-                    self.serving = True
                     log.info("the door of guest pods serves")
             case Knocked():
                 self._knocked(frame)

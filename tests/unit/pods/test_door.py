@@ -310,6 +310,20 @@ async def test_a_door_that_was_killed_is_started_again_with_the_same_socket(rig:
     assert isinstance(await (await rig.knock()).heard(), Welcome)
 
 
+async def test_a_door_serves_while_its_process_shows_a_certificate(rig: Rig) -> None:
+    await until(lambda: rig.door.serving)
+    first, certificate = rig.door.pid, rig.door._certificate
+    rig.door._certificate = lambda: (b"", b"")
+    rig.door.renew()
+    assert rig.door.serving, "it goes on with the one before"
+    os.kill(first, signal.SIGKILL)
+    await until(lambda: rig.door.pid not in (0, first))
+    assert not rig.door.serving
+    rig.door._certificate = certificate
+    rig.door.renew()
+    await until(lambda: rig.door.serving)
+
+
 async def test_without_a_certificate_connections_wait_until_there_is_one(tmp_path: Path) -> None:
     async with made(tmp_path, certified=False) as rig:
         await until(lambda: rig.door.pid != 0)

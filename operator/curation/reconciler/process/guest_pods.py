@@ -75,7 +75,7 @@ class GuestsInPods:
         self.keeper.tell_wait = executor.waits
         metrics = self._context.metrics
         metrics.guest_jobs.set_function(lambda: len(self.keeper))
-        metrics.guest_pods_ready.set_function(lambda: float(not self.problem() and self._is_served()))
+        metrics.guest_pods_ready.set_function(lambda: float(self._ready()))
 
         def lose(execution: str, cause: str, pod: SeenPod | None) -> None:
             metrics.guest_pods_lost.labels(reason=pod.loss if pod is not None else "Other").inc()
@@ -119,8 +119,8 @@ class GuestsInPods:
         settings = self._pod_settings()
         return settings if isinstance(settings, str) else self._watch.problem
 
-    def _is_served(self) -> bool:
-        return self._door is not None and self._door.serving
+    def _ready(self) -> bool:
+        return not self.problem() and self._door is not None and self._door.serving
 
     def _pod_settings(self) -> PodSettings | str:
         if not self._image:

@@ -60,7 +60,7 @@ class Webhook:
         """`synced` says whether the caches know all objects: before, nothing is said to be absent."""
         self._context = context
         self._synced = synced
-        self._server = KeptServer(_LISTENER, self._told, self._serves_not)
+        self._server = KeptServer(_LISTENER, self._told)
         self._pem = b""
         self._asked: set[asyncio.Task[None]] = set()
         self.url = ""
@@ -72,7 +72,8 @@ class Webhook:
 
     def start(self) -> None:
         """Start the listener's process, and keep one running."""
-        self._serves_not()
+        serving = self._context.metrics.webhook_serving.labels(webhook=WEBHOOK)
+        serving.set_function(lambda: float(self._server.serving))
         self._server.start()
 
     @property
@@ -96,16 +97,12 @@ class Webhook:
         await asyncio.gather(*self._asked, return_exceptions=True)
         await self._server.close()
 
-    def _serves_not(self) -> None:
-        self._context.metrics.webhook_serving.labels(webhook=WEBHOOK).set(0)
-
     def _told(self, frame: Frame) -> None:
         match frame:
             case Shown(problem=problem):
                 if problem:
                     log.error("the webhook's certificate cannot be used, going on with the one before: %s", problem)
                 else:
-                    self._context.metrics.webhook_serving.labels(webhook=WEBHOOK).set(1)
                     log.info("the webhook serves on %s", self.url, extra={"url": self.url})
             case Reviewed():
                 self._context.metrics.reviews.labels(kind=frame.kind, verdict=frame.verdict).inc()
