@@ -39,8 +39,8 @@ class World:
         self._module_cache = module_cache
         self.jobs = History(cluster, JOBS, self._changes.notify)
         self.events = History(cluster, "events", self._changes.notify)
-        self.others = [History(cluster, plural, self._changes.notify) for plural in _OTHERS]
-        """Of the modules, policies and approvals."""
+        self.others = {plural: History(cluster, plural, self._changes.notify) for plural in _OTHERS}
+        """Of the modules, policies and approvals, by plural."""
         self.operators: list[OperatorProcess] = []
         # kopf leaves the generator of a watch to the garbage collector when it is stopped.
         self.tolerated: list[str] = ["async_generator object infinite_watch"]
@@ -174,17 +174,16 @@ class World:
     async def until_policy_counts(self, name: str = "allow") -> None:
         """Wait until the operator has said what it makes of the newest revision of a policy.
 
-        Policies and jobs have a watch each: a job that is touched after a policy may be heard of before it.
+        The status of another, later policy would prove nothing: each object's events have a worker of their own. Nor
+        does a job that is touched after it: policies and jobs have a watch each.
         """
+        policies = self.others["curationpolicies"].present
+        generation = (await self.cluster.get("curationpolicies", name))["metadata"]["generation"]
 
-        async def counts() -> bool:
-            policy = await self.cluster.get("curationpolicies", name)
-            said = policy.get("status", {}).get("observedGeneration", -1)
-            return bool(said >= policy["metadata"]["generation"])
+        def said() -> bool:
+            return bool(policies.get(name, {}).get("status", {}).get("observedGeneration", -1) >= generation)
 
-        async with asyncio.timeout(SECONDS):
-            while not await counts():  # noqa: ASYNC110 - an object that is read
-                await asyncio.sleep(0.05)
+        await self.until(said, f"policy {name} counts")
 
     async def until_gone(self, *names: str, seconds: float = SECONDS) -> None:
         """Wait until these jobs are gone."""
@@ -225,7 +224,7 @@ class World:
         """What must hold at the end of every test: the invariants of each history; in no log a traceback, or a line
         about a run without its fields."""
         self.jobs.check()
-        for others in self.others:
+        for others in self.others.values():
             others.check_statuses()
         for operator in self.operators:
             assert not (lines := unlabelled(operator.log)), "lines about a run lack its fields:\n" + "\n".join(lines)
@@ -271,7 +270,7 @@ async def open_world(
 async def watched(world: World) -> AsyncIterator[None]:
     """A world's histories are written. At the end no operator of its own runs, and the histories are checked."""
     async with AsyncExitStack() as stack:
-        for history in (world.jobs, world.events, *world.others):
+        for history in (world.jobs, world.events, *world.others.values()):
             await stack.enter_async_context(history)
         follower = asyncio.create_task(world.follow_service(), name="follow the session service")
         try:

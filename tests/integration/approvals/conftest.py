@@ -1,12 +1,8 @@
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack
-
 import pytest
 
 from testing.controlplane.connection import Connection
-from tests.harness.history import History
 from tests.harness.world import World
-from tests.integration.approvals.decisions import APPROVALS, MODULES, POLICIES, Approvals
+from tests.integration.approvals.decisions import Approvals
 from tests.integration.cli.running import Plugin
 from tests.integration.manifests.conftest import Bind, bind
 
@@ -14,15 +10,9 @@ __all__ = ["approvals", "approver", "bind"]
 
 
 @pytest.fixture
-async def approvals(world: World, installed: Connection, namespace: str) -> AsyncIterator[Approvals]:
+def approvals(world: World, installed: Connection, namespace: str) -> Approvals:
     """The approvals of the world's namespace."""
-    histories = {
-        plural: History(world.cluster, plural, world._changes.notify) for plural in (APPROVALS, POLICIES, MODULES)
-    }
-    async with AsyncExitStack() as stack:
-        for history in histories.values():
-            await stack.enter_async_context(history)
-        yield Approvals(world, histories[APPROVALS], histories, Plugin(installed, namespace))
+    return Approvals(world, Plugin(installed, namespace))
 
 
 @pytest.fixture

@@ -4,13 +4,12 @@ import asyncio
 import json
 import secrets
 import subprocess
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 from curation.api.approval import EvaluatedRequest, approval_name, request_digest
 from testing.admin_client import Document
 from tests.harness import manifests
-from tests.harness.history import History
 from tests.harness.world import World
 from tests.integration.cli.running import Plugin
 
@@ -36,10 +35,9 @@ NEITHER = permit('context.path != "/sessions" && context.path != "/workspaces"')
 class Approvals:
     """Every approval of the namespace, in every version; see `decide` and `grant`."""
 
-    def __init__(self, world: World, history: History, others: Mapping[str, History], plugin: Plugin) -> None:
+    def __init__(self, world: World, plugin: Plugin) -> None:
         self._world = world
-        self._history = history
-        self._others = others
+        self._history = world.others[APPROVALS]
         self._plugin = plugin
 
     @property
@@ -126,7 +124,7 @@ class Approvals:
 
     async def _digest(self, module: str) -> str:
         """The digest of a module, as soon as a status shows it."""
-        modules = self._others[MODULES].present
+        modules = self._world.others[MODULES].present
 
         def shown() -> str:
             found = modules.get(module, {})
@@ -157,29 +155,16 @@ class Approvals:
         await self.until_ready(sentinel, "Pending")
         await self._world.cluster.delete(APPROVALS, sentinel)
 
-    async def until_policy_counts(self, name: str) -> None:
-        """Wait until the operator has said what it makes of the newest revision of a policy.
-
-        The status of another, later policy would prove nothing: each object's events have a worker of their own.
-        """
-        generation = (await self._world.cluster.get(POLICIES, name))["metadata"]["generation"]
-
-        def said() -> bool:
-            policy = self.seen(POLICIES, name) or {}
-            return bool(policy.get("status", {}).get("observedGeneration", -1) >= generation)
-
-        await self._world.until(said, f"policy {name} counts")
-
     async def until_module_is(self, name: str, digest: str) -> None:
         """Wait until the operator runs this build of a module."""
-        modules = self._others[MODULES].present
+        modules = self._world.others[MODULES].present
         await self._world.until(
             lambda: modules.get(name, {}).get("status", {}).get("digest") == digest, f"module {name} is {digest}"
         )
 
     def seen(self, plural: str, name: str) -> Document | None:
         """The newest version of a policy or module; None once it is gone."""
-        return self._others[plural].present.get(name)
+        return self._world.others[plural].present.get(name)
 
 
 def _authorized(status: Document) -> str:

@@ -21,7 +21,7 @@ async def test_deleting_module_policy_and_job_together_cancels_the_session(
     await world.start_operator()
     if by == "policy":
         await world.cluster.create(manifests.policy(permit("true")))
-        await approvals.until_policy_counts("allow")
+        await world.until_policy_counts("allow")
         permission = (POLICIES, "allow")
     else:
         permission = (APPROVALS, await approvals.grant(await approvals.request()))

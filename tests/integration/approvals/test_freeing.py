@@ -37,7 +37,7 @@ async def test_a_policy_frees_the_waiting_jobs_and_the_approval_that_nobody_wait
 
     # Needed again, it is made again.
     await world.cluster.patch(POLICIES, "from-git", {"spec": {"cedar": permit('context.path == "/nothing"')}})
-    await approvals.until_policy_counts("from-git")
+    await world.until_policy_counts("from-git")
     await world.edit("job-0", rerun="2")
     await world.until_phase("AwaitingApproval", "job-0")
     again = await approvals.one()
@@ -78,7 +78,7 @@ async def test_a_policy_that_never_was_valid_keeps_no_approval_from_counting(
     name = (await approvals.one())["metadata"]["name"]
     await world.settled()
     await world.cluster.create(manifests.policy("forbid(nobody, action, resource);", "broken"))
-    await approvals.until_policy_counts("broken")
+    await world.until_policy_counts("broken")
     await approvals.curation("approve", name)
     await world.until_phase("Running")
     await world.settled()
@@ -116,7 +116,7 @@ async def test_a_second_denial_of_the_request_that_a_job_was_freed_for_backs_off
     await world.service.wait_held(slow)
 
     await world.cluster.create(manifests.policy(forbid("/sessions"), "strict"))
-    await approvals.until_policy_counts("strict")
+    await world.until_policy_counts("strict")
     slow.release()
     await world.until_phase("AwaitingApproval")
     assert world.status()["approval"]["name"] == name

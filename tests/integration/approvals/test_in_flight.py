@@ -43,7 +43,7 @@ async def test_a_grant_that_ends_stops_the_next_call_and_still_lets_the_run_be_c
     # A run that expiry is to stop begins by the policy, however slow the machine is.
     policy = f"{START} {FORBID_CANARY}" if how == "expired" else FORBID_CANARY
     await world.cluster.create(manifests.policy(policy))
-    await approvals.until_policy_counts("allow")
+    await world.until_policy_counts("allow")
     await canary(world)
     approval = await approvals.one()
     name, uid = approval["metadata"]["name"], approval["metadata"]["uid"]
@@ -97,7 +97,7 @@ async def test_a_policy_added_in_flight_lets_the_next_call_pass(world: World, ap
     await world.service.wait_held(slow)
 
     await world.cluster.create(manifests.policy(name="more"))
-    await approvals.until_policy_counts("more")
+    await world.until_policy_counts("more")
     slow.release()
 
     await world.until_phase("Running")

@@ -25,7 +25,7 @@ def _ready(policy: Document) -> dict[str, Any]:
 
 async def _until_reviewed(world: World, approvals: Approvals) -> Document:
     """The policy once the operator has said what it makes of its newest revision."""
-    await approvals.until_policy_counts(NAME)
+    await world.until_policy_counts(NAME)
     return await world.cluster.get(POLICIES, NAME)
 
 
@@ -99,7 +99,7 @@ async def test_of_a_revision_before_one_that_nobody_saw_only_the_forbids_count(
     assert f"CurationPolicy/{world.namespace}/{NAME} is invalid" in world.status()["message"]
     await _until_shown(again, f'policy="{NAME}",policy_namespace="{world.namespace}"')
     await world.cluster.create(manifests.policy(manifests.PERMIT_LOCAL, "other"))
-    await approvals.until_policy_counts("other")
+    await world.until_policy_counts("other")
     await world.edit("job-0", config={"api_url": world.service.url + "/nowhere"}, rerun="1")
     await world.until_phase("Failed", reason="Denied", observedGeneration=2)
     assert f"is forbidden by CurationPolicy/{world.namespace}/{NAME}#floor" in world.status()["message"]
@@ -111,7 +111,7 @@ async def test_what_never_was_valid_neither_permits_nor_forbids_nor_holds_jobs_u
     await world.prepare()
     await world.cluster.create(manifests.policy("forbid(principal, action, resourse);", "broken"))
     operator = await world.start_operator()
-    await approvals.until_policy_counts("broken")
+    await world.until_policy_counts("broken")
     await world.create_job()
     await world.until_phase("Running")
     broken = await world.cluster.get(POLICIES, "broken")

@@ -146,7 +146,7 @@ async def test_on_denied_fail_makes_no_approval_and_a_rerun_works_after_a_policy
     assert world.service.log() == []
 
     await world.cluster.create(manifests.policy(permit("true")))
-    await approvals.until_policy_counts("allow")
+    await world.until_policy_counts("allow")
     assert world.status()["phase"] == "Failed"
     await world.edit("job-0", rerun="2")
     await world.until_phase("Running")

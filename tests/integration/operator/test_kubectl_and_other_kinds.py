@@ -20,7 +20,7 @@ async def settled(world: World) -> dict[str, Document]:
     """Wait until the operator has said that both are Ready, and holds them; they as the API server has them."""
 
     def is_settled() -> bool:
-        found = [obj for history in world.others for obj in history.present.values()]
+        found = [obj for history in world.others.values() for obj in history.present.values()]
         return len(found) == len(KINDS) and all(
             IN_USE_FINALIZER in obj["metadata"].get("finalizers", ())
             and obj.get("status", {}).get("observedGeneration") == obj["metadata"]["generation"]
@@ -52,7 +52,7 @@ async def test_a_replace_by_the_manifest_lets_nothing_go_that_a_session_may_need
     await world.until(
         lambda: all(
             obj["metadata"]["resourceVersion"] != versions[name]
-            for history in world.others
+            for history in world.others.values()
             for name, obj in history.present.items()
         ),
         "the replacement was seen",

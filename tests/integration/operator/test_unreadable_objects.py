@@ -27,13 +27,13 @@ async def rolled_back(private_control_plane: ControlPlane, module_cache: Path) -
         loosen(private_control_plane, plural)
     async with open_world(connection, namespaces.create(connection, "rolled back"), module_cache) as world:
         world.jobs.may_have_holes = True
-        for other in world.others:
+        for other in world.others.values():
             other.may_have_holes = True
         yield world
         await world.stop_operators()
         # The oracles check what this release writes.
         world.jobs.versions.clear()
-        for other in world.others:
+        for other in world.others.values():
             other.versions.clear()
 
 
@@ -112,7 +112,7 @@ async def test_after_a_rollback_what_the_newer_release_wrote_is_reported_skipped
     await world.create_job("asks")
     await world.until_phase("AwaitingApproval", "asks")
     name = world.status("asks")["approval"]["name"]
-    await world.until(lambda: name in world.others[2].present, "its approval is made")
+    await world.until(lambda: name in world.others["curationapprovals"].present, "its approval is made")
     await world.until_phase("Queued", "waits", reason="WaitingForModule")
     assert "cannot be read" in world.status("waits")["message"]
     assert len(world.service.live_sessions(job=uid)) == 1
@@ -142,7 +142,7 @@ async def test_after_a_rollback_what_the_newer_release_wrote_is_reported_skipped
         world.cluster.delete(APPROVALS, "deferred"),
     )
     await world.until_gone("job-0")
-    await world.until(lambda: "newer" not in world.others[0].present, "the module is gone")
+    await world.until(lambda: "newer" not in world.others["curationmodules"].present, "the module is gone")
     assert world.service.live_sessions(job=uid) == []
     await operator.until_metric(0, "curation_unreadable_objects", kind="CurationJob")
 

@@ -103,7 +103,8 @@ async def test_with_the_operator_down_new_texts_wait_and_nothing_else_does(doorw
     run, ours = asyncio.to_thread, doorway.namespace
     assert (await run(doorway.applied, policy("p", GOOD, namespace=ours)))[0] == 0
     await doorway.world.until(
-        lambda: bool(doorway.world.others[1].present.get("p", {}).get("status", {}).get("conditions")), "p has a status"
+        lambda: bool(doorway.world.others["curationpolicies"].present.get("p", {}).get("status", {}).get("conditions")),
+        "p has a status",
     )
     await operator.stop()
     code, said = await run(doorway.applied, policy("q", GOOD, namespace=ours))
@@ -123,7 +124,7 @@ async def test_with_the_operator_down_new_texts_wait_and_nothing_else_does(doorw
     await run(
         doorway.kubectl, "patch", "curationpolicy", "p", "--type=merge", '--patch={"metadata":{"finalizers":null}}'
     )
-    await doorway.world.until(lambda: "p" not in doorway.world.others[1].present, "p is gone")
+    await doorway.world.until(lambda: "p" not in doorway.world.others["curationpolicies"].present, "p is gone")
     await run(doorway.kubectl, "delete", "curationjob", "j", "--wait=false")
     await run(doorway.kubectl, "patch", "curationjob", "j", "--type=merge", '--patch={"metadata":{"finalizers":null}}')
 

@@ -42,7 +42,7 @@ async def test_a_webhook_that_the_api_server_does_not_reach_is_said_and_stops_no
     assert operator.logged("the API server reaches the webhook", level="INFO")
     await world.prepare()
     await run(doorway.applied, policy("more", GOOD, namespace=ours))
-    await world.until(lambda: "more" in world.others[1].present, "both policies are there")
+    await world.until(lambda: "more" in world.others["curationpolicies"].present, "both policies are there")
 
     # As a firewall or a Service that leads nowhere: the operator goes on, and the API server gets no connection.
     nobody = f"https://127.0.0.1:{free_port()}"
@@ -58,7 +58,7 @@ async def test_a_webhook_that_the_api_server_does_not_reach_is_said_and_stops_no
     assert (code, "failed calling webhook" in said) == (1, True), said
     assert (await run(doorway.applied, policy("more", GOOD, namespace=ours, labels={"a": "b"})))[0] == 0
     await run(doorway.kubectl, "delete", "curationpolicy", "more", "--wait=false")
-    await world.until(lambda: "more" not in world.others[1].present, "the policy is gone")
+    await world.until(lambda: "more" not in world.others["curationpolicies"].present, "the policy is gone")
     await world.create_job()
     await world.until_phase("Running")
     await run(doorway.kubectl, "delete", "curationjob", "job-0", "--wait=false")

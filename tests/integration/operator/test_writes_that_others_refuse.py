@@ -70,7 +70,7 @@ async def test_a_quota_of_approvals_shows_on_the_jobs_and_they_ask_once_there_is
         await operator.until_metric(1, "curation_refused_writes", kind="CurationApproval")
     await world.until_phase("AwaitingApproval", "job-0", "job-1", "job-2", reason="Denied")
     name = world.status()["approval"]["name"]
-    await world.until(lambda: name in world.others[2].present, "the approval is made")
+    await world.until(lambda: name in world.others["curationapprovals"].present, "the approval is made")
     await operator.until_metric(0, "curation_refused_writes", kind="CurationApproval")
     await world.cluster.patch(APPROVALS, name, {"spec": {"decision": "Approved", "scope": "Host"}})
     await world.until_phase("Running", "job-0", "job-1", "job-2")
@@ -153,5 +153,6 @@ async def test_a_status_of_an_approval_that_is_refused_is_reported_once(world: W
         await until_refused(operator, 4, resource=f"{APPROVALS}/status")
         assert len([line for line in operator.logged("approvals are silent") if name in line["message"]]) == 1
     await world.until(
-        lambda: bool(world.others[2].present[name].get("status", {}).get("jobs")), "its status is written"
+        lambda: bool(world.others["curationapprovals"].present[name].get("status", {}).get("jobs")),
+        "its status is written",
     )
