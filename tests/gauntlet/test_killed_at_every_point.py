@@ -19,7 +19,7 @@ import pytest
 from testing.controlplane.install import OPERATOR_GROUPS, OPERATOR_USER
 from testing.operator_process import OperatorProcess
 from testing.sessions.faults import Rule
-from tests.faults.proxy import UPDATE, FaultProxy, ProxyFault, held_answer, held_request
+from tests.faults.proxy import UPDATE, FaultProxy, Predicate, ProxyFault, held_answer, held_request
 from tests.harness import manifests
 from tests.harness.processes import kill_guest_hosts, kill_workers
 from tests.harness.world import JOBS, SECONDS, World
@@ -105,7 +105,7 @@ STORIES = {
 
 
 class Point:
-    """Where the operator is killed: in the so manieth write of a job, or call of its runs."""
+    """Where the operator is killed: in the so manieth write of a job, or other request, or call of its runs."""
 
     def __init__(self, held: ProxyFault | Rule) -> None:
         self._held = held
@@ -113,16 +113,21 @@ class Point:
     @classmethod
     def in_write(cls, proxy: FaultProxy, job: str, number: int, where: str) -> "Point":
         """Writes of the job, deletions among them, and the creation of approvals."""
-        count = itertools.count(1)
-        fault = proxy.inject(held_request() if where == "request" else held_answer())
 
-        def matches(method: str, path: str) -> bool:
+        def counts(method: str, path: str) -> bool:
             of_job = method in (*UPDATE, "DELETE") and path.partition("?")[0].removesuffix("/status").endswith(
                 f"/{job}"
             )
-            return (of_job or (method == "POST" and "/curationapprovals" in path)) and next(count) == number
+            return of_job or (method == "POST" and "/curationapprovals" in path)
 
-        fault.matches = matches
+        return cls.in_request(proxy, counts, number, where)
+
+    @classmethod
+    def in_request(cls, proxy: FaultProxy, counts: Predicate, number: int, where: str) -> "Point":
+        """The so manieth of the requests that count."""
+        count = itertools.count(1)
+        fault = proxy.inject(held_request() if where == "request" else held_answer())
+        fault.matches = lambda method, path: counts(method, path) and next(count) == number
         return cls(fault)
 
     @classmethod
@@ -210,16 +215,22 @@ async def tell_broken(
     return number - 1
 
 
+async def tell_broken_in_requests(
+    world: World, story: Story, arm: Callable[[FaultProxy, str, int], Point], folder: Path
+) -> int:
+    """The same, where the points are requests to the API server of the job with this name."""
+    async with FaultProxy(world.cluster.connection.kubeconfig(OPERATOR_USER, OPERATOR_GROUPS)) as proxy:
+        return await tell_broken(
+            world, story, lambda name, uid, number: arm(proxy, name, number), proxy.kubeconfig(folder)
+        )
+
+
 @pytest.mark.parametrize("story", STORIES)
 @pytest.mark.parametrize("where", ["request", "answer"])
 async def test_killed_in_every_write_of_a_job(world: World, tmp_path: Path, story: str, where: str) -> None:
-    async with FaultProxy(world.cluster.connection.kubeconfig(OPERATOR_USER, OPERATOR_GROUPS)) as proxy:
-        points = await tell_broken(
-            world,
-            STORIES[story],
-            lambda name, uid, number: Point.in_write(proxy, name, number, where),
-            proxy.kubeconfig(tmp_path),
-        )
+    points = await tell_broken_in_requests(
+        world, STORIES[story], lambda proxy, name, number: Point.in_write(proxy, name, number, where), tmp_path
+    )
     assert points >= STORIES[story].writes
 
 

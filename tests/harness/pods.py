@@ -79,11 +79,6 @@ class Pods:
         self.world = world
         self._plane = plane
         self.kubelet = kubelet
-        self.guests = world.guests
-
-    async def start_operator(self, *options: str) -> OperatorProcess:
-        """One that is ready, and leads."""
-        return await self.world.start_operator(*options)
 
     async def create_held_job(self, point: Point) -> Rule:
         """One whose first attempt is held at this point; it is there when this returns."""
@@ -94,20 +89,20 @@ class Pods:
 
     async def jobs(self) -> list[Document]:
         """The batch/v1 Jobs of guests."""
-        code, found = await self.kubelet.ask("GET", f"{_BATCH}/{self.guests}/jobs")
+        code, found = await self.kubelet.ask("GET", f"{_BATCH}/{self.world.guests}/jobs")
         assert code == 200, found
         items: list[Document] = found["items"]
         return items
 
     async def patch_job(self, name: str, body: object) -> None:
         """Change a Job by hand."""
-        code, answer = await self.kubelet.ask("PATCH", f"{_BATCH}/{self.guests}/jobs/{name}", body)
+        code, answer = await self.kubelet.ask("PATCH", f"{_BATCH}/{self.world.guests}/jobs/{name}", body)
         assert code == 200, answer
 
     async def delete_job(self, name: str) -> None:
         """Delete a Job by hand, and its pods behind it."""
         options = {"propagationPolicy": "Background"}
-        code, answer = await self.kubelet.ask("DELETE", f"{_BATCH}/{self.guests}/jobs/{name}", options)
+        code, answer = await self.kubelet.ask("DELETE", f"{_BATCH}/{self.world.guests}/jobs/{name}", options)
         assert code == 200, answer
 
     async def until_no_jobs(self, seconds: float = 60.0) -> None:
@@ -131,7 +126,7 @@ class Pods:
         spec = {name: value for name, value in pod["spec"].items() if name not in of_the_server}
         owners, labels = pod["metadata"]["ownerReferences"], pod["metadata"]["labels"]
         second = {"metadata": {"name": "second", "ownerReferences": owners, "labels": labels}, "spec": spec}
-        code, answer = await self.kubelet.ask("POST", f"/api/v1/namespaces/{self.guests}/pods", second)
+        code, answer = await self.kubelet.ask("POST", f"/api/v1/namespaces/{self.world.guests}/pods", second)
         assert code == 201, answer
         said = self.kubelet.output
         try:
@@ -139,7 +134,7 @@ class Pods:
                 while "bound to another pod" not in said.get("second", ""):  # noqa: ASYNC110 - it is being read
                     await asyncio.sleep(0.05)
                 # Else the Job controller would find two pods of a Job of one, and remove either.
-                await self.kubelet.ask("DELETE", f"/api/v1/namespaces/{self.guests}/pods/second")
+                await self.kubelet.ask("DELETE", f"/api/v1/namespaces/{self.world.guests}/pods/second")
                 while "second" in [each["metadata"]["name"] for each in await self.kubelet.pods()]:  # noqa: ASYNC110
                     await asyncio.sleep(0.05)
         except TimeoutError:

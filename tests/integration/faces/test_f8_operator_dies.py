@@ -7,6 +7,7 @@ or three times in a row.
 
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -50,13 +51,10 @@ async def assert_one_live_session_each(world: World, names: list[str], deaths: i
         assert not any(session.live for session in sessions_of(world, names, generation=1, attempt=attempt))
 
 
-@pytest.mark.variants(Point.CREATE, Point.CREATED, Point.CONFIGURE, Point.LAST_ANSWER)
-async def test_f8_an_operator_that_dies_in_a_run_leaves_one_live_session(
-    world: World, point: Point, stale: int, jobs: int
-) -> None:
-    await world.prepare(wall_seconds=WALL_SECONDS[jobs])
-    rules = [hold(world, point, attempt=attempt) for attempt in range(1, stale + 1)]
-    names = await world.create_jobs(jobs)
+async def die_in_attempts(world: World, point: Point, deaths: int, jobs: int, **spec: Any) -> list[str]:
+    """Kill an operator in each of so many attempts of these jobs, whose names it returns; the one after them runs."""
+    rules = [hold(world, point, attempt=attempt) for attempt in range(1, deaths + 1)]
+    names = await world.create_jobs(jobs, **spec)
     for rule in rules:
         operator = await world.start_operator()
         await until_held(world, rule, jobs)
@@ -65,6 +63,15 @@ async def test_f8_an_operator_that_dies_in_a_run_leaves_one_live_session(
     await world.until_phase("Running", *names)
     for rule in rules:
         rule.release()  # the service carries out what it has, although nobody waits for it
+    return names
+
+
+@pytest.mark.variants(Point.CREATE, Point.CREATED, Point.CONFIGURE, Point.LAST_ANSWER)
+async def test_f8_an_operator_that_dies_in_a_run_leaves_one_live_session(
+    world: World, point: Point, stale: int, jobs: int
+) -> None:
+    await world.prepare(wall_seconds=WALL_SECONDS[jobs])
+    names = await die_in_attempts(world, point, stale, jobs)
 
     await assert_one_live_session_each(world, names, deaths=stale)
 

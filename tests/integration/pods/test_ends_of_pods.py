@@ -11,7 +11,7 @@ from tests.harness.world import JOBS
 async def held_in_a_pod(pods: Pods) -> Rule:
     """A job whose first call is on the wire, and whose pod is bound; its later attempts are not held."""
     await pods.world.prepare(wall_seconds=20)
-    await pods.start_operator()
+    await pods.world.start_operator()
     rule = await pods.create_held_job(Point.CREATED)
     await pods.until_bound()
     return rule
@@ -64,7 +64,7 @@ async def test_a_job_that_is_deleted_by_hand_ends_its_run(pods: Pods) -> None:
 
 async def test_a_second_pod_of_the_same_job_is_turned_away_and_the_first_goes_on(pods: Pods) -> None:
     await pods.world.prepare()
-    await pods.start_operator()
+    await pods.world.start_operator()
     rule = await pods.create_held_job(Point.CREATE)
     first = await pods.until_bound()
     await pods.until_second_pod_is_refused()
@@ -77,7 +77,7 @@ async def test_a_second_pod_of_the_same_job_is_turned_away_and_the_first_goes_on
 
 async def test_an_image_that_cannot_be_pulled_is_said_in_the_status(pods: Pods) -> None:
     await pods.world.prepare()
-    await pods.start_operator()
+    await pods.world.start_operator()
     pods.kubelet.pull_error = "no such image"
     await pods.world.create_job()
     said = "ErrImagePull: no such image"
@@ -100,7 +100,7 @@ async def test_a_job_that_is_suspended_by_its_author_stops_its_pod_and_cancels_i
 async def test_a_job_that_is_deleted_by_its_author_goes_once_its_run_in_a_pod_is_cleaned(pods: Pods) -> None:
     """Its run, which is current until the job is gone, is not listened to again once it has ended."""
     await pods.world.prepare()
-    await pods.start_operator()
+    await pods.world.start_operator()
     rule = await pods.create_held_job(Point.CREATED)
     await pods.until_bound()
     await pods.world.cluster.delete(JOBS, "job-0")

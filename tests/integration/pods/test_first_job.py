@@ -10,9 +10,9 @@ from tests.harness.world import World
 async def test_the_first_job_in_a_pod_completes_and_leaves_neither_job_nor_pod(pods: Pods) -> None:
     world = pods.world
     await world.prepare()
-    operator = await pods.start_operator()
+    operator = await world.start_operator()
     await operator.until_metric(1, "curation_guest_pods_ready")
-    await pods.world.create_job(observe={"intervalSeconds": 1, "maxIntervalSeconds": 1})
+    await world.create_job(observe={"intervalSeconds": 1, "maxIntervalSeconds": 1})
     await world.until_phase("Running")
     run, (first, *_) = world.status()["run"], world.service.log()
     assert run["pod"]["node"] == pods.kubelet.node
@@ -28,7 +28,7 @@ async def test_the_first_job_in_a_pod_completes_and_leaves_neither_job_nor_pod(p
 async def test_ten_jobs_in_pods_run_beside_each_other(pods: Pods) -> None:
     world = pods.world
     await world.prepare()
-    await pods.start_operator()
+    await world.start_operator()
     names = await world.create_jobs(10)
     await world.until_phase("Running", *names)
     assert len({world.status(name)["run"]["pod"]["uid"] for name in names}) == 10
@@ -39,7 +39,7 @@ async def test_ten_jobs_in_pods_run_beside_each_other(pods: Pods) -> None:
 async def test_nothing_of_a_tenant_s_data_stands_in_the_job_or_its_pod_but_the_run_s_id(pods: Pods) -> None:
     world = pods.world
     await world.prepare()
-    await pods.start_operator()
+    await world.start_operator()
     rule = await pods.create_held_job(Point.CREATE)
     (job,), (pod,) = await pods.jobs(), await pods.kubelet.pods()
     text = json.dumps([job, pod])
@@ -56,12 +56,12 @@ async def test_a_job_that_asks_for_a_pod_is_stalled_with_the_remedy_until_the_op
     await world.prepare()
     without = World.operator(world, lease=True)  # one without guest pods
     await without.start()
-    await pods.world.create_job()
+    await world.create_job()
     await world.until_phase("Queued", reason="ExecutorUnavailable")
     assert "--guest-pods" in world.status()["message"]
     assert {each["type"] for each in world.status()["conditions"] if each["status"] == "True"} == {"Stalled"}
     await without.stop()
-    operator = await pods.start_operator()
+    operator = await world.start_operator()
     await world.until_phase("Running")
     await operator.until_metric(1, "curation_door_knocks_total", verdict="admitted")
     await world.settled()

@@ -22,13 +22,13 @@ async def test_a_run_is_resumed_by_the_next_leader_and_a_call_on_the_wire_is_nev
         calls.call({"method": "GET", "url": f"{world.service.url}/workspaces/{number}"}).log_answer()
     for document in manifests.wasm_module("three-calls", calls.ok({"action": "Completed", "output": {}})):
         await world.cluster.create(document)
-    leader = await pods.start_operator()
+    leader = await world.start_operator()
     rule = world.service.add_rule("hold", "before", method="GET", path="/workspaces/1")
-    await pods.world.create_job(moduleRef={"name": "three-calls"})
+    await world.create_job(moduleRef={"name": "three-calls"})
     await until_held(world, rule, 1)
     first = await pods.until_bound()
     await leader.kill()
-    await pods.start_operator()
+    await world.start_operator()
     await world.until_phase("Completed")
     rule.release()
     assert world.status()["run"]["attempt"] == 1
@@ -42,13 +42,13 @@ async def test_a_run_is_resumed_by_the_next_leader_and_a_call_on_the_wire_is_nev
 async def test_a_run_in_a_pod_goes_on_while_the_operator_is_stopped_and_started_again(pods: Pods) -> None:
     world = pods.world
     await world.prepare(wall_seconds=20)
-    leader = await pods.start_operator()
+    leader = await world.start_operator()
     rule = await pods.create_held_job(Point.LAST_ANSWER)
     first = await pods.until_bound()
     await leader.stop()
     rule.release()
     assert pods.kubelet.processes[first["uid"]].returncode is None, "a stop of the operator does not end its pods"
-    await pods.start_operator()
+    await world.start_operator()
     await world.until(lambda: world.status()["phase"] in ("Running", "Queued"), "the run has come to an end")
     await world.until_phase("Running")
     await world.settled()
@@ -58,11 +58,11 @@ async def test_a_run_in_a_pod_goes_on_while_the_operator_is_stopped_and_started_
 async def test_a_second_pod_that_comes_to_the_next_leader_is_turned_away(pods: Pods) -> None:
     world = pods.world
     await world.prepare(wall_seconds=20)
-    leader = await pods.start_operator()
+    leader = await world.start_operator()
     rule = await pods.create_held_job(Point.CREATE)
     first = await pods.until_bound()
     await leader.kill()
-    await pods.start_operator()
+    await world.start_operator()
     pods.kubelet.pause(first["uid"])
     await pods.until_second_pod_is_refused()
     pods.kubelet.resume(first["uid"])
@@ -74,12 +74,12 @@ async def test_a_second_pod_that_comes_to_the_next_leader_is_turned_away(pods: P
 async def test_a_job_of_a_run_that_is_over_is_removed_by_the_next_leader(pods: Pods) -> None:
     world = pods.world
     await world.prepare(wall_seconds=20)
-    leader = await pods.start_operator()
+    leader = await world.start_operator()
     rule = await pods.create_held_job(Point.CREATED)
     await pods.until_bound()
     await leader.kill()
     await world.edit("job-0", rerun="1")
-    await pods.start_operator()
+    await world.start_operator()
     rule.release()
     await world.until_phase("Running")
     await world.settled()
@@ -89,16 +89,16 @@ async def test_a_job_of_a_run_that_is_over_is_removed_by_the_next_leader(pods: P
 async def test_a_job_that_was_made_and_whose_pod_has_not_come_is_taken_by_the_next_leader_as_it_is(pods: Pods) -> None:
     world = pods.world
     await world.prepare()
-    leader = await pods.start_operator()
+    leader = await world.start_operator()
     pods.kubelet.starts.clear()
-    await pods.world.create_job()
+    await world.create_job()
     await world.until_phase("Submitted")
     async with asyncio.timeout(30):
         while not await pods.kubelet.pods():  # noqa: ASYNC110 - the API server is asked
             await asyncio.sleep(0.05)
     (job,) = await pods.jobs()
     await leader.kill()
-    again = await pods.start_operator()
+    again = await world.start_operator()
     await world.until(lambda: bool(again.logged("goes on")), "it listens to the run")
     pods.kubelet.starts.set()
     await world.until_phase("Running")
@@ -110,14 +110,14 @@ async def test_a_job_that_was_made_and_whose_pod_has_not_come_is_taken_by_the_ne
 async def test_eight_runs_in_pods_come_to_one_session_each_though_the_leader_and_a_pod_are_killed(pods: Pods) -> None:
     world = pods.world
     await world.prepare(wall_seconds=20)
-    leader = await pods.start_operator()
+    leader = await world.start_operator()
     rule = hold(world, Point.CREATED)
     names = await world.create_jobs(8)
     await until_held(world, rule, len(names))
     bound = [await pods.until_bound(name) for name in names]
     await leader.kill()
     pods.kubelet.kill(bound[0]["uid"], "Evicted")
-    await pods.start_operator()
+    await world.start_operator()
     rule.release()
     await world.until_phase("Running", *names)
     await world.settled()

@@ -27,14 +27,14 @@ async def test_an_editor_of_the_jobs_namespace_reaches_neither_job_nor_pod_nor_t
         ("delete", "jobs.batch"),
         ("create", "serviceaccounts/token"),
     ):
-        said = plane.kubectl("auth", "can-i", verb, what, "-n", pods.guests, user=EDITOR, check=False)
+        said = plane.kubectl("auth", "can-i", verb, what, "-n", world.guests, user=EDITOR, check=False)
         assert said.stdout.strip() == "no", (verb, what)
 
 
 async def test_a_pods_token_is_no_token_of_the_api_server(pods: Pods, plane: Connection) -> None:
     world = pods.world
     await world.prepare()
-    await pods.start_operator()
+    await world.start_operator()
     rule = await pods.create_held_job(Point.CREATE)
     pod = await pods.until_bound()
     token = pods.kubelet.tokens[pod["uid"]]

@@ -6,8 +6,9 @@ import pytest
 
 from testing.controlplane.install import OPERATOR_GROUPS, OPERATOR_USER
 from tests.faults.proxy import UPDATE, FaultProxy, held_request
+from tests.gauntlet.test_killed_anywhere import assert_no_run_was_executed_twice
 from tests.harness.pods import Pods, PodWorld
-from tests.harness.slow_runs import Point, hold, sessions_of, until_answered, until_held
+from tests.harness.slow_runs import Point, sessions_of, until_answered
 from tests.harness.world import World
 from tests.integration.faces.test_f1_stale_success_reaches_a_running_job import (
     test_f1_a_stale_session_spawned_leaves_a_running_job_and_its_session_alone,
@@ -34,6 +35,7 @@ from tests.integration.faces.test_f7_break_after_the_spawn import (
     test_f7_an_observation_that_goes_wrong_does_not_fail_the_job,
     test_f7_an_observation_that_is_denied_does_not_fail_the_job,
 )
+from tests.integration.faces.test_f8_operator_dies import STATUS, die_in_attempts
 from tests.integration.faces.test_f9_superseded_without_a_denial import (
     test_f9_a_run_of_a_job_that_was_recreated_by_force_does_not_touch_the_new_one,
     test_f9_a_run_superseded_by_a_deletion_leaves_nothing,
@@ -66,7 +68,6 @@ MANY_JOBS = 8
 # Longer than a takeover, but on a busy machine. What is left of a run that ended so is cleaned until then.
 WALL_SECONDS = 30
 RETRY = {"limit": 5, "initialDelaySeconds": 1, "maxDelaySeconds": 1}
-STATUS = r"/curationjobs/[^/]+/status"
 
 
 @pytest.mark.variants(Point.CREATE, Point.CREATED, Point.CONFIGURE, Point.LAST_ANSWER)
@@ -75,24 +76,13 @@ async def test_f8_an_operator_that_dies_in_a_run_leaves_one_live_session(
 ) -> None:
     """The next one hears of the run's end, which has no answer to the call that was on the wire, and retries it."""
     await world.prepare(wall_seconds=WALL_SECONDS)
-    rules = [hold(world, point, attempt=attempt) for attempt in range(1, stale + 1)]
-    names = await world.create_jobs(jobs, retry=RETRY)
-    for rule in rules:
-        operator = await world.start_operator()
-        await until_held(world, rule, jobs)
-        await operator.kill()
-    await world.start_operator()
-    await world.until_phase("Running", *names)
-    for rule in rules:
-        rule.release()  # the service carries out what it has, although nobody waits for it
+    names = await die_in_attempts(world, point, stale, jobs, retry=RETRY)
     await world.settled()
 
     for name in names:
         assert world.status(name)["run"]["attempt"] == stale + 1
         assert {entry["reason"] for entry in world.status(name)["history"][:stale]} <= {"HTTPUnavailable", "Timeout"}
-        log = world.service.log(job=world.job(name)["metadata"]["uid"])
-        calls = [entry.idempotency_key for entry in log if entry.idempotency_key]
-        assert len(calls) == len(set(calls)), "a call was sent twice"
+        assert_no_run_was_executed_twice(world, world.job(name)["metadata"]["uid"])
     for attempt in range(1, stale + 1):
         assert not any(session.live for session in sessions_of(world, names, generation=1, attempt=attempt))
 

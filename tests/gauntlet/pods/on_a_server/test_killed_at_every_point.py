@@ -5,7 +5,6 @@ The writes are the job's, and those that only runs in pods have: the Job that is
 bound, the review of its token.
 """
 
-import itertools
 import os
 import signal
 from collections.abc import Callable
@@ -15,8 +14,8 @@ from pathlib import Path
 import pytest
 
 from testing.controlplane.install import OPERATOR_GROUPS, OPERATOR_USER
-from tests.faults.proxy import UPDATE, FaultProxy, held_answer, held_request
-from tests.gauntlet.test_killed_at_every_point import STORIES, Point, tell_broken
+from tests.faults.proxy import UPDATE
+from tests.gauntlet.test_killed_at_every_point import STORIES, Point, tell_broken, tell_broken_in_requests
 from tests.harness.pods import Pods, PodWorld
 from tests.harness.processes import kill_listener, kill_workers
 from tests.harness.world import SECONDS
@@ -58,28 +57,17 @@ KILLS: dict[str, Callable[[Pods], Callable[[int], None] | None]] = {
 async def test_killed_in_every_write_of_a_job(
     world: PodWorld, pods: Pods, tmp_path: Path, story: str, where: str
 ) -> None:
-    async with FaultProxy(world.cluster.connection.kubeconfig(OPERATOR_USER, OPERATOR_GROUPS)) as proxy:
-        points = await tell_broken(
-            world,
-            STORIES[story],
-            lambda name, uid, number: Point.in_write(proxy, name, number, where),
-            proxy.kubeconfig(tmp_path),
-        )
+    points = await tell_broken_in_requests(
+        world, STORIES[story], lambda proxy, name, number: Point.in_write(proxy, name, number, where), tmp_path
+    )
     assert points > STORIES[story].writes, "a pod is bound by a write too"
     await until_all_is_removed(pods)
 
 
-def in_request_about_pods(proxy: FaultProxy, number: int, where: str) -> Point:
-    """Where the Job of a run is made or removed, or a pod's token is reviewed."""
-    count = itertools.count(1)
-    fault = proxy.inject(held_request() if where == "request" else held_answer())
-
-    def matches(method: str, path: str) -> bool:
-        of_job = method in ("POST", *UPDATE, "DELETE") and "/apis/batch/v1/" in path
-        return (of_job or (method == "POST" and "/tokenreviews" in path)) and next(count) == number
-
-    fault.matches = matches
-    return Point(fault)
+def about_pods(method: str, path: str) -> bool:
+    """Whether a request makes or removes the Job of a run, or has a pod's token reviewed."""
+    of_job = method in ("POST", *UPDATE, "DELETE") and "/apis/batch/v1/" in path
+    return of_job or (method == "POST" and "/tokenreviews" in path)
 
 
 @pytest.mark.parametrize("story", STORIES)
@@ -87,13 +75,9 @@ def in_request_about_pods(proxy: FaultProxy, number: int, where: str) -> Point:
 async def test_killed_in_every_request_about_its_pods(
     world: PodWorld, pods: Pods, tmp_path: Path, story: str, where: str
 ) -> None:
-    async with FaultProxy(world.cluster.connection.kubeconfig(OPERATOR_USER, OPERATOR_GROUPS)) as proxy:
-        points = await tell_broken(
-            world,
-            STORIES[story],
-            lambda name, uid, number: in_request_about_pods(proxy, number, where),
-            proxy.kubeconfig(tmp_path),
-        )
+    points = await tell_broken_in_requests(
+        world, STORIES[story], lambda proxy, _, number: Point.in_request(proxy, about_pods, number, where), tmp_path
+    )
     assert points >= 3, "a Job is made, a token reviewed, the Job removed"
     await until_all_is_removed(pods)
 
