@@ -30,6 +30,7 @@ from curation.guests.apart import ApartGuests
 from curation.isolation.channel import Channel
 from curation.isolation.frames import Frame, FrameRefused
 from curation.isolation.hardening import NO_MEMORY_EXIT
+from curation.loop_errors import is_of_closed_connection
 from curation.pods.guests import PodGuests
 from curation.workers import replica
 from curation.workers.frames import (
@@ -76,6 +77,8 @@ async def _serve(sock: socket.socket) -> None:
     def failed(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         if isinstance(error := context.get("exception"), MemoryError):
             _out_of_memory(error)
+        if is_of_closed_connection(context):
+            return
         loop.default_exception_handler(context)
 
     asyncio.get_running_loop().set_exception_handler(failed)

@@ -4,12 +4,14 @@ import asyncio
 import contextlib
 import gc
 import logging
+import ssl
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
 import kopf
 import pytest
+import uvloop
 import yaml
 
 from curation.cluster import lease, sockets
@@ -24,6 +26,7 @@ from curation.reconciler.runtime.job_index import JobIndex
 from curation.reconciler.runtime.key import Key
 from curation.reconciler.runtime.settings import Settings
 from testing.clock import SetClock
+from tests.harness.certificates import self_signed
 from tests.unit.reconciler.disconnected import disconnected, document
 from tests.unit.reconciler.virtual_time import in_virtual_time, loop, now
 
@@ -167,6 +170,39 @@ def test_what_fails_in_the_background_is_logged_unless_kopf_leaves_it_behind(
         runner.run(leave_behind())
         gc.collect()
     assert ("the session is closed" in caplog.text) is logged
+
+
+@pytest.mark.parametrize("closed", [True, False])
+def test_that_a_closed_tls_connection_can_send_no_answer_is_no_error(
+    closed: bool, caplog: pytest.LogCaptureFixture, tmp_path: Path
+) -> None:
+    pem, context = self_signed(tmp_path, "127.0.0.1")
+
+    async def report() -> None:
+        loop = asyncio.get_running_loop()
+        loop.set_exception_handler(Process(Settings()).failed_in_background)
+        server = await loop.create_server(asyncio.Protocol, "127.0.0.1", 0, ssl=context)
+        place = server.sockets[0].getsockname()
+        client = ssl.create_default_context(cafile=str(pem))
+        connection, _ = await loop.create_connection(asyncio.Protocol, *place, ssl=client)
+        protocol = connection.get_extra_info("uvloop.sslproto")
+        if closed:
+            connection.abort()
+        error = RuntimeError("the handler is closed")
+        loop.call_exception_handler(
+            {
+                "message": "Fatal error on SSL protocol",
+                "exception": error,
+                "transport": connection,
+                "protocol": protocol,
+            }
+        )
+        connection.abort()
+        server.close()
+        await server.wait_closed()
+
+    uvloop.run(report())
+    assert ("Fatal error" in caplog.text) is not closed
 
 
 def hangs(heard: list[str], name: str) -> Callable[[], Awaitable[None]]:

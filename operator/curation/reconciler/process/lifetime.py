@@ -32,6 +32,7 @@ from curation.execution.seam import Supplies
 from curation.guests.targets import TEMPLATE as GUEST_TEMPLATE
 from curation.isolation.nursery import Nursery
 from curation.isolation.orphans import Orphans
+from curation.loop_errors import is_of_closed_connection
 from curation.notifying.notifier import Notifier
 from curation.oci.puller import Puller
 from curation.reconciler.jobs import cleanup, observation
@@ -110,8 +111,12 @@ class Process:
     def failed_in_background(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         """The loop's exception handler: what nobody awaits is logged, but for what kopf leaves behind when it ends.
 
-        Its scans and watches fail for want of the connection then, and it awaits them no more.
+        Its scans and watches fail for want of the connection then, and it awaits them no more. That a closed connection
+        is closed is no error either.
         """
+        if is_of_closed_connection(context):
+            log.debug("a connection was closed while it was read: %s", context.get("exception"))
+            return
         if self._kopf_ends and _is_of_kopf(context):
             log.debug("kopf has left this behind: %s", context.get("message"))
             return
