@@ -6,7 +6,7 @@ from collections import Counter
 
 import pytest
 
-from curation.reconciler.runtime.queue import BASE_DELAY, MAX_DELAY, WorkQueue
+from curation.reconciler.runtime.queue import ALONE_SECONDS, BASE_DELAY, MAX_DELAY, WorkQueue
 from tests.unit.reconciler.virtual_time import in_virtual_time, loop, now
 
 
@@ -369,3 +369,26 @@ async def test_however_many_workers_there_are_those_of_one_namespace_at_once_are
     for worker in workers:
         worker.cancel()
     await asyncio.gather(*workers, return_exceptions=True)
+
+
+@in_virtual_time
+async def test_a_namespace_that_is_alone_may_have_more_workers_until_another_one_has_work() -> None:
+    q = WorkQueue[str](monotonic=loop().time, namespace_of=lambda key: key[0], of_one=2, alone=4)
+    for n in range(9):
+        q.add(f"a{n}")
+    workers = [asyncio.create_task(q.get()) for _ in range(9)]
+    await settle()
+    assert sorted(task.result() for task in workers if task.done()) == ["a0", "a1", "a2", "a3"]
+    q.add("b0")
+    await settle()
+    assert "b0" in {task.result() for task in workers if task.done()}
+    q.done("b0")
+    for n in range(2):
+        q.done(f"a{n}")
+    await settle()
+    assert sum(task.done() for task in workers) == 5, "two of it are worked on, and it is not alone"
+    await asyncio.sleep(ALONE_SECONDS)
+    q.done("a2")
+    await settle()
+    assert sum(task.done() for task in workers) == 8, "one was given back, and three more may be worked on"
+    await stop(*(task for task in workers if not task.done()))

@@ -22,6 +22,8 @@ K = TypeVar("K", bound=Hashable)
 # client-go's DefaultTypedControllerRateLimiter starts at 5 ms; a write that was refused needs no faster retry.
 BASE_DELAY = 0.05
 MAX_DELAY = 60.0
+ALONE_SECONDS = 2.0
+"""A namespace is alone once no other one's key was taken for so long."""
 
 
 class QueueObserver(Protocol):
@@ -43,14 +45,23 @@ class WorkQueue(Generic[K]):
         monotonic: Callable[[], float] = time.monotonic,
         namespace_of: Callable[[K], str] = lambda _: "",
         of_one: float = math.inf,
+        alone: float | None = None,
     ) -> None:
         """`namespace_of` gives the namespace of a key, in whose turn it is worked on.
 
         Of one namespace at most `of_one` keys are worked on at once, however many workers there are: a server that is
-        slow must not have so many requests for it at a time that those for another are slow.
+        slow must not have so many requests for it at a time that those for another are slow. While it is alone it may
+        have `alone` instead, which must not be fewer.
         """
         self._observer = observer
         self._of_one = of_one
+        self._alone = of_one if alone is None else alone
+        self._last = ""
+        """The namespace of the key that was taken last."""
+        self._taken = -math.inf
+        """When that was."""
+        self._taken_of_others = -math.inf
+        """When one of any other namespace was, the last time."""
         self._at_work: Counter[str] = Counter()
         self._namespace_of = namespace_of
         self._monotonic = monotonic
@@ -107,7 +118,11 @@ class WorkQueue(Generic[K]):
         namespace, key = found
         self._active.add(key)
         self._at_work[namespace] += 1
-        waited = self._monotonic() - self._since.pop(key)
+        now = self._monotonic()
+        if namespace != self._last:
+            self._last, self._taken_of_others = namespace, self._taken
+        self._taken = now
+        waited = now - self._since.pop(key)
         if self._observer is not None:
             self._observer.taken(waited)
             self._observer.depth(len(self._ready))
@@ -156,7 +171,11 @@ class WorkQueue(Generic[K]):
         return self._due.kept
 
     def _may(self, namespace: str) -> bool:
-        return self._at_work[namespace] < self._of_one
+        at_work = self._at_work[namespace]
+        if at_work < self._of_one or at_work >= self._alone:
+            return at_work < self._of_one
+        others = self._taken_of_others if namespace == self._last else self._taken
+        return self._monotonic() >= others + ALONE_SECONDS
 
     def _push(self, key: K) -> None:
         self._ready.add(self._namespace_of(key), key)
