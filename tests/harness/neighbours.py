@@ -6,7 +6,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,10 +34,13 @@ async def another_namespace(world: World, suffix: str) -> AsyncIterator[AdminCli
 
 
 @asynccontextmanager
-async def _program(*command: str) -> AsyncIterator[tuple[asyncio.subprocess.Process, str]]:
-    """A program of the tests, and the first line that it says; it is ended with the block."""
+async def _program(*command: str, first: Sequence[str] = ()) -> AsyncIterator[tuple[asyncio.subprocess.Process, str]]:
+    """A program of the tests, and the first line that it says; it is ended with the block.
+
+    `first` is a command that runs it, such as `nice`.
+    """
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", *command),
+        *(*first, sys.executable, "-m", *command),
         cwd=ROOT,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         stdin=asyncio.subprocess.PIPE,
@@ -56,8 +59,12 @@ async def _program(*command: str) -> AsyncIterator[tuple[asyncio.subprocess.Proc
 
 @asynccontextmanager
 async def hostile_server() -> AsyncIterator[str]:
-    """The URL of one; see `tests.peers.hostile`."""
-    async with _program("tests.peers.hostile") as (_, port):
+    """The URL of one; see `tests.peers.hostile`.
+
+    It stands for a machine elsewhere, so it takes only the processor time that is left here: with the priority of the
+    operator its threads, one for each connection, had ten times the operator's share, and that was what was measured.
+    """
+    async with _program("tests.peers.hostile", first=("nice", "-n", "19")) as (_, port):
         yield f"http://127.0.0.1:{port}"
 
 
