@@ -1,10 +1,10 @@
 """What an observation of a session that does not change costs; with another build, both in turns.
 
-Run: ``python -m bench.observations [--jobs 200] [--namespaces 4] [--interval 2] [--rounds 3] [--seconds 20]
-[--other COMMIT] [--json FILE]``. In each turn an operator is started that finds so many Running jobs. Once it observes
-them, the processor time of its processes is measured for some seconds, and that of the API server and etcd, and
-divided by the observations that ended meanwhile. With ``--interval 0`` the jobs say no interval: then the share of one
-core that they take is the figure, and an observation is rare.
+Run: ``python -m bench.observations [--jobs 200] [--namespaces 4] [--interval 2] [--rounds 3] [--settle 5]
+[--seconds 20] [--other COMMIT] [--json FILE]``. In each turn an operator is started that finds so many Running jobs.
+Once it observes them, the processor time of its processes is measured for some seconds, and that of the API server and
+etcd, and divided by the observations that ended meanwhile. With ``--interval 0`` the jobs say no interval: then the
+share of one core that they take is the figure, and an observation is rare.
 """
 
 import argparse
@@ -20,7 +20,6 @@ from bench.client import JOBS_PATH, Client
 from bench.results import Result, compared
 from bench.stage import Stage
 
-_SETTLE_SECONDS = 5.0
 _WARM = 2
 """Observations of each job before anything is measured; with defaults, which are rare, none."""
 
@@ -62,7 +61,7 @@ class Side:
         warm = _WARM * given.jobs if given.interval else 0
         async with asyncio.timeout(600):
             await self._until(lambda metrics: _observed(metrics) >= warm)
-        await asyncio.sleep(_SETTLE_SECONDS)
+        await asyncio.sleep(given.settle)
         loop = asyncio.get_running_loop()
         count, cpu, began = _observed(await stage.metrics()), stage.cpu(), loop.time()
         await asyncio.sleep(given.seconds)
@@ -138,6 +137,7 @@ def main() -> None:
     parser.add_argument("--namespaces", type=int, default=4, help="namespaces that they are in")
     parser.add_argument("--interval", type=int, default=2, help="observeIntervalSeconds of each; 0: none is said")
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--settle", type=float, default=5, help="seconds before that: an interval grows to its maximum")
     parser.add_argument("--seconds", type=float, default=20, help="how long a turn is measured")
     parser.add_argument("--other", help="the commit of another build, to be measured in turns with this one")
     given = parser.parse_args()
