@@ -6,6 +6,7 @@ import subprocess
 import sys
 import tarfile
 import tempfile
+import tomllib
 import venv
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -26,11 +27,13 @@ class Build:
     name: str
     root: Path
     python: Path
+    script: Path
+    """Of its operator, which names no folder."""
 
     @property
     def program(self) -> list[str]:
-        """How its operator is called, without arguments: by the script of this environment, which names no folder."""
-        return [str(self.python), str(PROGRAM)]
+        """How its operator is called, without arguments."""
+        return [str(self.python), str(self.script)]
 
     @property
     def environment(self) -> list[str]:
@@ -38,7 +41,7 @@ class Build:
         return [f"PYTHONPATH={self.root / 'operator'}"]
 
 
-OWN: Final = Build("this", ROOT, Path(sys.executable))
+OWN: Final = Build("this", ROOT, Path(sys.executable), PROGRAM)
 
 
 @contextmanager
@@ -54,9 +57,18 @@ def of_commit(commit: str, repository: Path = ROOT) -> Iterator[Build]:
         # Not a worktree: git keeps no record of it, so a run that is killed leaves nothing but a temporary folder.
         with tarfile.open(fileobj=io.BytesIO(_git(repository, "archive", name))) as archive:
             archive.extractall(folder / "tree", filter="data")
-        yield Build(name[:12], folder / "tree", _interpreter(folder, repository))
+        yield Build(name[:12], folder / "tree", _interpreter(folder, repository), _script(folder))
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _script(folder: Path) -> Path:
+    """What an installer writes: the function that a build begins with has had another name."""
+    project = tomllib.loads((folder / "tree" / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    module, _, function = project["scripts"][PROGRAM.name].partition(":")
+    script = folder / PROGRAM.name
+    script.write_text(f"import sys\nfrom {module} import {function}\nsys.exit({function}())\n", encoding="utf-8")
+    return script
 
 
 def _interpreter(folder: Path, repository: Path) -> Path:
