@@ -83,6 +83,15 @@ class Supervised:
             await self._until(name, "is ready", lambda: _ready(http, url))
         return url
 
+    async def start(self, name: str, environment: Sequence[str], command: Sequence[str], says: str) -> None:
+        """Start any other program with these NAME=VALUE, and wait until its log says this."""
+        self._start(name, environment, command)
+
+        async def check() -> bool | None:
+            return says in self.log(name).read_text() or None
+
+        await self._until(name, f"says {says!r}", check)
+
     def let_end(self, name: str) -> None:
         """From now on it is no failure that this one ends."""
         self._started.remove(name)
