@@ -13,6 +13,9 @@ import aiohttp
 
 from bench.builds import OWN, Build
 from bench.processes import cpu_seconds, own_seconds, rss_bytes, running_in, tree
+from testing.argo import controller as argo
+from testing.argo.build import ARGO
+from testing.argo.build import PROGRAM as ARGO_PROGRAM
 from testing.controlplane.install import OPERATOR_GROUPS, OPERATOR_USER, install
 from testing.controlplane.server import ControlPlane
 from testing.supervised import OPERATOR, Supervised
@@ -23,6 +26,7 @@ _PROGRAMS: Final = {
     "kube-apiserver": "kube-apiserver",
     "etcd": "etcd",
     "kube-controller-manager": "kube-controller-manager",
+    ARGO_PROGRAM: ARGO_PROGRAM,
     "session service": "testing.sessions",
 }
 _SAMPLE = re.compile(r"^(\w+)(?:\{(.*)\})? (\S+)$", re.MULTILINE)
@@ -99,6 +103,14 @@ class Stage:
         """Stop it in good order; returns its exit code."""
         self._programs.let_end(self._name(self.operators))
         return await self._programs.stop_operator(self._name(self.operators))
+
+    async def start_argo(self, requeue: str) -> None:
+        """Install and start the controller of Argo Workflows; builds it first where necessary."""
+        programs = await asyncio.to_thread(ARGO.find_or_build)
+        connection = self.control_plane.connection
+        await asyncio.to_thread(argo.install, connection, programs)
+        command = argo.command(connection, programs)
+        await self._programs.start(ARGO_PROGRAM, argo.environment(requeue), command, argo.STARTED)
 
     def cpu(self) -> dict[str, float]:
         """Processor seconds of each program so far; without the operator while it does not run.

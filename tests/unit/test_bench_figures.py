@@ -3,8 +3,9 @@
 import pytest
 
 from bench import batch_job, growth, soak
-from bench.batch_job import OURS, THEIRS
+from bench.batch_job import OURS
 from bench.compare import KINDS, PROGRAMS, with_sums
+from bench.others import ARGO, THEIRS
 from bench.results import Result
 from bench.yardstick import yardstick
 
@@ -56,6 +57,14 @@ def test_a_job_is_compared_with_a_batch_job_of_the_same_round() -> None:
     found = values(batch_job.results([{OURS: sample(6, 4), THEIRS: sample(10, 10)} for _ in range(3)]))
     assert found["whole system: CPU per job, of a batch/v1 Job's"] == pytest.approx(0.6)
     assert found["writes per job, of a batch/v1 Job's"] == pytest.approx(0.4)
+    assert not [name for name in found if "Argo" in name]
+    rounds = [{OURS: sample(6, 4), THEIRS: sample(10, 10), ARGO: sample(20 + more, 16)} for more in (0, 0, 10)]
+    found = values(batch_job.results(rounds))
+    assert found["whole system: CPU per job, of a batch/v1 Job's"] == pytest.approx(0.6)
+    assert found["whole system: CPU per job: spread"] == pytest.approx(0)
+    assert found["whole system: CPU per job, of an Argo Workflow's"] == pytest.approx(0.3)
+    assert found["whole system: CPU per job, of an Argo Workflow's: spread"] == pytest.approx(0.1)
+    assert found["Argo Workflow: writes per job"] == 16
 
 
 def test_the_writes_that_have_succeeded_are_read_from_the_metrics_of_the_api_server() -> None:
