@@ -1,4 +1,4 @@
-"""The controller of Argo Workflows, with its CRDs."""
+"""The controller of Argo Workflows, with its CRDs, at the one version that the module proxy serves: to measure only."""
 
 from __future__ import annotations
 
