@@ -23,7 +23,7 @@ from testing.controlplane.connection import ADMIN, Connection
 from testing.controlplane.errors import ControlPlaneError
 from testing.controlplane.install import MARKER
 from testing.controlplane.ports import free_port
-from testing.controlplane.processes import Processes
+from testing.controlplane.processes import MEMORY, Processes
 
 APISERVER = "kube-apiserver"
 MANAGER = "kube-controller-manager"
@@ -40,7 +40,7 @@ class ControlPlane:
     A context manager; `start()` and `stop()` do the same by hand. All of it ends, and its folder goes, when the process
     that started it ends, even by SIGKILL. With `folder` the data are kept there, and found again by the next start.
     With `audit_log` each request is recorded (`audit_records`). `arguments` are added to kube-apiserver's command line,
-    `more_controllers` to those that run (see `programs.CONTROLLERS`).
+    `more_controllers` to those that run (see `programs.CONTROLLERS`). `memory`: see `Processes`.
     Raises ControlPlaneError, with the end of the right log, when a server does not become ready.
     """
 
@@ -53,6 +53,7 @@ class ControlPlane:
         audit_log: bool = False,
         arguments: Sequence[str] = (),
         more_controllers: Sequence[str] = (),
+        memory: str = MEMORY,
     ) -> None:
         self._more_controllers = tuple(more_controllers)
         self._binaries = binaries
@@ -60,6 +61,7 @@ class ControlPlane:
         self._wants_manager = controller_manager
         self._audit_log = audit_log
         self._arguments = tuple(arguments)
+        self._memory = memory
         self._processes: Processes | None = None
         self._connection: Connection | None = None
         self._port = 0
@@ -121,7 +123,7 @@ class ControlPlane:
                 file=sys.stderr,
             )
         folder = self._make_folder()
-        self._processes = Processes(folder, keep=self._kept_folder is not None)
+        self._processes = Processes(folder, keep=self._kept_folder is not None, memory=self._memory)
         try:
             programs.write_files(folder)
             (folder / MARKER).unlink(missing_ok=True)

@@ -50,12 +50,14 @@ def _git(repository: Path, *arguments: str) -> None:
     subprocess.run(["git", "-C", str(repository), *identity, *arguments], check=True, capture_output=True)
 
 
-def test_another_commit_is_in_a_folder_that_goes_with_it_and_the_checkout_is_left_alone(tmp_path: Path) -> None:
+def test_another_commit_is_called_in_a_folder_that_goes_with_it_and_the_checkout_is_left_alone(tmp_path: Path) -> None:
     lock, program = tmp_path / LOCK, tmp_path / "operator" / "program.py"
     for file in (lock, program):
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text("old\n")
     lock.write_text("none\n")
+    program.write_text("def begin(): print('old')\n")
+    (tmp_path / "pyproject.toml").write_text('[project.scripts]\ncuration-operator = "program:begin"\n')
     _git(tmp_path, "init")
     _git(tmp_path, "add", ".")
     _git(tmp_path, "commit", "-m", "old")
@@ -63,8 +65,10 @@ def test_another_commit_is_in_a_folder_that_goes_with_it_and_the_checkout_is_lef
     _git(tmp_path, "commit", "-a", "-m", "new")
     program.write_text("not committed\n")
     with of_commit("HEAD~1", tmp_path) as build:
-        assert (build.root / "operator" / "program.py").read_text() == "old\n"
         assert build.environment == [f"PYTHONPATH={build.root}/operator"]
+        name, _, value = build.environment[0].partition("=")
+        said = subprocess.run(build.program, env={name: value}, check=True, capture_output=True, text=True)
+        assert said.stdout == "old\n", "it begins with the function that it had then"
         folder = build.root
     assert not folder.exists()
     assert not folder.parent.exists()
