@@ -116,7 +116,7 @@ class Stage:
         connection = self.control_plane.connection
         await asyncio.to_thread(argo.install, connection, programs)
         command = argo.command(connection, programs)
-        await self._programs.start(ARGO_PROGRAM, argo.environment(requeue), command, argo.STARTED)
+        await self._programs.start_program(ARGO_PROGRAM, argo.environment(requeue), command, argo.STARTED)
 
     def cpu(self) -> dict[str, float]:
         """Processor seconds of each program so far; without the operator while it does not run.

@@ -83,7 +83,7 @@ class Supervised:
             await self._until(name, "is ready", lambda: _ready(http, url))
         return url
 
-    async def start(self, name: str, environment: Sequence[str], command: Sequence[str], says: str) -> None:
+    async def start_program(self, name: str, environment: Sequence[str], command: Sequence[str], says: str) -> None:
         """Start any other program with these NAME=VALUE, and wait until its log says this."""
         self._start(name, environment, command)
 

@@ -391,4 +391,6 @@ async def test_a_namespace_that_is_alone_may_have_more_workers_until_another_one
     q.done("a2")
     await settle()
     assert sum(task.done() for task in workers) == 8, "one was given back, and three more may be worked on"
-    await stop(*(task for task in workers if not task.done()))
+    for worker in workers:
+        worker.cancel()
+    await asyncio.gather(*workers, return_exceptions=True)
