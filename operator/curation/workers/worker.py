@@ -59,6 +59,8 @@ from curation.workers.page import FenceReader
 from curation.workers.targets import GUEST_HOST_ENDED_EXIT
 from curation.workers.telling import LogFrames, TellingObserver, TimedGate
 
+log = logging.getLogger(__name__)
+
 TAKEN_SECONDS: Final = 30.0
 """How long a request waits for the operator to take in that it leaves; then this process ends."""
 THREAD_STACK_BYTES: Final = 1 << 20
@@ -73,14 +75,18 @@ def main(channel: socket.socket) -> None:
     uvloop.run(_serve(channel))
 
 
-async def _serve(sock: socket.socket) -> None:
-    def failed(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-        if isinstance(error := context.get("exception"), MemoryError):
-            _out_of_memory(error)
-        if is_of_closed_connection(context):
-            return
-        loop.default_exception_handler(context)
+def failed(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """The loop's exception handler."""
+    error = context.get("exception")
+    if isinstance(error, MemoryError):
+        _out_of_memory(error)
+    if is_of_closed_connection(context):
+        log.debug("a connection was closed while it was read: %s", error)
+        return
+    loop.default_exception_handler(context)
 
+
+async def _serve(sock: socket.socket) -> None:
     asyncio.get_running_loop().set_exception_handler(failed)
     worker = _Worker(sock)
     error = await worker.ended

@@ -7,7 +7,7 @@ import logging
 import ssl
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import kopf
 import pytest
@@ -25,6 +25,7 @@ from curation.reconciler.runtime import health_server
 from curation.reconciler.runtime.job_index import JobIndex
 from curation.reconciler.runtime.key import Key
 from curation.reconciler.runtime.settings import Settings
+from curation.workers import worker
 from testing.clock import SetClock
 from tests.harness.certificates import self_signed
 from tests.unit.reconciler.disconnected import disconnected, document
@@ -172,37 +173,53 @@ def test_what_fails_in_the_background_is_logged_unless_kopf_leaves_it_behind(
     assert ("the session is closed" in caplog.text) is logged
 
 
-@pytest.mark.parametrize("closed", [True, False])
+CLOSED = RuntimeError(
+    "unable to perform operation on <TCPTransport closed=True reading=False 0x1>; the handler is closed"
+)
+
+
+@pytest.mark.parametrize(
+    ("error", "logged"),
+    [
+        pytest.param(CLOSED, False, id="a closed connection"),
+        pytest.param(RuntimeError("a bug"), True, id="a bug"),
+        pytest.param(RecursionError("; the handler is closed"), True, id="another error"),
+    ],
+)
+@pytest.mark.parametrize("where", ["operator", "worker"])
 def test_that_a_closed_tls_connection_can_send_no_answer_is_no_error(
-    closed: bool, caplog: pytest.LogCaptureFixture, tmp_path: Path
+    error: RuntimeError, logged: bool, where: str, caplog: pytest.LogCaptureFixture, tmp_path: Path
 ) -> None:
+    """uvloop calls the handler itself: of what a real protocol raises as it reads."""
     pem, context = self_signed(tmp_path, "127.0.0.1")
 
-    async def report() -> None:
+    class Greets(asyncio.Protocol):
+        def connection_made(self, transport: asyncio.BaseTransport) -> None:
+            cast(asyncio.Transport, transport).write(b"hello")  # uvloop's does not derive from it
+
+    class Raises(asyncio.Protocol):
+        def data_received(self, _: bytes) -> None:
+            raise error
+
+    async def read() -> None:
         loop = asyncio.get_running_loop()
-        loop.set_exception_handler(Process(Settings()).failed_in_background)
-        server = await loop.create_server(asyncio.Protocol, "127.0.0.1", 0, ssl=context)
-        place = server.sockets[0].getsockname()
+        handler = Process(Settings()).failed_in_background if where == "operator" else worker.failed
+        told = asyncio.Event()
+
+        def tell(loop: asyncio.AbstractEventLoop, what: dict[str, Any]) -> None:
+            handler(loop, what)
+            told.set()
+
+        loop.set_exception_handler(tell)
+        server = await loop.create_server(Greets, "127.0.0.1", 0, ssl=context)
         client = ssl.create_default_context(cafile=str(pem))
-        connection, _ = await loop.create_connection(asyncio.Protocol, *place, ssl=client)
-        protocol = connection.get_extra_info("uvloop.sslproto")
-        if closed:
-            connection.abort()
-        error = RuntimeError("the handler is closed")
-        loop.call_exception_handler(
-            {
-                "message": "Fatal error on SSL protocol",
-                "exception": error,
-                "transport": connection,
-                "protocol": protocol,
-            }
-        )
-        connection.abort()
+        await loop.create_connection(Raises, *server.sockets[0].getsockname(), ssl=client)
+        await told.wait()
         server.close()
         await server.wait_closed()
 
-    uvloop.run(report())
-    assert ("Fatal error" in caplog.text) is not closed
+    uvloop.run(read())
+    assert ("Fatal error on SSL protocol" in caplog.text) is logged
 
 
 def hangs(heard: list[str], name: str) -> Callable[[], Awaitable[None]]:
