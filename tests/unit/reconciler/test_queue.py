@@ -371,26 +371,80 @@ async def test_however_many_workers_there_are_those_of_one_namespace_at_once_are
     await asyncio.gather(*workers, return_exceptions=True)
 
 
+class Workers:
+    """Those of a queue of keys such as a0, whose first letter is the namespace: of one 2 at a time, of one alone 4."""
+
+    def __init__(self) -> None:
+        self.queue: WorkQueue[str] = WorkQueue(
+            monotonic=loop().time, namespace_of=lambda key: key[0], of_one=2, alone=4
+        )
+        self._ends: dict[str, asyncio.Event] = {}
+        self._tasks = [asyncio.create_task(self.queue.work(self._reconcile, lambda *_: None)) for _ in range(9)]
+
+    async def _reconcile(self, key: str) -> None:
+        self._ends[key] = asyncio.Event()
+        await self._ends[key].wait()
+        del self._ends[key]
+
+    async def add(self, namespace: str, count: int) -> None:
+        for number in range(count):
+            self.queue.add(f"{namespace}{number}")
+        await settle()
+
+    async def end(self, key: str) -> None:
+        self._ends[key].set()
+        await settle()
+
+    def at_work(self, namespace: str) -> int:
+        return sum(key.startswith(namespace) for key in self._ends)
+
+    async def stop(self) -> None:
+        self.queue.close()
+        await stop(*self._tasks)
+
+
 @in_virtual_time
 async def test_a_namespace_that_is_alone_may_have_more_workers_until_another_one_has_work() -> None:
-    q = WorkQueue[str](monotonic=loop().time, namespace_of=lambda key: key[0], of_one=2, alone=4)
-    for n in range(9):
-        q.add(f"a{n}")
-    workers = [asyncio.create_task(q.get()) for _ in range(9)]
-    await settle()
-    assert sorted(task.result() for task in workers if task.done()) == ["a0", "a1", "a2", "a3"]
-    q.add("b0")
-    await settle()
-    assert "b0" in {task.result() for task in workers if task.done()}
-    q.done("b0")
-    for n in range(2):
-        q.done(f"a{n}")
-    await settle()
-    assert sum(task.done() for task in workers) == 5, "two of it are worked on, and it is not alone"
-    await asyncio.sleep(ALONE_SECONDS)
-    q.done("a2")
-    await settle()
-    assert sum(task.done() for task in workers) == 8, "one was given back, and three more may be worked on"
-    for worker in workers:
-        worker.cancel()
-    await asyncio.gather(*workers, return_exceptions=True)
+    workers = Workers()
+    await workers.add("a", 30)
+    assert workers.at_work("a") == 4
+    await workers.add("b", 1)
+    assert (workers.at_work("a"), workers.at_work("b")) == (4, 1)
+    for number in range(4):
+        await workers.end(f"a{number}")
+    assert workers.at_work("a") == 2
+    await workers.stop()
+
+
+@in_virtual_time
+async def test_a_namespace_is_not_alone_while_another_one_is_worked_on_however_long() -> None:
+    workers = Workers()
+    await workers.add("b", 1)
+    await workers.add("a", 30)
+    await asyncio.sleep(10 * ALONE_SECONDS)
+    await workers.end("a0")
+    assert workers.at_work("a") == 2
+    await workers.end("b0")
+    assert workers.at_work("a") == 2, "b was worked on until now"
+    await asyncio.sleep(ALONE_SECONDS - 0.01)
+    await workers.end("a1")
+    assert workers.at_work("a") == 2
+    await asyncio.sleep(0.02)
+    assert workers.at_work("a") == 4, "nothing was given back, and yet there is room"
+    await workers.stop()
+
+
+@in_virtual_time
+async def test_a_key_of_its_own_makes_a_namespace_no_more_alone() -> None:
+    workers = Workers()
+    await workers.add("b", 1)
+    await workers.end("b0")
+    await asyncio.sleep(ALONE_SECONDS / 2)
+    await workers.add("a", 30)
+    assert workers.at_work("a") == 2
+    await workers.end("a0")
+    await workers.end("a1")
+    assert workers.at_work("a") == 2
+    await asyncio.sleep(ALONE_SECONDS / 2 + 0.01)
+    assert workers.at_work("a") == 4
+    await workers.stop()

@@ -23,7 +23,7 @@ K = TypeVar("K", bound=Hashable)
 BASE_DELAY = 0.05
 MAX_DELAY = 60.0
 ALONE_SECONDS = 2.0
-"""A namespace is alone once no other one's key was taken for so long."""
+"""A namespace is alone once no key of another one was worked on for so long."""
 
 
 class QueueObserver(Protocol):
@@ -57,11 +57,12 @@ class WorkQueue(Generic[K]):
         self._of_one = of_one
         self._alone = of_one if alone is None else alone
         self._last = ""
-        """The namespace of the key that was taken last."""
-        self._taken = -math.inf
+        """The namespace of the key that was taken or given back last."""
+        self._seen = -math.inf
         """When that was."""
-        self._taken_of_others = -math.inf
+        self._seen_of_others = -math.inf
         """When one of any other namespace was, the last time."""
+        self._alone_again: asyncio.TimerHandle | None = None
         self._at_work: Counter[str] = Counter()
         self._namespace_of = namespace_of
         self._monotonic = monotonic
@@ -118,11 +119,7 @@ class WorkQueue(Generic[K]):
         namespace, key = found
         self._active.add(key)
         self._at_work[namespace] += 1
-        now = self._monotonic()
-        if namespace != self._last:
-            self._last, self._taken_of_others = namespace, self._taken
-        self._taken = now
-        waited = now - self._since.pop(key)
+        waited = self._see(namespace) - self._since.pop(key)
         if self._observer is not None:
             self._observer.taken(waited)
             self._observer.depth(len(self._ready))
@@ -133,10 +130,11 @@ class WorkQueue(Generic[K]):
         if key in self._active:
             self._active.remove(key)
             self._at_work -= Counter([self._namespace_of(key)])  # drops one at zero
+            self._see(self._namespace_of(key))
         if key in self._since:
             self._push(key)
-        elif self._ready.count(self._namespace_of(key)):
-            self._wakeup.set()  # there is room for the next one of its namespace
+        elif self._ready:
+            self._wakeup.set()  # there may be room for the next one of its namespace, or one that is alone now
 
     async def work(self, reconcile: Callable[[K], Awaitable[None]], failed: Callable[[K, Exception], None]) -> None:
         """A worker: takes keys until it is cancelled. After an exception it calls `failed` and asks for the key again.
@@ -157,10 +155,11 @@ class WorkQueue(Generic[K]):
                 self.done(key)
 
     def close(self) -> None:
-        """Stop the timer."""
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        """Stop the timers."""
+        for timer in (self._timer, self._alone_again):
+            if timer is not None:
+                timer.cancel()
+        self._timer = self._alone_again = None
 
     def __len__(self) -> int:
         return len(self._ready)
@@ -174,8 +173,24 @@ class WorkQueue(Generic[K]):
         at_work = self._at_work[namespace]
         if at_work < self._of_one or at_work >= self._alone:
             return at_work < self._of_one
-        others = self._taken_of_others if namespace == self._last else self._taken
-        return self._monotonic() >= others + ALONE_SECONDS
+        if len(self._active) > at_work:
+            return False  # another one is worked on: its `done` has this asked again
+        others = self._seen_of_others if namespace == self._last else self._seen
+        left = others + ALONE_SECONDS - self._monotonic()
+        if left > 0 and self._alone_again is None:
+            self._alone_again = asyncio.get_running_loop().call_later(left, self._ask_again)
+        return left <= 0
+
+    def _ask_again(self) -> None:
+        self._alone_again = None
+        self._wakeup.set()
+
+    def _see(self, namespace: str) -> float:
+        """One of its keys is taken or given back, now."""
+        if namespace != self._last:
+            self._last, self._seen_of_others = namespace, self._seen
+        self._seen = self._monotonic()
+        return self._seen
 
     def _push(self, key: K) -> None:
         self._ready.add(self._namespace_of(key), key)
