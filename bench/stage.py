@@ -31,7 +31,7 @@ _PROGRAMS: Final = {
     "session service": "testing.sessions",
 }
 _MEMORY: Final = "8GiB"
-"""Of the API server. With the limit of tests and 50,000 jobs, 1.3 GiB, it collected garbage for 14 ms a job."""
+"""Of each server. With the limit of tests and 50,000 jobs, 1.3 GiB, the first collected garbage for 14 ms a job."""
 _SAMPLE = re.compile(r"^(\w+)(?:\{(.*)\})? (\S+)$", re.MULTILINE)
 
 

@@ -3,7 +3,6 @@
 `compiler` starts it, for one module. Only what compiling takes is imported here (no pydantic, so no `limits`).
 """
 
-import ctypes
 import errno
 import math
 import os
@@ -39,6 +38,7 @@ from curation.wasm.compilation import (
     CompileEnd,
 )
 from curation.wasm.engine import compiling_engine, new_engine, new_store
+from curation.wasm.heap import heap_bytes
 from curation.wasm.host_functions import NO_HOST, link
 from curation.wasm.watchdog import Watchdog
 
@@ -125,11 +125,11 @@ def _compiled(wasm: bytes, artifact_file: int, bounds: Bounds) -> _Answer:
 
 def _opened(artifact: bytes, bounds: Bounds) -> _Answer:
     """Opens it as a run does, up to the first instruction of `run`, and says what that has shown."""
-    before = _heap_bytes()
+    before = heap_bytes()
     with new_engine() as engine, Component.deserialize(engine, artifact) as component:
         # Trap: what instances take can be hidden behind a start function that traps here and not in a run. It is at
         # most a few times what opening takes, which cannot be hidden.
-        taken = _heap_bytes() - before
+        taken = heap_bytes() - before
         if taken > bounds.open_bytes:
             return _too_much(taken, bounds)
         # The first try is to show how much memory it begins with: none fits.
@@ -169,7 +169,7 @@ def _instantiated(engine: Engine, component: Component, memory: int) -> tuple[in
     """
     limits = _Limits(memory)
     watchdog = Watchdog()
-    before = _heap_bytes()
+    before = heap_bytes()
     try:
         with (
             link(engine, component, NO_HOST) as linker,
@@ -182,8 +182,8 @@ def _instantiated(engine: Engine, component: Component, memory: int) -> tuple[in
                 engine.increment_epoch()
                 function(store, "")
             except WasmtimeError as error:
-                return _heap_bytes() - before, str(error)
-            return _heap_bytes() - before, ""
+                return heap_bytes() - before, str(error)
+            return heap_bytes() - before, ""
     except WasmtimeError as error:  # of linking
         return 0, str(error)
     finally:
@@ -211,26 +211,3 @@ def _too_much(taken: int, bounds: Bounds) -> _Answer:
 
 def _no_memory(error: object) -> bool:
     return os.strerror(12) in str(error)
-
-
-class _Mallinfo2(ctypes.Structure):
-    _fields_ = tuple(
-        (name, ctypes.c_size_t)
-        for name in (
-            *("arena", "ordblks", "smblks", "hblks", "hblkhd"),
-            *("usmblks", "fsmblks", "uordblks", "fordblks", "keepcost"),
-        )
-    )
-
-
-def _heap_bytes() -> int:
-    """Bytes that are allocated and not freed; where the C library does not say, what is resident."""
-    try:
-        mallinfo = ctypes.CDLL(None).mallinfo2
-    except AttributeError:
-        with suppress(OSError):
-            return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    mallinfo.restype = _Mallinfo2
-    info = mallinfo()
-    return int(info.uordblks + info.hblkhd)

@@ -13,12 +13,18 @@ from typing import Final, Protocol
 from wasmtime.component import Component, Linker
 
 from curation.wasm.engine import new_engine
+from curation.wasm.heap import heap_bytes
 from curation.wasm.host_functions import NO_HOST, Host, link
 from curation.wasm.opening import open_artifact
 
 KEPT: Final = 32
 """Free seats that are kept: observations of a namespace that are due together are ten and more, as are the runs of a
 burst. A seat of the shipped module has 50 KB of its own."""
+FEW: Final = 4
+"""So many are kept whatever they hold."""
+KEPT_HEAP_BYTES: Final = 4 << 20
+"""More than those are kept only while this process holds no more than this beyond what it began with. What opening a
+module takes is its author's choice: 25 MiB of an artifact of 2.6 MiB were seen."""
 KEPT_BYTES: Final = 4 << 20
 """Of an artifact whose seats are kept. Of a large module the run takes longest, and a seat much room."""
 
@@ -99,6 +105,7 @@ class Seats:
         """Those that became free last come last."""
         self._lock = threading.Lock()
         self._closed = False
+        self._began_with = heap_bytes()
 
     def __len__(self) -> int:
         return len(self._free)
@@ -138,10 +145,17 @@ class Seats:
         return None
 
     def _give(self, seat: Seat) -> None:
-        gone: Seat | None = seat
+        gone = [seat]
         with self._lock:
             if seat.good and seat.small and not self._closed:
                 self._free.append(seat)
-                gone = self._free.pop(0) if len(self._free) > self._most else None
-        if gone is not None:
-            gone.close()
+                over = max(0, len(self._free) - self._may_keep())
+                gone, self._free = self._free[:over], self._free[over:]
+        for each in gone:
+            each.close()
+
+    def _may_keep(self) -> int:
+        # Trap: what one seat took cannot be told from what other threads take and give back meanwhile. All that there
+        # is can, and hides nothing.
+        roomy = len(self._free) <= FEW or heap_bytes() <= self._began_with + KEPT_HEAP_BYTES
+        return self._most if roomy else min(self._most, FEW)

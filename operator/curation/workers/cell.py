@@ -70,7 +70,7 @@ ASK_SECONDS: Final = 5.0
 MAX_ARTIFACTS: Final = 32
 """Compiled modules that one worker has at a time."""
 GUEST_HOST_FILES: Final = 1024
-"""Descriptors that a guest host may have: one for each module that it runs, and a few."""
+"""Descriptors that a guest host may have: one for each module that it runs and each seat, and a few."""
 
 
 @dataclass(frozen=True, slots=True)

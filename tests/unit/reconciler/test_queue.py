@@ -424,6 +424,7 @@ async def test_a_namespace_is_not_alone_while_another_one_is_worked_on_however_l
     await asyncio.sleep(10 * ALONE_SECONDS)
     await workers.end("a0")
     assert workers.at_work("a") == 2
+    await asyncio.sleep(ALONE_SECONDS / 2)
     await workers.end("b0")
     assert workers.at_work("a") == 2, "b was worked on until now"
     await asyncio.sleep(ALONE_SECONDS - 0.01)

@@ -1,7 +1,8 @@
 """Seats: what the next guest finds of the one before it (nothing), and which seats are not used again."""
 
+import ctypes
 import os
-from contextlib import closing
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from curation.wasm.engine import new_engine, new_store
 from curation.wasm.guest import interrupted, run_seated
 from curation.wasm.guest_end import GuestEnd, Returned, StopCause, Trapped
 from curation.wasm.limits import Limits
-from curation.wasm.seats import KEPT_BYTES, Seat, Seats
+from curation.wasm.seats import FEW, KEPT, KEPT_BYTES, KEPT_HEAP_BYTES, Seat, Seats
 from curation.wasm.watchdog import Watchdog
 from tests.guests.wat import Script
 from tests.unit.wasm.running import Echo
@@ -122,6 +123,27 @@ def test_few_free_seats_are_kept_and_none_of_a_large_module(tmp_path: Path) -> N
     with seats.take(large) as seat:
         run(seat)
     assert len(seats) == 1
+    seats.close()
+
+
+def test_more_than_a_few_are_kept_only_while_the_process_holds_little(tmp_path: Path) -> None:
+    seats, module = Seats(), Module(tmp_path, FRESH.ok({}))
+
+    def use(count: int) -> None:
+        with ExitStack() as taken:
+            for seat in [taken.enter_context(seats.take(module)) for _ in range(count)]:
+                run(seat)
+
+    use(KEPT + 1)
+    assert len(seats) == KEPT
+    held = ctypes.create_string_buffer(KEPT_HEAP_BYTES + 1)
+    use(1)
+    assert len(seats) == FEW, len(held)
+    use(FEW + 1)
+    assert len(seats) == FEW
+    del held
+    use(FEW + 1)
+    assert len(seats) == FEW + 1
     seats.close()
 
 
