@@ -428,6 +428,7 @@ async def test_a_namespace_is_not_alone_while_another_one_is_worked_on_however_l
     await workers.end("b0")
     assert workers.at_work("a") == 2, "b was worked on until now"
     await asyncio.sleep(ALONE_SECONDS - 0.01)
+    assert workers.at_work("a") == 2
     await workers.end("a1")
     assert workers.at_work("a") == 2
     await asyncio.sleep(0.02)
