@@ -173,12 +173,11 @@ def results(samples: Sequence[dict[str, Sample]]) -> list[Result]:
             found.append(Result(f"{kind}: {name}", median(sample[kind][name] for sample in samples), unit))
     goals = {"whole system: CPU ms per job": "<= 0.7", "writes per job": "<= 0.5", "jobs a second": ""}
     for kind in (each for each in OTHERS if each in samples[0]):
-        of = {THEIRS: "a batch/v1 Job's", ARGO: "an Argo Workflow's"}[kind]
         for name, goal in goals.items():
             ratios = [sample[OURS][name] / sample[kind][name] for sample in samples]
             shown = name.replace("CPU ms", "CPU")
-            spread_of = shown if kind == THEIRS else None
-            found += compared(f"{shown}, of {of}", ratios, goal if kind == THEIRS else "", spread_of=spread_of)
+            goal, spread_of = (goal, shown) if kind == THEIRS else ("", None)
+            found += compared(f"{shown}, of {OTHERS[kind].of}", ratios, goal, spread_of=spread_of)
     return found
 
 

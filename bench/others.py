@@ -33,6 +33,8 @@ def workflow(name: str) -> dict[str, Any]:
 class Other:
     """A kind that is not ours."""
 
+    of: str
+    """Whose a figure of it is."""
     path: str
     document: Callable[[str], dict[str, Any]]
     done: bytes
@@ -45,6 +47,7 @@ class Other:
 
 OTHERS: Final = {
     THEIRS: Other(
+        "a batch/v1 Job's",
         f"/apis/batch/v1/namespaces/{NAMESPACE}/jobs",
         batch_job,
         b'"type":"Complete","status":"True"',
@@ -52,6 +55,7 @@ OTHERS: Final = {
         2,
     ),
     ARGO: Other(
+        "an Argo Workflow's",
         f"/apis/argoproj.io/v1alpha1/namespaces/{NAMESPACE}/workflows",
         workflow,
         b'"workflows.argoproj.io/phase":"Succeeded"',

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 import subprocess
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -73,6 +74,17 @@ class GoModules:
                 with progress.step(f"[{number}/{len(self.packages)}] {name}"):
                     go("build", *BUILD_FLAGS, "-ldflags", "-s -w", "-o", str(scratch / name), package)
                 self.add(go, package, scratch)
+
+
+def print_built(*sets: GoModules) -> int:
+    """For the command lines of sets: builds each if necessary, and prints its folder. Returns the exit code."""
+    try:
+        for each in sets:
+            print(each.find_or_build())
+    except ControlPlaneError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 0
 
 
 def _run(go: str, source: Path, *arguments: str) -> str:

@@ -5,18 +5,7 @@ from __future__ import annotations
 import sys
 
 from testing.certmanager.build import CERT_MANAGER
-from testing.controlplane.errors import ControlPlaneError
-
-
-def main() -> int:
-    """Build; the last line is the folder. Returns the exit code."""
-    try:
-        print(CERT_MANAGER.find_or_build())
-    except ControlPlaneError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    return 0
-
+from testing.go_modules import print_built
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(print_built(CERT_MANAGER))

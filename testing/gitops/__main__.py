@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 import sys
 
-from testing.controlplane.errors import ControlPlaneError
 from testing.gitops.build import FLUX
+from testing.go_modules import print_built
 
 
 def main() -> int:
@@ -14,12 +14,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m testing.gitops", description="Flux' controllers for the tests")
     parser.add_argument("command", choices=["build"], help="build them if necessary; the last line is their folder")
     parser.parse_args()
-    try:
-        print(FLUX.find_or_build())
-    except ControlPlaneError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    return 0
+    return print_built(FLUX)
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 
-from testing.controlplane.errors import ControlPlaneError
+from testing.go_modules import print_built
 from testing.registry.build import COSIGN, REGISTRY
 
 
@@ -14,13 +14,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m testing.registry", description="Registry, oras and cosign")
     parser.add_argument("command", choices=["build"], help="build them if necessary; the last lines are their folders")
     parser.parse_args()
-    try:
-        for each in (REGISTRY, COSIGN):
-            print(each.find_or_build())
-    except ControlPlaneError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    return 0
+    return print_built(REGISTRY, COSIGN)
 
 
 if __name__ == "__main__":
