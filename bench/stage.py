@@ -13,12 +13,12 @@ import aiohttp
 
 from bench.builds import OWN, Build
 from bench.processes import cpu_seconds, own_seconds, rss_bytes, running_in, tree
-from curation.reconciler.runtime.health_server import RENDER_SECONDS
 from testing.argo import controller as argo
 from testing.argo.build import ARGO
 from testing.argo.build import PROGRAM as ARGO_PROGRAM
 from testing.controlplane.install import OPERATOR_GROUPS, OPERATOR_USER, install
 from testing.controlplane.server import ControlPlane
+from testing.metrics_page import MetricsPage
 from testing.supervised import OPERATOR, Supervised
 
 WAIT_SECONDS: Final = 120.0
@@ -57,7 +57,7 @@ class Stage:
         self.sessions_url = ""
         self.operator_url = ""
         self.operator_pid = 0
-        self._page_kept_until = 0.0
+        self._page = MetricsPage(self._metrics_text)
 
     async def __aenter__(self) -> Self:
         try:
@@ -101,7 +101,7 @@ class Stage:
             self._name(self.operators),
             build.program,
         )
-        ready, self._page_kept_until = time.monotonic() - started, 0.0
+        ready, self._page = time.monotonic() - started, MetricsPage(self._metrics_text)
         self.operator_pid = running_in(self._programs.folder)[_PROGRAMS["operator"]]
         return ready
 
@@ -136,9 +136,9 @@ class Stage:
 
     async def metrics(self) -> dict[tuple[str, str], float]:
         """The operator's metrics, by name and labels."""
-        # Trap: a page that was made for an earlier question is given again for a while.
-        await asyncio.sleep(self._page_kept_until - time.monotonic())
-        async with aiohttp.ClientSession() as http, http.get(f"{self.operator_url}/metrics") as answer:
-            text = await answer.text()
-        self._page_kept_until = time.monotonic() + RENDER_SECONDS
+        text = await self._page.text()
         return {(name, labels): float(value) for name, labels, value in _SAMPLE.findall(text)}
+
+    async def _metrics_text(self) -> str:
+        async with aiohttp.ClientSession() as http, http.get(f"{self.operator_url}/metrics") as answer:
+            return await answer.text()

@@ -6,7 +6,6 @@ import signal
 import sys
 import sysconfig
 import tempfile
-import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ from typing import Any
 import aiohttp
 from prometheus_client.parser import text_string_to_metric_families
 
-from curation.reconciler.runtime.health_server import RENDER_SECONDS
+from testing.metrics_page import MetricsPage
 
 PROGRAM = Path(sysconfig.get_path("scripts")) / "curation-operator"
 
@@ -72,7 +71,7 @@ class OperatorProcess:
         self._reader: asyncio.Task[None] | None = None
         self._folder: tempfile.TemporaryDirectory[str] | None = None
         self._paused = False
-        self._page_kept_until = 0.0
+        self._page = MetricsPage(self._metrics_text)
         self._since: Metrics | None = None
         self.lent = False
         """It serves other tests too: what ends a test does not end it."""
@@ -124,11 +123,10 @@ class OperatorProcess:
 
     async def metrics(self) -> Metrics:
         """What it counts now."""
-        # Trap: a page that was made for an earlier question, which nobody but us asks, is given again for a while.
-        await asyncio.sleep(self._page_kept_until - time.monotonic())
-        _, text = await self.fetch("/metrics")
-        self._page_kept_until = time.monotonic() + RENDER_SECONDS
-        return Metrics(text, self._since)
+        return Metrics(await self._page.text(), self._since)
+
+    async def _metrics_text(self) -> str:
+        return (await self.fetch("/metrics"))[1]
 
     async def until_metric(self, value: float, name: str, **labels: str) -> None:
         """Wait until its counters say so. Raises TimeoutError."""
