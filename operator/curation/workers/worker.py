@@ -20,6 +20,7 @@ from typing import Any, Final
 
 import uvloop
 
+from curation import loop_errors
 from curation.authz.book import PolicyBook
 from curation.authz.gate import Gate
 from curation.execution.in_process import InProcessExecutor
@@ -30,7 +31,6 @@ from curation.guests.apart import ApartGuests
 from curation.isolation.channel import Channel
 from curation.isolation.frames import Frame, FrameRefused
 from curation.isolation.hardening import NO_MEMORY_EXIT
-from curation.loop_errors import is_of_closed_connection
 from curation.pods.guests import PodGuests
 from curation.workers import replica
 from curation.workers.frames import (
@@ -59,8 +59,6 @@ from curation.workers.page import FenceReader
 from curation.workers.targets import GUEST_HOST_ENDED_EXIT
 from curation.workers.telling import LogFrames, TellingObserver, TimedGate
 
-log = logging.getLogger(__name__)
-
 TAKEN_SECONDS: Final = 30.0
 """How long a request waits for the operator to take in that it leaves; then this process ends."""
 THREAD_STACK_BYTES: Final = 1 << 20
@@ -77,13 +75,9 @@ def main(channel: socket.socket) -> None:
 
 def failed(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
     """The loop's exception handler."""
-    error = context.get("exception")
-    if isinstance(error, MemoryError):
+    if isinstance(error := context.get("exception"), MemoryError):
         _out_of_memory(error)
-    if is_of_closed_connection(context):
-        log.debug("a connection was closed while it was read: %s", error)
-        return
-    loop.default_exception_handler(context)
+    loop_errors.report(loop, context)
 
 
 async def _serve(sock: socket.socket) -> None:

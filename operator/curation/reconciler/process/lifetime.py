@@ -12,6 +12,7 @@ from typing import Any, Final
 
 import kopf
 
+from curation import loop_errors
 from curation.authz.register import PolicyRegister
 from curation.checking.checkers import Checkers
 from curation.cluster.api import ClusterAPI
@@ -32,7 +33,6 @@ from curation.execution.seam import Supplies
 from curation.guests.targets import TEMPLATE as GUEST_TEMPLATE
 from curation.isolation.nursery import Nursery
 from curation.isolation.orphans import Orphans
-from curation.loop_errors import is_of_closed_connection
 from curation.notifying.notifier import Notifier
 from curation.oci.puller import Puller
 from curation.reconciler.jobs import cleanup, observation
@@ -75,7 +75,7 @@ log = logging.getLogger(__name__)
 NAMESPACES_AT_WORK: Final = 12
 """So many namespaces share the workers of the queue if each has work for all of them. 4 of 48 for one: with 16, jobs of
 a namespace beside one that floods took five times as long, since an API server of two cores had 20 writes at once; with
-4 they took twice as long, and the flood had as many writes."""
+4 they took twice as long, and the API server and this process were as busy as before."""
 ALONE_AT_WORK: Final = 3
 """A namespace that is alone may have a third of them: a burst of jobs is a quarter faster so."""
 
@@ -115,16 +115,12 @@ class Process:
     def failed_in_background(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         """The loop's exception handler: what nobody awaits is logged, but for what kopf leaves behind when it ends.
 
-        Its scans and watches fail for want of the connection then, and it awaits them no more. That a closed connection
-        is closed is no error either.
+        Its scans and watches fail for want of the connection then, and it awaits them no more.
         """
-        if is_of_closed_connection(context):
-            log.debug("a connection was closed while it was read: %s", context.get("exception"))
-            return
         if self._kopf_ends and _is_of_kopf(context):
             log.debug("kopf has left this behind: %s", context.get("message"))
             return
-        loop.default_exception_handler(context)
+        loop_errors.report(loop, context)
 
     def stop(self, code: Exit = Exit.STOPPED) -> None:
         """Ask it to stop."""
