@@ -45,17 +45,17 @@ class WorkQueue(Generic[K]):
         monotonic: Callable[[], float] = time.monotonic,
         namespace_of: Callable[[K], str] = lambda _: "",
         of_one: float = math.inf,
-        alone: float | None = None,
+        alone: float = 0,
     ) -> None:
         """`namespace_of` gives the namespace of a key, in whose turn it is worked on.
 
         Of one namespace at most `of_one` keys are worked on at once, however many workers there are: a server that is
         slow must not have so many requests for it at a time that those for another are slow. While it is alone it may
-        have `alone` instead, which must not be fewer.
+        have `alone`, if that is more.
         """
         self._observer = observer
         self._of_one = of_one
-        self._alone = of_one if alone is None else alone
+        self._alone = alone
         self._last = ""
         """The namespace of the key that was taken or given back last."""
         self._seen = -math.inf
@@ -171,10 +171,10 @@ class WorkQueue(Generic[K]):
 
     def _may(self, namespace: str) -> bool:
         at_work = self._at_work[namespace]
-        if at_work < self._of_one or at_work >= self._alone:
-            return at_work < self._of_one
-        if len(self._active) > at_work:
-            return False  # another one is worked on: its `done` has this asked again
+        if at_work < self._of_one:
+            return True
+        if at_work >= self._alone or len(self._active) > at_work:
+            return False  # if another one is worked on, its `done` has this asked again
         others = self._seen_of_others if namespace == self._last else self._seen
         left = others + ALONE_SECONDS - self._monotonic()
         if left > 0 and self._alone_again is None:
